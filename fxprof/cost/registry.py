@@ -1,0 +1,148 @@
+"""The table from operator to formula, and the decorator that fills it. Imports neither torch nor networkx.
+
+A formula is a function whose parameters carry the names of the operator's schema. It is given, by name:
+
+* for a tensor, its shape as a tuple of integers, or the whole `Tensor` where the parameter is annotated `Tensor`;
+* for a list of tensors, a tuple of shapes; for anything else, the value itself; None where the caller gave none;
+* as `out`, the shape of the first result; as `outs`, the shapes of all results.
+
+It returns an integer, the multiply-accumulates of one execution.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeVar
+
+from fxprof.errors import FormulaError
+
+Shape = tuple[int, ...]
+Rule = Callable[..., int]
+_Rule = TypeVar("_Rule", bound=Rule)
+
+KINDS = (
+    "linear",
+    "convolution",
+    "attention",
+    "matmul",
+    "recurrent",
+    "custom",
+    "control",
+    "normalisation",
+    "elementwise",
+    "reduction",
+    "resampling",
+    "lookup",
+    "movement",
+    "view",
+    "creation",
+    "random",
+    "symbolic",
+    "check",
+    "unknown",
+)
+"""What sort of work an operator does. The first six can cost MACs; `control` holds other operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """One rule and what it applies to."""
+
+    targets: tuple[str, ...]
+    """Operators without overload (`aten.conv2d`), or with one (`aten.add.Tensor`) where overloads differ."""
+    kind: str
+    function: Rule
+    parameters: tuple[str, ...]
+    """Names in the operator's schema, and `out` or `outs`."""
+    wants_tensor: frozenset[str]
+    """The parameters that take a whole `Tensor` instead of its shape."""
+    origin: str
+    """`fxprof`, or the file or package that brought the formula."""
+
+    @property
+    def doc(self) -> str:
+        """The docstring: shapes, the product, and what is not counted."""
+        return inspect.getdoc(self.function) or "This formula has no description."
+
+
+class Formulas:
+    """A table of formulas; refuses two for one operator unless the later one overrides on purpose."""
+
+    def __init__(self, table: Mapping[str, Formula] | None = None) -> None:
+        """Start from a copy of `table`."""
+        self._table = dict(table or {})
+
+    @property
+    def table(self) -> Mapping[str, Formula]:
+        """Operator to formula, read-only."""
+        return MappingProxyType(self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        """The operators, in the order of declaration."""
+        return iter(self._table)
+
+    def find(self, target: str) -> Formula | None:
+        """The formula for an operator: by overload, by name, or by the name of its functional form.
+
+        `aten.addmm_.default` is the in-place form of `aten.addmm`, and costs the same.
+        """
+        packet = target.rsplit(".", 1)[0] if target.count(".") > 1 else target
+        for name in (target, packet, packet.removesuffix("_")):
+            if name in self._table:
+                return self._table[name]
+        return None
+
+    def formula(self, *targets: str, kind: str = "custom", override: bool = False, origin: str = "") -> Callable[[_Rule], _Rule]:
+        """Declare the decorated function as the formula of `targets`.
+
+        Args:
+            targets: operators such as `aten.conv2d` or `mylib.fused_attention`, without or with overload.
+            kind: what sort of work they do, one of `KINDS`.
+            override: replace a formula that exists.
+            origin: who brings it; by default the module of the function.
+
+        Raises:
+            FormulaError: no target, a malformed one, an unknown kind, a duplicate, or a parameter without a name.
+        """
+
+        def declare(function: _Rule) -> _Rule:
+            made = _make(targets, kind, function, origin)
+            for target in targets:
+                if target in self._table and not override:
+                    msg = f"two formulas for {target}: {self._table[target].function.__name__} and {function.__name__}"
+                    raise FormulaError(msg, "pass override=True to replace the existing one")
+            self._table.update(dict.fromkeys(targets, made))
+            return function
+
+        return declare
+
+
+def _make(targets: tuple[str, ...], kind: str, function: Rule, origin: str) -> Formula:
+    name = getattr(function, "__name__", "a formula")
+    if not targets or any(not isinstance(target, str) or "." not in target.strip(".") for target in targets):
+        raise FormulaError(f"{name}: a formula names its operators as namespace.name, such as aten.conv2d; got {targets!r}")
+    if kind not in KINDS:
+        raise FormulaError(f"{name}: {kind!r} is not a kind", f"one of {', '.join(KINDS)}")
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind not in _NAMED for parameter in parameters.values()):
+        raise FormulaError(f"{name}: a formula's parameters are names of the operator's schema; *args and **kwargs have none")
+    wants_tensor = frozenset(key for key, parameter in parameters.items() if _is_tensor(parameter.annotation))
+    return Formula(targets, kind, function, tuple(parameters), wants_tensor, origin or function.__module__)
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _is_tensor(annotation: object) -> bool:
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return text.split("|")[0].strip().rsplit(".", 1)[-1] == "Tensor"
+
+
+BUILT_IN = Formulas()
+"""The formulas that fxprof brings, and those that `fxprof.formula` adds in this process."""
+
+formula = BUILT_IN.formula
+"""Declare a formula; see `Formulas.formula`."""
