@@ -21,6 +21,8 @@ class ComponentConfig:
     """Where its files are, for what is more than a configuration (tokenizer vocabularies)."""
     published_params: int | None = None
     """Parameters according to the source, when the source says."""
+    published_where: str = ""
+    """Where the source says so."""
     instantiated_params: int | None = None
     """Parameters of the class built from `values`, as checked when the entry was written."""
     sources: tuple[str, ...] = ()
@@ -45,3 +47,5 @@ class PipelineConfig:
     """Where the model was published."""
     title: str = ""
     """One line about the model, for lists."""
+    note: str = ""
+    """What surprises about the model's defaults, as a sentence; mostly empty."""

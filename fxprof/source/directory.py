@@ -1,0 +1,146 @@
+"""A local pipeline directory, as `save_pretrained` writes it and the Hub holds it. Imports the standard library only.
+
+Only JSON files are read. Weights are never opened, and code in the directory is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fxprof.errors import TargetError
+from fxprof.source.config import ComponentConfig, PipelineConfig
+
+INDEX = "model_index.json"
+MAX_BYTES = 64 * 2**20
+"""Larger JSON files are refused: no configuration is."""
+
+_CONFIG_FILES = {
+    "Tokenizer": "tokenizer_config.json",
+    "Scheduler": "scheduler_config.json",
+    "Processor": "preprocessor_config.json",
+    "FeatureExtractor": "preprocessor_config.json",
+    "": "config.json",
+}
+"""The file that holds the configuration, by what the name of the class contains; the first that fits."""
+_OTHER_FILES = ("config.json", "processor_config.json", "guider_config.json")
+"""Looked for when that file is not there."""
+
+
+def read_directory(directory: Path) -> PipelineConfig:
+    """The configuration of a pipeline from its directory.
+
+    Raises:
+        TargetError: `model_index.json` or the configuration of a component is missing, unreadable or not what
+            diffusers writes, or the pipeline would run code from the directory.
+    """
+    path = directory / INDEX
+    index = _read_object(path)
+    components: dict[str, ComponentConfig | None] = {}
+    arguments: dict[str, Any] = {}
+    for name, value in index.items():
+        if name.startswith("_"):
+            continue
+        if _is_argument(value):
+            arguments[name] = value
+        else:
+            components[name] = _read_component(directory, name, value)
+    return PipelineConfig(_name(directory), _pipeline_class(path, index), components, arguments)
+
+
+def holds(test: Callable[[], bool]) -> bool:
+    """What a test of a path says, and False where the path cannot be looked at."""
+    try:
+        return test()
+    except OSError:
+        return False
+
+
+def _name(directory: Path) -> str:
+    # "." and ".." and "/" have no last part that says anything.
+    return directory.name if directory.name not in {"", ".."} else directory.resolve().name or str(directory)
+
+
+def _pipeline_class(path: Path, index: Mapping[str, Any]) -> str:
+    name = index.get("_class_name")
+    if isinstance(name, list):
+        raise _remote_code(path, f"`_class_name` names a class of the repository, {name}")
+    if not isinstance(name, str) or not name:
+        found = "it has no `_class_name`" if name is None else f"its `_class_name` is {reprlib.repr(name)}, not a name"
+        raise TargetError(f"cannot read {path}: {found}", "a pipeline directory of diffusers names its class there")
+    return name
+
+
+def _is_argument(value: Any) -> bool:
+    """Whether an entry of the index is a plain argument: components are lists of names."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, int | float) for item in value)
+    return True
+
+
+def _read_component(directory: Path, name: str, entry: list[Any]) -> ComponentConfig | None:
+    path = directory / INDEX
+    if not name.isidentifier():
+        raise TargetError(f"cannot read {path}: {name!r} is no name for a component")
+    match entry:
+        case [None, None]:
+            return None
+        case [str() as library, str() as class_name] if library and class_name:
+            pass
+        case _:
+            raise TargetError(f"cannot read {path}: the entry {name!r} is {reprlib.repr(entry)}, not [library, class]")
+    _refuse_code(directory, name, library)
+    folder = directory / name
+    return ComponentConfig(library, class_name, _read_values(folder, class_name), folder)
+
+
+def _refuse_code(directory: Path, name: str, library: str) -> None:
+    """Refuse a library that is a Python file of the directory; diffusers would import it."""
+    for folder in (directory, directory / name):
+        if holds((folder / f"{library}.py").is_file):
+            raise _remote_code(directory / INDEX, f"the component {name!r} is defined in {folder / library}.py")
+
+
+def _remote_code(path: Path, reason: str) -> TargetError:
+    return TargetError(
+        f"cannot profile {path.parent}: {reason}, and remote code is never run",
+        "build the pipeline yourself and profile the object from Python",
+    )
+
+
+def _read_values(folder: Path, class_name: str) -> dict[str, Any]:
+    if not holds(folder.is_dir):
+        raise TargetError(
+            f"cannot read the component {folder.name!r}: {folder} is not a directory",
+            f"a pipeline directory has one folder for each component that its {INDEX} names",
+        )
+    expected = next(file for part, file in _CONFIG_FILES.items() if part in class_name)
+    candidates = (folder / file for file in (expected, *_OTHER_FILES))
+    path = next((file for file in candidates if holds(file.is_file)), None)
+    if path is None:
+        raise TargetError(f"cannot read the component {folder.name!r}: {folder / expected} does not exist")
+    return {key: value for key, value in _read_object(path).items() if not key.startswith("_")}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object. NaN and infinities are numbers here, as schedulers write them.
+
+    Raises:
+        TargetError: the file is unreadable, larger than `MAX_BYTES`, no JSON, or no object.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, so no configuration")
+        value = json.loads(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise TargetError(f"cannot read {path}: it is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise TargetError(f"cannot read {path}: it holds {reprlib.repr(value)}, not an object")
+    return value
