@@ -1,0 +1,260 @@
+"""The bundled models: every file is what it says, and what the installed libraries build from it has the stated size."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fxprof.errors import TargetError
+from fxprof.source import ComponentConfig, PipelineConfig, load_zoo, models, names, zoo, zoo_table
+
+EXPECTED_PARAMS = {
+    "flux.1-dev": 123_060_480 + 4_762_310_656 + 11_901_408_320 + 83_819_683,
+    "pixart-alpha-512": 4_762_310_656 + 610_856_096 + 83_653_863,
+    "sana-1.6b-512": 2_614_341_888 + 1_604_462_752 + 312_250_275,
+    "sd-1.5": 123_060_480 + 859_520_964 + 83_653_863 + 303_981_588,
+    "sd3-medium": 123_650_304 + 694_659_840 + 4_762_310_656 + 2_028_328_000 + 83_819_683,
+    "sdxl-base-1.0": 123_060_480 + 694_659_840 + 2_567_463_684 + 83_653_863,
+}
+COMPONENTS = [(model, name) for model in names() for name in load_zoo(model).components]
+COUNTED = [
+    (model, name) for model, name in COMPONENTS if getattr(load_zoo(model).components[name], "instantiated_params", None)
+]
+TOKENIZERS = [(model, name) for model, name in COMPONENTS if name.startswith("tokenizer")]
+
+
+def component(model: str, name: str) -> ComponentConfig:
+    found = load_zoo(model).components[name]
+    assert found is not None
+    return found
+
+
+def class_of(part: ComponentConfig) -> Any:
+    if part.library not in {"diffusers", "transformers"}:
+        return getattr(import_module(f"diffusers.pipelines.{part.library}"), part.class_name)
+    return getattr(import_module(part.library), part.class_name)
+
+
+@cache
+def count_parameters(library: str, class_name: str, values: str) -> int:
+    import torch
+
+    cls, config = class_of(ComponentConfig(library, class_name)), json.loads(values)
+    with torch.device("meta"):
+        built = cls.from_config(config) if library == "diffusers" else cls(cls.config_class.from_dict(config))
+    return sum(parameter.numel() for parameter in built.parameters())
+
+
+# --- the files ---
+
+
+def test_the_six_models_are_bundled_with_their_parameters() -> None:
+    assert {entry.name: entry.params for entry in models()} == EXPECTED_PARAMS
+
+
+def test_an_entry_says_what_is_reconstructed() -> None:
+    by_name = {entry.name: entry for entry in models()}
+    assert by_name["sd-1.5"].confidence == "verbatim"
+    assert by_name["pixart-alpha-512"].confidence == "reconstructed: text_encoder, transformer, vae"
+    assert by_name["sana-1.6b-512"].confidence == "reconstructed: transformer"
+    assert "1024x1024" in by_name["sana-1.6b-512"].note
+    assert by_name["flux.1-dev"].hub_id == "black-forest-labs/FLUX.1-dev"
+    assert by_name["flux.1-dev"].title == "FLUX.1 dev"
+
+
+@pytest.mark.parametrize(("model", "name"), COMPONENTS)
+def test_every_component_says_where_it_comes_from(model: str, name: str) -> None:
+    part = component(model, name)
+    assert part.sources
+    assert all(part.sources)
+    assert part.confidence
+    assert part.values
+    if part.published_params is not None:
+        assert part.published_params == part.instantiated_params
+        assert part.published_where
+    else:
+        assert not part.published_where
+
+
+def test_every_part_is_used() -> None:
+    text = "".join(path.read_text() for path in Path(zoo.__file__).parents[1].joinpath("zoo").rglob("*.toml"))
+    unused = [
+        path.stem for path in (Path(zoo.__file__).parents[1] / "zoo/parts").iterdir() if f'use = "{path.stem}"' not in text
+    ]
+    assert unused == []
+
+
+def test_a_part_is_overridden_value_by_value() -> None:
+    vae, part = component("sdxl-base-1.0", "vae"), component("sd-1.5", "vae")
+    assert {key for key in vae.values if vae.values[key] != part.values.get(key)} == {
+        "sample_size",
+        "scaling_factor",
+        "force_upcast",
+    }
+
+
+def test_another_size_takes_over_no_published_count() -> None:
+    assert component("sd-1.5", "text_encoder").published_params == 123_060_480
+    projected = component("sd3-medium", "text_encoder")
+    assert (projected.class_name, projected.published_params) == ("CLIPTextModelWithProjection", None)
+
+
+def test_what_a_caller_does_to_the_values_stays_with_the_caller() -> None:
+    component("sd-1.5", "unet").values["block_out_channels"].append(1)
+    assert component("sd-1.5", "unet").values["block_out_channels"] == [320, 640, 1280, 1280]
+
+
+def test_an_unknown_name_is_a_target_error() -> None:
+    with pytest.raises(TargetError, match="no model of this name is bundled"):
+        load_zoo("sd-9")
+
+
+@pytest.mark.parametrize(("model", "name"), TOKENIZERS)
+def test_a_tokenizer_says_what_its_stand_in_needs(model: str, name: str) -> None:
+    values = component(model, name).values
+    assert values["padding_side"] == "right"
+    special = {values[key] for key in ("bos_token", "eos_token", "unk_token", "pad_token") if key in values}
+    assert special == set(values["token_ids"])
+    assert all(0 <= token_id < values["vocab_size"] for token_id in values["token_ids"].values())
+    assert values["eos_token"] in special
+    around = {"CLIPTokenizer": (True, True), "T5TokenizerFast": (False, True), "T5Tokenizer": (False, True)}
+    assert (values["add_bos_token"], values["add_eos_token"]) == around.get(component(model, name).class_name, (True, False))
+
+
+def test_clip_pads_with_its_eos_and_openclip_with_the_first_token() -> None:
+    clip, openclip = component("sdxl-base-1.0", "tokenizer"), component("sdxl-base-1.0", "tokenizer_2")
+    assert clip.values["pad_token"] == clip.values["eos_token"]
+    assert openclip.values["token_ids"][openclip.values["pad_token"]] == 0
+    assert clip.values["model_max_length"] == openclip.values["model_max_length"] == 77
+
+
+def test_the_table_in_the_documentation_is_current() -> None:
+    text = (Path(__file__).parents[1] / "docs/zoo.md").read_text()
+    table = text.partition("<!-- zoo table: begin -->\n")[2].partition("<!-- zoo table: end -->")[0]
+    assert table == zoo_table()
+
+
+def test_the_documentation_lists_the_keys_of_a_component() -> None:
+    text = (Path(__file__).parents[1] / "docs/zoo.md").read_text()
+    rows = text.partition("A component, and a part, has these keys:")[2].partition("`library`, `class`,")[0]
+    assert {line.split("`")[1] for line in rows.splitlines() if line.startswith("| `")} == zoo._COMPONENT_KEYS
+
+
+# --- mistakes in a file ---
+
+MODEL = """
+title = "T"
+class = "P"
+hub_id = "o/n"
+sources = ["s"]
+"""
+PART = 'library = "diffusers"\nclass = "C"\nsources = ["s"]\nconfidence = "verbatim"\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., PipelineConfig]]:
+    """Write a model `m` and parts, and load it."""
+    caches = (zoo.names, zoo._stems, zoo._read)
+    (tmp_path / "parts").mkdir()
+
+    def load(model: str, **parts: str) -> PipelineConfig:
+        (tmp_path / "m.toml").write_text(model)
+        for name, text in parts.items():
+            (tmp_path / f"parts/{name}.toml").write_text(text)
+        return load_zoo("m")
+
+    monkeypatch.setattr(zoo, "files", lambda package: tmp_path)
+    for cached in caches:
+        cached.cache_clear()
+    yield load
+    for cached in caches:
+        cached.cache_clear()
+
+
+def test_none_is_said_by_name(write: Callable[..., PipelineConfig]) -> None:
+    part = PART + 'none = ["a"]\n[values]\nb = 1\nc = 1'
+    config = write(MODEL + 'none = ["image_encoder"]\n[components.x]\nuse = "p"\nnone = ["c"]\nvalues = { a = 2 }', p=part)
+    assert config.components["image_encoder"] is None
+    assert config.components["x"] == ComponentConfig(
+        "diffusers",
+        "C",
+        values={"a": 2, "b": 1, "c": None},
+        sources=("s",),
+        confidence="verbatim",
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "part", "message"),
+    [
+        (MODEL + "steps = 20\n[components]", "", "m.toml: unknown key steps"),
+        ('title = "T"', "", "m.toml: missing class, components, hub_id, sources"),
+        (MODEL + '[components.x]\nuse = "p"\nshape = 1', PART, "component 'x': unknown key shape"),
+        (MODEL + '[components.x]\nuse = "p"', PART + "shape = 1", "parts/p.toml: unknown key shape"),
+        (MODEL + '[components.x]\nuse = "p"', 'class = "C"', "component 'x': missing confidence, library, sources"),
+        (MODEL + '[components.x]\nuse = "q"', PART, "component 'x': no part is called 'q'"),
+        (MODEL + '[components.x]\nuse = "p"', 'use = "p"', "the part 'p' uses itself"),
+        (MODEL + '[components.x]\nuse = "p"\nnone = ["a"]\nvalues = { a = 1 }', PART, "'a' has a value and is listed under"),
+        (MODEL + 'none = ["x"]\n[components.x]\nuse = "p"', PART, "component 'x': listed under `none`, too"),
+    ],
+)
+def test_a_mistake_in_a_file_is_refused(write: Callable[..., PipelineConfig], model: str, part: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        write(model, p=part)
+
+
+# --- against the installed libraries ---
+
+
+@pytest.mark.parametrize(("model", "name"), COUNTED)
+def test_a_component_has_the_stated_number_of_parameters(model: str, name: str) -> None:
+    part = component(model, name)
+    values = json.dumps(dict(part.values), sort_keys=True)
+    assert count_parameters(part.library, part.class_name, values) == part.instantiated_params
+
+
+@pytest.mark.parametrize(("model", "name"), COMPONENTS)
+def test_a_component_is_counted_if_it_is_a_module(model: str, name: str) -> None:
+    import torch
+
+    part = component(model, name)
+    assert issubclass(class_of(part), torch.nn.Module) == (part.instantiated_params is not None)
+
+
+@pytest.mark.parametrize(("model", "name"), [pair for pair in COMPONENTS if pair not in TOKENIZERS])
+def test_a_class_takes_every_value(model: str, name: str) -> None:
+    part = component(model, name)
+    cls = class_of(part)
+    config_class = getattr(cls, "config_class", None)
+    if config_class is None:
+        known = set(inspect.signature(cls).parameters)
+        if part.library == "transformers":
+            known |= set(cls.valid_kwargs.__annotations__) | set(cls().to_dict())
+    else:
+        known = set(config_class().to_dict()) | {"rope_theta"}  # which transformers 5 keeps in `rope_parameters`
+    assert set(part.values) - known == set()
+
+
+@pytest.mark.parametrize("model", names())
+def test_a_pipeline_takes_every_component_and_argument(model: str) -> None:
+    config = load_zoo(model)
+    parameters = inspect.signature(getattr(import_module("diffusers"), config.class_name)).parameters
+    assert set(config.components) | set(config.arguments) <= set(parameters)
+    required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
+    assert required <= set(config.components) | set(config.arguments)
+
+
+def test_the_measured_text_is_that_of_the_installed_pipeline() -> None:
+    (measured,) = component("sana-1.6b-512", "tokenizer").values["measured"]
+    pipeline = import_module("diffusers").SanaPipeline
+    text = "\n".join(inspect.signature(pipeline.__call__).parameters["complex_human_instruction"].default)
+    assert text.startswith(measured["starts"])
+    assert text.endswith(measured["ends"])
+    assert (len(text), measured["tokens"]) == (measured["characters"], 207)
