@@ -1,0 +1,205 @@
+"""From configurations, or from a live pipeline, to a real pipeline object whose models hold no data."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from torch import nn
+
+from fxprof.capture.hollow import building, empty_out, hollow_copy
+from fxprof.capture.tokenizers import StandInTokenizer, has_vocabulary
+from fxprof.errors import CaptureError
+from fxprof.source.config import ComponentConfig, PipelineConfig
+
+_REFUSED = "only classes of diffusers and transformers are built; code that comes with a model is never run"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A pipeline that can be rehearsed."""
+
+    pipeline: Any
+    """A diffusers pipeline."""
+    modules: Mapping[str, nn.Module]
+    """Its components that compute."""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """Its tokenizers, by component name."""
+        base = transformers.PreTrainedTokenizerBase
+        return {name: part for name, part in vars(self.pipeline).items() if isinstance(part, base)}
+
+
+def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
+    """Construct the pipeline that a configuration describes.
+
+    Raises:
+        CaptureError: a class is unknown or not permitted, or rejects its configuration.
+    """
+    pipeline_class = _pipeline_class(config)
+    accepted = inspect.signature(pipeline_class.__init__).parameters
+    parts = {
+        name: None if part is None else _component(config.name, name, part, dtype)
+        for name, part in config.components.items()
+        if name in accepted
+    }
+    missing = {name: None for name, item in accepted.items() if item.default is item.empty and name not in {"self", *parts}}
+    plain = {name: value for name, value in config.arguments.items() if name in accepted}
+    variadic = {name for name, item in accepted.items() if item.kind in (item.VAR_KEYWORD, item.VAR_POSITIONAL)}
+    keywords = {name: value for name, value in {**missing, **plain, **parts}.items() if name not in variadic}
+    with _explained(f"could not put {config.class_name} of {config.name} together"):
+        pipeline = pipeline_class(**keywords)
+    left_out = sorted(name for name, part in config.components.items() if name not in accepted and part is not None)
+    remarks = tuple(f"{name} is not a component of {config.class_name} and was left out" for name in left_out)
+    return _built(pipeline, remarks)
+
+
+def build_from_live(pipeline: Any) -> Built:
+    """A copy of a live pipeline whose models hold no data; the pipeline itself is only read.
+
+    Raises:
+        CaptureError: a part of the pipeline cannot be copied.
+    """
+    with _explained(f"could not make a weightless copy of {type(pipeline).__name__}"):
+        return _built(_hollow_pipeline(pipeline, {}), ())
+
+
+def _built(pipeline: Any, remarks: tuple[str, ...]) -> Built:
+    modules = {name: part for name, part in vars(pipeline).items() if isinstance(part, nn.Module)}
+    pipeline.set_progress_bar_config(disable=True)
+    return Built(pipeline, modules, remarks)
+
+
+def _hollow_pipeline(pipeline: Any, memo: dict[int, Any]) -> Any:
+    # Everything that a pipeline's constructor derived, or its owner changed since, is in its attributes: they are taken over
+    # one by one instead of constructing a new pipeline from the components.
+    duplicate = copy.copy(pipeline)
+    for name, part in vars(pipeline).items():
+        if isinstance(part, nn.Module):
+            vars(duplicate)[name] = hollow_copy(part, memo)
+        elif isinstance(part, diffusers.DiffusionPipeline):
+            vars(duplicate)[name] = _hollow_pipeline(part, memo)
+        elif isinstance(part, (diffusers.SchedulerMixin, transformers.PreTrainedTokenizerBase)) or name.startswith("_all_hooks"):
+            vars(duplicate)[name] = copy.deepcopy(part, memo) if name != "_all_hooks" else []
+    return duplicate
+
+
+def _pipeline_class(config: PipelineConfig) -> type:
+    found = getattr(diffusers, config.class_name, None)
+    if not inspect.isclass(found) or not issubclass(found, diffusers.DiffusionPipeline):
+        raise CaptureError(
+            f"could not build {config.name}: diffusers {diffusers.__version__} has no pipeline {config.class_name}", _REFUSED
+        )
+    return found
+
+
+def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype) -> Any:
+    what = f"could not build {name} ({part.class_name}) of {target}"
+    found = _class(what, part)
+    with _explained(what):
+        if issubclass(found, nn.Module):
+            return _module(found, part.values, dtype)
+        if issubclass(found, transformers.PreTrainedTokenizerBase):
+            return _tokenizer(found, part)
+        if hasattr(found, "from_config"):
+            return found.from_config(dict(part.values))
+        if part.directory is not None and hasattr(found, "from_pretrained"):
+            return found.from_pretrained(part.directory, local_files_only=True)
+        return found(**part.values)
+
+
+def _class(what: str, part: ComponentConfig) -> Any:
+    library = part.library.removeprefix("diffusers.pipelines.")
+    home: Any = {"diffusers": diffusers, "transformers": transformers}.get(library)
+    if home is None and re.fullmatch(r"[A-Za-z_][\w.]*", library):
+        try:
+            home = importlib.import_module(f"diffusers.pipelines.{library}")
+        except ImportError:
+            home = None
+    found = getattr(home, part.class_name, None) if part.class_name.isidentifier() else None
+    if not inspect.isclass(found):
+        raise CaptureError(f"{what}: there is no such class in {part.library}", _REFUSED)
+    return found
+
+
+def _module(class_: Any, values: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
+    def construct() -> nn.Module:
+        if issubclass(class_, transformers.PreTrainedModel):
+            return class_(_transformers_config(class_.config_class, dict(values), dtype))  # type: ignore[no-any-return]
+        return class_.from_config(dict(values))  # type: ignore[no-any-return]
+
+    try:
+        with building(dtype):
+            module = construct()
+    except (RuntimeError, NotImplementedError):
+        # A constructor that reads values out of tensors cannot run on the meta device.
+        with _parameters_on_meta(dtype):
+            module = construct()
+    return empty_out(module)
+
+
+def _transformers_config(class_: Any, values: dict[str, Any], dtype: torch.dtype) -> Any:
+    inner = getattr(class_, "base_config_key", "")
+    if inner and isinstance(values.get(inner), dict) and values.get("model_type") != class_.model_type:
+        values = values[inner]
+    # A published configuration names the type that its weights were saved in; what is asked for goes before it.
+    config = class_.from_dict({name: value for name, value in values.items() if name not in {"dtype", "torch_dtype"}})
+    config.dtype = dtype
+    return config
+
+
+@contextmanager
+def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
+    """Construct on the CPU, but move each parameter to the meta device as soon as a module takes it."""
+    before, register = torch.get_default_dtype(), nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(module, name, param)
+        if param is not None:
+            module._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)  # noqa: SLF001 - as register does
+
+    torch.set_default_dtype(dtype)
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+        torch.set_default_dtype(before)
+
+
+def _tokenizer(class_: Any, part: ComponentConfig) -> Any:
+    if has_vocabulary(part.directory):
+        return class_.from_pretrained(part.directory, local_files_only=True)
+    return StandInTokenizer(part.class_name, part.values)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn whatever a library raises into one line that says what was attempted."""
+    try:
+        yield
+    except CaptureError:
+        raise
+    except Exception as error:  # noqa: BLE001 - constructors of models raise anything on configurations they reject
+        raise CaptureError(f"{what}: {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """The first line of an error's own message, or its type where it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    return text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
+
+
+Progress = Callable[[str], None]

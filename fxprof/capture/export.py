@@ -1,0 +1,202 @@
+"""One call of a module through `torch.export`: its trace, and what the call would return."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from fxprof.capture.calls import has_containers, write_back
+from fxprof.capture.translate import translate
+from fxprof.trace import Trace
+
+
+class NotExportableError(Exception):
+    """The module's Python needs more than shapes: values of tensors, other processes, state that it keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedCall:
+    """A captured call and how to answer it again."""
+
+    trace: Trace
+    program: ExportedProgram
+    objects: Mapping[int, Any]
+    """Results that are no tensors, plain values or containers of them, such as a cache: by their place among the leaves."""
+    returns_arguments: bool
+    """Whether the graph also returns the arguments as the module left them."""
+
+    def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the call returns, as zeros of the right shapes; arguments that it passes through come back as they are.
+
+        Containers among the arguments are left as the module would leave them.
+        """
+        given = pytree.tree_leaves((args, kwargs))
+        output = next(node for node in reversed(self.program.graph.nodes) if node.op == "output")
+        placeholders = _user_placeholders(self.program)
+        leaves = [_leaf(value, placeholders, given) for value in output.args[0]]
+        for position, value in self.objects.items():
+            leaves[position] = copy.deepcopy(value)
+        result, (args_after, kwargs_after) = pytree.tree_unflatten(leaves, self.program.call_spec.out_spec)
+        if self.returns_arguments:
+            write_back(args, tuple(args_after))
+            for name, value in kwargs.items():
+                write_back(value, kwargs_after[name])
+        return result
+
+
+class _Wrapper(nn.Module):
+    """Calls a module, and returns beside its result the arguments as it left them, so that both show in the graph."""
+
+    def __init__(self, module: nn.Module, *, returns_arguments: bool) -> None:
+        super().__init__()
+        self.module = module
+        self.objects: dict[int, Any] = {}
+        self._returns_arguments = returns_arguments
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        leaves, spec = pytree.tree_flatten(self.module(*args, **kwargs))
+        for position, leaf in enumerate(leaves):
+            if not isinstance(leaf, _GRAPH_VALUES):
+                self.objects[position] = _without_data(leaf)
+                leaves[position] = None
+        return pytree.tree_unflatten(leaves, spec), (args, kwargs) if self._returns_arguments else ((), {})
+
+
+_GRAPH_VALUES = (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool, int, float, complex, str, type(None))
+"""What torch.export can return."""
+
+
+def export_call(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, prefix: str, aliases: Mapping[str, str]
+) -> ExportedCall:
+    """Capture one call.
+
+    Args:
+        module: the module that is called.
+        args: positional arguments, real tensors; only their shapes are used.
+        kwargs: keyword arguments.
+        prefix: the module's path below its component.
+        aliases: see `translate`.
+
+    Raises:
+        NotExportableError: torch.export refuses the call, or the module changed itself while it ran.
+    """
+    wrapper = _Wrapper(module, returns_arguments=any(has_containers(value) for value in (*args, *kwargs.values())))
+    before = _state(module)
+    try:
+        program = torch.export.export(wrapper.eval(), args, kwargs, strict=False)
+    except Exception as error:
+        _restore(before)
+        raise NotExportableError(_first_line(error)) from error
+    kept = _kept(before)
+    _restore(before)
+    if kept:
+        raise NotExportableError(f"it keeps state in {kept}")
+    trace = translate(program, prefix=prefix, skip=1, aliases=aliases)
+    return ExportedCall(trace, program, wrapper.objects, wrapper._returns_arguments)  # noqa: SLF001 - of this file
+
+
+def _without_data(value: Any) -> Any:
+    """A copy of an object in which every tensor, however deep, is zeros."""
+    if isinstance(value, torch.Tensor):
+        return torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype)
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(_without_data(item) for item in value)
+    if isinstance(value, dict):
+        return type(value)((key, _without_data(item)) for key, item in value.items())
+    if not hasattr(value, "__dict__") or isinstance(value, (type, nn.Module)) or callable(value):
+        return value
+    duplicate = copy.copy(value)
+    duplicate.__dict__ = {name: _without_data(item) for name, item in vars(value).items()}
+    return duplicate
+
+
+def _user_placeholders(program: ExportedProgram) -> dict[str, int]:
+    names = [item.arg.name for item in program.graph_signature.input_specs if item.kind is InputKind.USER_INPUT]
+    return {name: position for position, name in enumerate(names)}
+
+
+def _leaf(value: Any, placeholders: Mapping[str, int], given: list[Any]) -> Any:
+    if not isinstance(value, Node):
+        return value
+    if value.name in placeholders:
+        return given[placeholders[value.name]]
+    return pytree.tree_map(_zeros, value.meta["val"])
+
+
+def _zeros(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype)
+    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        raise NotExportableError("it returns a number that depends on a tensor's contents")
+    return value
+
+
+_CONTAINERS = (list, dict, set, OrderedDict)
+_State = list[tuple[nn.Module, dict[str, Any], dict[str, Any]]]
+
+
+def _state(module: nn.Module) -> _State:
+    """What a module could change about itself: attributes, and the contents of those that are containers."""
+    return [
+        (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in _CONTAINERS})
+        for part in module.modules()
+    ]
+
+
+def _kept(before: _State) -> str:
+    """The first attribute in which a module kept a tensor or a number from the call, or "".
+
+    Flags and hooks that a first call sets up do not count: every call is captured from the state before it.
+    """
+    for part, attributes, contents in before:
+        now = vars(part)
+        for name in now.keys() | attributes.keys():
+            old = contents.get(name, attributes.get(name))
+            if (name not in attributes or now.get(name) is not old) and _differ(now.get(name), old):
+                return f"{type(part).__name__}.{name}"
+    return ""
+
+
+def _differ(now: Any, old: Any) -> bool:
+    """Whether two values of an attribute differ in a tensor or a number."""
+    if now is old:
+        return False
+    if type(now) is type(old) and isinstance(now, (list, tuple)) and len(now) == len(old):
+        return any(_differ(one, other) for one, other in zip(now, old, strict=True))
+    if isinstance(now, dict) and isinstance(old, dict):
+        return any(_differ(now.get(key), old.get(key)) for key in now.keys() | old.keys())
+    return any(_carries_state(value) for value in (now, old)) and not (isinstance(now, (int, float)) and now == old)
+
+
+def _carries_state(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set)):
+        return any(_carries_state(item) for item in value)
+    if isinstance(value, dict):
+        return any(_carries_state(item) for item in value.values())
+    return isinstance(value, (torch.Tensor, int, float)) and not isinstance(value, bool)
+
+
+def _restore(before: _State) -> None:
+    for part, attributes, contents in before:
+        vars(part).clear()
+        vars(part).update(attributes)
+        for name, value in contents.items():
+            held = attributes[name]
+            held.clear()
+            held.extend(value) if isinstance(held, list) else held.update(value)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

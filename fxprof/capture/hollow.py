@@ -1,0 +1,151 @@
+"""Modules without data: every parameter is a real CPU tensor of the right shape that reads as zeros and takes no memory.
+
+All of them are views of one anonymous memory map that nobody writes to, so the operating system backs it with its zero
+page. Unlike meta or fake tensors they can be read, converted and computed with by any Python code of a pipeline.
+"""
+
+from __future__ import annotations
+
+import copy
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+_SMALL_BUFFER = 1 << 16
+"""Elements up to which a live module's buffer is copied with its values."""
+
+
+class ZeroPages:
+    """A source of zero tensors that share one memory map, which grows by being replaced."""
+
+    def __init__(self) -> None:
+        """Map nothing yet."""
+        self._map: mmap.mmap | None = None
+
+    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """A contiguous zero tensor on the CPU with a storage object of its own."""
+        count = 1
+        for size in shape:
+            count *= size
+        if count == 0:
+            return torch.empty(shape, dtype=dtype)
+        length = count * dtype.itemsize
+        if self._map is None or len(self._map) < length:
+            self._map = mmap.mmap(-1, max(length, mmap.PAGESIZE))
+        return torch.frombuffer(self._map, dtype=torch.uint8, count=length).view(dtype).view(shape)
+
+    def like(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """A zero tensor, or parameter, of the same shape, and of the same type unless another is given."""
+        made = self.tensor(tuple(tensor.shape), dtype or tensor.dtype)
+        return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
+
+
+PAGES = ZeroPages()
+
+
+def empty_out(module: nn.Module) -> nn.Module:
+    """Replace what a module built on the meta device holds by zero tensors on the CPU, in place.
+
+    Tied parameters stay tied. Plain attributes that hold tensors (tables made in a constructor) are replaced too.
+    """
+    made: dict[int, torch.Tensor] = {}
+
+    def zero(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return made.setdefault(id(value), PAGES.like(value)) if value.is_meta else value
+        if not _holds_meta(value):
+            return value
+        if isinstance(value, dict):
+            return {key: zero(item) for key, item in value.items()}
+        return type(value)(zero(item) for item in value)
+
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):  # noqa: SLF001 - register_* refuses to replace without a check per entry
+            for name, tensor in table.items():
+                table[name] = zero(tensor)  # type: ignore[assignment]
+        for name, value in vars(part).items():
+            if name not in {"_parameters", "_buffers", "_modules"}:
+                vars(part)[name] = zero(value)
+    return module.eval()
+
+
+def _holds_meta(value: object) -> bool:
+    if type(value) is dict:
+        value = list(value.values())
+    if type(value) in (list, tuple):
+        return any(_holds_meta(item) for item in value)  # type: ignore[attr-defined]
+    return isinstance(value, torch.Tensor) and value.is_meta
+
+
+def hollow_copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A copy of a live module without its weights; the original is only read.
+
+    Args:
+        module: on any device, with any hooks.
+        memo: as for `copy.deepcopy`; what several modules share stays shared when they are copied with one memo.
+
+    Hooks that move weights or cache results (accelerate's, diffusers') are left out: they belong to running, not to
+    what is computed.
+    """
+    for part in module.modules():
+        for tensor in (*part._parameters.values(), *part._buffers.values()):  # noqa: SLF001 - as above
+            if tensor is not None and id(tensor) not in memo:
+                memo[id(tensor)] = _stand_in(tensor)
+        for name in ("_hf_hook", "_diffusers_hook"):
+            if name in vars(part):
+                memo[id(vars(part)[name])] = None
+    duplicate = copy.deepcopy(module, memo)
+    for part in duplicate.modules():
+        _drop_hooks(part)
+    return duplicate.eval()
+
+
+def _stand_in(tensor: torch.Tensor) -> torch.Tensor:
+    keeps_values = not isinstance(tensor, nn.Parameter) and tensor.numel() <= _SMALL_BUFFER and not tensor.is_meta
+    return tensor.detach().cpu().clone() if keeps_values else PAGES.like(tensor)
+
+
+def _drop_hooks(part: nn.Module) -> None:
+    attributes = vars(part)
+    if "_hf_hook" in attributes or "_diffusers_hook" in attributes or "_old_forward" in attributes:
+        for name in ("_hf_hook", "_diffusers_hook", "_old_forward", "forward"):
+            attributes.pop(name, None)
+    part._forward_hooks.clear()  # noqa: SLF001 - the only way to remove hooks without their handles
+    part._forward_pre_hooks.clear()  # noqa: SLF001
+
+
+@contextmanager
+def building(dtype: torch.dtype) -> Iterator[None]:
+    """Construct modules on the meta device, with `dtype` as the default; both are as before afterwards."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def convert(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+    """What `nn.Module._apply` does, for modules without data: learn the new type from one element, keep the zeros.
+
+    Without this, `vae.to(torch.float32)` in a pipeline would allocate every weight.
+    """
+    made: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):  # noqa: SLF001 - as above
+            for name, tensor in table.items():
+                if tensor is not None:
+                    table[name] = made.setdefault(id(tensor), _converted(tensor, change))  # type: ignore[assignment]
+    return module
+
+
+def _converted(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    if not isinstance(tensor, nn.Parameter) and tensor.numel() <= _SMALL_BUFFER:
+        return change(tensor)
+    dtype = change(torch.zeros(1, dtype=tensor.dtype)).dtype
+    return tensor if dtype == tensor.dtype else PAGES.like(tensor, dtype)

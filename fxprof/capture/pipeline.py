@@ -1,0 +1,225 @@
+"""A whole pipeline, captured: build it without data, rehearse its `__call__`, gather what it called."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import BaseOutput
+
+import fxprof
+from fxprof.capture.build import Built, Progress, build, build_from_live, describe
+from fxprof.capture.quiet import unchanged
+from fxprof.capture.rehearse import Rehearsal, modules_of
+from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
+from fxprof.errors import CaptureError, UsageError
+from fxprof.source.config import PipelineConfig
+from fxprof.source.workload import DEFAULT_PROMPT, Workload
+from fxprof.trace.captured import Capture, CapturedComponent
+
+_NAMES = {
+    "height": "height",
+    "width": "width",
+    "images": "num_images_per_prompt",
+    "steps": "num_inference_steps",
+    "guidance_scale": "guidance_scale",
+}
+"""Workload to the argument of a pipeline's `__call__`."""
+
+_OUTSIDE = "pipeline"
+"""The component under which operators are recorded that the pipeline's own code runs."""
+
+
+def capture_pipeline(
+    target: PipelineConfig | Any,
+    workload: Workload,
+    *,
+    notable: Callable[[str], bool],
+    progress: Progress | None = None,
+) -> Capture:
+    """Capture one run of a pipeline.
+
+    Args:
+        target: a configuration, or a live `DiffusionPipeline`, which is only read.
+        workload: what is asked of it.
+        notable: whether an operator that runs outside every component's call is to be recorded.
+        progress: told what is being done, line by line.
+
+    Raises:
+        CaptureError: the pipeline cannot be built, refuses the workload, or fails.
+        UsageError: the pipeline has no argument for something that the workload sets.
+    """
+    with unchanged():
+        return _capture(target, workload, notable, progress or (lambda _: None))
+
+
+def _capture(target: PipelineConfig | Any, workload: Workload, notable: Callable[[str], bool], report: Progress) -> Capture:
+    started = time.perf_counter()
+    report("building")
+    built = _build(target, workload)
+    name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
+    arguments, approximations = _arguments(built, workload)
+    built_at = time.perf_counter()
+    outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
+    rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, progress=report)
+    result = _call(name, rehearsal.run, built, arguments)
+    size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)
+    rehearsed_at = time.perf_counter()
+    approximations += _approximate_lengths(name, rehearsal, built, arguments)
+    seconds = {
+        "build": built_at - started,
+        "export": rehearsal.export_seconds,
+        "rehearse": rehearsed_at - built_at - rehearsal.export_seconds,
+        "check text": time.perf_counter() - rehearsed_at,
+    }
+    return Capture(
+        class_name=type(built.pipeline).__name__,
+        components=_components(built, rehearsal, outside),
+        workload=_in_force(built, workload, arguments, size),
+        image_size=size,
+        guided=bool(guided) if guided is not None else None,
+        approximations=tuple(approximations),
+        remarks=(*built.remarks, *_remarks(rehearsal)),
+        seconds=seconds,
+    )
+
+
+def _build(target: PipelineConfig | Any, workload: Workload) -> Built:
+    if isinstance(target, PipelineConfig):
+        return build(target, getattr(torch, workload.dtype or "float32"))
+    built = build_from_live(target)
+    if workload.dtype is not None:
+        for module in built.modules.values():
+            module.to(getattr(torch, workload.dtype))
+    return built
+
+
+def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[str]]:
+    """What to call the pipeline with, and what is approximate about it."""
+    accepted = inspect.signature(type(built.pipeline).__call__).parameters
+    given = {name: _on_cpu(value) for name, value in workload.arguments.items()}
+    given |= {_NAMES[name]: value for name in _NAMES if (value := getattr(workload, name)) is not None}
+    approximations: list[str] = []
+    if "prompt" in accepted and "prompt" not in given and given.get("prompt_embeds") is None:
+        given["prompt"], approximations = _prompt(built, workload)
+    elif workload.prompt is not None or workload.prompt_tokens is not None:
+        raise UsageError(f"{type(built.pipeline).__name__} takes no prompt here")
+    open_ended = any(item.kind is item.VAR_KEYWORD for item in accepted.values())
+    for name in given:
+        if name not in accepted and not open_ended:
+            known = ", ".join(key for key in accepted if key != "self")
+            raise UsageError(f"{type(built.pipeline).__name__} has no argument {name}", f"it has {known}")
+    return given, approximations
+
+
+def _prompt(built: Built, workload: Workload) -> tuple[str, list[str]]:
+    if workload.prompt_tokens is None:
+        return workload.prompt if workload.prompt is not None else DEFAULT_PROMPT, []
+    prompt, exact = prompt_of_length(workload.prompt_tokens, list(built.tokenizers.values()))
+    sentence = f"no prompt of exactly {workload.prompt_tokens} tokens was found for every tokenizer of the pipeline"
+    return prompt, [] if exact else [sentence]
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
+
+
+def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return run(built.pipeline, **arguments)
+    except Exception as error:
+        if _is_our_bug(error):
+            raise
+        raise CaptureError(f"could not rehearse {name}: {type(built.pipeline).__name__} says: {describe(error)}") from error
+
+
+def _is_our_bug(error: BaseException) -> bool:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(last.filename).is_relative_to(Path(fxprof.__file__).parent)
+
+
+def _approximate_lengths(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> list[str]:
+    """Whether the shapes depend on how the stand-in tokenizers split texts: rehearse once more with longer texts."""
+    stand_ins = {key: value for key, value in built.tokenizers.items() if isinstance(value, StandInTokenizer)}
+    if not stand_ins:
+        return []
+    for tokenizer in stand_ins.values():
+        tokenizer.count_extra(1)
+    if _call(name, rehearsal.repeats, built, arguments):
+        return []
+    names = ", ".join(stand_ins)
+    return [f"the length of text is approximate: {names} counted words, as the real vocabulary is not at hand (--prompt-tokens sets it)"]
+
+
+def _components(built: Built, rehearsal: Rehearsal, outside: tuple[str, str]) -> tuple[CapturedComponent, ...]:
+    order = list(dict.fromkeys(found.component for found in rehearsal.calls.values()))
+    names = [*order, *(name for name in built.modules if name not in order)]
+    return tuple(_component(name, built, rehearsal, outside) for name in names)
+
+
+def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str]) -> CapturedComponent:
+    module = built.modules.get(name)
+    if module is None:
+        return CapturedComponent(name, outside[1], (), rehearsal.recorded(name))
+    return CapturedComponent(
+        name,
+        type(module).__name__,
+        modules_of(module),
+        rehearsal.recorded(name),
+        tiling=bool(getattr(module, "use_tiling", False)),
+        slicing=bool(getattr(module, "use_slicing", False)),
+    )
+
+
+def _remarks(rehearsal: Rehearsal) -> list[str]:
+    return [
+        f"{'.'.join(part for part in place if part)} ran for real and its children were captured one by one: {reason}"
+        for place, reason in rehearsal.ran_for_real.items()
+    ]
+
+
+def _image_size(result: Any) -> tuple[int, int] | None:
+    """Height and width of the first image or frame that a pipeline returned, however it is wrapped."""
+    while isinstance(result, (BaseOutput, list, tuple)) and len(result):
+        result = next(iter(result.values())) if isinstance(result, BaseOutput) else result[0]
+    if hasattr(result, "size") and isinstance(result.size, tuple):
+        return int(result.size[1]), int(result.size[0])
+    shape = tuple(getattr(result, "shape", ()))
+    if isinstance(result, torch.Tensor):
+        return (int(shape[-2]), int(shape[-1])) if len(shape) >= 2 else None  # noqa: PLR2004 - an image has two sizes
+    return (int(shape[-3]), int(shape[-2])) if len(shape) >= 3 else None  # noqa: PLR2004 - and channels come last in numpy
+
+
+def _in_force(
+    built: Built, workload: Workload, arguments: Mapping[str, Any], size: tuple[int, int] | None
+) -> dict[str, int | float | str | bool | None]:
+    """The workload with the pipeline's own defaults filled in."""
+    accepted = inspect.signature(type(built.pipeline).__call__).parameters
+    values: dict[str, Any] = {}
+    for ours, theirs in _NAMES.items():
+        default = accepted[theirs].default if theirs in accepted else None
+        values[ours] = arguments.get(theirs, None if default is inspect.Parameter.empty else default)
+    if size is not None:
+        values["height"], values["width"] = values["height"] or size[0], values["width"] or size[1]
+    values["images"] = values["images"] or 1
+    values["prompt"] = arguments.get("prompt")
+    values["prompt_tokens"] = workload.prompt_tokens
+    values["dtype"] = str(next((module.dtype for module in built.modules.values() if hasattr(module, "dtype")), "")).removeprefix("torch.")
+    extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
+    return {name: _plain(value) for name, value in {**values, **extra}.items() if value is not None}
+
+
+def _plain(value: Any) -> int | float | str | bool | None:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, torch.Tensor):
+        return f"tensor {'x'.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
+    size = getattr(value, "size", None)
+    if isinstance(size, tuple):
+        return f"image {size[1]}x{size[0]}"
+    return str(value) if isinstance(value, (list, tuple, dict)) else type(value).__name__

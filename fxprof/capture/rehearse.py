@@ -1,0 +1,302 @@
+"""Run a pipeline's own `__call__` with components that hold no data, and record every call of a component.
+
+Calls are intercepted in one place, `nn.Module.__call__`, for the time of the rehearsal only. The outermost call of a module
+of a component is exported once per distinct call and answered with zeros of the right shapes, so that the pipeline's own
+arithmetic, schedulers and post-processing run for real, on small tensors.
+
+A module whose Python needs more than shapes (lengths read out of a mask, experts chosen by value, state that it keeps)
+runs for real instead, on its zero weights, and the calls of its children are recorded in its place. Operators that run
+outside every exported call are seen by a dispatch mode and recorded where they ran, never lost.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fxprof.capture.calls import Key, inputs_of, key_of
+from fxprof.capture.export import ExportedCall, NotExportableError, export_call
+from fxprof.capture.hollow import convert
+from fxprof.capture.quiet import unchanged
+from fxprof.capture.translate import is_torch_file, record, source_line, target_name
+from fxprof.trace import Frame, Op, Trace
+from fxprof.trace.captured import CapturedCall, CapturedModule
+
+_CALL = nn.Module.__call__
+_APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
+
+
+class _EnoughError(Exception):
+    """A rehearsal that was to repeat another one has done so as far as it matters."""
+
+
+class DifferentCallError(Exception):
+    """A rehearsal that was to repeat another one made a call that the other had not made."""
+
+
+@dataclass(slots=True)
+class Recorded:
+    """One distinct call, while it is being counted."""
+
+    component: str
+    entry: str
+    trace: Trace
+    call: ExportedCall | None = None
+    note: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a module belongs."""
+
+    component: str
+    path: str
+
+
+@dataclass(slots=True)
+class _Running:
+    """A module, or the pipeline itself, whose Python runs for real: the operators that it runs directly."""
+
+    component: str
+    stack: tuple[Frame, ...]
+    ops: list[Op] = field(default_factory=list)
+
+
+class Rehearsal:
+    """The calls that a pipeline makes of its components.
+
+    Args:
+        components: modules by component name, without data (see `fxprof.capture.hollow`).
+        notable: whether an operator outside every exported call is to be recorded: all but those known to cost nothing.
+        outside: the name under which operators are recorded that run in no component, and the class to show for it.
+        progress: told the component and entry before each capture.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, nn.Module],
+        *,
+        notable: Callable[[str], bool],
+        outside: tuple[str, str],
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.calls: dict[Key, Recorded] = {}
+        self.ran_for_real: dict[tuple[str, str], str] = {}
+        """(component, path) of modules whose Python ran for real, to the reason."""
+        self.export_seconds = 0.0
+        self._components = dict(components)
+        self._places, self._aliases = _find_modules(components)
+        self._notable = notable
+        self._outside = outside
+        self._progress = progress or (lambda _: None)
+        self._running: list[_Running] = []
+        self._inside = 0
+        self._recorder = _Recorder(self)
+        self._frozen = False
+        self._busiest: Recorded | None = None
+        self._busiest_count = 0
+
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call `function` and record; everything global is as before afterwards, also when it raises."""
+        name, class_name = self._outside
+        self._running = [_Running(name, (Frame("", class_name),))]
+        try:
+            with unchanged(), self._listening():
+                return function(*args, **kwargs)
+        finally:
+            self._finish(self._running[0], "")
+            self._running = []
+
+    def repeats(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Whether calling `function` makes only calls that are known already; nothing is counted.
+
+        It is stopped at the second call of the component that is called most: text is encoded by then.
+        """
+        counts = {key: recorded.count for key, recorded in self.calls.items()}
+        self._busiest = max(self.calls.values(), key=lambda found: found.count if found.call else 0, default=None)
+        self._busiest_count = self._busiest.count if self._busiest else 0
+        self._frozen = True
+        try:
+            self.run(function, *args, **kwargs)
+        except DifferentCallError:
+            return False
+        except _EnoughError:
+            return True
+        finally:
+            self._frozen = False
+            self.calls = {key: recorded for key, recorded in self.calls.items() if key in counts}
+            for key, count in counts.items():
+                self.calls[key].count = count
+        return True
+
+    def recorded(self, component: str) -> tuple[CapturedCall, ...]:
+        """The distinct calls of a component, in the order of their first times; equal graphs are one call."""
+        merged: dict[Any, CapturedCall] = {}
+        for found in self.calls.values():
+            if found.component == component:
+                key = (found.entry, found.trace.ops, tuple(item for item in found.trace.inputs if not isinstance(item[1], float)))
+                before = merged[key].count if key in merged else 0
+                merged[key] = CapturedCall(found.entry, before + found.count, merged[key].trace if before else found.trace, found.note)
+        return tuple(merged.values())
+
+    def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Note an operator that ran outside every exported call."""
+        if self._running and self._notable(target_name(function)):
+            op = record(function, args, kwargs, result)
+            running = self._running[-1]
+            running.ops.append(Op(op.target, op.args, op.outputs, running.stack, _calling_line(), ()))
+
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Stand in for `module(*args, **kwargs)` while the rehearsal listens."""
+        place = self._places.get(id(module))
+        if place is None or self._inside:
+            return _CALL(module, *args, **kwargs)
+        if (place.component, place.path) in self.ran_for_real:
+            return self._run_for_real(module, place, args, kwargs)
+        try:
+            return self._exported(module, place, args, kwargs)
+        except NotExportableError as error:
+            self.ran_for_real[place.component, place.path] = str(error)
+            return self._run_for_real(module, place, args, kwargs)
+
+    def _exported(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        key = (place.component, place.path, *key_of(args, kwargs))
+        found = self.calls.get(key)
+        if found is None:
+            found = self._capture(module, place, args, kwargs)
+        assert found.call is not None
+        with self._silent():
+            answer = found.call.answer(args, kwargs)
+        self.calls[key] = found
+        found.count += 1
+        if self._frozen and found is self._busiest and found.count > self._busiest_count + 1:
+            raise _EnoughError
+        return answer
+
+    def _capture(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
+        if self._frozen:
+            raise DifferentCallError
+        self._progress(".".join(part for part in (place.component, place.path) if part))
+        started = time.perf_counter()
+        with self._silent():
+            inputs = inputs_of(module, args, kwargs)
+            call = export_call(module, args, kwargs, prefix=place.path, aliases=self._aliases[place.component])
+        self.export_seconds += time.perf_counter() - started
+        return Recorded(place.component, place.path, Trace(call.trace.ops, inputs), call)
+
+    def _run_for_real(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        running = _Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)))
+        self._running.append(running)
+        try:
+            return _CALL(module, *args, **kwargs)
+        finally:
+            self._running.pop()
+            self._finish(running, place.path)
+
+    def _frames(self, place: _Place) -> tuple[Frame, ...]:
+        outer = self._running[-1]
+        return outer.stack if outer.component == place.component else ()
+
+    def _finish(self, running: _Running, path: str) -> None:
+        if not running.ops:
+            return
+        key = (running.component, path, "direct", tuple(running.ops))
+        if key not in self.calls:
+            if self._frozen:
+                raise DifferentCallError
+            note = "operators that its Python ran outside its children" if path or running.component != self._outside[0] else ""
+            self.calls[key] = Recorded(running.component, path, Trace(tuple(running.ops)), None, note)
+        self.calls[key].count += 1
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        rehearsal = self
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return rehearsal.call(module, args, kwargs)
+
+        def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:  # noqa: FBT002 - torch's
+            if id(module) in rehearsal._places:
+                return convert(module, change)
+            return _APPLY(module, change, recurse)
+
+        self._patches = (call, apply)
+        self._patch(*self._patches)
+        try:
+            with self._recorder:
+                yield
+        finally:
+            self._patch(_CALL, _APPLY)
+
+    @contextmanager
+    def _silent(self) -> Iterator[None]:
+        """Neither intercept nor record: for work of the rehearsal itself."""
+        self._inside += 1
+        self._patch(_CALL, _APPLY)
+        self._recorder.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self._recorder.__enter__()
+            self._patch(*self._patches)
+            self._inside -= 1
+
+    @staticmethod
+    def _patch(call: Any, apply: Any) -> None:
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        nn.Module._apply = apply  # type: ignore[method-assign]  # noqa: SLF001 - see _APPLY
+
+
+class _Recorder(TorchDispatchMode):
+    """Shows the rehearsal every operator that really runs."""
+
+    def __init__(self, rehearsal: Rehearsal) -> None:
+        super().__init__()
+        self._rehearsal = rehearsal
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._rehearsal.observe(func, args, kwargs or {}, result)
+        return result
+
+
+def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
+    """The modules of a component with the parameters that each holds, shared ones at their first holder."""
+    seen: set[int] = set()
+    found = []
+    for path, part in component.named_modules():
+        own = [tensor for tensor in part._parameters.values() if tensor is not None and id(tensor) not in seen]  # noqa: SLF001
+        seen.update(id(tensor) for tensor in own)
+        found.append(CapturedModule(path, type(part).__name__, sum(tensor.numel() for tensor in own)))
+    return tuple(found)
+
+
+def _find_modules(components: Mapping[str, nn.Module]) -> tuple[dict[int, _Place], dict[str, dict[str, str]]]:
+    places: dict[int, _Place] = {}
+    aliases: dict[str, dict[str, str]] = {}
+    for name, component in components.items():
+        aliases[name] = {}
+        for path, part in component.named_modules(remove_duplicate=False):
+            place = places.setdefault(id(part), _Place(name, path))
+            if place.component == name and place.path != path:
+                aliases[name][path] = place.path
+    return places, aliases
+
+
+def _calling_line() -> str | None:
+    frame = sys._getframe(1)  # noqa: SLF001 - walking frames is far cheaper than formatting a traceback
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not is_torch_file(file) and "fxprof/capture/" not in file:
+            return source_line(file, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

@@ -1,0 +1,105 @@
+"""Tokenizers: the target's own where its files are there, otherwise a stand-in over a word-level vocabulary.
+
+A stand-in has the published maximum length and special tokens, so text that a pipeline pads to a fixed length comes out
+exactly as long as it should. Where the pipeline goes by the length of the text itself, a stand-in counts words and
+punctuation marks, which is an approximation that `fxprof.capture` finds out about and reports.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+"""Any of these holds a vocabulary."""
+
+_WORD = "word"
+
+_AROUND = {"CLIP": ("bos", "eos"), "T5": ("eos",), "Gemma": ("bos",), "Llama": ("bos",), "Bert": ("bos", "eos")}
+"""Special tokens that a family of tokenizers puts around a text, when the configuration does not say."""
+
+_DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+
+
+def has_vocabulary(directory: Path | None) -> bool:
+    """Whether a tokenizer's own files are there."""
+    return directory is not None and any((directory / name).is_file() for name in _FILES)
+
+
+class StandInTokenizer(PreTrainedTokenizerFast):
+    """A tokenizer whose tokens are words and punctuation marks."""
+
+    def __init__(self, class_name: str, values: Mapping[str, Any]) -> None:
+        """Take special tokens, `model_max_length` and `measured` lengths of known texts from a configuration."""
+        self._special = {name: _content(values.get(name)) or default for name, default in _DEFAULTS.items()}
+        self._around = _added(class_name, values)
+        self._measured: Sequence[Mapping[str, Any]] = values.get("measured", ())
+        backend = Tokenizer(WordLevel(_vocabulary(tuple(self._special.values()), values.get("token_ids", {})), unk_token=_WORD))
+        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        limit = values.get("model_max_length")
+        super().__init__(
+            tokenizer_object=backend,
+            model_max_length=int(limit) if limit and limit < 1e9 else int(1e30),  # noqa: PLR2004 - transformers' own word for none
+            padding_side=values.get("padding_side", "right"),
+            **self._special,
+        )
+        self.count_extra(0)
+
+    def count_extra(self, tokens: int) -> None:
+        """Make every text this many tokens longer, except those whose length was measured with the real tokenizer.
+
+        A rehearsal that makes the same calls afterwards does not depend on how texts are split.
+        """
+        backend = self.backend_tokenizer
+        lengths = [(entry, max(int(entry["tokens"]) - tokens, 0)) for entry in self._measured]
+        if lengths:
+            backend.normalizer = normalizers.Sequence([_replace(entry, length) for entry, length in lengths])
+        before = [self._special[f"{name}_token"] for name in self._around if name == "bos"]
+        after = [self._special[f"{name}_token"] for name in self._around if name == "eos"]
+        template = [*before, "$A", *([_WORD] * tokens), *after]
+        identifiers = [(word, backend.token_to_id(word)) for word in dict.fromkeys((*before, *after, _WORD))]
+        backend.post_processor = TemplateProcessing(single=template, special_tokens=identifiers)
+
+
+def _vocabulary(special: tuple[str, ...], published: Mapping[str, int]) -> dict[str, int]:
+    """Special tokens at their published ids, the rest at the lowest free ones."""
+    vocabulary = {token: int(index) for token, index in published.items()}
+    free = (index for index in itertools.count() if index not in set(published.values()))
+    for token in (*special, _WORD):
+        if token not in vocabulary:
+            vocabulary[token] = next(free)
+    return vocabulary
+
+
+def _added(class_name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    family = next((around for name, around in _AROUND.items() if class_name.startswith(name)), ("eos",))
+    said = {name: values.get(f"add_{name}_token") for name in ("bos", "eos")}
+    return tuple(name for name in ("bos", "eos") if (said[name] if said[name] is not None else name in family))
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, Mapping) else token
+
+
+def _replace(entry: Mapping[str, Any], tokens: int) -> normalizers.Normalizer:
+    starts, ends = entry["starts"], entry["ends"]
+    between = entry["characters"] - len(starts) - len(ends)
+    pattern = rf"{re.escape(starts)}[\s\S]{{{between}}}{re.escape(ends)}"
+    return normalizers.Replace(Regex(pattern), f" {' '.join([_WORD] * tokens)} ")
+
+
+def prompt_of_length(tokens: int, tokenizers: Sequence[PreTrainedTokenizerBase]) -> tuple[str, bool]:
+    """A prompt of so many tokens, special ones not counted, and whether every tokenizer agrees that it is."""
+    candidates = [" ".join([word] * tokens) for word in ("a", "cat", "the", "x")]
+    for prompt in candidates:
+        if all(len(tokenizer(prompt, add_special_tokens=False).input_ids) == tokens for tokenizer in tokenizers):
+            return prompt, True
+    return candidates[0], False

@@ -1,0 +1,65 @@
+"""What capturing a pipeline yields: traces, how often each was called, and what the modules are. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fxprof.trace.records import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedModule:
+    """A module as it was built, called or not."""
+
+    path: str
+    """Dotted below the component; "" is the component itself."""
+    class_name: str
+    params: int
+    """Elements of the parameters that it holds itself; a shared one belongs to the first module that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedCall:
+    """One distinct way that a component was called."""
+
+    entry: str
+    """Path of the module that was called, below the component."""
+    count: int
+    trace: Trace
+    note: str = ""
+    """How it was captured, when not simply by exporting the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedComponent:
+    """A component with its modules and calls."""
+
+    name: str
+    class_name: str
+    modules: tuple[CapturedModule, ...]
+    calls: tuple[CapturedCall, ...]
+    tiling: bool = False
+    """An autoencoder that works tile by tile."""
+    slicing: bool = False
+    """An autoencoder that works image by image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One run of a pipeline, captured."""
+
+    class_name: str
+    """The pipeline's class."""
+    components: tuple[CapturedComponent, ...]
+    """In the order of their first calls; never called ones last."""
+    workload: Mapping[str, int | float | str | bool | None]
+    """Arguments as they were in force, the pipeline's defaults included."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of what the pipeline returned."""
+    guided: bool | None = None
+    """Whether the pipeline says that it applied classifier-free guidance; None when it does not say."""
+    approximations: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Stage to seconds, for benchmarks; never part of a profile."""
