@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import networkx
+    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Total:
 
     @property
     def sign(self) -> str:
-        """"" for an exact sum, ">=" for a lower bound, "<=" for an upper bound, "~" for both at once."""
+        """Nothing for an exact sum, ">=" for a lower bound, "<=" for an upper bound, "~" for both at once."""
         if self.uncounted and self.bounded:
             return "~"
         return ">=" if self.uncounted else "<=" if self.bounded else ""
@@ -155,6 +155,8 @@ class Node:
     ops: tuple[OpRow, ...]
     """Its own operators, over the whole run: counts and MACs times the calls."""
     children: tuple[Node, ...]
+    times: int = 1
+    """Modules that the node stands for: more than one only in a view that folds equal ones."""
 
     @property
     def name(self) -> str:
@@ -173,9 +175,11 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """The node and all its descendants, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(reversed(node.children))
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ class Component:
     """`transformer`, `unet`, `vae`, `text_encoder_2`"""
     class_name: str
     modules: tuple[ModuleRecord, ...]
-    """Its modules as built, parents first."""
+    """Its modules as built, depth first: each before those inside it, and these before its siblings."""
     calls: tuple[Call, ...]
 
     @cached_property
@@ -282,7 +286,7 @@ class Profile:
 
         return only(self, names)
 
-    def hierarchy(self, component: str) -> networkx.DiGraph[str]:
+    def hierarchy(self, component: str) -> nx.DiGraph[str]:
         """The module tree of a component as a `networkx.DiGraph`; see `fxprof.cost.hierarchy`.
 
         Raises:

@@ -1,0 +1,66 @@
+"""What the reports of one profile share: its title, the workload, and what is not exact about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from fxprof.reports.tables import Note, plural, shorten
+from fxprof.result import OpRow, Profile
+from fxprof.result.views import fold_repeats
+
+_PROMPT = 50
+"""Characters of a text of the workload that a report quotes."""
+_MODULES = 3
+"""Modules that a note names."""
+
+
+def title_of(profile: Profile) -> str:
+    """Target and pipeline class."""
+    return f"{profile.target}  {profile.class_name}"
+
+
+def workload_of(profile: Profile) -> str:
+    """The call's arguments on one line; those that are None are the absence of an argument."""
+    return ", ".join(f"{name} {_value(value)}" for name, value in profile.workload.items() if value is not None)
+
+
+def _value(value: object) -> str:
+    return f'"{shorten(value, _PROMPT)}"' if isinstance(value, str) and " " in value else str(value)
+
+
+def about(profile: Profile) -> dict[str, object]:
+    """What programs are told about a profile besides the rows of a report."""
+    total = {"macs": profile.macs, "uncounted": profile.total.uncounted, "bounded": profile.total.bounded}
+    named = {"target": profile.target, "class_name": profile.class_name, "workload": dict(profile.workload)}
+    return {**named, "versions": dict(profile.versions), **total}
+
+
+def inexact_notes(profile: Profile) -> tuple[Note, ...]:
+    """What is uncounted and what is an upper bound, with the operators and the modules they occur in."""
+    missing = tuple(describe(profile, lambda row: row.macs is None))
+    bounded = tuple(describe(profile, lambda row: row.bounded))
+    notes = []
+    if missing:
+        notes.append(Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing))
+    if bounded:
+        notes.append(Note("counted as upper bounds (sums with ≤ are at most this)", bounded))
+    return tuple(notes)
+
+
+def describe(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:
+    """One line for each operator: how often it runs, in which modules, and why it is a concern."""
+    found: dict[str, list[tuple[str, OpRow]]] = {}
+    for component in profile.components.values():
+        for node in fold_repeats(component.tree).walk():
+            for row in filter(concerned, node.ops):
+                found.setdefault(row.op, []).append((f"{component.name}.{node.path}" if node.path else component.name, row))
+    for op in sorted(found):
+        places = list(dict.fromkeys(place for place, _ in found[op]))
+        notes = dict.fromkeys(row.note for _, row in found[op] if row.note)
+        count = sum(row.count for _, row in found[op])
+        yield "".join([f"{op}, {plural(count, 'time')}, in {_listed(places)}", *(f"; {note}" for note in notes)])
+
+
+def _listed(places: list[str]) -> str:
+    more = len(places) - _MODULES
+    return ", ".join(places[:_MODULES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,26 @@
+"""JSON: a profile as it is saved; any other report as what it is about, and its rows with unscaled integers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from fxprof.reports.tables import Document, Format, plain
+from fxprof.result.store import dumps
+
+
+def render(document: Document) -> str:
+    """The saved profile where the document has one; otherwise an object with `rows`, one row a line."""
+    if document.saved is not None:
+        return dumps(document.saved)
+    rows = [row for table in document.tables for row in plain(table)]
+    about = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in document.about.items()]
+    return "{\n " + ",\n ".join([*about, f'"rows": {_lines(map(json.dumps, rows))}']) + "\n}\n"
+
+
+FORMAT = Format("json", (".json",), render)
+
+
+def _lines(rows: Iterable[str]) -> str:
+    joined = ",\n  ".join(rows)
+    return f"[\n  {joined}\n ]" if joined else "[]"

@@ -1,0 +1,53 @@
+"""Markdown, for pull requests and notes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fxprof.reports.tables import Cell, Document, Format, Table, clean, display
+
+
+def render(document: Document) -> str:
+    """The document as Markdown with pipe tables."""
+    blocks = [f"## {escape(document.title)}"] if document.title else []
+    blocks.append("\n".join(f"- {escape(label)}: {escape(text)}" for label, text in document.facts))
+    blocks += [_table(table, document.unit) for table in document.tables]
+    blocks += [escape(line) for line in document.result]
+    blocks += [_table(table, document.unit) for table in document.extra]
+    for note in document.notes:
+        blocks.append("\n".join([f"**{escape(note.title)}**", "", *(f"- {escape(line)}" for line in note.lines)]))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+FORMAT = Format("markdown", (".md", ".markdown"), render)
+
+_MARKS = re.compile(r"([\\`*_\[\]<>|~#&])")
+
+
+def escape(text: str) -> str:
+    """The text with everything that Markdown or HTML would read as a sign made plain."""
+    return _MARKS.sub(r"\\\1", clean(text))
+
+
+def _table(table: Table, unit: str) -> str:
+    columns = [column for column in table.columns if column.title]
+    lines = [f"### {escape(table.title)}\n"] if table.title else []
+    lines.append(_line(escape(column.title.replace("\n", " ")) for column in columns))
+    lines.append(_line("---" if column.words else "---:" for column in columns))
+    lines += [_line(_cells(table, row.cells, unit)) for row in table.rows]
+    if table.last:
+        lines.append(_line(f"**{text}**" if text else "" for text in _cells(table, table.last, unit)))
+    return "\n".join(lines)
+
+
+def _cells(table: Table, cells: tuple[Cell, ...], unit: str) -> Iterator[str]:
+    for column, cell in zip(table.columns, cells, strict=True):
+        if column.title:
+            text = display(cell, unit)
+            indent = len(text) - len(text.lstrip())
+            yield "&nbsp;" * indent + escape(text[indent:])  # plain spaces at the start of a cell are dropped
+
+
+def _line(texts: Iterator[str]) -> str:
+    return f"| {' | '.join(texts)} |"

@@ -1,0 +1,179 @@
+"""What a report says, before any format: facts, tables of typed cells, notes. Imports no format.
+
+Numbers stay integers in the cells. `display` is the one place where a cell becomes text for people, `plain` the one where it
+becomes values for programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fxprof.result import Profile, Total
+from fxprof.units import format_macs, format_params, format_share
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """A number of parameters."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole, in MACs."""
+
+    part: int
+    whole: int
+    known: bool = True
+    """False where the part is something uncounted and nothing else."""
+
+    @classmethod
+    def of(cls, total: Total, whole: int) -> Share:
+        """The share of a total that may be uncounted."""
+        return cls(total.macs, whole, known=bool(total.macs or not total.uncounted))
+
+
+Cell = str | int | Total | Params | Share | None
+"""None is an empty cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    key: str
+    """Its name for programs."""
+    title: str = ""
+    """For people; lines are separated by a newline. Without one, the column is for programs alone."""
+    words: bool = False
+    """Whether it holds words, which stand on the left and may be shortened, and not numbers."""
+    least: int = 16
+    """Width that words keep."""
+    programs: bool = True
+    """Whether programs get it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row."""
+
+    cells: tuple[Cell, ...]
+    detail: bool = False
+    """Whether it repeats a part of another row, so that programs do without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows; the rows that are no detail of others add up to the last line."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    title: str = ""
+    last: tuple[Cell, ...] = ()
+    """The line below, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Sentences below the tables."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One report."""
+
+    title: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    """(label, text) above the tables."""
+    tables: tuple[Table, ...] = ()
+    """All of the same columns; what programs get."""
+    result: tuple[str, ...] = ()
+    """Lines right below the tables."""
+    extra: tuple[Table, ...] = ()
+    """Further tables, for people alone."""
+    notes: tuple[Note, ...] = ()
+    about: Mapping[str, object] = field(default_factory=dict)
+    """What programs get besides the rows."""
+    saved: Profile | None = None
+    """The profile whose saved form is this report as JSON."""
+    unit: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A way to write a document. Each module of a format exports one as `FORMAT`."""
+
+    name: str
+    """What `--format` calls it."""
+    suffixes: tuple[str, ...]
+    """Names of output files that ask for it."""
+    render: Callable[[Document], str]
+
+
+def display(cell: Cell, unit: str = "auto") -> str:
+    """The cell for people."""
+    match cell:
+        case None:
+            return ""
+        case str():
+            return clean(cell)
+        case Total():
+            return format_macs(cell.macs, unit, cell.sign)
+        case Params():
+            return format_params(cell.count)
+        case Share():
+            return format_share(cell.part, cell.whole) if cell.known else "?"
+        case int():
+            return f"{cell:,}"
+
+
+def plain(table: Table) -> Iterable[dict[str, object]]:
+    """The rows for programs: a total makes three columns, a share is the part in MACs."""
+    for row in table.rows:
+        if not row.detail:
+            yield {
+                key: value
+                for column, cell in zip(table.columns, row.cells, strict=True)
+                if column.programs
+                for key, value in _values(column.key, cell)
+            }
+
+
+def _values(key: str, cell: Cell) -> Iterable[tuple[str, object]]:
+    match cell:
+        case Total():
+            return [(key, cell.macs), ("uncounted", cell.uncounted), ("bounded", cell.bounded)]
+        case Params():
+            return [(key, cell.count)]
+        case Share():
+            return [(key, cell.part)]
+        case _:
+            return [(key, cell)]
+
+
+def clean(text: str) -> str:
+    """The text on one line, without characters that steer a terminal."""
+    return "".join(char if char.isprintable() else " " if char.isspace() else "�" for char in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """The text in at most `width` characters, left out in the middle: both ends of a name tell more than its beginning."""
+    if len(text) <= width:
+        return text
+    head = width // 2
+    return text[:head] + "…" + text[len(text) - (width - head - 1) :]
+
+
+def dimensions(sizes: Iterable[int]) -> str:
+    """Sizes as `1 x 16 x 128 x 128`."""
+    return " x ".join(map(str, sizes)) or "scalar"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 call`, `2 calls`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

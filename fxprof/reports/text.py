@@ -1,0 +1,85 @@
+"""Plain text for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from fxprof.reports.tables import Cell, Column, Document, Format, Note, Table, clean, display, shorten
+
+WIDTH = 80
+"""What tables and sentences try to fit; a table of many or long numbers may reach 100."""
+_GAP = 2
+
+
+def render(document: Document) -> str:
+    """The document as text: facts, tables, results, notes."""
+    blocks = [_facts(document), *(_table(table, document.unit) for table in document.tables)]
+    blocks += ["\n".join(document.result), *(_table(table, document.unit) for table in document.extra)]
+    blocks += [_note(note) for note in document.notes]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+FORMAT = Format("text", (".txt",), render)
+
+
+def _facts(document: Document) -> str:
+    width = max((len(label) for label, _ in document.facts), default=0) + _GAP
+    lines = textwrap.wrap(clean(document.title), WIDTH)
+    for label, text in document.facts:
+        lines += textwrap.wrap(clean(text), WIDTH, initial_indent=label.ljust(width), subsequent_indent=" " * width)
+    return "\n".join(lines)
+
+
+def _note(note: Note) -> str:
+    lines = [
+        line for text in note.lines for line in textwrap.wrap(clean(text), WIDTH, initial_indent="  ", subsequent_indent="    ")
+    ]
+    return "\n".join([f"{note.title}:", *lines])
+
+
+def _table(table: Table, unit: str) -> str:
+    shown = [index for index, column in enumerate(table.columns) if column.title]
+    columns = [table.columns[index] for index in shown]
+    texts = [[display(cells[index], unit) for index in shown] for cells in _all_cells(table)]
+    widths = _fit([(column.title, column.least if column.words else 0) for column in columns], texts)
+    rows = [[shorten(text, width) for text, width in zip(row, widths, strict=True)] for row in texts]
+    drawn = _draw(columns, rows, last=bool(table.last))
+    return "\n".join([*([clean(table.title)] if table.title else []), *(line.rstrip() for line in drawn.splitlines())])
+
+
+def _draw(columns: list[Column], rows: list[list[str]], *, last: bool) -> str:
+    from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate  # loaded when a table is drawn, not at the start
+
+    split = [column.title.split("\n") for column in columns]
+    height = max(map(len, split))
+    titles = [[""] * (height - len(lines)) + lines for lines in split]
+    # The titles are rows too, because tabulate pads what it knows as a header by two more spaces.
+    body: list[list[str] | str] = [*map(list, zip(*titles, strict=True)), SEPARATING_LINE, *rows]
+    if last:
+        body.insert(len(body) - 1, SEPARATING_LINE)
+    row = DataRow("", " " * _GAP, "")
+    return tabulate(
+        body,
+        tablefmt=TableFormat(None, Line("", "-", " " * _GAP, ""), None, None, row, row, 0, None),
+        colalign=["left" if column.words else "right" for column in columns],
+        disable_numparse=True,
+        preserve_whitespace=True,  # modules are indented
+    )
+
+
+def _all_cells(table: Table) -> Iterator[tuple[Cell, ...]]:
+    yield from (row.cells for row in table.rows)
+    if table.last:
+        yield table.last
+
+
+def _fit(columns: list[tuple[str, int]], texts: list[list[str]]) -> list[int]:
+    """Widths of the columns, where the widest words give way until the table fits or all are at their least."""
+    widths = [max(map(len, [*title.split("\n"), *(row[index] for row in texts)])) for index, (title, _) in enumerate(columns)]
+    while sum(widths) + _GAP * (len(widths) - 1) > WIDTH:
+        room = [width - least if least else 0 for width, (_, least) in zip(widths, columns, strict=True)]
+        if max(room) <= 0:
+            break
+        widths[room.index(max(room))] -= 1
+    return widths

@@ -1,0 +1,63 @@
+"""Writing a file whole or not at all. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fxprof.errors import OutputError
+
+_FORCE = "choose another name, or overwrite it with --force (force=True)"
+
+
+def check_writable(path: str | Path, *, force: bool = False) -> None:
+    """Find out before long work whether its result could be written.
+
+    Raises:
+        OutputError: the file exists and `force` is not set, is no regular file, or its directory is missing or read-only.
+    """
+    path = Path(path)
+    directory = _real(path).parent
+    try:
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a directory")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is not a regular file")
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists", _FORCE)
+        if not directory.is_dir():
+            raise OutputError(f"cannot write {path}: there is no directory {path.parent}")
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise OutputError(f"cannot write {str(path)!r}: {reason(error)}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: the directory {path.parent} is read-only")
+
+
+def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
+    """Write a text file by way of a temporary one beside it, so that nobody ever sees half of it.
+
+    Raises:
+        OutputError: as `check_writable`, or the disk refuses.
+    """
+    check_writable(path, force=force)
+    goal = _real(Path(path))
+    part = goal.with_name(f".{goal.name[:100]}.{os.getpid()}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        part.replace(goal)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def reason(error: OSError | ValueError) -> str:
+    """What the operating system says, in lower case and without the path."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text[:1].lower() + text[1:]
+
+
+def _real(path: Path) -> Path:
+    """Behind a symbolic link, its goal: replacing the link itself would leave the goal as it was."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -1,0 +1,343 @@
+"""Reading a saved profile back, strictly: types, sums, nothing missing and nothing extra. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
+from typing import Any, NoReturn, TypeVar
+
+from fxprof.errors import ProfileError
+from fxprof.result.profile import Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
+from fxprof.result.tree import parent_of
+
+FORMAT_VERSION = 1
+"""The format that is written.
+
+1: the first one.
+"""
+
+_LARGEST = 10**36
+"""Numbers beyond this are damage: a year of all the world's computers stays below it."""
+_DEEPEST = 100
+"""Modules that are nested deeper are damage: real ones stay below twenty levels."""
+
+_QUOTED = 40
+"""Characters of a value that an error quotes."""
+
+_T = TypeVar("_T")
+_MISSING = object()
+
+
+def read_profile(text: str, name: str) -> Profile:
+    """The profile of a JSON text; see `fxprof.result.store.loads`."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ProfileError(f"{name} is not a profile: it nests too deeply") from error
+    except ValueError as error:  # includes json.JSONDecodeError and integers of thousands of digits
+        raise ProfileError(f"{name} is not a profile, or is damaged: {error}") from error
+    if not isinstance(value, dict) or "format" not in value:
+        raise ProfileError(f"{name} is not a profile: it has no field 'format'")
+    try:
+        return _profile(_Fields(value, ""))
+    except _FaultError as fault:
+        raise ProfileError(f"{name} is not a valid profile: {fault}") from fault
+
+
+class _FaultError(Exception):
+    """What is wrong, and where in the file."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+    return fields
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+class _Fields:
+    """The fields of one JSON object, each taken once and checked on the way."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise _FaultError(f"{where} is not an object")
+        self.left: dict[str, Any] = dict(value)
+        self.where = where
+
+    def name(self, field: str) -> str:
+        """Where a field stands: `components[0].calls[2].macs`."""
+        return f"{self.where}.{field}" if self.where else field
+
+    def fail(self, field: str, what: str) -> NoReturn:
+        raise _FaultError(f"{self.name(field)} {what}")
+
+    def take(self, field: str, default: object = _MISSING) -> Any:
+        value = self.left.pop(field, default)
+        if value is _MISSING:
+            self.fail(field, "is missing")
+        return value
+
+    def integer(self, field: str) -> int:
+        value = self.take(field)
+        if not _is_count(value):
+            self.fail(field, f"is {_brief(value)}, not a count")
+        return int(value)
+
+    def text(self, field: str, default: object = _MISSING) -> str:
+        value = self.take(field, default)
+        if not isinstance(value, str):
+            self.fail(field, f"is {_brief(value)}, not a text")
+        return str(value)
+
+    def flag(self, field: str, default: object = _MISSING) -> bool:
+        value = self.take(field, default)
+        if not isinstance(value, bool):
+            self.fail(field, f"is {_brief(value)}, not true or false")
+        return bool(value)
+
+    def sizes(self, field: str, default: object = _MISSING) -> tuple[int, ...] | None:
+        value = self.take(field, default)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(map(_is_count, value)):
+            self.fail(field, f"is {_brief(value)}, not a list of sizes")
+        return tuple(value)
+
+    def pair(self, field: str) -> tuple[int, int] | None:
+        value = self.sizes(field)
+        if value is None:
+            return None
+        if len(value) != 2:  # noqa: PLR2004  # a pair
+            self.fail(field, f"has {len(value)} sizes, not two")
+        return value[0], value[1]
+
+    def items(self, field: str) -> list[Any]:
+        value = self.take(field)
+        if not isinstance(value, list):
+            self.fail(field, f"is {_brief(value)}, not a list")
+        return list(value)
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        value = self.items(field)
+        if not all(isinstance(item, str) for item in value):
+            self.fail(field, "is not a list of texts")
+        return tuple(value)
+
+    def objects(self, field: str) -> Iterator[_Fields]:
+        for index, item in enumerate(self.items(field)):
+            yield _Fields(item, f"{self.name(field)}[{index}]")
+
+    def mapping(self, field: str, accept: Callable[[object], bool], what: str) -> dict[str, Any]:
+        value = self.take(field)
+        if not isinstance(value, dict) or not all(map(accept, value.values())):
+            self.fail(field, f"is not an object of {what}")
+        return dict(value)
+
+    def total(self) -> Total:
+        return Total(self.integer("macs"), self.integer("uncounted"), self.integer("bounded"))
+
+    def agree(self, field: str, stored: _T, found: _T, of: str) -> None:
+        if stored != found:
+            self.fail(field, f"is {_number(stored)}, but {of} {_number(found)}")
+
+    def done(self) -> None:
+        for field in self.left:
+            self.fail(field, "is not a field of this format")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _is_plain(value: object) -> bool:
+    if type(value) is int:
+        return abs(value) < _LARGEST
+    if isinstance(value, float):
+        return isfinite(value)  # 1e999 is valid JSON
+    return value is None or isinstance(value, str | bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _brief(value: object) -> str:
+    """The value in an error, if it is short."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value)
+    return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
+
+
+def _number(value: object) -> str:
+    if isinstance(value, Total):
+        return f"{value.macs} (uncounted {value.uncounted}, bounded {value.bounded})"
+    return str(value)
+
+
+def _profile(fields: _Fields) -> Profile:
+    _check_version(fields)
+    stored = fields.total()
+    profile = Profile(
+        target=fields.text("target"),
+        class_name=fields.text("class_name"),
+        workload=fields.mapping("workload", _is_plain, "plain values"),
+        versions=fields.mapping("versions", _is_text, "texts"),
+        components=_components(fields),
+        geometry=_geometry(_Fields(fields.take("geometry"), "geometry")),
+        approximations=fields.texts("approximations"),
+        remarks=fields.texts("remarks"),
+    )
+    fields.agree("macs", stored, profile.total, "the components add up to")
+    fields.done()
+    return profile
+
+
+def _check_version(fields: _Fields) -> None:
+    version = fields.integer("format")
+    if version > FORMAT_VERSION:
+        fields.fail("format", f"is {version}, written by a newer fxprof; this one reads {FORMAT_VERSION}")
+    if version < 1:
+        fields.fail("format", f"is {version}; formats start at 1")
+
+
+def _geometry(fields: _Fields) -> Geometry:
+    geometry = Geometry(
+        pixels_asked=fields.pair("pixels_asked"),
+        pixels_computed=fields.pair("pixels_computed"),
+        latents=fields.sizes("latents"),
+        text_tokens=_named_sizes(fields, "text_tokens"),
+        attention=tuple((name, (sizes[0], sizes[1])) for name, sizes in _named_sizes(fields, "attention", length=2)),
+        denoiser=fields.text("denoiser"),
+        denoiser_calls=fields.integer("denoiser_calls"),
+        denoiser_batch=fields.integer("denoiser_batch"),
+        guidance=fields.text("guidance"),
+        tiling=fields.flag("tiling"),
+        slicing=fields.flag("slicing"),
+    )
+    fields.done()
+    return geometry
+
+
+def _named_sizes(fields: _Fields, field: str, length: int | None = None) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """A list of [name, sizes]."""
+    found = []
+    for item in fields.items(field):
+        match item:
+            case [str(name), list(sizes)] if all(map(_is_count, sizes)) and length in {None, len(sizes)}:
+                found.append((name, tuple(sizes)))
+            case _:
+                fields.fail(field, f"holds {_brief(item)}, not a name and sizes")
+    return tuple(found)
+
+
+def _components(fields: _Fields) -> Mapping[str, Component]:
+    components: dict[str, Component] = {}
+    for item in fields.objects("components"):
+        component = _component(item)
+        if component.name in components:
+            item.fail("name", f"is {_brief(component.name)}, as that of another component")
+        components[component.name] = component
+    return components
+
+
+def _component(fields: _Fields) -> Component:
+    stored, params = fields.total(), fields.integer("params")
+    tree = _Fields(fields.take("tree"), fields.name("tree"))
+    component = Component(
+        name=fields.text("name"),
+        class_name=fields.text("class_name"),
+        calls=tuple(_call(item) for item in fields.objects("calls")),
+        modules=tuple(_modules(tree.left, tree.where)),
+    )
+    fields.agree("macs", stored, component.total, "its calls add up to")
+    fields.agree("params", params, component.params, "its modules hold")
+    _check_tree(tree, component.tree)
+    fields.done()
+    return component
+
+
+def _call(fields: _Fields) -> Call:
+    stored = fields.total()
+    call = Call(
+        entry=fields.text("entry"),
+        count=fields.integer("count"),
+        inputs=tuple(_input(item) for item in fields.objects("inputs")),
+        ops=tuple(_op(item) for item in fields.objects("ops")),
+        visits=fields.mapping("visits", _is_count, "counts"),
+        note=fields.text("note"),
+    )
+    fields.agree("macs", stored, call.total, "its operators add up to")
+    for path in call.visits:
+        _check_depth(fields, "visits", path)
+    fields.done()
+    return call
+
+
+def _input(fields: _Fields) -> Input:
+    argument = Input(fields.text("name"), fields.sizes("shape", None), fields.text("dtype"), fields.text("value", ""))
+    fields.done()
+    return argument
+
+
+def _op(fields: _Fields) -> OpRow:
+    row = OpRow(
+        path=fields.text("path"),
+        op=fields.text("op"),
+        kind=fields.text("kind"),
+        source=fields.text("source"),
+        count=fields.integer("count"),
+        macs=None if fields.left.get("macs", _MISSING) is None else fields.integer("macs"),
+        bounded=fields.flag("bounded", default=False),
+        note=fields.text("note", ""),
+    )
+    _check_depth(fields, "path", row.path)
+    fields.left.pop("macs", None)
+    fields.done()
+    return row
+
+
+def _check_depth(fields: _Fields, field: str, path: str) -> None:
+    if path.count(".") >= _DEEPEST:
+        fields.fail(field, f"nests deeper than {_DEEPEST} modules")
+
+
+def _modules(node: object, where: str) -> Iterator[ModuleRecord]:
+    """The modules of a tree as built, depth first; nodes that only the graph mentions have no class and no parameters."""
+    fields = _Fields(node, where)
+    path = fields.text("path")
+    _check_depth(fields, "path", path)
+    if "class_name" in fields.left or "params" in fields.left:
+        yield ModuleRecord(path, fields.text("class_name"), fields.integer("params"))
+    paths = set()
+    for index, child in enumerate(fields.items("children")):
+        below = f"{where}.children[{index}]"
+        name = _Fields(child, below).text("path")
+        if parent_of(name) != path or not name or name in paths:
+            raise _FaultError(f"{below}.path is {_brief(name)}, which does not belong there")
+        paths.add(name)
+        yield from _modules(child, below)
+
+
+def _check_tree(fields: _Fields, node: Node) -> None:
+    """Hold the stored tree to the one that the modules and operators make."""
+    derived = {"total_params": node.total_params, "calls": node.calls, "self_macs": node.self_macs}
+    for field, found in {**derived, "total_macs": node.total_macs, "uncounted": node.total.uncounted}.items():
+        fields.agree(field, fields.integer(field), found, "its operators and modules make")
+    for field in ("path", "class_name", "params"):  # read by _modules
+        fields.take(field, None)
+    built = {child.path: child for child in node.children}
+    for child in fields.objects("children"):
+        path = child.left["path"]
+        if path not in built:
+            child.fail("path", f"is {_brief(path)}, a module without class that no operator mentions")
+        _check_tree(child, built.pop(path))
+    if built:
+        fields.fail("children", f"lack {_brief(next(iter(built)))}, which an operator mentions")
+    fields.done()

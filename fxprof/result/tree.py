@@ -1,0 +1,85 @@
+"""From the operators of a component's calls to its module tree. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total
+
+
+def build_tree(component: Component) -> Node:
+    """The module tree of a component, with its work in one run of the pipeline.
+
+    Its nodes are the modules as built, and every path that an operator or a visit mentions, with the parents of both. The
+    operators of all calls are merged: equal ones become one row, counts and MACs times the call's count.
+    """
+    ops: dict[str, list[OpRow]] = {}
+    for row in merge_ops(repeat_row(row, call.count) for call in component.calls for row in call.ops):
+        ops.setdefault(row.path, []).append(row)
+    calls: dict[str, int] = {}
+    for call in component.calls:
+        for path, visits in call.visits.items():
+            calls[path] = calls.get(path, 0) + visits * call.count
+    records = {record.path: record for record in component.modules}
+    assert len(records) == len(component.modules), "a module is listed once"
+    root = _assemble(_children([*records, *ops, *calls]), records, ops, calls)
+    assert root.total == component.total, "the tree holds every operator of every call once"
+    return root
+
+
+def parent_of(path: str) -> str:
+    """The path of the module that holds the one at `path`."""
+    return path.rpartition(".")[0]
+
+
+def repeat_row(row: OpRow, times: int) -> OpRow:
+    """The row for `times` executions of what it stands for."""
+    return replace(row, count=row.count * times, macs=None if row.macs is None else row.macs * times)
+
+
+def merge_ops(rows: Iterable[OpRow]) -> tuple[OpRow, ...]:
+    """The rows with those that differ in nothing but counts and MACs added up, in order of first appearance."""
+    merged: dict[OpRow, tuple[int, int | None]] = {}
+    for row in rows:
+        key = replace(row, count=0, macs=None if row.macs is None else 0)
+        count, macs = merged.get(key, (0, key.macs))
+        merged[key] = (count + row.count, None if row.macs is None or macs is None else macs + row.macs)
+    return tuple(replace(key, count=count, macs=macs) for key, (count, macs) in merged.items())
+
+
+def _children(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Every path and the paths right below it, parents before their children."""
+    children: dict[str, list[str]] = {"": []}
+    for path in paths:
+        missing = []
+        while path not in children:
+            missing.append(path)
+            path = parent_of(path)  # noqa: PLW2901  # climbs to the first known parent
+        for new in reversed(missing):
+            children[new] = []
+            children[parent_of(new)].append(new)
+    return children
+
+
+def _assemble(
+    children: dict[str, list[str]], records: dict[str, ModuleRecord], ops: dict[str, list[OpRow]], calls: dict[str, int]
+) -> Node:
+    built: dict[str, Node] = {}
+    for path in reversed(children):  # children come after their parents, so each finds its own already built
+        record = records.get(path, ModuleRecord(path, "", 0))
+        below = tuple(built.pop(child) for child in children[path])
+        own = tuple(ops.get(path, ()))
+        self_total = Total.sum(row.total for row in own)
+        built[path] = Node(
+            path=path,
+            class_name=record.class_name,
+            params=record.params,
+            total_params=record.params + sum(child.total_params for child in below),
+            calls=calls.get(path, 0),
+            self_total=self_total,
+            total=Total.sum([self_total, *(child.total for child in below)]),
+            ops=own,
+            children=below,
+        )
+    return built[""]

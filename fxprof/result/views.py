@@ -1,0 +1,271 @@
+"""Views: from a profile, or the tree of a component, to less of it. Pure; none changes the total. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from fxprof.errors import UsageError
+from fxprof.result.profile import Component, Node, OpRow, Profile, Total
+from fxprof.result.tree import repeat_row
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+def only(profile: Profile, names: Iterable[str]) -> Profile:
+    """The profile with these components alone, in the order of the profile.
+
+    Raises:
+        UsageError: a name is not a component of the profile.
+    """
+    wanted = {name: find_component(profile, name) for name in names}
+    kept = {name: component for name, component in profile.components.items() if name in wanted}
+    return replace(profile, components=kept)
+
+
+def find_component(profile: Profile, name: str) -> Component:
+    """The component of this name.
+
+    Raises:
+        UsageError: no component has it.
+    """
+    if name not in profile.components:
+        raise UsageError(f"{profile.target} has no component {name!r}", f"one of {', '.join(profile.components) or 'none'}")
+    return profile.components[name]
+
+
+def hierarchy(profile: Profile, component: str) -> nx.DiGraph[str]:
+    """The module tree of a component as a `networkx.DiGraph`; see `fxprof.cost.hierarchy`.
+
+    Raises:
+        UsageError: no component has this name.
+    """
+    from fxprof.cost.hierarchy import ModuleRow, hierarchy
+
+    tree = find_component(profile, component).tree
+    return hierarchy(
+        ModuleRow(node.path, node.class_name, node.self_macs, node.params, node.calls, uncounted=node.self_total.uncounted)
+        for node in tree.walk()
+    )
+
+
+def by_kind(component: Component) -> dict[str, Total]:
+    """What each kind of operator costs in one run of the pipeline, dearest first; kinds without MACs are left out."""
+    kinds: dict[str, Total] = {}
+    for call in component.calls:
+        for row in call.ops:
+            kinds[row.kind] = kinds.get(row.kind, Total()) + row.total * call.count
+    found = {kind: total for kind, total in kinds.items() if total != Total()}
+    return dict(sorted(found.items(), key=lambda item: (-item[1].macs, item[0])))
+
+
+def prune(node: Node, depth: int | None = None, min_share: float = 0.0) -> Node:
+    """The tree down to a depth, without its small branches.
+
+    A node at the last level takes over the operators of its descendants. Children of one parent whose share of the root is
+    below `min_share` become one node called `(3 smaller)`; one that holds something uncounted is never small.
+
+    Args:
+        node: the root.
+        depth: levels below the root; None for all.
+        min_share: a fraction of the root's MACs.
+    """
+    return _prune(node, depth, min_share * node.total_macs)
+
+
+def _prune(node: Node, depth: int | None, least: float) -> Node:
+    if depth == 0:
+        return _collapse(node)
+    small = [child for child in node.children if child.total_macs < least and not child.total.uncounted]
+    paths = {child.path for child in small}
+    hidden, alone = (paths, set[str]()) if len(small) > 1 else (set[str](), paths)
+    below = None if depth is None else depth - 1
+    kept = [
+        _prune(child, below if child.path not in alone else 0, least) for child in node.children if child.path not in hidden
+    ]
+    return replace(node, children=(*kept, *([_sum_up(node.path, small)] if hidden else [])))
+
+
+def _collapse(node: Node) -> Node:
+    """The node with the operators of its descendants as its own."""
+    return replace(node, self_total=node.total, ops=_all_ops(node), params=node.total_params, children=())
+
+
+def _all_ops(node: Node) -> tuple[OpRow, ...]:
+    return tuple(row for inner in node.walk() for row in inner.ops)
+
+
+def _sum_up(parent: str, nodes: list[Node]) -> Node:
+    """One node for several siblings. It runs as often as they do together."""
+    name = f"({sum(node.times for node in nodes)} smaller)"
+    total, params = Total.sum(node.total for node in nodes), sum(node.total_params for node in nodes)
+    return Node(
+        path=f"{parent}.{name}" if parent else name,
+        class_name="",
+        params=params,
+        total_params=params,
+        calls=sum(node.calls for node in nodes),
+        self_total=total,
+        total=total,
+        ops=tuple(row for node in nodes for row in _all_ops(node)),
+        children=(),
+        times=sum(node.times for node in nodes),
+    )
+
+
+def fold_repeats(node: Node) -> Node:
+    """The tree with runs of equal numbered siblings folded into one node: `blocks.0…22`, times 23.
+
+    Siblings are equal when they differ in nothing but their number: class, parameters, calls, operators, and the same for
+    all that is inside them. A folded node and those inside it stand for all modules of the run, and carry their sums.
+    """
+    return _fold(node, _Shapes(), node.path, 1)
+
+
+def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
+    """Fold inside the node; give it another path, and the work of `times` like it."""
+    children = []
+    for run in _runs(node.children, shapes):
+        name = run[0].name if len(run) == 1 else f"{run[0].name}…{run[-1].name}"
+        children.append(_fold(run[0], shapes, f"{path}.{name}" if path else name, times * len(run)))
+    return replace(
+        node,
+        path=path,
+        params=node.params * times,
+        total_params=node.total_params * times,
+        calls=node.calls * times,
+        self_total=node.self_total * times,
+        total=node.total * times,
+        ops=tuple(replace(repeat_row(row, times), path=path) for row in node.ops),
+        children=tuple(children),
+        times=node.times * times,
+    )
+
+
+def _runs(nodes: tuple[Node, ...], shapes: _Shapes) -> Iterator[list[Node]]:
+    """The nodes in runs of equal ones with consecutive numbers as names."""
+    run = list(nodes[:1])
+    for before, node in pairwise(nodes):
+        if _follows(before.name, node.name) and shapes.of(before) == shapes.of(node):
+            run.append(node)
+        else:
+            yield run
+            run = [node]
+    if run:
+        yield run
+
+
+def _follows(before: str, name: str) -> bool:
+    return before.isdecimal() and before.isascii() and name == str(int(before) + 1)
+
+
+class _Shapes:
+    """Gives equal numbers to subtrees that are equal apart from their paths; each subtree is looked at once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[object, int] = {}
+        self._known: dict[str, int] = {}
+
+    def of(self, node: Node) -> int:
+        if node.path not in self._known:
+            children = tuple((child.name, self.of(child)) for child in node.children)
+            ops = tuple(replace(row, path="") for row in node.ops)
+            key = (node.class_name, node.params, node.calls, node.times, ops, children)
+            self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
+        return self._known[node.path]
+
+
+@dataclass(frozen=True, slots=True)
+class Hotspot:
+    """What one layer, class, kind, operator or source line costs in one run of the pipeline."""
+
+    label: str
+    count: int
+    """Calls of the modules for layers and classes; executions for kinds, operators and source lines."""
+    total: Total
+    running: int
+    """MACs of this row and all before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hotspots:
+    """The dearest rows, and what is left."""
+
+    rows: tuple[Hotspot, ...]
+    """By MACs, dearest first; those with something uncounted are all here, whatever the limit."""
+    hidden: int
+    """Rows left out."""
+    others: Total
+    """Their sum."""
+    others_count: int = 0
+    """Their counts."""
+
+
+def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> Hotspots:
+    """Where the MACs are; rows and others add up to the profile's total.
+
+    Args:
+        profile: of a pipeline.
+        by: `layer` for modules by their own operators, equal ones of a folded run together; or `class`, `kind`, `op`, `source`.
+        limit: rows to keep; None for all. What costs nothing makes no row.
+
+    Raises:
+        UsageError: `by` is none of these.
+    """
+    if by not in GROUPINGS:
+        raise UsageError(f"hotspots cannot be grouped by {by!r}", f"one of {', '.join(GROUPINGS)}")
+    sums: dict[str, tuple[int, Total]] = {}
+    for component in profile.components.values():
+        for label, count, total in GROUPINGS[by](component):
+            counted, known = sums.get(label, (0, Total()))
+            sums[label] = (counted + count, known + total)
+    found = [(label, count, total) for label, (count, total) in sums.items() if total != Total()]
+    found.sort(key=lambda row: (-row[2].macs, row[0]))
+    return _cut(found, len(found) if limit is None else limit)
+
+
+_Group = tuple[str, int, Total]
+
+
+def _cut(found: list[_Group], limit: int) -> Hotspots:
+    kept = [row for rank, row in enumerate(found) if rank < limit or row[2].uncounted]
+    hidden = [row for rank, row in enumerate(found) if rank >= limit and not row[2].uncounted]
+    rows, running = [], 0
+    for label, count, total in kept:
+        running += total.macs
+        rows.append(Hotspot(label, count, total, running))
+    return Hotspots(tuple(rows), len(hidden), Total.sum(row[2] for row in hidden), sum(row[1] for row in hidden))
+
+
+def _by_layer(component: Component) -> Iterator[_Group]:
+    for node in fold_repeats(component.tree).walk():
+        yield f"{component.name}.{node.path}" if node.path else component.name, node.calls, node.self_total
+
+
+def _by_class(component: Component) -> Iterator[_Group]:
+    for node in component.tree.walk():
+        if node.self_total != Total():
+            yield node.class_name or "(class unknown)", node.calls, node.self_total
+
+
+def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
+    def group(component: Component) -> Iterator[_Group]:
+        for call in component.calls:
+            for row in call.ops:
+                if row.total != Total():
+                    yield getattr(row, field) or f"({field} unknown)", row.count * call.count, row.total * call.count
+
+    return group
+
+
+GROUPINGS: Mapping[str, Callable[[Component], Iterator[_Group]]] = {
+    "layer": _by_layer,
+    "class": _by_class,
+    "kind": _by_field("kind"),
+    "op": _by_field("op"),
+    "source": _by_field("source"),
+}
+"""What hotspots can be grouped by."""

@@ -1,0 +1,122 @@
+"""Numbers as people read them: four significant digits and a scale. Imports the standard library only.
+
+MACs are plain integers everywhere else; these functions are where they become text. Two rules hold for all of them:
+"0" stands for zero and nothing else, and "100%" for the whole and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+DIGITS = 4
+"""Significant digits of a scaled number."""
+
+SIGNS: Mapping[str, str] = MappingProxyType({"": "", ">=": "≥", "<=": "≤", "~": "~"})
+"""How the signs of `fxprof.result.Total` are written."""
+
+_SCALES = ("", " k", " M", " G", " T", " P")
+_COUNTS = ("", " k", " M", " B", " T")  # parameters are counted in billions, as in "FLUX, 12 B"
+_UNITS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "auto": ("MACs", "auto"),
+        "mac": ("MACs", ""),
+        "kmac": ("MACs", " k"),
+        "mmac": ("MACs", " M"),
+        "gmac": ("MACs", " G"),
+        "tmac": ("MACs", " T"),
+        "flop": ("FLOPs", ""),
+        "kflop": ("FLOPs", " k"),
+        "mflop": ("FLOPs", " M"),
+        "gflop": ("FLOPs", " G"),
+        "tflop": ("FLOPs", " T"),
+    }
+)
+
+UNITS = tuple(_UNITS)
+"""What `--unit` can be: `auto` picks a scale for every number, the others use one for all."""
+
+
+def unit_name(unit: str) -> str:
+    """`MACs` or `FLOPs`: what numbers in this unit count, for titles."""
+    return _UNITS[unit][0]
+
+
+def format_macs(macs: int, unit: str = "auto", sign: str = "") -> str:
+    """MACs in a unit of `UNITS`: `12.34 G`, or `≥12.34 G` for a lower bound.
+
+    Args:
+        macs: the number to write.
+        unit: `auto` writes MACs with the scale that fits; `mac` and `flop` write every digit.
+        sign: what is known about the number, as in `Total.sign`; a lower bound of zero says nothing and reads `uncounted`.
+    """
+    if not macs and sign in {">=", "~"}:
+        return "uncounted"
+    name, scale = _UNITS[unit]
+    number = 2 * macs if name == "FLOPs" else macs
+    return SIGNS[sign] + (_auto(number, _SCALES) if scale == "auto" else _scaled(number, _SCALES.index(scale), _SCALES))
+
+
+def format_flops(macs: int, sign: str = "") -> str:
+    """MACs as FLOPs, two for each, with the scale that fits."""
+    return format_macs(2 * macs, sign=sign)
+
+
+def format_params(count: int) -> str:
+    """A number of parameters: `123.1 M`, `8.057 B`."""
+    return _auto(count, _COUNTS)
+
+
+def format_share(part: int, whole: int) -> str:
+    """A part of a whole in percent, to a tenth.
+
+    `0%` only for no part at all and `100%` only for all of it; what would round to these reads `<0.1%` or `>99.9%`.
+    """
+    if not part:
+        return "0%"
+    if part == whole:
+        return "100%"
+    tenths = _divide(1000 * part, whole)
+    if not tenths:
+        return "<0.1%"
+    return ">99.9%" if tenths == 1000 else f"{tenths // 10}.{tenths % 10}%"  # noqa: PLR2004  # 1000 tenths of a percent
+
+
+def _auto(number: int, scales: Sequence[str]) -> str:
+    """Take the scale in which the number, rounded, has one to three digits before the point."""
+    step = 0
+    while step < len(scales) - 1 and (abs(number) >= 1000 ** (step + 1) or _scaled(number, step, scales).startswith(_FULL)):
+        step += 1
+    return _scaled(number, step, scales)
+
+
+_FULL = ("1,000", "-1,000")
+
+
+def _scaled(number: int, step: int, scales: Sequence[str]) -> str:
+    """Write with all digits before the point, and after it as many as make up `DIGITS`."""
+    if not number or not step:
+        return f"{number:,}"
+    whole = 1000**step
+    places = max(0, DIGITS - _leading(abs(number), whole))
+    rounded = _divide(abs(number) * 10**places, whole)
+    if places and rounded >= 10**DIGITS:  # 9.99996 reads 10.00, not 10.000
+        places, rounded = places - 1, rounded // 10
+    before, after = divmod(rounded, 10**places)
+    text = f"{before:,}" + (f".{after:0{places}d}" if places else "")
+    return ("-" if number < 0 else "") + text + scales[step]
+
+
+def _leading(number: int, whole: int) -> int:
+    """How many digits number / whole has before the point; minus the zeros that follow the point when it has none."""
+    if number >= whole:
+        return len(str(number // whole))
+    places = 0
+    while number * 10 ** (places + 1) < whole:
+        places += 1
+    return -places
+
+
+def _divide(number: int, by: int) -> int:
+    """Round to the nearest integer, halves up."""
+    return (2 * number + by) // (2 * by)
