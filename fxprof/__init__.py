@@ -1,5 +1,63 @@
-"""What an image-generation pipeline computes, where, and what changed between two versions."""
+"""What an image-generation pipeline computes, where, and what changed between two versions.
+
+>>> import fxprof
+>>> profile = fxprof.profile("sd3-medium", height=512, width=512, steps=30)  # doctest: +SKIP
+>>> profile.components["transformer"].calls[0].macs  # doctest: +SKIP
+
+Names are imported when they are first used: `import fxprof` alone loads neither torch nor networkx.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fxprof.api import profile, profile_module, profile_program
+    from fxprof.cost.registry import Formulas, formula
+    from fxprof.errors import FxprofError
+    from fxprof.result.profile import Profile
+    from fxprof.result.store import load
+    from fxprof.source.config import ComponentConfig, PipelineConfig
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ComponentConfig",
+    "Formulas",
+    "FxprofError",
+    "PipelineConfig",
+    "Profile",
+    "formula",
+    "load",
+    "profile",
+    "profile_module",
+    "profile_program",
+]
+
+_HOMES = {
+    "ComponentConfig": "fxprof.source.config",
+    "Formulas": "fxprof.cost.registry",
+    "FxprofError": "fxprof.errors",
+    "PipelineConfig": "fxprof.source.config",
+    "Profile": "fxprof.result.profile",
+    "formula": "fxprof.cost.registry",
+    "load": "fxprof.result.store",
+    "profile": "fxprof.api",
+    "profile_module": "fxprof.api",
+    "profile_program": "fxprof.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import nn
 
+from fxprof.capture.blame import describe
 from fxprof.capture.hollow import building, empty_out, hollow_copy
 from fxprof.capture.tokenizers import StandInTokenizer, has_vocabulary
 from fxprof.errors import CaptureError
@@ -193,13 +194,6 @@ def _explained(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - constructors of models raise anything on configurations they reject
         raise CaptureError(f"{what}: {describe(error)}") from error
-
-
-def describe(error: BaseException) -> str:
-    """The first line of an error's own message, or its type where it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    return text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
 
 
 Progress = Callable[[str], None]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 import time
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.utils import BaseOutput
 
-import fxprof
-from fxprof.capture.build import Built, Progress, build, build_from_live, describe
+from fxprof.capture.blame import describe, is_our_bug
+from fxprof.capture.build import Built, Progress, build, build_from_live
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
@@ -133,14 +131,9 @@ def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[s
     try:
         return run(built.pipeline, **arguments)
     except Exception as error:
-        if _is_our_bug(error):
+        if is_our_bug(error):
             raise
         raise CaptureError(f"could not rehearse {name}: {type(built.pipeline).__name__} says: {describe(error)}") from error
-
-
-def _is_our_bug(error: BaseException) -> bool:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(last.filename).is_relative_to(Path(fxprof.__file__).parent)
 
 
 def _approximate_lengths(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,109 @@
+"""From captured graphs to a profile: count every call, group its operators by module, find the sizes. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from fxprof.cost.count import CountedOp, count
+from fxprof.cost.registry import BUILT_IN, Formulas
+from fxprof.result.geometry import geometry_of
+from fxprof.result.profile import Call, Component, Input, ModuleRecord, OpRow, Profile
+from fxprof.trace import Tensor, Trace, Value, evaluate
+from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
+
+
+def assemble(capture: Capture, target: str, versions: Mapping[str, str], formulas: Formulas = BUILT_IN) -> Profile:
+    """The profile of a captured run.
+
+    Args:
+        capture: what was called, with its graphs.
+        target: what the user named.
+        versions: package to version.
+        formulas: the table to count with.
+
+    Raises:
+        FormulaError: a formula does not fit an operator of a graph.
+    """
+    components = {item.name: assemble_component(item, formulas) for item in capture.components}
+    return Profile(
+        target=target,
+        class_name=capture.class_name,
+        workload=dict(capture.workload),
+        versions=dict(versions),
+        components=components,
+        geometry=geometry_of(capture),
+        approximations=capture.approximations,
+        remarks=capture.remarks,
+    )
+
+
+def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_IN) -> Component:
+    """One component with its calls counted."""
+    modules = tuple(ModuleRecord(item.path, item.class_name, item.params) for item in captured.modules)
+    root = (ModuleRecord("", captured.class_name, 0),)
+    calls = tuple(_call(item, formulas) for item in captured.calls)
+    return Component(captured.name, captured.class_name, modules or root, calls)
+
+
+def _call(captured: CapturedCall, formulas: Formulas) -> Call:
+    trace = captured.trace
+    return Call(
+        entry=captured.entry,
+        count=captured.count,
+        inputs=tuple(_input(name, value, trace) for name, value in trace.inputs),
+        ops=_rows(count(trace, formulas)),
+        visits=_visits(trace),
+        note=captured.note,
+    )
+
+
+class _Place(NamedTuple):
+    """What the executions of one row have in common."""
+
+    path: str
+    op: str
+    kind: str
+    source: str
+    counted: bool
+    bounded: bool
+    note: str
+
+
+def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
+    sums: dict[_Place, tuple[int, int]] = {}
+    for op in counted:
+        path = op.stack[-1].path if op.stack else ""
+        place = _Place(path, op.target, op.kind, op.source or "", op.macs is not None, op.bounded, op.note)
+        executions, macs = sums.get(place, (0, 0))
+        sums[place] = (executions + op.times, macs + (op.macs or 0) * op.times)
+    return tuple(
+        OpRow(
+            place.path,
+            place.op,
+            place.kind,
+            place.source,
+            executions,
+            macs if place.counted else None,
+            place.bounded,
+            place.note,
+        )
+        for place, (executions, macs) in sums.items()
+    )
+
+
+def _visits(trace: Trace) -> dict[str, int]:
+    """Module path to how often the graph shows it being called; bodies of higher-order operators count once."""
+    stacks = {op.stack for op in trace.walk()}
+    seen = {(frame.path, frame.visit) for stack in stacks for frame in stack}
+    visits: dict[str, int] = {}
+    for path, _ in sorted(seen):
+        visits[path] = visits.get(path, 0) + 1
+    return visits
+
+
+def _input(name: str, value: Value, trace: Trace) -> Input:
+    if isinstance(value, Tensor):
+        symbols = dict(trace.symbols)
+        return Input(name, tuple(evaluate(size, symbols) for size in value.shape), value.dtype)
+    return Input(name, None, "", str(value))

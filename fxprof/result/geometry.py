@@ -1,0 +1,113 @@
+"""The sizes of a run, read off the calls that the pipeline made: for the header of a report, never for a count."""
+
+from __future__ import annotations
+
+from fxprof.result.profile import Geometry
+from fxprof.trace import Tensor, Trace
+from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
+
+_DECODERS = ("decoder", "post_quant_conv")
+"""How the autoencoders of diffusers name what they decode with, first one first."""
+_AUTOENCODERS = ("vae", "movq", "vqgan", "vqvae")
+_SPATIAL = 4
+"""Dimensions of a batch of images; a video has one more."""
+
+
+def geometry_of(capture: Capture) -> Geometry:
+    """The geometry of a captured run; what the calls do not show stays None or empty."""
+    denoiser = _denoiser(capture)
+    calls = sum(call.count for call in denoiser.calls) if denoiser else 0
+    batch = _batch(denoiser)
+    decoded = [call for item in capture.components for call in item.calls if _decodes(item, call)]
+    return Geometry(
+        pixels_asked=_asked(capture),
+        pixels_computed=_pixels(decoded[-1].trace) if decoded and not any(item.tiling for item in capture.components) else None,
+        latents=_first_shape(decoded[0].trace) if decoded else None,
+        text_tokens=tuple((item.name, lengths) for item in capture.components if (lengths := _text_lengths(item))),
+        attention=tuple((item.name, longest) for item in capture.components if (longest := _longest_attention(item))),
+        denoiser=denoiser.name if denoiser else "",
+        denoiser_calls=calls,
+        denoiser_batch=batch,
+        guidance=_guidance(capture, calls, batch),
+        tiling=any(item.tiling for item in capture.components),
+        slicing=any(item.slicing for item in capture.components),
+    )
+
+
+def _denoiser(capture: Capture) -> CapturedComponent | None:
+    """The component that is called most often; the largest of them when there are several."""
+    candidates = [item for item in capture.components if item.calls and item.modules and not _text_lengths(item)]
+    candidates = [item for item in candidates if not any(_decodes(item, call) for call in item.calls)]
+    return max(candidates, key=lambda item: (sum(call.count for call in item.calls), _params(item)), default=None)
+
+
+def _params(component: CapturedComponent) -> int:
+    return sum(module.params for module in component.modules)
+
+
+def _decodes(component: CapturedComponent, call: CapturedCall) -> bool:
+    return component.name in _AUTOENCODERS and call.entry.split(".")[0] in _DECODERS
+
+
+def _asked(capture: Capture) -> tuple[int, int] | None:
+    height, width = capture.workload.get("height"), capture.workload.get("width")
+    if isinstance(height, int) and isinstance(width, int):
+        return height, width
+    return capture.image_size
+
+
+def _tensors(trace: Trace) -> list[tuple[int, ...]]:
+    found = [value for _, value in trace.inputs if isinstance(value, Tensor)]
+    return [tuple(int(size) for size in tensor.shape if isinstance(size, int)) for tensor in found]
+
+
+def _first_shape(trace: Trace) -> tuple[int, ...] | None:
+    return next(iter(_tensors(trace)), None)
+
+
+def _batch(component: CapturedComponent | None) -> int:
+    shapes = [shape for call in component.calls for shape in _tensors(call.trace)[:1]] if component else []
+    return next((shape[0] for shape in shapes if shape), 0)
+
+
+def _pixels(trace: Trace) -> tuple[int, int] | None:
+    images = [value for value in (trace.ops[-1].outputs if trace.ops else ()) if isinstance(value, Tensor)]
+    shape = images[0].shape if images else ()
+    if len(shape) < _SPATIAL or not isinstance(shape[-1], int) or not isinstance(shape[-2], int):
+        return None
+    return shape[-2], shape[-1]
+
+
+def _text_lengths(component: CapturedComponent) -> tuple[int, ...]:
+    lengths = [
+        value.shape[-1]
+        for call in component.calls
+        for name, value in call.trace.inputs
+        if name == "input_ids" and isinstance(value, Tensor) and value.shape
+    ]
+    return tuple(dict.fromkeys(length for length in lengths if isinstance(length, int)))
+
+
+def _longest_attention(component: CapturedComponent) -> tuple[int, int] | None:
+    """Query and key length of the largest attention that is one operator; attention spelled as products is not seen."""
+    lengths = [found for call in component.calls for op in call.trace.walk() if (found := _attention(op.target, dict(op.args)))]
+    return max(lengths, key=lambda pair: pair[0] * pair[1], default=None)
+
+
+def _attention(target: str, arguments: dict[str, object]) -> tuple[int, int] | None:
+    query, key = arguments.get("query"), arguments.get("key")
+    if "attention" not in target or not isinstance(query, Tensor) or not isinstance(key, Tensor):
+        return None
+    pair = query.shape[-2:-1] + key.shape[-2:-1]
+    return (pair[0], pair[1]) if len(pair) == 2 and isinstance(pair[0], int) and isinstance(pair[1], int) else None  # noqa: PLR2004 - query and key
+
+
+def _guidance(capture: Capture, calls: int, batch: int) -> str:
+    if capture.guided is False:
+        return "off"
+    images, steps = capture.workload.get("images"), capture.workload.get("steps")
+    if isinstance(images, int) and batch == 2 * images:
+        return "in the batch"
+    if isinstance(steps, int) and calls >= 2 * steps - 1 and steps > 1:
+        return "as separate passes"
+    return ""

@@ -1,0 +1,79 @@
+"""The rooms of the package import one way only, and each imports only the libraries that are its business."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "fxprof"
+
+MAY_IMPORT = {
+    "errors": set(),
+    "units": {"errors"},
+    "zoo": set(),
+    "trace": {"errors"},
+    "source": {"errors", "zoo"},
+    "capture": {"errors", "source", "trace"},
+    "cost": {"errors", "trace"},
+    "result": {"errors", "trace", "cost"},
+    "reports": {"errors", "units", "cost", "result"},
+    "api": {"errors", "source", "capture", "trace", "cost", "result"},
+    "cli": {"errors", "units", "source", "cost", "result", "reports", "api"},
+    "__main__": {"cli"},
+}
+"""Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""
+
+TORCH = {"torch", "diffusers", "transformers", "tokenizers", "sympy"}
+LIBRARIES = {
+    "capture": TORCH,
+    "cost": {"networkx"},
+    "result": {"networkx"},
+    "reports": {"tabulate"},
+    "cli": {"click"},
+    "api": TORCH,
+}
+"""Room to the third-party packages that it may import, in a function, under TYPE_CHECKING or at the top."""
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_earlier_rooms_and_its_own_libraries(path: Path) -> None:
+    room = room_of(path)
+    for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        top, _, rest = name.partition(".")
+        if top == "fxprof":
+            other = rest.split(".")[0]
+            assert other in {"", "__version__", room} or other in MAY_IMPORT[room], f"{room} must not import {name}"
+        elif top in TORCH | {"networkx", "tabulate", "click"}:
+            assert top in LIBRARIES.get(room, set()), f"{room} must not import {name}"
+
+
+def test_every_room_of_the_package_is_in_the_table() -> None:
+    rooms = {room_of(path) for path in FILES}
+    assert rooms == set(MAY_IMPORT), "name a new room here and in docs/architecture.md"
+
+
+def test_the_table_has_no_cycle() -> None:
+    order: list[str] = []
+    while len(order) < len(MAY_IMPORT):
+        ready = [room for room, needs in MAY_IMPORT.items() if room not in order and needs <= set(order)]
+        assert ready, "the rooms left import each other"
+        order += ready
