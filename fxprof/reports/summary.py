@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fxprof.reports.common import about, inexact_notes, title_of, workload_of
-from fxprof.reports.tables import Cell, Column, Document, Note, Params, Row, Share, Table, dimensions, plural
+from fxprof.reports.tables import Column, Document, Note, Params, Row, Share, Table, dimensions, plural
 from fxprof.result import Call, Component, Geometry, Input, Profile, Total
 from fxprof.result.views import by_kind
 from fxprof.units import format_flops, format_macs, unit_name

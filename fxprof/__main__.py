@@ -1,0 +1,5 @@
+"""`python -m fxprof`, the same as the command `fxprof`."""
+
+from fxprof.cli import main
+
+main()

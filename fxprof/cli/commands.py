@@ -1,0 +1,81 @@
+"""The commands. Each maps its options to one document; the work is in the other rooms."""
+
+from __future__ import annotations
+
+import click
+
+import fxprof as package
+from fxprof.cli.group import Group, debug_option
+from fxprof.cli.options import Output, Request, count_or_all, on_output, on_profile, percentage
+from fxprof.cli.work import prepare, report_profile, write
+from fxprof.result.views import GROUPINGS
+
+_WIDTH = 80
+
+
+@click.group(cls=Group, epilog="\b\nExample:\n  fxprof profile sd3-medium --height 1024 --width 1024 --steps 28", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDTH})
+@click.version_option(package.__version__, prog_name="fxprof", message="%(prog)s %(version)s")
+@debug_option
+def fxprof() -> None:
+    """Count what an image-generation pipeline computes.
+
+    Numbers are multiply-accumulates (MACs) by component, layer and operator: exact, and without weights, GPU or network.
+
+    TARGET is a bundled model (see `fxprof models`), a directory with a model_index.json, or a profile saved as JSON.
+
+    Exit codes: 0 done, 1 something is uncounted and --strict was given, 2 wrong usage, 3 could not analyse.
+    """
+
+
+@fxprof.command(epilog="\b\nExample:\n  fxprof models --format json\n"""\nfrom fxprof import source\nfrom fxprof.reports.models import models as report")
+@on_output
+def models(output: Output) -> None:
+    """List the bundled models.
+
+    form = prepare(output)
+    write(form.render(report(source.models())), output)
+
+
+@fxprof.command(epilog="\b\nExamples:\n  fxprof profile sd3-medium --height 512 --width 512 -o sd3.json\n  fxprof profile sd3.json --unit tflop\n"""\nfrom fxprof.reports.summary import summary")
+@on_profile
+def profile(request: Request) -> None:
+    """Count each component, and the whole image.
+
+    As JSON the report is the whole profile, which every command takes as TARGET again. What is not given of the
+    workload is the pipeline's own default.
+
+    report_profile(request, lambda found: summary(found, request.counting.unit))
+
+
+@fxprof.command(epilog="\b\nExample:\n  fxprof layers sd3.json --component transformer --depth all\n"""\nfrom fxprof.reports.layers import layers as report")
+@click.option("--depth", metavar="N|all", type=count_or_all(0), default="3", show_default=True, help="Levels to show.")
+@click.option("--min-share", metavar="PERCENT", type=percentage, default="0%", help="Sum up smaller branches: 1%.")
+@on_profile
+def layers(request: Request, depth: int | None, min_share: float) -> None:
+    """Show the module tree of each component.
+
+    A module's numbers contain those of the modules below it. Equal blocks are folded: "0…22" is one row for 23 blocks,
+    with their sum.
+
+    report_profile(request, lambda found: report(found, depth, min_share, request.counting.unit))
+
+
+@fxprof.command(epilog="\b\nExample:\n  fxprof hotspots sd3.json --by class -n 10\n"""\nfrom fxprof.reports.hotspots import hotspots as report")
+@click.option("--by", type=click.Choice(tuple(GROUPINGS)), default="layer", show_default=True, help="What a row is.")
+@click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
+@on_profile
+def hotspots(request: Request, by: str, limit: int | None) -> None:
+    """Show where the MACs are, dearest first.
+
+    What is uncounted is always shown, whatever the limit.
+
+    report_profile(request, lambda found: report(found, by, limit, request.counting.unit))
+
+
+@fxprof.command(epilog="\b\nExample:\n  fxprof explain aten.conv2d\n"""\nfrom fxprof.cost.explain import explain as report")
+@click.argument("op")
+@debug_option
+def explain(op: str) -> None:
+    """Explain how an operator is counted, or why it costs nothing.
+
+    write(report(op).rstrip("\n") + "\n", Output(format=None, file=None, force=False))

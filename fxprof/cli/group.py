@@ -1,0 +1,67 @@
+"""The one place where errors become lines on stderr and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from fxprof.errors import FxprofError
+
+INTERRUPTED = 130
+"""As a shell reports a program that Ctrl-C ended."""
+BROKEN_PIPE = 141
+"""As a shell reports a program whose reader went away."""
+
+_DEBUG = "fxprof.debug"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Commands whose `FxprofError`s are told in a line or two; what else they raise is a bug, and keeps its traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The commands in the order of their declaration: the way a first look goes."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and translate what it raises."""
+        try:
+            return super().invoke(ctx)
+        except FxprofError as error:
+            _tell(ctx, error)
+        except KeyboardInterrupt:
+            click.echo("fxprof: interrupted; nothing was written", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _silence_stdout()
+            ctx.exit(BROKEN_PIPE)
+
+
+def debug_option(command: _Command) -> _Command:
+    """Add `--debug` to a command."""
+    help_text = "Show the traceback of an error too."
+    option = click.option("--debug", is_flag=True, expose_value=False, is_eager=True, callback=_remember, help=help_text)
+    return option(command)
+
+
+def _remember(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    ctx.meta[_DEBUG] = value or ctx.meta.get(_DEBUG, False)  # `meta` is shared by the group and its commands
+
+
+def _tell(ctx: click.Context, error: FxprofError) -> NoReturn:
+    if ctx.meta.get(_DEBUG):
+        traceback.print_exception(error, file=sys.stderr)
+    click.echo(f"fxprof: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  try: {error.hint}", err=True)
+    ctx.exit(error.exit_code)
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter flush what is left of stdout into nothing when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

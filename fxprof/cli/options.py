@@ -1,0 +1,195 @@
+"""The options that commands share, in the order in which every help text lists them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from fxprof.cli.group import debug_option
+from fxprof.reports import FORMATS
+from fxprof.units import UNITS
+
+Command = Callable[..., Any]
+DTYPES = ("float32", "float16", "bfloat16")
+"""What `--dtype` can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the report goes, and how it is written."""
+
+    format: str | None
+    """None: by the suffix of the file, or text."""
+    file: Path | None
+    """None: stdout."""
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How a target is counted and what of it is reported."""
+
+    component: tuple[str, ...]
+    """The components to report; empty for all."""
+    formulas: tuple[Path, ...]
+    """Files that declare further formulas."""
+    unit: str
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command on a profile is asked for, apart from its own options."""
+
+    target: str
+    workload: Mapping[str, Any]
+    """Arguments of `fxprof.profile`; None for what is not given."""
+    counting: Counting
+    output: Output
+
+
+def count_or_all(least: int) -> Callable[[str], int | None]:
+    """Read a number from `least` on, or `all`, which is None."""
+
+    def convert(text: str) -> int | None:
+        if text == "all":
+            return None
+        if not text.isdecimal() or len(text) > _DIGITS or int(text) < least:
+            raise click.BadParameter(f"{text!r} is neither 'all' nor a number from {least} on.")
+        return int(text)
+
+    return convert
+
+
+_DIGITS = 9
+"""Of a number of rows or levels; more are a slip."""
+
+
+def percentage(text: str) -> float:
+    """Read `1%`, or `1`, as the fraction 0.01."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 100:  # noqa: PLR2004  # percent; false for nan, too
+        raise click.BadParameter(f"{text!r} is not a percentage from 0% to 100%.")
+    return number / 100
+
+
+def finite(text: str) -> float:
+    """Read a number, but neither infinity nor nan."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{text!r} is not a number.")
+    return number
+
+
+def named_value(text: str) -> tuple[str, Any]:
+    """Read `NAME=VALUE`, with a value that is JSON or, failing that, the text itself."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE.")
+    try:
+        return name, json.loads(value, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(text)  # NaN and Infinity are no JSON, so they are texts
+
+
+def _arguments(_ctx: click.Context, _parameter: click.Parameter, pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    arguments = dict(pairs)
+    if len(arguments) < len(pairs):
+        raise click.BadParameter("one argument is given twice.")
+    return arguments
+
+
+_SIZE = click.IntRange(min=1)
+
+_WORKLOAD = (
+    click.option("--height", metavar="N", type=_SIZE, help="Pixels."),
+    click.option("--width", metavar="N", type=_SIZE, help="Pixels."),
+    click.option("--images", metavar="N", type=_SIZE, help="Images in one run."),
+    click.option("--steps", metavar="N", type=_SIZE, help="Denoising steps."),
+    click.option("--guidance-scale", metavar="X", type=finite, help="Strength of guidance."),
+    click.option("--prompt", metavar="TEXT", help="The prompt."),
+    click.option("--prompt-tokens", metavar="N", type=_SIZE, help="A prompt of so many tokens instead."),
+    click.option("--dtype", type=click.Choice(DTYPES), help="Type that the models are built in."),
+    click.option(
+        "--arg",
+        "arguments",
+        metavar="NAME=VALUE",
+        type=named_value,
+        multiple=True,
+        callback=_arguments,
+        help="Any other argument of the pipeline's call; the value is JSON or a text. Repeatable.",
+    ),
+)
+
+_COUNTING = (
+    click.option("--component", multiple=True, metavar="NAME", help="Report this component. Repeatable."),
+    click.option(
+        "--formulas",
+        multiple=True,
+        metavar="FILE.py",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Python file that declares formulas. Repeatable.",
+    ),
+    click.option("--unit", type=click.Choice(UNITS), default="auto", help="Unit of the numbers for people."),
+    click.option("--strict", is_flag=True, help="Exit with 1 when anything is uncounted."),
+)
+
+_OUTPUT = (
+    click.option("--format", type=click.Choice(tuple(FORMATS)), help="Default: by the suffix of FILE, or text."),
+    click.option("-o", "--output", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file."),
+    click.option("--force", is_flag=True, help="Overwrite the file."),
+)
+
+
+def on_profile(command: Command) -> Command:
+    """Give a command TARGET and the options of all commands on profiles, as the argument `request`."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:
+        counting = Counting(*(given.pop(name) for name in ("component", "formulas", "unit", "strict")))
+        workload = {name: given.pop(name) for name in WORKLOAD}
+        return command(request=Request(given.pop("target"), workload, counting, _output(given)), **given)
+
+    options = [click.argument("target"), *_WORKLOAD, *_COUNTING, *_OUTPUT, debug_option]
+    return _decorated(call, options)
+
+
+def on_output(command: Command) -> Command:
+    """Give a command the options about the report's format and file alone, as the argument `output`."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:
+        return command(output=_output(given), **given)
+
+    return _decorated(call, [*_OUTPUT, debug_option])
+
+
+WORKLOAD = ("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype", "arguments")
+"""Names of the workload's arguments, as `fxprof.profile` has them."""
+
+
+def _output(given: dict[str, Any]) -> Output:
+    return Output(given.pop("format"), given.pop("file"), given.pop("force"))
+
+
+def _decorated(command: Command, options: Sequence[Command]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

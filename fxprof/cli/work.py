@@ -1,0 +1,118 @@
+"""What every command on a profile does: check the output, get the profile, write the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from fxprof.cli.options import Counting, Output, Request
+from fxprof.errors import FxprofError, UsageError
+from fxprof.reports import Document, Format, pick_format
+from fxprof.result.files import check_writable, write_whole
+from fxprof.result.profile import Profile
+
+if TYPE_CHECKING:
+    from fxprof.cost.registry import Formulas
+
+
+class StrictError(FxprofError):
+    """Something is uncounted, and `--strict` was given."""
+
+    exit_code = 1
+
+
+def report_profile(request: Request, build: Callable[[Profile], Document]) -> None:
+    """Profile the target and write the document that `build` makes of it.
+
+    Raises:
+        FxprofError: anything that fxprof refuses; where the output cannot be written, before any work is done.
+    """
+    form = prepare(request.output)
+    profile = _profile(request)
+    if request.counting.component:
+        profile = profile.only(request.counting.component)
+    write(form.render(build(profile)), request.output)
+    if request.counting.strict and profile.total.uncounted:
+        raise _strict(profile)
+
+
+def prepare(output: Output) -> Format:
+    """The format of the report, after making sure that it can be written."""
+    form = pick_format(output.format, output.file)
+    if output.file is not None:
+        check_writable(output.file, force=output.force)
+    return form
+
+
+def write(text: str, output: Output) -> None:
+    """Write the report to its file or to stdout."""
+    if output.file is not None:
+        write_whole(output.file, text, force=output.force)
+    else:
+        click.echo(encodable(text, sys.stdout.encoding or "utf-8"), nl=False)
+
+
+_ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "\N{MULTIPLICATION SIGN}": "x"})
+
+
+def encodable(text: str, encoding: str) -> str:
+    """The text as it is or, where the terminal cannot show it, with signs that it can."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def _profile(request: Request) -> Profile:
+    """Load the saved profile, which needs no torch, or capture the pipeline."""
+    from fxprof.result.store import load, looks_like_profile
+
+    if looks_like_profile(request.target):
+        _refuse_changes(request)
+        return load(request.target)
+    from fxprof import api
+
+    progress = _progress if sys.stderr.isatty() else None
+    return api.profile(request.target, **request.workload, formulas=_formulas(request.counting), progress=progress)
+
+
+def _refuse_changes(request: Request) -> None:
+    given = [_flag(name) for name, value in request.workload.items() if value not in (None, {})]
+    given += ["--formulas"] if request.counting.formulas else []
+    if given:
+        need = "needs" if len(given) == 1 else "need"
+        what = f"{', '.join(given)} {need} a pipeline, but {request.target} is a saved profile"
+        raise UsageError(what, "name the pipeline instead, or leave the options out")
+
+
+def _flag(name: str) -> str:
+    return "--arg" if name == "arguments" else f"--{name.replace('_', '-')}"
+
+
+def _formulas(counting: Counting) -> Formulas | None:
+    """The table that the files add to; None for the default one."""
+    if not counting.formulas:
+        return None
+    from fxprof.api import default_formulas
+    from fxprof.cost.plugins import load_file
+
+    table = default_formulas()
+    for path in counting.formulas:
+        table = load_file(path, table)
+    return table
+
+
+def _progress(line: str) -> None:
+    click.echo(f"fxprof: {line}", err=True)
+
+
+def _strict(profile: Profile) -> StrictError:
+    rows = [row for component in profile.components.values() for call in component.calls for row in call.ops]
+    ops = sorted({row.op for row in rows if row.macs is None})
+    times = f"{profile.total.uncounted:,} execution{'s' if profile.total.uncounted > 1 else ''}"
+    message = f"{times} of operators without a formula: {', '.join(ops)}"
+    return StrictError(message, "declare their formulas in a file and name it with --formulas")
