@@ -10,10 +10,15 @@ from fxprof.cli.options import Output, Request, count_or_all, on_output, on_prof
 from fxprof.cli.work import prepare, report_profile, write
 from fxprof.result.views import GROUPINGS
 
-_WIDTH = 80
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
-@click.group(cls=Group, epilog="\b\nExample:\n  fxprof profile sd3-medium --height 1024 --width 1024 --steps 28", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDTH})
+def _examples(*lines: str) -> str:
+    """The end of a help text; the first character tells click to leave the lines as they are."""
+    return "\n  ".join(["\b\nExamples:" if len(lines) > 1 else "\b\nExample:", *lines])
+
+
+@click.group(cls=Group, context_settings=_HELP, epilog=_examples("fxprof profile sd3-medium --height 1024 --width 1024"))
 @click.version_option(package.__version__, prog_name="fxprof", message="%(prog)s %(version)s")
 @debug_option
 def fxprof() -> None:
@@ -27,55 +32,68 @@ def fxprof() -> None:
     """
 
 
-@fxprof.command(epilog="\b\nExample:\n  fxprof models --format json\n"""\nfrom fxprof import source\nfrom fxprof.reports.models import models as report")
+@fxprof.command(epilog=_examples("fxprof models --format json"))
 @on_output
 def models(output: Output) -> None:
-    """List the bundled models.
+    """List the bundled models."""
+    from fxprof import source
+    from fxprof.reports.models import models as report
 
     form = prepare(output)
     write(form.render(report(source.models())), output)
 
 
-@fxprof.command(epilog="\b\nExamples:\n  fxprof profile sd3-medium --height 512 --width 512 -o sd3.json\n  fxprof profile sd3.json --unit tflop\n"""\nfrom fxprof.reports.summary import summary")
+@fxprof.command(
+    epilog=_examples("fxprof profile sd3-medium --height 512 --width 512 -o sd3.json", "fxprof profile sd3.json --unit tflop")
+)
 @on_profile
 def profile(request: Request) -> None:
     """Count each component, and the whole image.
 
     As JSON the report is the whole profile, which every command takes as TARGET again. What is not given of the
     workload is the pipeline's own default.
+    """
+    from fxprof.reports.summary import summary
 
     report_profile(request, lambda found: summary(found, request.counting.unit))
 
 
-@fxprof.command(epilog="\b\nExample:\n  fxprof layers sd3.json --component transformer --depth all\n"""\nfrom fxprof.reports.layers import layers as report")
-@click.option("--depth", metavar="N|all", type=count_or_all(0), default="3", show_default=True, help="Levels to show.")
-@click.option("--min-share", metavar="PERCENT", type=percentage, default="0%", help="Sum up smaller branches: 1%.")
+@fxprof.command(epilog=_examples("fxprof layers sd3.json --component transformer --depth all --min-share 1%"))
+@click.option(
+    "--depth", metavar="N|all", type=count_or_all(0), default="3", show_default=True, help="Levels below a component."
+)
+@click.option("--min-share", metavar="PERCENT", type=percentage, default="0%", help="Sum up branches with less, such as 1%.")
 @on_profile
 def layers(request: Request, depth: int | None, min_share: float) -> None:
     """Show the module tree of each component.
 
     A module's numbers contain those of the modules below it. Equal blocks are folded: "0…22" is one row for 23 blocks,
     with their sum.
+    """
+    from fxprof.reports.layers import layers as report
 
     report_profile(request, lambda found: report(found, depth, min_share, request.counting.unit))
 
 
-@fxprof.command(epilog="\b\nExample:\n  fxprof hotspots sd3.json --by class -n 10\n"""\nfrom fxprof.reports.hotspots import hotspots as report")
-@click.option("--by", type=click.Choice(tuple(GROUPINGS)), default="layer", show_default=True, help="What a row is.")
+@fxprof.command(epilog=_examples("fxprof hotspots sd3.json --by class -n 10"))
+@click.option("--by", type=click.Choice(tuple(GROUPINGS)), default="layer", show_default=True, help="What a row stands for.")
 @click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
 @on_profile
 def hotspots(request: Request, by: str, limit: int | None) -> None:
     """Show where the MACs are, dearest first.
 
     What is uncounted is always shown, whatever the limit.
+    """
+    from fxprof.reports.hotspots import hotspots as report
 
     report_profile(request, lambda found: report(found, by, limit, request.counting.unit))
 
 
-@fxprof.command(epilog="\b\nExample:\n  fxprof explain aten.conv2d\n"""\nfrom fxprof.cost.explain import explain as report")
+@fxprof.command(epilog=_examples("fxprof explain aten.conv2d"))
 @click.argument("op")
 @debug_option
 def explain(op: str) -> None:
-    """Explain how an operator is counted, or why it costs nothing.
+    """Explain how an operator is counted, or why it costs nothing."""
+    from fxprof.cost.explain import explain as report
 
     write(report(op).rstrip("\n") + "\n", Output(format=None, file=None, force=False))
