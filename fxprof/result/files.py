@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from fxprof.errors import OutputError
 
-_FORCE = "choose another name, or overwrite it with --force (force=True)"
+_FORCE = "choose another name, or overwrite it with --force (in Python: force=True)"
 
 
 def check_writable(path: str | Path, *, force: bool = False) -> None:
@@ -17,20 +18,29 @@ def check_writable(path: str | Path, *, force: bool = False) -> None:
         OutputError: the file exists and `force` is not set, is no regular file, or its directory is missing or read-only.
     """
     path = Path(path)
-    directory = _real(path).parent
-    try:
-        if path.is_dir():
+    mode = _mode(path)
+    if mode is not None:
+        if stat.S_ISDIR(mode):
             raise OutputError(f"cannot write {path}: it is a directory")
-        if path.exists() and not path.is_file():
+        if not stat.S_ISREG(mode):
             raise OutputError(f"cannot write {path}: it is not a regular file")
-        if path.exists() and not force:
+        if not force:
             raise OutputError(f"{path} exists", _FORCE)
-        if not directory.is_dir():
-            raise OutputError(f"cannot write {path}: there is no directory {path.parent}")
+    directory = _real(path).parent
+    if not directory.is_dir():
+        raise OutputError(f"cannot write {path}: there is no directory {directory}")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: the directory {directory} is read-only")
+
+
+def _mode(path: Path) -> int | None:
+    """What sort of file there is; None where there is none."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise OutputError(f"cannot write {str(path)!r}: {reason(error)}") from error
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: the directory {path.parent} is read-only")
 
 
 def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:

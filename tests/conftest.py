@@ -1,0 +1,49 @@
+"""Fixtures that several test files share. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from profiles import BUILDERS
+
+from fxprof.result import Profile
+
+HERE = Path(__file__).parent
+
+Golden = Callable[[str, str], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden and tests/data anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare a text with a file below tests/, whole; or write the file, when asked to."""
+
+    def compare(name: str, text: str) -> None:
+        path = HERE / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        expected = path.read_text(encoding="utf-8") if path.exists() else ""
+        if text != expected:
+            lines = difflib.unified_diff(expected.splitlines(), text.splitlines(), name, "now", lineterm="", n=1)
+            pytest.fail("\n".join(["see tests/golden/README.md", *list(lines)[:60]]))
+
+    return compare
+
+
+@pytest.fixture(params=BUILDERS, scope="session")
+def any_profile(request: pytest.FixtureRequest) -> Profile:
+    """Each profile of `profiles.BUILDERS`."""
+    return BUILDERS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def saved() -> Path:
+    """The directory of saved profiles."""
+    return HERE / "data"
