@@ -76,7 +76,7 @@ def _profile(request: Request) -> Profile:
         return load(request.target)
     from fxprof import api
 
-    progress = _progress if sys.stderr.isatty() else None
+    progress = _progress if _on_terminal() else None
     return api.profile(request.target, **request.workload, formulas=_formulas(request.counting), progress=progress)
 
 
@@ -104,6 +104,10 @@ def _formulas(counting: Counting) -> Formulas | None:
     for path in counting.formulas:
         table = load_file(path, table)
     return table
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
 
 
 def _progress(line: str) -> None:

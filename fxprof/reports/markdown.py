@@ -11,7 +11,7 @@ from fxprof.reports.tables import Cell, Document, Format, Table, clean, display
 def render(document: Document) -> str:
     """The document as Markdown with pipe tables."""
     blocks = [f"## {escape(document.title)}"] if document.title else []
-    blocks.append("\n".join(f"- {escape(label)}: {escape(text)}" for label, text in document.facts))
+    blocks.append("\n".join(f"- {escape(label)}: {escape(text)}" for label, text in document.facts if text))
     blocks += [_table(table, document.unit) for table in document.tables]
     blocks += [escape(line) for line in document.result]
     blocks += [_table(table, document.unit) for table in document.extra]

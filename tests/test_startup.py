@@ -1,0 +1,87 @@
+"""What starts fast stays fast: nothing heavy is imported before it is needed. Each case is a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from profiles import uncounted
+
+from fxprof.reports import FORMATS
+from fxprof.reports.summary import summary
+
+DATA = Path(__file__).parent / "data"
+
+GUARD = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "diffusers", "transformers", "networkx", "numpy", "huggingface_hub"}:
+            raise AssertionError(f"{name} was imported")
+
+sys.meta_path.insert(0, Refuse())
+from fxprof.cli import main
+main()
+"""
+
+
+def guarded(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", GUARD, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, encoding="utf-8", env={"PYTHONIOENCODING": "utf-8"}
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["models"],
+        ["profile", "--help"],
+        ["profile", DATA / "uncounted.json"],
+        ["profile", DATA / "uncounted.json", "--format", "json", "--component", "unet"],
+        ["layers", DATA / "uncounted.json", "--format", "markdown"],
+        ["hotspots", DATA / "uncounted.json", "--format", "csv"],
+    ],
+    ids=lambda arguments: " ".join(Path(word).name for word in arguments),
+)
+def test_nothing_heavy_is_imported(arguments: list[str | Path]) -> None:
+    result = guarded(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout
+
+
+def test_the_guard_refuses_what_it_should() -> None:
+    program = GUARD.replace("main()", "import networkx")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "AssertionError: networkx was imported" in result.stderr
+
+
+def test_report_of_a_saved_profile_is_whole_in_a_fresh_process() -> None:
+    assert guarded("profile", DATA / "uncounted.json").stdout == FORMATS["text"].render(summary(uncounted()))
+
+
+def test_module_and_console_script_are_the_same() -> None:
+    result = subprocess.run([sys.executable, "-m", "fxprof", "--help"], capture_output=True, text=True, check=True)
+    assert result.stdout == guarded("--help").stdout
+
+
+def test_a_pipe_that_closes_early_is_quiet() -> None:
+    script = f"{sys.executable} -m fxprof layers {DATA / 'normal.json'} --depth all --format json | head -c 10"
+    result = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ('{\n "target', "")
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        guarded("--help")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.4  # 0.1 s on an idle machine; the best of five, because test machines are busy
