@@ -169,11 +169,10 @@ def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
 
 def test_progress_is_told_on_a_terminal_alone(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("profile", "sd3-medium").stderr == ""
-    told: list[str] = []
-    monkeypatch.setattr(work, "_progress", told.append)
     monkeypatch.setattr(work, "_on_terminal", lambda: True)
-    run("profile", "sd3-medium")
-    assert told == ["transformer: exporting"]
+    result = run("profile", "sd3-medium")
+    assert result.stderr == "fxprof: transformer: exporting\n"
+    assert result.stdout == FORMATS["text"].render(summary(normal()))
 
 
 def test_formula_files_add_to_the_default_table(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

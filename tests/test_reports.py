@@ -177,6 +177,31 @@ def test_images_of_one_run_are_told_apart_from_one_image() -> None:
     assert any(line.startswith("per run: ≥468.1 G MACs") for line in render("profile", no_images).splitlines())
 
 
+def test_many_calls_are_summed_up_below_the_dearest() -> None:
+    calls = []
+    for number in range(20):
+        maker = Maker("unet", "UNet")
+        maker.op("", "aten.mm", "linear", "", (number * 7) % 20 + 1)
+        calls.append(maker.call(2, tensor("x", number)))
+    table = tables(render("profile", Profile("t", "P", {}, {}, {"unet": replace(maker.component(*calls))})))[0]
+    names, cells = column(table, "component"), column(table, "MACs per run")
+    assert len(names) == 1 + 12 + 1
+    assert names[-2].rstrip() == "  9 more"
+    assert int(cells[-2]) == 2 * sum(range(1, 10))
+    assert adds_up(cells[1:-1], cells[0])
+
+
+def test_notes_of_calls_are_told() -> None:
+    profile = uncounted()
+    unet = profile.components["unet"]
+    noted = replace(unet, calls=tuple(replace(call, note="by its children", entry="mid") for call in unet.calls))
+    lines = render("profile", replace(profile, components={"unet": noted})).splitlines()
+    assert lines[-2:] == [
+        "captured otherwise than by exporting the module that the pipeline calls:",
+        "  unet.mid: by its children",
+    ]
+
+
 def test_unit_changes_titles_and_numbers() -> None:
     text = FORMATS["text"].render(summary(normal(), "tflop"))
     (table, _) = tables(text)

@@ -73,6 +73,13 @@ def test_operators_that_differ_in_source_kind_or_knowledge_stay_apart() -> None:
     assert tree.ops == rows
 
 
+def test_shorthands_of_the_records() -> None:
+    profile = Profile("t", "P", {}, {}, {"unet": small()})
+    assert (profile.macs, profile.flops) == (8 + 38, 2 * (8 + 38))
+    assert [call.macs for call in small().calls] == [12, 5]
+    assert [(node.name, node.self_macs, node.total_macs) for node in small().tree.walk()][:2] == [("", 8, 46), ("a", 38, 38)]
+
+
 def test_tree_of_a_component_without_modules_or_calls() -> None:
     tree = build_tree(Component("c", "C", (), ()))
     assert (tree.path, tree.total, tree.children) == ("", Total(), ())

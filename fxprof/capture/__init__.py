@@ -1,0 +1,1 @@
+"""The only room with torch: from a configuration or a live pipeline to traces."""

@@ -49,13 +49,13 @@ def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
         CaptureError: a class is unknown or not permitted, or rejects its configuration.
     """
     pipeline_class = _pipeline_class(config)
-    accepted = inspect.signature(pipeline_class.__init__).parameters
+    accepted = inspect.signature(pipeline_class).parameters
     parts = {
         name: None if part is None else _component(config.name, name, part, dtype)
         for name, part in config.components.items()
         if name in accepted
     }
-    missing = {name: None for name, item in accepted.items() if item.default is item.empty and name not in {"self", *parts}}
+    missing = {name: None for name, item in accepted.items() if item.default is item.empty and name not in parts}
     plain = {name: value for name, value in config.arguments.items() if name in accepted}
     variadic = {name for name, item in accepted.items() if item.kind in (item.VAR_KEYWORD, item.VAR_POSITIONAL)}
     keywords = {name: value for name, value in {**missing, **plain, **parts}.items() if name not in variadic}
@@ -91,7 +91,9 @@ def _hollow_pipeline(pipeline: Any, memo: dict[int, Any]) -> Any:
             vars(duplicate)[name] = hollow_copy(part, memo)
         elif isinstance(part, diffusers.DiffusionPipeline):
             vars(duplicate)[name] = _hollow_pipeline(part, memo)
-        elif isinstance(part, (diffusers.SchedulerMixin, transformers.PreTrainedTokenizerBase)) or name.startswith("_all_hooks"):
+        elif isinstance(part, (diffusers.SchedulerMixin, transformers.PreTrainedTokenizerBase)) or name.startswith(
+            "_all_hooks"
+        ):
             vars(duplicate)[name] = copy.deepcopy(part, memo) if name != "_all_hooks" else []
     return duplicate
 
@@ -171,7 +173,7 @@ def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
             module._parameters[name] = nn.Parameter(param.to("meta"), requires_grad=False)  # noqa: SLF001 - as register does
 
     torch.set_default_dtype(dtype)
-    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
@@ -192,7 +194,7 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except CaptureError:
         raise
-    except Exception as error:  # noqa: BLE001 - constructors of models raise anything on configurations they reject
+    except Exception as error:
         raise CaptureError(f"{what}: {describe(error)}") from error
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import torch
@@ -15,9 +17,10 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.translate import translate
-from fxprof.trace import Trace
+from fxprof.trace import Expr, Tensor, Trace, Value
 
 
 class NotExportableError(Exception):
@@ -54,20 +57,31 @@ class ExportedCall:
         return result
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a wrapper noticed beside the graph."""
+
+    objects: dict[int, Any] = field(default_factory=dict)
+    kept: str = ""
+
+
 class _Wrapper(nn.Module):
     """Calls a module, and returns beside its result the arguments as it left them, so that both show in the graph."""
 
     def __init__(self, module: nn.Module, *, returns_arguments: bool) -> None:
         super().__init__()
         self.module = module
-        self.objects: dict[int, Any] = {}
+        # Not attributes of the module itself: torch.export puts those back before it returns.
+        self.seen = _Seen()
         self._returns_arguments = returns_arguments
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        before = _state(self.module)
         leaves, spec = pytree.tree_flatten(self.module(*args, **kwargs))
+        self.seen.kept = _kept(before)
         for position, leaf in enumerate(leaves):
             if not isinstance(leaf, _GRAPH_VALUES):
-                self.objects[position] = _without_data(leaf)
+                self.seen.objects[position] = _without_data(leaf)
                 leaves[position] = None
         return pytree.tree_unflatten(leaves, spec), (args, kwargs) if self._returns_arguments else ((), {})
 
@@ -91,19 +105,29 @@ def export_call(
     Raises:
         NotExportableError: torch.export refuses the call, or the module changed itself while it ran.
     """
-    wrapper = _Wrapper(module, returns_arguments=any(has_containers(value) for value in (*args, *kwargs.values())))
+    returns_arguments = any(has_containers(value) for value in (*args, *kwargs.values()))
+    wrapper = _Wrapper(module, returns_arguments=returns_arguments)
     before = _state(module)
     try:
-        program = torch.export.export(wrapper.eval(), args, kwargs, strict=False)
+        with redirect_stderr(StringIO()):  # where it prints the graph that it could not finish
+            program = torch.export.export(wrapper.eval(), args, kwargs, strict=False)
     except Exception as error:
+        raise NotExportableError(describe(error)) from error
+    finally:
         _restore(before)
-        raise NotExportableError(_first_line(error)) from error
-    kept = _kept(before)
-    _restore(before)
-    if kept:
-        raise NotExportableError(f"it keeps state in {kept}")
+    if wrapper.seen.kept:
+        raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     trace = translate(program, prefix=prefix, skip=1, aliases=aliases)
-    return ExportedCall(trace, program, wrapper.objects, wrapper._returns_arguments)  # noqa: SLF001 - of this file
+    if any(_is_symbolic(value) for op in trace.walk() for value in op.outputs):
+        # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
+        raise NotExportableError("it computes sizes from the contents of tensors")
+    return ExportedCall(trace, program, wrapper.seen.objects, returns_arguments)
+
+
+def _is_symbolic(value: Value) -> bool:
+    if isinstance(value, Tensor):
+        return any(isinstance(size, Expr) for size in value.shape)
+    return isinstance(value, Expr)
 
 
 def _without_data(value: Any) -> Any:
@@ -137,8 +161,6 @@ def _leaf(value: Any, placeholders: Mapping[str, int], given: list[Any]) -> Any:
 def _zeros(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype)
-    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-        raise NotExportableError("it returns a number that depends on a tensor's contents")
     return value
 
 
@@ -195,8 +217,3 @@ def _restore(before: _State) -> None:
             held = attributes[name]
             held.clear()
             held.extend(value) if isinstance(held, list) else held.update(value)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -66,7 +66,7 @@ def empty_out(module: nn.Module) -> nn.Module:
     for part in module.modules():
         for table in (part._parameters, part._buffers):  # noqa: SLF001 - register_* refuses to replace without a check per entry
             for name, tensor in table.items():
-                table[name] = zero(tensor)  # type: ignore[assignment]
+                table[name] = zero(tensor)
         for name, value in vars(part).items():
             if name not in {"_parameters", "_buffers", "_modules"}:
                 vars(part)[name] = zero(value)

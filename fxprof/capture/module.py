@@ -70,7 +70,7 @@ def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Captur
     stack = next((op.stack for op in trace.ops if op.stack), ())
     name = stack[0].class_name if stack else "GraphModule"
     component = CapturedComponent(COMPONENT, name, _modules(program, trace), (CapturedCall("", 1, trace),))
-    return Capture(name, (component,), {symbol: size for symbol, size in trace.symbols})
+    return Capture(name, (component,), dict(trace.symbols))
 
 
 def _check_dim(program: ExportedProgram, known: Mapping[str, int], symbol: str, size: int) -> None:
@@ -78,7 +78,7 @@ def _check_dim(program: ExportedProgram, known: Mapping[str, int], symbol: str, 
         raise UsageError(f"the program has no dynamic size {symbol}", f"it has {', '.join(known) or 'none'}")
     for name, bounds in program.range_constraints.items():
         if str(name) == symbol and not bounds.lower <= size <= bounds.upper:
-            raise UsageError(f"{symbol}={size} is outside the range {bounds.lower} to {bounds.upper} that the program was exported for")
+            raise UsageError(f"{symbol}={size} is outside the program's range, {bounds.lower} to {bounds.upper}")
 
 
 def _modules(program: ExportedProgram, trace: Trace) -> tuple[CapturedModule, ...]:
@@ -90,4 +90,5 @@ def _modules(program: ExportedProgram, trace: Trace) -> tuple[CapturedModule, ..
         path = name.rpartition(".")[0]
         params[path] = params.get(path, 0) + (0 if id(parameter) in seen else parameter.numel())
         seen.add(id(parameter))
-    return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in sorted(params.keys() | classes.keys()))
+    paths = sorted(params.keys() | classes.keys())
+    return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in paths)

@@ -107,10 +107,9 @@ def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[s
         given["prompt"], approximations = _prompt(built, workload)
     elif workload.prompt is not None or workload.prompt_tokens is not None:
         raise UsageError(f"{type(built.pipeline).__name__} takes no prompt here")
-    open_ended = any(item.kind is item.VAR_KEYWORD for item in accepted.values())
     for name in given:
-        if name not in accepted and not open_ended:
-            known = ", ".join(key for key in accepted if key != "self")
+        if name not in accepted:
+            known = ", ".join(key for key, item in accepted.items() if key != "self" and item.kind is not item.VAR_KEYWORD)
             raise UsageError(f"{type(built.pipeline).__name__} has no argument {name}", f"it has {known}")
     return given, approximations
 
@@ -146,7 +145,9 @@ def _approximate_lengths(name: str, rehearsal: Rehearsal, built: Built, argument
     if _call(name, rehearsal.repeats, built, arguments):
         return []
     names = ", ".join(stand_ins)
-    return [f"the length of text is approximate: {names} counted words, as the real vocabulary is not at hand (--prompt-tokens sets it)"]
+    return [
+        f"the length of text is approximate: {names} counted words for want of the real vocabulary; --prompt-tokens sets it"
+    ]
 
 
 def _components(built: Built, rehearsal: Rehearsal, outside: tuple[str, str]) -> tuple[CapturedComponent, ...]:
@@ -202,7 +203,8 @@ def _in_force(
     values["images"] = values["images"] or 1
     values["prompt"] = arguments.get("prompt")
     values["prompt_tokens"] = workload.prompt_tokens
-    values["dtype"] = str(next((module.dtype for module in built.modules.values() if hasattr(module, "dtype")), "")).removeprefix("torch.")
+    dtypes = [str(module.dtype).removeprefix("torch.") for module in built.modules.values() if hasattr(module, "dtype")]
+    values["dtype"] = max(dtypes, key=dtypes.count, default=None)
     extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
     return {name: _plain(value) for name, value in {**values, **extra}.items() if value is not None}
 

@@ -15,8 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.hollow import convert
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.translate import is_torch_file, record, source_line, target_name
-from fxprof.trace import Frame, Op, Trace
+from fxprof.trace import Frame, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule
 
 _CALL = nn.Module.__call__
@@ -139,13 +139,17 @@ class Rehearsal:
         return True
 
     def recorded(self, component: str) -> tuple[CapturedCall, ...]:
-        """The distinct calls of a component, in the order of their first times; equal graphs are one call."""
+        """The distinct calls of a component, in the order of their first times.
+
+        Calls that differ only in plain values which their graphs do not show are one.
+        """
         merged: dict[Any, CapturedCall] = {}
         for found in self.calls.values():
             if found.component == component:
-                key = (found.entry, found.trace.ops, tuple(item for item in found.trace.inputs if not isinstance(item[1], float)))
-                before = merged[key].count if key in merged else 0
-                merged[key] = CapturedCall(found.entry, before + found.count, merged[key].trace if before else found.trace, found.note)
+                tensors = tuple(item for item in found.trace.inputs if isinstance(item[1], Tensor))
+                key = (found.entry, found.trace.ops, tensors)
+                first = merged.get(key, CapturedCall(found.entry, 0, found.trace, found.note))
+                merged[key] = replace(first, count=first.count + found.count)
         return tuple(merged.values())
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
@@ -224,10 +228,10 @@ class Rehearsal:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             return rehearsal.call(module, args, kwargs)
 
-        def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:  # noqa: FBT002 - torch's
+        def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
             if id(module) in rehearsal._places:
                 return convert(module, change)
-            return _APPLY(module, change, recurse)
+            return cast("nn.Module", _APPLY(module, change, recurse))
 
         self._patches = (call, apply)
         self._patch(*self._patches)

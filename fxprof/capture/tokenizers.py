@@ -34,7 +34,7 @@ def has_vocabulary(directory: Path | None) -> bool:
     return directory is not None and any((directory / name).is_file() for name in _FILES)
 
 
-class StandInTokenizer(PreTrainedTokenizerFast):
+class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transformers is not read for types
     """A tokenizer whose tokens are words and punctuation marks."""
 
     def __init__(self, class_name: str, values: Mapping[str, Any]) -> None:

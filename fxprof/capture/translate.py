@@ -23,9 +23,7 @@ _FRAME_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _TORCH = f"{PurePath(torch.__file__).parent}/"
 
 
-def translate(
-    program: ExportedProgram, *, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None
-) -> Trace:
+def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None) -> Trace:
     """The trace of an exported program.
 
     Args:
@@ -56,7 +54,7 @@ def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resu
 def target_name(target: Any) -> str:
     """The name of what a graph node calls, as in `Op.target`."""
     if isinstance(target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere
-        return PREFIX + target.name()
+        return f"{PREFIX}{target.name()}"
     if isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - as above
         return str(target)
     module = str(getattr(target, "__module__", "") or "python").lstrip("_").removeprefix("torch.fx.experimental.")

@@ -1,0 +1,92 @@
+"""What people write by hand: build components on the meta device, call them with ready-made inputs under `FlopCounterMode`.
+
+Independent of fxprof on purpose: it is the oracle of the full-size tests and the yardstick of `scripts/benchmark.py`.
+
+Reads from standard input a JSON object with `components`, a list of `name`, `library`, `class`, `values` and `calls`, each
+with `entry` and `inputs` (`name`, `shape`, `dtype`, `value`). Prints a JSON object with the FLOPs of each call, in order, and
+the seconds and peak memory that it took.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+STARTED = time.perf_counter()
+
+
+def build(torch: Any, entry: dict[str, Any]) -> Any:
+    """A component on the meta device, as `from_config` makes it."""
+    library = entry["library"].removeprefix("diffusers.pipelines.")
+    home = library if library in {"diffusers", "transformers"} else f"diffusers.pipelines.{library}"
+    class_ = getattr(importlib.import_module(home), entry["class"])
+    with torch.device("meta"):
+        if hasattr(class_, "from_config"):
+            return class_.from_config(entry["values"]).eval()
+        values, config_class = entry["values"], class_.config_class
+        inner = getattr(config_class, "base_config_key", "")
+        if inner and isinstance(values.get(inner), dict):
+            values = values[inner]
+        config = config_class.from_dict({key: value for key, value in values.items() if key not in {"dtype", "torch_dtype"}})
+        config.use_cache = False
+        return class_(config).eval()
+
+
+def arguments(torch: Any, inputs: list[dict[str, Any]], device: str) -> dict[str, Any]:
+    """Keyword arguments with tensors of the right shapes; dotted names are nested dictionaries."""
+    found: dict[str, Any] = {}
+    for item in inputs:
+        *outer, last = item["name"].split(".")
+        place = found
+        for name in outer:
+            place = place.setdefault(name, {})
+        if item["shape"] is None:
+            place[last] = ast.literal_eval(item["value"])
+        elif item["name"] != "attention_mask":  # masks are read on the meta device, where there is nothing to read
+            place[last] = torch.zeros(item["shape"], dtype=getattr(torch, item["dtype"]), device=device)
+    return found
+
+
+def count(torch: Any, component: Any, call: dict[str, Any]) -> int:
+    """FLOPs of one call according to `FlopCounterMode`."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    module = component.get_submodule(call["entry"])
+    keywords = arguments(torch, call["inputs"], "meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(**keywords)
+    return int(counter.get_total_flops())
+
+
+def main() -> None:
+    """Count what standard input describes."""
+    spec = json.load(sys.stdin)
+    import torch
+
+    for home in {entry["library"] for entry in spec["components"]} & {"diffusers", "transformers"}:
+        importlib.import_module(home)
+    imported = time.perf_counter()
+    built = [build(torch, entry) for entry in spec["components"]]
+    ready = time.perf_counter()
+    flops = [
+        [count(torch, component, call) for call in entry["calls"]]
+        for component, entry in zip(built, spec["components"], strict=True)
+    ]
+    done = time.perf_counter()
+    result = {
+        "flops": flops,
+        "import": imported - STARTED,
+        "build": ready - imported,
+        "count": done - ready,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

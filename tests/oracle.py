@@ -1,0 +1,76 @@
+"""Independent counts: what `FlopCounterMode` sees when a module really runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def macs_of(function: Callable[[], Any]) -> int:
+    """Half of the FLOPs that `FlopCounterMode` counts; attention in its mathematical form, as it does not see the others."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        function()
+    flops = counter.get_total_flops()
+    assert flops % 2 == 0
+    return flops // 2
+
+
+@dataclass
+class Observed:
+    """Calls of the modules at some entries of a pipeline that really ran."""
+
+    calls: dict[tuple[str, str, Shapes], list[int]] = field(default_factory=dict)
+    """(component, entry, shapes of the tensors among the arguments) to the MACs of each call."""
+    total: int = 0
+
+
+def run(pipeline: Any, entries: set[tuple[str, str]], **arguments: Any) -> Observed:
+    """Run a pipeline with its weights, counting the calls at `entries` and everything together."""
+    observed = Observed()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with _watching(pipeline, entries, counter, observed):
+            pipeline(**arguments)
+        observed.total = counter.get_total_flops() // 2
+    return observed
+
+
+@contextmanager
+def _watching(pipeline: Any, entries: set[tuple[str, str]], counter: FlopCounterMode, observed: Observed) -> Iterator[None]:
+    handles = []
+    for component, entry in entries:
+        module: nn.Module = getattr(pipeline, component).get_submodule(entry)
+        started: list[int] = []
+
+        def before(_: nn.Module, __: Any, started: list[int] = started) -> None:
+            started.append(counter.get_total_flops())
+
+        def after(
+            _: nn.Module,
+            args: Any,
+            kwargs: Any,
+            __: Any,
+            place: tuple[str, str] = (component, entry),
+            started: list[int] = started,
+        ) -> None:
+            macs = (counter.get_total_flops() - started.pop()) // 2
+            observed.calls.setdefault((*place, shapes((args, kwargs))), []).append(macs)
+
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after, with_kwargs=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def shapes(value: Any) -> Shapes:
+    return tuple(sorted(tuple(leaf.shape) for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)))

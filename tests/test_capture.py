@@ -1,0 +1,197 @@
+"""Attribution, sub-graphs, state and descent on toys whose costs are written out by hand."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from toys import TOYS, ReadsValues, Shared, Subgraphs, Toy
+
+import fxprof
+from fxprof.errors import CaptureError, UsageError
+from fxprof.result.profile import Node, Profile
+
+
+def own_macs(profile: Profile) -> dict[str, int]:
+    return {node.path: node.self_macs for node in profile.components["model"].tree.walk()}
+
+
+@pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.__name__)
+def test_every_module_gets_what_it_costs(toy: type[Toy]) -> None:
+    profile = fxprof.profile_module(toy(), toy.example)
+    assert own_macs(profile) == toy.expected
+    assert profile.macs == sum(toy.expected.values())
+    assert profile.total.uncounted == 0
+
+
+@pytest.mark.parametrize("toy", [toy for toy in TOYS if toy is not ReadsValues], ids=lambda toy: toy.__name__)
+def test_a_program_costs_what_its_module_costs(toy: type[Toy]) -> None:
+    program = torch.export.export(toy().eval(), toy.example, strict=False)
+    profile = fxprof.profile_program(program)
+    assert profile.macs == sum(toy.expected.values())
+
+
+def test_decomposing_changes_the_formulas_but_not_the_total() -> None:
+    for toy in TOYS:
+        if toy not in {ReadsValues, Subgraphs}:
+            program = torch.export.export(toy().eval(), toy.example, strict=False)
+            whole, pieces = fxprof.profile_program(program), fxprof.profile_program(program.run_decompositions())
+            assert whole.macs == pieces.macs, toy.__name__
+
+
+def test_shared_parameters_count_once_and_shared_modules_are_one_path() -> None:
+    component = fxprof.profile_module(Shared(), Shared.example).components["model"]
+    assert component.params == Shared.params
+    nodes = {node.path: node for node in component.tree.walk()}
+    assert nodes["first"].calls == 2
+    assert nodes["tied"].calls == 1
+
+
+def test_a_conditional_is_an_upper_bound() -> None:
+    profile = fxprof.profile_module(Subgraphs(), Subgraphs.example)
+    assert profile.total.bounded > 0
+    assert profile.total.sign == "<="
+
+
+def test_the_reason_for_running_for_real_is_said() -> None:
+    profile = fxprof.profile_module(ReadsValues(), ReadsValues.example)
+    assert [call.entry for call in profile.components["model"].calls] == ["embed", "head", ""]
+    assert any("ReadsValues ran for real" in remark for remark in profile.remarks)
+
+
+def sums_hold(node: Node) -> bool:
+    return node.total_macs == node.self_macs + sum(child.total_macs for child in node.children) and all(
+        sums_hold(child) for child in node.children
+    )
+
+
+def test_totals_add_up_at_every_node() -> None:
+    for toy in TOYS:
+        assert sums_hold(fxprof.profile_module(toy(), toy.example).components["model"].tree)
+
+
+class Caching(nn.Module):
+    """Like causal video autoencoders: the caller passes a list, and the second call finds what the first one left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = Decoder()
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        length = int(frames[0, 0, 0])  # only real Python can read this, so the decoder is called for each frame
+        cache: list[Any] = [None]
+        position = [0]
+        return torch.cat([self.decoder(frames[at : at + 1], cache=cache, position=position) for at in range(3 + length)])
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, frame: torch.Tensor, cache: list[Any], position: list[int]) -> torch.Tensor:
+        rows = frame if cache[0] is None else torch.cat([cache[0], frame], dim=1)
+        cache[0] = frame if cache[0] is None else torch.cat([cache[0], frame], dim=1)[:, -4:]
+        position[0] += 1
+        result: torch.Tensor = self.linear(rows)
+        return result[:, -2:]
+
+
+def test_state_that_a_call_leaves_in_its_arguments_tells_calls_apart() -> None:
+    profile = fxprof.profile_module(Caching(), (torch.zeros(3, 2, 4),))
+    calls = profile.components["model"].calls
+    # Two rows without a cache, four with two rows of it, six with four.
+    assert [(call.entry, call.count, call.macs) for call in calls] == [
+        ("decoder", 1, 2 * 4 * 4),
+        ("decoder", 1, 4 * 4 * 4),
+        ("decoder", 1, 6 * 4 * 4),
+    ]
+
+
+class Remembering(nn.Module):
+    """Keeps a tensor from call to call in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = Step()
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        int(rows[0, 0])
+        self.step.kept = None
+        return self.step(self.step(rows))  # type: ignore[no-any-return]
+
+
+class Step(nn.Module):
+    kept: torch.Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = None
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        joined = rows if self.kept is None else torch.cat([self.kept, rows])
+        self.kept = rows
+        result: torch.Tensor = self.linear(joined)
+        return result[: len(rows)]
+
+
+def test_state_that_a_module_keeps_is_kept() -> None:
+    profile = fxprof.profile_module(Remembering(), (torch.zeros(3, 4),))
+    assert profile.macs == 3 * 4 * 4 + 6 * 4 * 4
+
+
+class Loud(nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(7)
+        warnings.warn("loud", stacklevel=1)
+        logging.getLogger("diffusers").error("loud")
+        raise ValueError("`rows` must be even\nand more that nobody needs to read")
+
+
+def test_everything_global_is_as_before_also_when_the_module_raises(capfd: pytest.CaptureFixture[str]) -> None:
+    call, apply = nn.Module.__call__, nn.Module._apply
+    grad, state, disabled = torch.is_grad_enabled(), torch.random.get_rng_state(), logging.root.manager.disable
+    with warnings.catch_warnings(record=True) as caught, pytest.raises(CaptureError, match=r"Loud: `rows` must be even$"):
+        fxprof.profile_module(Loud(), (torch.zeros(3, 4),))
+    assert caught == []
+    assert nn.Module.__call__ is call
+    assert nn.Module._apply is apply
+    assert torch.is_grad_enabled() is grad
+    assert torch.get_default_dtype() is torch.float32
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert logging.root.manager.disable == disabled
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_module_given_is_left_as_it_was() -> None:
+    module = Shared().train()
+    before = {name: (id(value), value.clone()) for name, value in module.state_dict(keep_vars=True).items()}
+    fxprof.profile_module(module, Shared.example)
+    assert module.training
+    after = module.state_dict(keep_vars=True)
+    assert all(id(after[name]) == identity and torch.equal(after[name], value) for name, (identity, value) in before.items())
+
+
+def test_dynamic_programs_evaluate_at_any_size() -> None:
+    size = torch.export.Dim("rows", min=2, max=100)
+    program = torch.export.export(nn.Linear(4, 5).eval(), (torch.zeros(3, 4),), dynamic_shapes=({0: size},), strict=False)
+    symbol = next(iter(fxprof.profile_program(program).workload))
+    assert fxprof.profile_program(program).macs == 3 * 4 * 5
+    assert fxprof.profile_program(program, dims={symbol: 50}).macs == 50 * 4 * 5
+    with pytest.raises(UsageError, match="outside the program's range, 2 to 100"):
+        fxprof.profile_program(program, dims={symbol: 101})
+    with pytest.raises(UsageError, match="no dynamic size batch"):
+        fxprof.profile_program(program, dims={"batch": 4})
+
+
+def test_source_lines_name_the_file_but_no_folder_of_this_machine() -> None:
+    profile = fxprof.profile_module(ReadsValues(), ReadsValues.example)
+    sources = {row.source for call in profile.components["model"].calls for row in call.ops if row.macs}
+    assert any(source.startswith("tests/toys.py:") for source in sources)
+    assert all(not source.startswith("/") for source in sources)

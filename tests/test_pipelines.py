@@ -1,0 +1,195 @@
+"""Whole tiny pipelines, profiled without running and then really run: number of calls, shapes and MACs must agree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import oracle
+import pytest
+import tiny
+import torch
+from torch import nn
+
+import fxprof
+from fxprof.capture.tokenizers import StandInTokenizer
+from fxprof.errors import CaptureError, UsageError
+from fxprof.result.profile import Profile
+from fxprof.source import resolve
+
+SIZE = 32
+STEPS = 3
+UNBINNED = {"pixart": {"use_resolution_binning": False}, "sana": {"use_resolution_binning": False}}
+
+
+def entries_of(profile: Profile) -> set[tuple[str, str]]:
+    return {(name, call.entry) for name, component in profile.components.items() for call in component.calls}
+
+
+def calls_of(profile: Profile) -> dict[tuple[str, str, oracle.Shapes], list[int]]:
+    """Profiled calls in the form of the observed ones: MACs once per execution."""
+    found: dict[tuple[str, str, oracle.Shapes], list[int]] = {}
+    for name, component in profile.components.items():
+        for call in component.calls:
+            shapes = tuple(sorted(item.shape for item in call.inputs if item.shape is not None))
+            found.setdefault((name, call.entry, shapes), []).extend([call.macs] * call.count)
+    return found
+
+
+def assert_agrees(pipeline: Any, profile: Profile, **arguments: Any) -> None:
+    torch.manual_seed(0)
+    observed = oracle.run(pipeline, entries_of(profile), prompt="a photo of a cat", **arguments)
+    assert calls_of(profile) == observed.calls
+    assert profile.macs == observed.total
+    assert profile.total.uncounted == 0
+    assert profile.macs > 0
+
+
+@pytest.mark.parametrize("name", tiny.PIPELINES)
+def test_a_profile_is_what_the_real_run_does(name: str) -> None:
+    pipeline = tiny.make(name)
+    extra = UNBINNED.get(name, {})
+    profile = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, arguments=extra)
+    assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS, **extra)
+
+
+@pytest.mark.parametrize(
+    ("name", "workload", "arguments"),
+    [
+        ("stable_diffusion", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}),
+        ("stable_diffusion", {"images": 2}, {"num_images_per_prompt": 2}),
+        ("stable_diffusion_xl", {"arguments": {"negative_prompt": "dog"}}, {"negative_prompt": "dog"}),
+        ("stable_diffusion_3", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}),
+        ("stable_diffusion_3", {"arguments": {"max_sequence_length": 77}}, {"max_sequence_length": 77}),
+        ("stable_diffusion_3", {"arguments": {"skip_guidance_layers": [0]}}, {"skip_guidance_layers": [0]}),
+        (
+            "flux",
+            {"arguments": {"negative_prompt": "dog", "true_cfg_scale": 2.0}},
+            {"negative_prompt": "dog", "true_cfg_scale": 2.0},
+        ),
+        ("pixart", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}),
+        ("sana", {"arguments": {"complex_human_instruction": None}}, {"complex_human_instruction": None}),
+    ],
+)
+def test_guidance_batches_and_text_lengths_come_from_the_pipeline(
+    name: str, workload: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    pipeline = tiny.make(name)
+    extra = UNBINNED.get(name, {})
+    asked = {**workload, "arguments": {**extra, **workload.get("arguments", {})}}
+    profile = fxprof.profile(pipeline, height=SIZE, width=2 * SIZE, steps=STEPS, **asked)
+    assert_agrees(pipeline, profile, height=SIZE, width=2 * SIZE, num_inference_steps=STEPS, **extra, **arguments)
+
+
+def test_half_precision_and_upcast_autoencoders_count_the_same() -> None:
+    pipeline = tiny.make("stable_diffusion_xl")
+    pipeline.vae.register_to_config(force_upcast=True)
+    single = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    half = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, dtype="float16")
+    assert half.macs == single.macs
+    assert half.workload["dtype"] == "float16"
+    decoder = next(call for call in half.components["vae"].calls if call.entry == "decoder")
+    assert decoder.inputs[0].dtype == "float32"
+
+
+def test_tiling_changes_the_sum_and_slicing_does_not() -> None:
+    pipeline = tiny.make("stable_diffusion")
+    whole = fxprof.profile(pipeline, height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
+    pipeline.vae.enable_slicing()
+    sliced = fxprof.profile(pipeline, height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
+    pipeline.vae.disable_slicing()
+    pipeline.vae.enable_tiling()
+    tiled = fxprof.profile(pipeline, height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
+    assert sliced.components["vae"].macs == whole.components["vae"].macs
+    assert tiled.components["vae"].macs > whole.components["vae"].macs
+    assert tiled.geometry.tiling
+    assert_agrees(pipeline, tiled, height=2 * SIZE, width=2 * SIZE, num_inference_steps=1, num_images_per_prompt=2)
+
+
+def test_a_changed_model_is_profiled_as_it_is_not_as_its_configuration_says() -> None:
+    pipeline = tiny.make("stable_diffusion_3")
+    del pipeline.transformer.transformer_blocks[0]
+    pipeline.transformer.transformer_blocks[0].ff.net[0].proj = nn.Linear(32, 64)
+    pipeline.transformer.transformer_blocks[0].ff.net[2] = nn.Linear(64, 32)
+    profile = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS)
+
+
+def test_a_live_pipeline_is_left_as_it_was() -> None:
+    pipeline = tiny.make("stable_diffusion")
+    pipeline.unet.train()
+    kept = {
+        name: {key: (id(value), value.clone()) for key, value in part.state_dict(keep_vars=True).items()}
+        for name, part in pipeline.components.items()
+        if isinstance(part, nn.Module)
+    }
+    attributes = {name: id(value) for name, value in vars(pipeline).items()}
+    scheduler = dict(vars(pipeline.scheduler))
+    tokens = pipeline.tokenizer("a b c").input_ids
+    fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    assert {name: id(value) for name, value in vars(pipeline).items()} == attributes
+    assert vars(pipeline.scheduler).keys() == scheduler.keys()
+    assert all(vars(pipeline.scheduler)[name] is value for name, value in scheduler.items())
+    assert pipeline.tokenizer("a b c").input_ids == tokens
+    assert pipeline.unet.training
+    for name, before in kept.items():
+        after = getattr(pipeline, name).state_dict(keep_vars=True)
+        assert all(id(after[key]) == identity and torch.equal(after[key], value) for key, (identity, value) in before.items())
+
+
+def test_offloaded_weights_on_the_meta_device_do_not_matter() -> None:
+    pipeline = tiny.make("stable_diffusion")
+    on_cpu = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    pipeline.unet.to("meta")
+    on_meta = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    assert on_meta.components == on_cpu.components
+
+
+def save_configurations(pipeline: Any, directory: Path) -> None:
+    """What a repository on the Hub holds, without weights and without tokenizer files."""
+    pipeline.save_config(directory)
+    index = json.loads((directory / "model_index.json").read_text())
+    for name, part in pipeline.components.items():
+        if isinstance(part, StandInTokenizer):
+            index[name] = ["transformers", "T5TokenizerFast" if part.model_max_length > 77 else "CLIPTokenizer"]
+    (directory / "model_index.json").write_text(json.dumps(index))
+    for name, part in pipeline.components.items():
+        if part is not None and hasattr(part, "save_config"):
+            part.save_config(directory / name)
+        elif part is not None and hasattr(part, "config"):
+            part.config.save_pretrained(directory / name)
+        elif part is not None:
+            (directory / name).mkdir()
+            (directory / name / "tokenizer_config.json").write_text(f'{{"model_max_length": {part.model_max_length}}}')
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_3", "pixart"])
+def test_a_directory_of_configurations_counts_like_the_live_pipeline(name: str, tmp_path: Path) -> None:
+    pipeline = tiny.make(name)
+    save_configurations(pipeline, tmp_path / "model")
+    live = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, arguments=UNBINNED.get(name, {}))
+    read = fxprof.profile(tmp_path / "model", height=SIZE, width=SIZE, steps=STEPS, arguments=UNBINNED.get(name, {}))
+    assert read.macs == live.macs
+    assert read.target == "model"
+    assert {name: part.params for name, part in read.components.items()} == {
+        name: part.params for name, part in live.components.items()
+    }
+    resolve(tmp_path / "model")
+
+
+def test_what_the_pipeline_refuses_is_said_in_its_own_words() -> None:
+    with pytest.raises(
+        CaptureError, match="StableDiffusionPipeline says: `height` and `width` have to be divisible by 8 but are 33"
+    ):
+        fxprof.profile(tiny.make("stable_diffusion"), height=33, width=32)
+    with pytest.raises(UsageError, match="StableDiffusionPipeline has no argument image"):
+        fxprof.profile(tiny.make("stable_diffusion"), arguments={"image": "x"})
+
+
+def test_text_that_is_not_padded_is_called_approximate_and_measured_text_is_not() -> None:
+    pipeline = tiny.make("sana")
+    workload: dict[str, Any] = {"height": SIZE, "width": SIZE, "steps": 1, "arguments": UNBINNED["sana"]}
+    assert any("length of text is approximate" in sentence for sentence in fxprof.profile(pipeline, **workload).approximations)
+    without = {**workload, "arguments": {**UNBINNED["sana"], "complex_human_instruction": None}}
+    assert fxprof.profile(pipeline, **without).approximations == ()

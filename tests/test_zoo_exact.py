@@ -1,0 +1,122 @@
+"""Every bundled model at full size against independent counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fxprof
+from fxprof.result.profile import Profile
+from fxprof.source import load_zoo, names
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "plain_counter.py"
+
+
+@cache
+def profile_of(name: str) -> Profile:
+    return fxprof.profile(name, height=512, width=512, steps=2)
+
+
+def described(name: str, profile: Profile) -> list[dict[str, Any]]:
+    """The components and calls of a profile as `scripts/plain_counter.py` wants them."""
+    config = load_zoo(name)
+    found = []
+    for component in profile.components.values():
+        part = config.components[component.name]
+        assert part is not None
+        calls = [
+            {
+                "entry": call.entry,
+                "inputs": [
+                    {"name": item.name, "shape": item.shape, "dtype": item.dtype, "value": item.value} for item in call.inputs
+                ],
+            }
+            for call in component.calls
+            if not call.note
+        ]
+        entry = {"name": component.name, "library": part.library, "class": part.class_name, "values": dict(part.values)}
+        found.append({**entry, "calls": calls})
+    return found
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_component_at_full_size_equals_flop_counter_mode(name: str) -> None:
+    profile = profile_of(name)
+    spec = json.dumps({"components": described(name, profile)})
+    done = subprocess.run([sys.executable, SCRIPT], input=spec, capture_output=True, text=True, check=True)
+    flops = json.loads(done.stdout.splitlines()[-1])["flops"]
+    ours = [[2 * call.macs for call in component.calls if not call.note] for component in profile.components.values()]
+    assert ours == flops
+    assert sum(map(len, ours)) >= len(profile.components)
+
+
+@pytest.mark.parametrize("name", names())
+def test_nothing_is_uncounted_and_parameters_are_as_published(name: str) -> None:
+    profile = profile_of(name)
+    assert (profile.total.uncounted, profile.total.bounded) == (0, 0)
+    assert profile.approximations == ()
+    for component in profile.components.values():
+        part = load_zoo(name).components[component.name]
+        assert part is not None
+        assert component.params == part.instantiated_params
+        assert part.published_params in {None, component.params}
+
+
+# Closed forms that any counter must meet, with d the width, f the inner width and L the length.
+CLIP_L = 12 * (12 * 77 * 768**2 + 2 * 77**2 * 768)
+
+
+def t5_xxl(length: int, width: int = 4096, inner: int = 10240) -> int:
+    return 24 * (4 * length * width**2 + 3 * length * width * inner + 2 * length**2 * width)
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "entry", "count", "macs"),
+    [
+        ("sd-1.5", "text_encoder", "", 2, CLIP_L),
+        ("sdxl-base-1.0", "text_encoder", "", 1, CLIP_L),
+        ("sd3-medium", "text_encoder_3", "", 2, t5_xxl(256)),
+        ("flux.1-dev", "text_encoder_2", "", 1, t5_xxl(512)),
+        ("pixart-alpha-512", "text_encoder", "", 2, t5_xxl(120)),
+    ],
+)
+def test_text_encoders_meet_their_closed_forms(name: str, component: str, entry: str, count: int, macs: int) -> None:
+    calls = profile_of(name).components[component].calls
+    assert [(call.entry, call.count, call.macs) for call in calls] == [(entry, count, macs)]
+
+
+def test_the_unet_of_stable_diffusion_costs_what_is_published_plus_attention() -> None:
+    """338.75 GMACs are printed for batch 1 by counters that leave attention and nothing else out; 401,636,720,640 is all of it."""
+    component = profile_of("sd-1.5").components["unet"]
+    call = component.calls[0]
+    assert call.inputs[0].shape == (2, 4, 64, 64)
+    assert call.macs == 2 * 401_636_720_640
+    attention = sum(row.macs or 0 for row in call.ops if row.kind == "attention")
+    assert round((call.macs - attention) / 2e9, 2) == 338.61
+
+
+def test_calls_and_shapes_are_those_of_the_published_pipelines() -> None:
+    found = {
+        (name, component.name): [
+            (call.count, next(item.shape for item in call.inputs if item.shape)) for call in component.calls
+        ]
+        for name in ("sd-1.5", "sdxl-base-1.0", "flux.1-dev", "sana-1.6b-512")
+        for component in profile_of(name).components.values()
+        if component.name in {"unet", "transformer", "text_encoder"}
+    }
+    assert found == {
+        ("sd-1.5", "text_encoder"): [(2, (1, 77))],
+        ("sd-1.5", "unet"): [(3, (2, 4, 64, 64))],  # PNDM evaluates once more than it has steps
+        ("sdxl-base-1.0", "text_encoder"): [(1, (1, 77))],  # an empty negative prompt is zeros, never encoded
+        ("sdxl-base-1.0", "unet"): [(2, (2, 4, 64, 64))],
+        ("flux.1-dev", "text_encoder"): [(1, (1, 77))],
+        ("flux.1-dev", "transformer"): [(2, (1, 1024, 64))],  # guidance is embedded, not batched
+        ("sana-1.6b-512", "text_encoder"): [(1, (1, 506)), (1, (1, 300))],  # the instruction goes before the first prompt only
+        ("sana-1.6b-512", "transformer"): [(2, (2, 32, 16, 16))],
+    }
