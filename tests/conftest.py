@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import FakeApi
 from profiles import BUILDERS
 
 from fxprof.result import Profile
@@ -47,3 +49,14 @@ def any_profile(request: pytest.FixtureRequest) -> Profile:
 def saved() -> Path:
     """The directory of saved profiles."""
     return HERE / "data"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    """A stand-in for `fxprof.api`."""
+    import fxprof
+
+    fake = FakeApi()
+    monkeypatch.setitem(sys.modules, "fxprof.api", fake)
+    monkeypatch.setattr(fxprof, "api", fake, raising=False)
+    return fake

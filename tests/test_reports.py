@@ -183,7 +183,7 @@ def test_many_calls_are_summed_up_below_the_dearest() -> None:
         maker = Maker("unet", "UNet")
         maker.op("", "aten.mm", "linear", "", (number * 7) % 20 + 1)
         calls.append(maker.call(2, tensor("x", number)))
-    table = tables(render("profile", Profile("t", "P", {}, {}, {"unet": replace(maker.component(*calls))})))[0]
+    table = tables(render("profile", Profile("t", "P", {}, {}, {"unet": maker.component(*calls)})))[0]
     names, cells = column(table, "component"), column(table, "MACs per run")
     assert len(names) == 1 + 12 + 1
     assert names[-2].rstrip() == "  9 more"

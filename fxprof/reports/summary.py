@@ -14,6 +14,9 @@ from fxprof.units import format_flops, format_macs, unit_name
 MAIN_KINDS = ("linear", "convolution", "attention", "matmul")
 """Kinds that every report shows; further ones appear where they cost something."""
 
+_CALLS = 12
+"""Calls of one component that get a row each; a component that is captured by its children has hundreds."""
+
 
 def summary(profile: Profile, unit: str = "auto") -> Document:
     """The document of a whole profile; as JSON it is the saved profile."""
@@ -89,10 +92,22 @@ def _component(component: Component, whole: int) -> Iterator[Row]:
     share = Share.of(component.total, whole)
     yield Row((component.name, component.class_name, Params(component.params), calls, each, component.total, share))
     if len(component.calls) > 1:
-        for call in component.calls:
-            total = call.total * call.count
-            entry, told = f"  {call.entry or 'forward'}", _main_input(call, component.calls)
-            yield Row((entry, told, None, call.count, call.total, total, Share.of(total, whole)), detail=True)
+        yield from _calls(component.calls, whole)
+
+
+def _calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
+    """A row for each call; where they are very many, for the dearest of them, and one for the rest."""
+    ranked = sorted(range(len(calls)), key=lambda index: -calls[index].macs * calls[index].count)
+    shown = set(ranked if len(calls) <= _CALLS else ranked[: _CALLS - 1])
+    for index in sorted(shown):
+        call, total = calls[index], calls[index].total * calls[index].count
+        told = (f"  {call.entry or 'forward'}", _main_input(call, calls))
+        yield Row((*told, None, call.count, call.total, total, Share.of(total, whole)), detail=True)
+    rest = [call for index, call in enumerate(calls) if index not in shown]
+    if rest:
+        total = Total.sum(call.total * call.count for call in rest)
+        counts = sum(call.count for call in rest)
+        yield Row((f"  {len(rest):,} more", "", None, counts, None, total, Share.of(total, whole)), detail=True)
 
 
 def _main_input(call: Call, calls: tuple[Call, ...]) -> str:
@@ -141,3 +156,11 @@ def _notes(profile: Profile) -> Iterator[Note]:
     if profile.remarks:
         yield Note("remarks", profile.remarks)
     yield from inexact_notes(profile)
+    captured = dict.fromkeys(
+        f"{name}{f'.{call.entry}' if call.entry else ''}: {call.note}"
+        for name, component in profile.components.items()
+        for call in component.calls
+        if call.note
+    )
+    if captured:
+        yield Note("captured otherwise than by exporting the module that the pipeline calls", tuple(captured))

@@ -1,0 +1,288 @@
+"""Saved profiles that are damaged, each told in one line; and files, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from profiles import normal, uncounted
+
+from fxprof.errors import OutputError, ProfileError
+from fxprof.result import Total, files
+from fxprof.result.store import dumps, load, loads, looks_like_profile, save
+
+# --- damaged files
+
+
+def document() -> Any:
+    return json.loads(dumps(uncounted()))
+
+
+def _set(*path: str | int, to: Any) -> Callable[[Any], None]:
+    def change(value: Any) -> None:
+        for key in path[:-1]:
+            value = value[key]
+        value[path[-1]] = to
+
+    return change
+
+
+def _delete(*path: str | int) -> Callable[[Any], None]:
+    def change(value: Any) -> None:
+        for key in path[:-1]:
+            value = value[key]
+        del value[path[-1]]
+
+    return change
+
+
+CALL = ("components", 0, "calls", 0)
+OP = (*CALL, "ops", 0)
+TREE = ("components", 0, "tree")
+
+DAMAGE = {
+    "newer": (_set("format", to=2), "format is 2, written by a newer fxprof; this one reads 1"),
+    "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
+    "format text": (_set("format", to="1"), 'format is "1", not a count'),
+    "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),
+    "uncounted": (_set("uncounted", to=0), "(uncounted 0, bounded 0), but the components add up to"),
+    "component": (
+        _set("components", 0, "macs", to=5),
+        "components[0].macs is 5 (uncounted 248, bounded 0), but its calls add up to",
+    ),
+    "component params": (_set("components", 0, "params", to=5), "components[0].params is 5, but its modules hold 3687680"),
+    "call": (
+        _set(*CALL, "macs", to=5),
+        "components[0].calls[0].macs is 5 (uncounted 8, bounded 0), but its operators add up to",
+    ),
+    "op": (_set(*OP, "macs", to=5), "components[0].calls[0].macs is"),
+    "op unknown": (_set(*OP, "macs", to=None), "components[0].calls[0].macs is"),
+    "count": (_set(*CALL, "count", to=29), "components[0].macs is"),
+    "tree": (_set(*TREE, "total_macs", to=0), "components[0].tree.total_macs is 0, but its operators and modules make 468"),
+    "tree calls": (_set(*TREE, "calls", to=0), "components[0].tree.calls is 0, but its operators and modules make 31"),
+    "tree child": (
+        _set(*TREE, "children", 0, "children", 1, "self_macs", to=2),
+        ".children[0].children[1].self_macs is 2, but",
+    ),
+    "tree without a child": (_delete(*TREE, "children", 0, "children", 3), "components[0].params is"),
+    "tree with a strange child": (
+        _set(*TREE, "children", 0, "path", to="x.y"),
+        '.children[0].path is "x.y", which does not belong',
+    ),
+    "negative": (_set(*OP, "count", to=-1), "components[0].calls[0].ops[0].count is -1, not a count"),
+    "float": (_set(*OP, "macs", to=1.5), "ops[0].macs is 1.5, not a count"),
+    "bool": (_set(*OP, "macs", to=True), "ops[0].macs is true, not a count"),
+    "enormous": (_set(*OP, "macs", to=10**40), "ops[0].macs is 1000000000"),
+    "text": (_set(*OP, "path", to=3), "ops[0].path is 3, not a text"),
+    "flag": (_set(*OP, "bounded", to="no"), 'ops[0].bounded is "no", not true or false'),
+    "list": (_set("remarks", to="none"), 'remarks is "none", not a list'),
+    "list of texts": (_set("remarks", to=[1]), "remarks is not a list of texts"),
+    "object": (_set("components", 0, to=[]), "components[0] is not an object"),
+    "workload": (_set("workload", to={"a": [1]}), "workload is not an object of plain values"),
+    "workload size": (_set("workload", to={"a": 10**40}), "workload is not an object of plain values"),
+    "versions": (_set("versions", to={"torch": 2}), "versions is not an object of texts"),
+    "shape": (_set(*CALL, "inputs", 0, "shape", to=[1, "2"]), "inputs[0].shape is a list, not a list of sizes"),
+    "pixels": (_set("geometry", "pixels_asked", to=[1, 2, 3]), "geometry.pixels_asked has 3 sizes, not two"),
+    "attention": (_set("geometry", "attention", to=[["a", [1]]]), "geometry.attention holds a list, not a name and sizes"),
+    "visits": (_set(*CALL, "visits", to={"a": -1}), "calls[0].visits is not an object of counts"),
+    "missing": (_delete(*OP, "kind"), "ops[0].kind is missing"),
+    "missing geometry": (_delete("geometry"), "geometry is missing"),
+    "extra": (_set(*OP, "extra", to=1), "ops[0].extra is not a field of this format"),
+    "duplicate component": (
+        _set("components", 1, "name", to="unet"),
+        'components[1].name is "unet", as that of another component',
+    ),
+    "deep path": (_set(*OP, "path", to=".".join("a" * 200)), "ops[0].path nests deeper than 100 modules"),
+    "deep visit": (_set(*CALL, "visits", to={".".join("a" * 200): 1}), "visits nests deeper than 100 modules"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_named_in_one_line(name: str) -> None:
+    change, expected = DAMAGE[name]
+    value = document()
+    change(value)
+    with pytest.raises(ProfileError) as caught:
+        loads(json.dumps(value), "x.json")
+    assert expected in caught.value.message
+    assert caught.value.message.startswith("x.json is not a valid profile: ")
+    assert len(caught.value.message) < 250
+
+
+def test_tree_must_hold_what_operators_mention_and_nothing_without_a_reason() -> None:
+    for path, expected in [("ghost", "a module without class that no operator mentions")]:
+        value = document()
+        sums = dict.fromkeys(("total_params", "calls", "self_macs", "total_macs", "uncounted"), 0)
+        value["components"][0]["tree"]["children"].append({"path": path, **sums, "children": []})
+        with pytest.raises(ProfileError, match=expected):
+            loads(json.dumps(value))
+    value = document()
+    value["components"][1]["calls"][0]["visits"]["lost"] = 1
+    with pytest.raises(ProfileError, match=r'components\[1\].tree.children lack "lost", which an operator mentions'):
+        loads(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is not a profile, or is damaged: Expecting value"),
+        ("{", "is not a profile, or is damaged"),
+        ("[]", "it has no field 'format'"),
+        ("{}", "it has no field 'format'"),
+        ('{"format": NaN}', "NaN is no number of JSON"),
+        ('{"format": 1, "format": 1}', "the field 'format' stands twice in one object"),
+        ('{"format": 1' + "0" * 5000 + "}", "is not a profile, or is damaged"),
+        ('{"format": 1e999}', "format is Infinity, not a count"),
+        ('{"format": 1, "macs": 1, "uncounted": 0, "bounded": 0, "target": null}', "target is null, not a text"),
+        ("[" * 100_000, "it nests too deeply"),
+        ('{"format":' * 100_000, "it nests too deeply"),
+    ],
+)
+def test_what_is_no_profile_is_refused_in_one_line(text: str, expected: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        loads(text, "x.json")
+    assert expected in caught.value.message
+
+
+def test_infinite_number_of_the_workload_is_refused() -> None:
+    text = dumps(uncounted()).replace('"guidance_scale": 7.5', '"guidance_scale": 1e999')
+    with pytest.raises(ProfileError, match="workload is not an object of plain values"):
+        loads(text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_truncated_or_altered_text_is_refused_or_still_consistent(data: st.DataObject) -> None:
+    text = dumps(uncounted())
+    cut = data.draw(st.integers(0, len(text) - 2))
+    with pytest.raises(ProfileError):
+        loads(text[:cut])
+    altered = text[:cut] + data.draw(st.sampled_from('09"}],{[:-e.x')) + text[cut + 1 :]
+    try:
+        profile = loads(altered)
+    except ProfileError as error:
+        assert "\n" not in error.message  # noqa: PT017  # either outcome is right, but nothing else
+    else:
+        assert profile.total == Total.sum(component.total for component in profile.components.values())
+
+
+# --- files
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    normal().save(path)
+    assert load(path) == normal()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.json"]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text("precious")
+    with pytest.raises(OutputError, match=r"p\.json exists"):
+        save(normal(), path)
+    assert path.read_text() == "precious"
+    save(normal(), path, force=True)
+    assert load(path) == normal()
+
+
+def test_forced_write_goes_through_a_link(tmp_path: Path) -> None:
+    goal, link = tmp_path / "goal", tmp_path / "link"
+    goal.write_text("old")
+    link.symlink_to(goal)
+    files.write_whole(link, "new", force=True)
+    assert link.is_symlink()
+    assert goal.read_text() == "new"
+
+
+def test_a_failing_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.json"
+    path.write_text("old")
+
+    def fail(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OutputError, match=r"p\.json: no space left on device"):
+        save(normal(), path, force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["p.json"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".", "it is a directory"),
+        ("none/p.json", "there is no directory"),
+        ("file/p.json", "there is no directory"),
+        ("/dev/null", "it is not a regular file"),
+        ("a\0b", "cannot write"),
+        ("x" * 300, "cannot write"),
+    ],
+)
+def test_impossible_files_are_told_in_one_line(tmp_path: Path, name: str, expected: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=expected) as caught:
+        files.write_whole(tmp_path / name, "text")
+    assert "\n" not in caught.value.message
+
+
+def test_read_only_directory_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_args: False)  # the tests may run as root, who may write anywhere
+    with pytest.raises(OutputError, match="is read-only"):
+        files.check_writable(tmp_path / "p.json")
+
+
+def test_load_reports_what_the_system_says(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"none\.json: no such file or directory"):
+        load(tmp_path / "none.json")
+    (tmp_path / "bytes").write_bytes(b"\x80\x81{}")
+    with pytest.raises(ProfileError, match="it is not text"):
+        load(tmp_path / "bytes")
+    with pytest.raises(ProfileError, match="cannot load"):
+        load("a\0b")
+
+
+def test_profile_is_told_by_content(tmp_path: Path) -> None:
+    text = dumps(uncounted())
+    contents: dict[str, tuple[bytes, bool]] = {
+        "whole": (text.encode(), True),
+        "byte order mark": (text.encode("utf-8-sig"), True),
+        "sixteen bits": (text.encode("utf-16"), True),
+        "truncated": (text.encode()[:200], True),
+        "other order": (json.dumps(json.loads(text), sort_keys=True).encode(), True),
+        "newer": (b'{"format": 99}', True),
+        "other json": (b'{"_class_name": "StableDiffusionPipeline"}', False),
+        "broken json": (b'{"_class_name": ', False),
+        "list": (b"[1, 2]", False),
+        "empty": (b"", False),
+        "zip": (b"PK\x03\x04\xff\xfe\xfa", False),
+    }
+    for name, (content, _) in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert {name: looks_like_profile(tmp_path / name) for name in contents} == {
+        name: told for name, (_, told) in contents.items()
+    }
+    assert not looks_like_profile(tmp_path)
+    assert not looks_like_profile(tmp_path / "none")
+    assert not looks_like_profile("a\0b")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_that_other_programs_leave_are_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_bytes(dumps(uncounted()).encode(encoding))
+    assert load(path) == uncounted()
