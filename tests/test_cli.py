@@ -168,6 +168,10 @@ def test_impossible_output_is_refused_before_any_work(api: FakeApi, tmp_path: Pa
     assert (tmp_path / "here.json").read_text() == "precious"
 
 
+def test_dash_is_stdout(saved: Path) -> None:
+    assert run("profile", saved / "normal.json", "-o", "-").stdout == run("profile", saved / "normal.json").stdout
+
+
 def test_force_overwrites(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "here.json"
     path.write_text("old")

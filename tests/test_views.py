@@ -166,10 +166,11 @@ def test_siblings_that_differ_in_anything_stay_apart(change: str) -> None:
 
 def test_only_consecutive_plain_numbers_are_folded() -> None:
     maker = Maker("unet", "UNet")
-    for name in ("0", "2", "03", "04", "a", "b", "²", "³"):
+    for name in ("0", "2", "03", "04", "a", "b", "²", "³", "9" * 5000, "1" + "0" * 5000):
         maker.op(f"b.{name}", "aten.mm", "linear", "", 4)
     names = [node.name for node in fold_repeats(maker.component(maker.call(1)).tree).children[0].children]
-    assert names == ["0", "2", "03", "04", "a", "b", "²", "³"]
+    assert names[:8] == ["0", "2", "03", "04", "a", "b", "²", "³"]
+    assert len(names) == 10
 
 
 # --- pruning, by example

@@ -153,7 +153,9 @@ _COUNTING = (
 
 _OUTPUT = (
     click.option("--format", type=click.Choice(tuple(FORMATS)), help="Default: by the suffix of FILE, or text."),
-    click.option("-o", "--output", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file."),
+    click.option(
+        "-o", "--output", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file; - is stdout."
+    ),
     click.option("--force", is_flag=True, help="Overwrite the file."),
 )
 
@@ -186,7 +188,8 @@ WORKLOAD = ("height", "width", "images", "steps", "guidance_scale", "prompt", "p
 
 
 def _output(given: dict[str, Any]) -> Output:
-    return Output(given.pop("format"), given.pop("file"), given.pop("force"))
+    file = given.pop("file")
+    return Output(given.pop("format"), None if str(file) == "-" else file, given.pop("force"))
 
 
 def _decorated(command: Command, options: Sequence[Command]) -> Command:

@@ -1,4 +1,9 @@
-"""JSON: a profile as it is saved; any other report as what it is about, and its rows with unscaled integers."""
+"""JSON: a profile as it is saved; any other report as what it is about, and its rows.
+
+`{"target": ..., "class_name": ..., "workload": {...}, "versions": {...}, "macs": N, "uncounted": N, "bounded": N,
+"rows": [...]}`, with the totals of the whole report; the list of models has `rows` alone. Rows are objects whose keys are those of the CSV
+format, too. Every number is an unscaled integer; an empty cell is null.
+"""
 
 from __future__ import annotations
 

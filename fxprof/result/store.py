@@ -102,6 +102,7 @@ def _has_fields(raw: bytes) -> bool:
 
 
 def _profile(profile: Profile) -> Json:
+    assert all(name == component.name for name, component in profile.components.items()), "components go by their names"
     return {
         "format": FORMAT_VERSION,
         "target": profile.target,

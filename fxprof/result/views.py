@@ -158,8 +158,12 @@ def _runs(nodes: tuple[Node, ...], shapes: _Shapes) -> Iterator[list[Node]]:
         yield run
 
 
+_DIGITS = 9
+"""Of a number in a list of modules; longer names of digits are something else."""
+
+
 def _follows(before: str, name: str) -> bool:
-    return before.isdecimal() and before.isascii() and name == str(int(before) + 1)
+    return before.isascii() and before.isdecimal() and len(before) <= _DIGITS and name == str(int(before) + 1)
 
 
 class _Shapes:
