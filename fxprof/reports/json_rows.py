@@ -1,8 +1,8 @@
 """JSON: a profile as it is saved; any other report as what it is about, and its rows.
 
-`{"target": ..., "class_name": ..., "workload": {...}, "versions": {...}, "macs": N, "uncounted": N, "bounded": N,
-"rows": [...]}`, with the totals of the whole report; the list of models has `rows` alone. Rows are objects whose keys are those of the CSV
-format, too. Every number is an unscaled integer; an empty cell is null.
+The object has the keys `target`, `class_name`, `workload`, `versions`, `macs`, `uncounted` and `bounded` (the totals of the
+whole report) and `rows`; the list of models has `rows` alone. A row is an object whose keys are those of the CSV format, too.
+Every number is an unscaled integer; an empty cell is null.
 """
 
 from __future__ import annotations
