@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -10,15 +10,21 @@ from torch.nn import functional
 
 
 class Toy(nn.Module):
-    expected: dict[str, int]
+    expected: ClassVar[dict[str, int]]
     """Module path to its own MACs, for `example`."""
-    example: tuple[Any, ...]
+    example: ClassVar[tuple[Any, ...]]
 
 
 class Nested(Toy):
     """An inner block with a convolution and a linear layer, and an activation that costs nothing."""
 
-    expected = {"": 0, "block": 0, "block.conv": 2 * 8 * 16 * 16 * 3 * 3 * 3, "block.act": 0, "head": 2 * 16 * 16 * 8 * 5}
+    expected: ClassVar = {
+        "": 0,
+        "block": 0,
+        "block.conv": 2 * 8 * 16 * 16 * 3 * 3 * 3,
+        "block.act": 0,
+        "head": 2 * 16 * 16 * 8 * 5,
+    }
     example = (torch.zeros(2, 3, 16, 16),)
 
     def __init__(self) -> None:
@@ -37,7 +43,7 @@ class Nested(Toy):
 class CalledTwice(Toy):
     """One module, two calls: one path, both costs."""
 
-    expected = {"": 0, "layer": 2 * (3 * 4 * 4)}
+    expected: ClassVar = {"": 0, "layer": 2 * (3 * 4 * 4)}
     example = (torch.zeros(3, 4),)
 
     def __init__(self) -> None:
@@ -52,7 +58,7 @@ class CalledTwice(Toy):
 class Shared(Toy):
     """One module under two names, and a third module that only shares its weight."""
 
-    expected = {"": 0, "first": 2 * (3 * 4 * 4), "tied": 3 * 4 * 4}
+    expected: ClassVar = {"": 0, "first": 2 * (3 * 4 * 4), "tied": 3 * 4 * 4}
     example = (torch.zeros(3, 4),)
     params = 4 * 4 + 4 + 4
     """The weight once, two biases."""
@@ -72,7 +78,7 @@ class Shared(Toy):
 class Functional(Toy):
     """Operators that no module stands for belong to the module whose forward they stand in."""
 
-    expected = {"": 3 * 4 * 7, "inner": 3 * 7 * 7}
+    expected: ClassVar = {"": 3 * 4 * 7, "inner": 3 * 7 * 7}
     example = (torch.zeros(3, 4),)
 
     class Inner(nn.Module):
@@ -92,7 +98,7 @@ class Functional(Toy):
 class ExplicitForward(Toy):
     """A layer whose `forward` is called by hand is not entered: its caller gets the cost."""
 
-    expected = {"": 3 * 4 * 4, "layer": 3 * 4 * 4}
+    expected: ClassVar = {"": 3 * 4 * 4, "layer": 3 * 4 * 4}
     example = (torch.zeros(3, 4),)
 
     def __init__(self) -> None:
@@ -107,7 +113,7 @@ class ExplicitForward(Toy):
 class Subgraphs(Toy):
     """Work inside of `wrap_with_set_grad_enabled`, `wrap_with_autocast` and `cond` is not lost."""
 
-    expected = {"": 3 * 4 * 4, "layer": 2 * (3 * 4 * 4)}
+    expected: ClassVar = {"": 3 * 4 * 4, "layer": 2 * (3 * 4 * 4)}
     example = (torch.zeros(3, 4),)
 
     def __init__(self) -> None:
@@ -128,7 +134,7 @@ class Subgraphs(Toy):
 class Attention(Toy):
     """Grouped queries, another length and another width of the values."""
 
-    expected = {"": 2 * 8 * 5 * 7 * (16 + 16)}
+    expected: ClassVar = {"": 2 * 8 * 5 * 7 * (16 + 16)}
     example = (torch.zeros(2, 8, 5, 16), torch.zeros(2, 4, 7, 16), torch.zeros(2, 4, 7, 16))
 
     def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -138,7 +144,7 @@ class Attention(Toy):
 class ReadsValues(Toy):
     """Reads a length out of a mask: its Python runs for real, its children are captured, its own product is seen."""
 
-    expected = {"": 2 * 4 * 4, "embed": 6 * 4 * 4, "head": 2 * 4 * 4}
+    expected: ClassVar = {"": 2 * 4 * 4, "embed": 6 * 4 * 4, "head": 2 * 4 * 4}
     example = (torch.zeros(6, 4), torch.tensor([1, 1, 0, 0, 0, 0]))
 
     def __init__(self) -> None:

@@ -81,8 +81,8 @@ class _Wrapper(nn.Module):
         self.seen.kept = _kept(before)
         for position, leaf in enumerate(leaves):
             if not isinstance(leaf, _GRAPH_VALUES):
-                self.seen.objects[position] = _without_data(leaf)
-                leaves[position] = None
+                self.seen.objects[position] = leaf
+                leaves[position] = 0  # not None, which the outputs of transformers drop
         return pytree.tree_unflatten(leaves, spec), (args, kwargs) if self._returns_arguments else ((), {})
 
 
@@ -121,7 +121,9 @@ def export_call(
     if any(_is_symbolic(value) for op in trace.walk() for value in op.outputs):
         # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")
-    return ExportedCall(trace, program, wrapper.seen.objects, returns_arguments)
+    # Only now: while torch.export traces, every new tensor is a fake one.
+    objects = {position: _without_data(value) for position, value in wrapper.seen.objects.items()}
+    return ExportedCall(trace, program, objects, returns_arguments)
 
 
 def _is_symbolic(value: Value) -> bool:
