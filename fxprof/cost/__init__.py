@@ -1,0 +1,6 @@
+"""What a trace costs: formulas, the counting pass, the module hierarchy. Imports neither torch nor, by itself, networkx."""
+
+from fxprof.cost import formulas
+from fxprof.cost.registry import BUILT_IN, KINDS, Formula, Formulas, formula
+
+__all__ = ["BUILT_IN", "KINDS", "Formula", "Formulas", "formula", "formulas"]

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -68,6 +70,12 @@ class Formula:
         return inspect.getdoc(self.function) or "This formula has no description."
 
 
+def spellings(target: str) -> tuple[str, str, str]:
+    """The names that an operator goes by in tables: with its overload, without, and as its functional form."""
+    packet = target.rsplit(".", 1)[0] if target.count(".") > 1 else target
+    return target, packet, packet.removesuffix("_")
+
+
 class Formulas:
     """A table of formulas; refuses two for one operator unless the later one overrides on purpose."""
 
@@ -89,20 +97,18 @@ class Formulas:
 
         `aten.addmm_.default` is the in-place form of `aten.addmm`, and costs the same.
         """
-        packet = target.rsplit(".", 1)[0] if target.count(".") > 1 else target
-        for name in (target, packet, packet.removesuffix("_")):
-            if name in self._table:
-                return self._table[name]
-        return None
+        return next((self._table[name] for name in spellings(target) if name in self._table), None)
 
-    def formula(self, *targets: str, kind: str = "custom", override: bool = False, origin: str = "") -> Callable[[_Rule], _Rule]:
+    def formula(
+        self, *targets: str, kind: str = "custom", override: bool = False, origin: str = ""
+    ) -> Callable[[_Rule], _Rule]:
         """Declare the decorated function as the formula of `targets`.
 
         Args:
             targets: operators such as `aten.conv2d` or `mylib.fused_attention`, without or with overload.
             kind: what sort of work they do, one of `KINDS`.
             override: replace a formula that exists.
-            origin: who brings it; by default the module of the function.
+            origin: who brings it; by default the package of the function.
 
         Raises:
             FormulaError: no target, a malformed one, an unknown kind, a duplicate, or a parameter without a name.
@@ -130,7 +136,7 @@ def _make(targets: tuple[str, ...], kind: str, function: Rule, origin: str) -> F
     if any(parameter.kind not in _NAMED for parameter in parameters.values()):
         raise FormulaError(f"{name}: a formula's parameters are names of the operator's schema; *args and **kwargs have none")
     wants_tensor = frozenset(key for key, parameter in parameters.items() if _is_tensor(parameter.annotation))
-    return Formula(targets, kind, function, tuple(parameters), wants_tensor, origin or function.__module__)
+    return Formula(targets, kind, function, tuple(parameters), wants_tensor, origin or function.__module__.partition(".")[0])
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -144,5 +150,32 @@ def _is_tensor(annotation: object) -> bool:
 BUILT_IN = Formulas()
 """The formulas that fxprof brings, and those that `fxprof.formula` adds in this process."""
 
-formula = BUILT_IN.formula
-"""Declare a formula; see `Formulas.formula`."""
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where `formula` declares."""
+
+    table: Formulas
+    origin: str = ""
+
+
+_PLACE: ContextVar[_Place | None] = ContextVar("place", default=None)
+
+
+def formula(*targets: str, kind: str = "custom", override: bool = False, origin: str = "") -> Callable[[_Rule], _Rule]:
+    """Declare a formula for all of this process, or for the table that a file or plug-in is being loaded into.
+
+    See `Formulas.formula` for the arguments and errors.
+    """
+    place = _PLACE.get() or _Place(BUILT_IN)
+    return place.table.formula(*targets, kind=kind, override=override, origin=origin or place.origin)
+
+
+@contextmanager
+def declaring_into(table: Formulas, origin: str) -> Iterator[None]:
+    """Have `formula` declare into `table`, on behalf of `origin`, while the context lasts."""
+    token = _PLACE.set(_Place(table, origin))
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)

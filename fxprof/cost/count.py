@@ -1,0 +1,211 @@
+"""The counting pass: from the operators of a trace to what each costs. Imports neither torch nor networkx.
+
+Higher-order operators are followed into their bodies: a `scan` runs its body as often as it is long, of a `cond` the dearer
+branch is taken. What cannot be counted has cost None and says why; it is never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from fxprof.cost.bodies import treatment_of
+from fxprof.cost.kinds import UNKNOWN, kind_of
+from fxprof.cost.registry import BUILT_IN, Formula, Formulas
+from fxprof.errors import FormulaError
+from fxprof.trace import Expr, Frame, Op, Tensor, Trace, UnboundSymbolError, Value, evaluate
+from fxprof.trace.higher_order import PREFIX
+
+
+@dataclass(frozen=True, slots=True)
+class CountedOp:
+    """One operator of a trace and what it costs."""
+
+    target: str
+    kind: str
+    """One of `fxprof.cost.registry.KINDS`."""
+    stack: tuple[Frame, ...]
+    """Outermost module first; in a body without stacks, that of the operator around it."""
+    source: str | None
+    macs: int | None
+    """MACs of one execution; None when they are not known."""
+    times: int = 1
+    """Executions in one run of the trace; more than one in the body of a loop."""
+    bounded: bool = False
+    """Whether the MACs are an upper bound."""
+    note: str = ""
+    """Why they are bounded or unknown."""
+
+
+def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
+    """What every operator of a trace costs, bodies of higher-order operators after their operator.
+
+    Args:
+        trace: of one captured graph; its symbols have the sizes that it gives.
+        formulas: the table to count with.
+
+    Raises:
+        FormulaError: a formula does not fit an operator.
+    """
+    return tuple(_Pass(formulas, dict(trace.symbols)).ops(trace.ops, ()))
+
+
+class _Pass:
+    """One walk over a trace; remembers what operators of the same name have in common."""
+
+    def __init__(self, formulas: Formulas, symbols: Mapping[str, int]) -> None:
+        self._formulas = formulas
+        self._symbols = symbols
+        self._known: dict[str, tuple[Formula | None, str]] = {}
+
+    def ops(self, ops: tuple[Op, ...], outer: tuple[Frame, ...]) -> Iterator[CountedOp]:
+        known = self._known
+        for op in ops:
+            found = known.get(op.target) or self._look_up(op.target)
+            stack = op.stack or outer
+            if found[0] is not None:
+                yield self._by_formula(op, found[0], stack)
+            elif op.target.startswith(PREFIX) and found[1] == UNKNOWN:
+                yield from self._higher_order(op, stack)
+            else:
+                macs, note = (None, "no formula") if found[1] == UNKNOWN else (0, "")
+                yield CountedOp(op.target, found[1], stack, op.source, macs, note=note)
+
+    def _look_up(self, target: str) -> tuple[Formula | None, str]:
+        formula = self._formulas.find(target)
+        self._known[target] = formula, formula.kind if formula else kind_of(target)
+        return self._known[target]
+
+    def _by_formula(self, op: Op, formula: Formula, stack: tuple[Frame, ...]) -> CountedOp:
+        try:
+            macs, note = self._apply(op, formula), ""
+        except UnboundSymbolError as error:
+            macs, note = None, f"a size depends on {error.args[0]}, which has no value"
+        return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note)
+
+    def _apply(self, op: Op, formula: Formula) -> int:
+        bound = self._bind(op, formula)
+        try:
+            macs = formula.function(**bound)
+        except UnboundSymbolError:
+            raise
+        except Exception as error:
+            raise _failure(op, formula, bound, f"failed: {type(error).__name__}: {error}") from error
+        if not isinstance(macs, int) or isinstance(macs, bool) or macs < 0:
+            raise _failure(op, formula, bound, f"gave {macs!r}")
+        return macs
+
+    def _bind(self, op: Op, formula: Formula) -> dict[str, object]:
+        """The arguments that the formula names, sizes evaluated."""
+        given = dict(op.args)
+        if "out" in formula.parameters:
+            given["out"] = op.outputs[0] if op.outputs else None
+        if "outs" in formula.parameters:
+            given["outs"] = op.outputs
+        return {
+            name: self._plain(given.get(name), whole=name in formula.wants_tensor)  # one that the caller left out is None
+            for name in formula.parameters
+        }
+
+    def _plain(self, value: Value, *, whole: bool) -> object:
+        if isinstance(value, Tensor):
+            shape = self._shape(value)
+            return Tensor(shape, value.dtype) if whole else shape
+        if isinstance(value, tuple):
+            return tuple(self._plain(item, whole=whole) for item in value)
+        return evaluate(value, self._symbols) if isinstance(value, Expr) else value
+
+    def _shape(self, tensor: Tensor) -> tuple[int, ...]:
+        return tuple([size if type(size) is int else evaluate(size, self._symbols) for size in tensor.shape])
+
+    def _higher_order(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+        treatment = treatment_of(op.target)
+        if treatment is None:
+            return [_uncounted(op, stack, "a higher-order operator that fxprof does not know", UNKNOWN)]
+        if not op.subgraphs:
+            return [_uncounted(op, stack, "the graph does not hold its body")]
+        return getattr(self, treatment)(op, stack)  # type: ignore[no-any-return]  # the methods below
+
+    def enter(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+        """The operator and its one body."""
+        if len(op.subgraphs) > 1:
+            return [_uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
+        return chain([_costless(op, stack)], self.ops(op.subgraphs[0].ops, stack))
+
+    def choose(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+        """The operator and its dearer branch."""
+        if len(op.subgraphs) != _BRANCHES:
+            return [_uncounted(op, stack, "the graph does not hold both branches")]
+        branches = [tuple(self.ops(body.ops, stack)) for body in op.subgraphs]
+        (cheap_cost, _), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
+        itself = _costless(op, stack)
+        if cheap_cost[1] > dear_cost[1]:
+            itself = _uncounted(op, stack, f"uncounted operators in the branch that costs less: {cheap_cost[1]}")
+        bounded = cheap_cost[0] != dear_cost[0]
+        return [itself, *(_bounded(counted, "the dearer branch of a cond") if bounded else counted for counted in dear)]
+
+    def repeat(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+        """The operator and its body, as often as it is long."""
+        return self._loop(op, stack, 1)
+
+    def combine(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+        """The operator and its body, as often as a scan in parallel could combine two elements at most."""
+        # n - 1 pairs one after the other; in parallel n/2 pairs, the same for half the elements, n/2 pairs: below 2 n.
+        itself, *body = self._loop(op, stack, 2)
+        return [itself, *(_bounded(counted, "at most 2 n pairs of an associative scan") for counted in body)]
+
+    def leave(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+        """The operator alone, uncounted."""
+        macs, uncounted = _cost(chain.from_iterable(self.ops(body.ops, stack) for body in op.subgraphs))
+        least = "at least " if uncounted else ""
+        return [_uncounted(op, stack, f"how often it runs depends on data; one iteration costs {least}{macs:,} MACs")]
+
+    def _loop(self, op: Op, stack: tuple[Frame, ...], factor: int) -> list[CountedOp]:
+        try:
+            length = self._length(op)
+        except UnboundSymbolError as error:
+            return [_uncounted(op, stack, f"its length depends on {error.args[0]}, which has no value")]
+        if length is None:
+            return [_uncounted(op, stack, "it has no xs that would say how often it runs")]
+        body = self.ops(op.subgraphs[0].ops, stack) if length else ()
+        return [_costless(op, stack), *(replace(counted, times=counted.times * length * factor) for counted in body)]
+
+    def _length(self, op: Op) -> int | None:
+        """The leading size of what a loop runs over."""
+        xs = op.argument("xs")
+        first = xs[0] if isinstance(xs, tuple) and xs else xs
+        return evaluate(first.shape[0], self._symbols) if isinstance(first, Tensor) and first.shape else None
+
+
+_BRANCHES = 2
+
+
+def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
+    """The MACs of a body, and how many executions in it are uncounted."""
+    macs = uncounted = 0
+    for op in ops:
+        macs += (op.macs or 0) * op.times
+        uncounted += op.times if op.macs is None else 0
+    return macs, uncounted
+
+
+def _costless(op: Op, stack: tuple[Frame, ...]) -> CountedOp:
+    return CountedOp(op.target, "control", stack, op.source, 0)
+
+
+def _uncounted(op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
+    return CountedOp(op.target, kind, stack, op.source, None, note=note)
+
+
+def _bounded(counted: CountedOp, note: str) -> CountedOp:
+    """The same as an upper bound; what costs nothing or is not known bounds nothing."""
+    return replace(counted, bounded=True, note=counted.note or note) if counted.macs else counted
+
+
+def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:
+    arguments = ", ".join(f"{name}={value}" for name, value in bound.items())
+    absent = [name for name in bound if name not in {"out", "outs", *dict(op.args)}]
+    has = f"{op.target} has no argument {' or '.join(absent)}; it has {', '.join(name for name, _ in op.args)}"
+    message = f"{op.target}: the formula {formula.function.__name__}({arguments}) from {formula.origin} {what}"
+    return FormulaError(message, has if absent else "a formula gives an integer, zero or more")
