@@ -65,7 +65,7 @@ def profile(
 
         if looks_like_profile(Path(target)):
             if workload != Workload():
-                raise UsageError(f"{os.fspath(target)} is a saved profile: its workload cannot be changed", "profile the pipeline again")
+                raise UsageError(f"{os.fspath(target)} is a saved profile, of one workload", "profile the pipeline again")
             return load(Path(target))
         from fxprof.source import resolve
 
@@ -85,7 +85,7 @@ def _profile_pipeline(
     from fxprof.capture.pipeline import capture_pipeline
     from fxprof.result.assemble import assemble
 
-    captured = capture_pipeline(target, workload, notable=_notable(table), progress=progress)
+    captured = capture_pipeline(target, workload, notable=notable_with(table), progress=progress)
     name = target.name if isinstance(target, PipelineConfig) else type(target).__name__
     return assemble(captured, name, versions(), table)
 
@@ -114,7 +114,7 @@ def profile_module(
     from fxprof.capture.module import capture_module
     from fxprof.result.assemble import assemble
 
-    captured = capture_module(module, args, dict(kwargs or {}), notable=_notable(table))
+    captured = capture_module(module, args, dict(kwargs or {}), notable=notable_with(table))
     return assemble(captured, type(module).__name__, versions(), table)
 
 
@@ -157,5 +157,6 @@ def versions() -> dict[str, str]:
     return {"fxprof": fxprof.__version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}
 
 
-def _notable(formulas: Formulas) -> Callable[[str], bool]:
+def notable_with(formulas: Formulas) -> Callable[[str], bool]:
+    """Whether an operator that runs outside every captured call has to be recorded: all but those known to cost nothing."""
     return lambda target: formulas.find(target) is not None or kind_of(target) not in _COSTLESS

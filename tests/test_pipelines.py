@@ -20,7 +20,6 @@ from fxprof.source import resolve
 
 SIZE = 32
 STEPS = 3
-UNBINNED = {"pixart": {"use_resolution_binning": False}, "sana": {"use_resolution_binning": False}}
 
 
 def entries_of(profile: Profile) -> set[tuple[str, str]]:
@@ -49,7 +48,7 @@ def assert_agrees(pipeline: Any, profile: Profile, **arguments: Any) -> None:
 @pytest.mark.parametrize("name", tiny.PIPELINES)
 def test_a_profile_is_what_the_real_run_does(name: str) -> None:
     pipeline = tiny.make(name)
-    extra = UNBINNED.get(name, {})
+    extra = tiny.UNBINNED.get(name, {})
     profile = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, arguments=extra)
     assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS, **extra)
 
@@ -76,7 +75,7 @@ def test_guidance_batches_and_text_lengths_come_from_the_pipeline(
     name: str, workload: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     pipeline = tiny.make(name)
-    extra = UNBINNED.get(name, {})
+    extra = tiny.UNBINNED.get(name, {})
     asked = {**workload, "arguments": {**extra, **workload.get("arguments", {})}}
     profile = fxprof.profile(pipeline, height=SIZE, width=2 * SIZE, steps=STEPS, **asked)
     assert_agrees(pipeline, profile, height=SIZE, width=2 * SIZE, num_inference_steps=STEPS, **extra, **arguments)
@@ -168,8 +167,8 @@ def save_configurations(pipeline: Any, directory: Path) -> None:
 def test_a_directory_of_configurations_counts_like_the_live_pipeline(name: str, tmp_path: Path) -> None:
     pipeline = tiny.make(name)
     save_configurations(pipeline, tmp_path / "model")
-    live = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, arguments=UNBINNED.get(name, {}))
-    read = fxprof.profile(tmp_path / "model", height=SIZE, width=SIZE, steps=STEPS, arguments=UNBINNED.get(name, {}))
+    live = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, arguments=tiny.UNBINNED.get(name, {}))
+    read = fxprof.profile(tmp_path / "model", height=SIZE, width=SIZE, steps=STEPS, arguments=tiny.UNBINNED.get(name, {}))
     assert read.macs == live.macs
     assert read.target == "model"
     assert {name: part.params for name, part in read.components.items()} == {
@@ -189,7 +188,7 @@ def test_what_the_pipeline_refuses_is_said_in_its_own_words() -> None:
 
 def test_text_that_is_not_padded_is_called_approximate_and_measured_text_is_not() -> None:
     pipeline = tiny.make("sana")
-    workload: dict[str, Any] = {"height": SIZE, "width": SIZE, "steps": 1, "arguments": UNBINNED["sana"]}
+    workload: dict[str, Any] = {"height": SIZE, "width": SIZE, "steps": 1, "arguments": tiny.UNBINNED["sana"]}
     assert any("length of text is approximate" in sentence for sentence in fxprof.profile(pipeline, **workload).approximations)
-    without = {**workload, "arguments": {**UNBINNED["sana"], "complex_human_instruction": None}}
+    without = {**workload, "arguments": {**tiny.UNBINNED["sana"], "complex_human_instruction": None}}
     assert fxprof.profile(pipeline, **without).approximations == ()

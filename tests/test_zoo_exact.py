@@ -7,9 +7,9 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
+from benchmark import described
 
 import fxprof
 from fxprof.result.profile import Profile
@@ -23,32 +23,10 @@ def profile_of(name: str) -> Profile:
     return fxprof.profile(name, height=512, width=512, steps=2)
 
 
-def described(name: str, profile: Profile) -> list[dict[str, Any]]:
-    """The components and calls of a profile as `scripts/plain_counter.py` wants them."""
-    config = load_zoo(name)
-    found = []
-    for component in profile.components.values():
-        part = config.components[component.name]
-        assert part is not None
-        calls = [
-            {
-                "entry": call.entry,
-                "inputs": [
-                    {"name": item.name, "shape": item.shape, "dtype": item.dtype, "value": item.value} for item in call.inputs
-                ],
-            }
-            for call in component.calls
-            if not call.note
-        ]
-        entry = {"name": component.name, "library": part.library, "class": part.class_name, "values": dict(part.values)}
-        found.append({**entry, "calls": calls})
-    return found
-
-
 @pytest.mark.parametrize("name", names())
 def test_every_component_at_full_size_equals_flop_counter_mode(name: str) -> None:
     profile = profile_of(name)
-    spec = json.dumps({"components": described(name, profile)})
+    spec = json.dumps(described(load_zoo(name), profile))
     done = subprocess.run([sys.executable, SCRIPT], input=spec, capture_output=True, text=True, check=True)
     flops = json.loads(done.stdout.splitlines()[-1])["flops"]
     ours = [[2 * call.macs for call in component.calls if not call.note] for component in profile.components.values()]

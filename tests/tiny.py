@@ -249,6 +249,10 @@ PIPELINES: dict[str, Callable[[], Any]] = {
 }
 
 
+UNBINNED: dict[str, dict[str, Any]] = {name: {"use_resolution_binning": False} for name in ("pixart", "sana")}
+"""Further arguments of pipelines that would otherwise choose a size of their own."""
+
+
 def make(name: str) -> Any:
     torch.manual_seed(0)
     pipeline = PIPELINES[name]()

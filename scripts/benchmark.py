@@ -1,0 +1,168 @@
+"""Measure fxprof against a plain `FlopCounterMode` script on the same components, in the same run.
+
+    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up]
+
+Each figure comes from a process of its own. These are seconds of a shared machine: read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+HERE = Path(__file__).parent
+WORKLOAD = {"height": 512, "width": 512, "steps": 30}
+
+
+def worker(model: str) -> None:
+    """Profile one model, and print what it took and what the plain script needs to count the same."""
+    started = time.perf_counter()
+    from fxprof.api import default_formulas, notable_with, versions
+    from fxprof.capture.pipeline import capture_pipeline
+
+    imported = time.perf_counter()
+    from fxprof.result.assemble import assemble
+    from fxprof.source import load_zoo
+    from fxprof.source.workload import Workload
+
+    config, formulas = load_zoo(model), default_formulas()
+    capture = capture_pipeline(config, Workload(**WORKLOAD), notable=notable_with(formulas))
+    captured = time.perf_counter()
+    profile = assemble(capture, model, versions(), formulas)
+    assert profile.macs > 0
+    done = time.perf_counter()
+    print(
+        json.dumps(
+            {
+                "import": imported - started,
+                **capture.seconds,
+                "count": done - captured,
+                "count / capture": (done - captured) / (captured - imported),
+                "nodes": sum(1 for part in capture.components for call in part.calls for _ in call.trace.walk()),
+                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "spec": described(config, profile),
+            }
+        )
+    )
+
+
+def described(config: Any, profile: Any) -> dict[str, Any]:
+    """The components and calls of a profile in the words of `plain_counter.py`."""
+    found = []
+    for component in profile.components.values():
+        part = config.components.get(component.name)
+        if part is not None:
+            calls = [
+                {
+                    "entry": call.entry,
+                    "inputs": [
+                        {"name": item.name, "shape": item.shape, "dtype": item.dtype, "value": item.value}
+                        for item in call.inputs
+                    ],
+                }
+                for call in component.calls
+                if not call.note
+            ]
+            entry = {"name": component.name, "library": part.library, "class": part.class_name, "values": dict(part.values)}
+            found.append({**entry, "calls": calls})
+    return {"components": found}
+
+
+def timed(command: list[str], text: str = "") -> dict[str, Any]:
+    """Run a command, and give what it printed last as JSON, with its wall seconds."""
+    started = time.perf_counter()
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    return {**json.loads(done.stdout.splitlines()[-1]), "wall": time.perf_counter() - started}
+
+
+def measure(model: str, runs: int) -> list[Any]:
+    """One row: medians of `runs` pairs, fxprof and the plain script in turn."""
+    ours, plain = [], []
+    for _ in range(runs):
+        ours.append(timed([sys.executable, __file__, "--worker", model]))
+        plain.append(timed([sys.executable, str(HERE / "plain_counter.py")], json.dumps(ours[-1]["spec"])))
+
+    def median(rows: list[dict[str, Any]], name: str) -> float:
+        return statistics.median(row[name] for row in rows)
+
+    stages = [median(ours, name) for name in ("import", "build", "rehearse", "export", "check text", "count")]
+    ratio = statistics.median(one["wall"] / other["wall"] for one, other in zip(ours, plain, strict=True))
+    return [
+        model,
+        *(f"{seconds:.2f}" for seconds in stages),
+        f"{median(ours, 'count / capture'):.1%}",
+        ours[0]["nodes"],
+        int(median(ours, "peak_mb")),
+        f"{median(ours, 'wall'):.1f}",
+        f"{median(plain, 'wall'):.1f}",
+        int(median(plain, "peak_mb")),
+        f"{ratio:.2f}",
+    ]
+
+
+HEADERS = [
+    "model",
+    "import s",
+    "build s",
+    "rehearse s",
+    "export s",
+    "check s",
+    "count s",
+    "count / capture",
+    "nodes",
+    "peak MB",
+    "whole s",
+    "plain s",
+    "plain MB",
+    "whole / plain",
+]
+
+
+def start_up(runs: int) -> list[list[str]]:
+    """Median wall seconds of commands that need no torch, in processes of their own."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        saved = str(Path(folder) / "sd3.json")
+        base = [sys.executable, "-m", "fxprof"]
+        subprocess.run([*base, "profile", "sd3-medium", "--format", "json", "-o", saved], check=True, capture_output=True)
+        for arguments in (["--help"], ["models"], ["profile", saved], ["layers", saved], ["hotspots", saved]):
+            seconds = []
+            for _ in range(max(runs, 5)):
+                started = time.perf_counter()
+                subprocess.run([*base, *arguments], check=True, capture_output=True)
+                seconds.append(time.perf_counter() - started)
+            rows.append([" ".join(["fxprof", *arguments]).replace(saved, "SAVED"), f"{statistics.median(seconds):.3f}"])
+    return rows
+
+
+def main() -> None:
+    """Print the tables."""
+    from fxprof.source import names
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("models", nargs="*", default=list(names()))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--start-up", action="store_true", help="measure commands on a saved profile instead")
+    parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker)
+    elif options.start_up:
+        print(tabulate(start_up(options.runs), ["command", "median s"], tablefmt="github"))
+    else:
+        rows = [measure(model, options.runs) for model in options.models]
+        print(tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
