@@ -21,7 +21,6 @@ from typing import Any
 from tabulate import tabulate
 
 HERE = Path(__file__).parent
-WORKLOAD = {"height": 512, "width": 512, "steps": 30}
 
 
 def worker(model: str) -> None:
@@ -36,7 +35,7 @@ def worker(model: str) -> None:
     from fxprof.source.workload import Workload
 
     config, formulas = load_zoo(model), default_formulas()
-    capture = capture_pipeline(config, Workload(**WORKLOAD), notable=notable_with(formulas))
+    capture = capture_pipeline(config, Workload(height=512, width=512, steps=30), notable=notable_with(formulas))
     captured = time.perf_counter()
     profile = assemble(capture, model, versions(), formulas)
     assert profile.macs > 0
@@ -93,7 +92,7 @@ def measure(model: str, runs: int) -> list[Any]:
         plain.append(timed([sys.executable, str(HERE / "plain_counter.py")], json.dumps(ours[-1]["spec"])))
 
     def median(rows: list[dict[str, Any]], name: str) -> float:
-        return statistics.median(row[name] for row in rows)
+        return float(statistics.median(row[name] for row in rows))
 
     stages = [median(ours, name) for name in ("import", "build", "rehearse", "export", "check text", "count")]
     ratio = statistics.median(one["wall"] / other["wall"] for one, other in zip(ours, plain, strict=True))

@@ -19,7 +19,7 @@ def macs_of(function: Callable[[], Any]) -> int:
     """Half of the FLOPs that `FlopCounterMode` counts; attention in its mathematical form, as it does not see the others."""
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         function()
-    flops = counter.get_total_flops()
+    flops = int(counter.get_total_flops())
     assert flops % 2 == 0
     return flops // 2
 

@@ -8,8 +8,7 @@ import pytest
 import tiny
 
 import fxprof
-from fxprof.capture import rehearse
-from fxprof.capture.export import ExportedCall
+from fxprof.capture.export import ExportedCall, export_call
 from fxprof.capture.translate import translate
 from fxprof.cost.count import count
 from fxprof.source import names
@@ -25,14 +24,13 @@ def total(trace: Trace) -> tuple[int, int]:
 def totals_of(target: Any, monkeypatch: pytest.MonkeyPatch, **workload: Any) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """(before, after) for each call that profiling the target captures."""
     found: list[tuple[tuple[int, int], tuple[int, int]]] = []
-    original = rehearse.export_call
 
-    def export_call(*args: Any, **kwargs: Any) -> ExportedCall:
-        made = original(*args, **kwargs)
+    def export_and_compare(*args: Any, **kwargs: Any) -> ExportedCall:
+        made = export_call(*args, **kwargs)
         found.append((total(made.trace), total(translate(made.program.run_decompositions()))))
         return made
 
-    monkeypatch.setattr(rehearse, "export_call", export_call)
+    monkeypatch.setattr("fxprof.capture.rehearse.export_call", export_and_compare)
     fxprof.profile(target, **workload)
     return found
 

@@ -320,7 +320,7 @@ def test_convolution(rank: int, *, transposed: bool) -> None:
         backward = (out, *args[:2], None, *args[3:], *more)
         check(aten.convolution_backward.default, *backward, [True, groups == 1, False])
         # The counter takes the gradient of a grouped weight for one without groups; it is the forward work turned around.
-        assert counted(aten.convolution_backward.default, *backward, [False, True, True]) == macs_of(
+        assert counted(aten.convolution_backward.default, *backward, [False, True, False]) == macs_of(
             lambda args=args, more=more: aten.convolution.default(*args, *more)
         )
 
@@ -465,9 +465,9 @@ def schemas(target: str) -> Iterator[Any]:
     name, _, overload = rest.partition(".")
     packet = getattr(getattr(torch.ops, space), name, None)
     for each in packet.overloads() if packet is not None else ():
-        schema = getattr(packet, each)._schema
-        if (each == overload if overload else not each.endswith("out")) and not schema.is_vararg:
-            yield schema
+        # einsum.sublist takes any number of arguments without names; no graph holds it.
+        if each == overload if overload else not each.endswith("out") and each != "sublist":
+            yield getattr(packet, each)._schema
 
 
 @pytest.mark.parametrize("target", sorted(BUILT_IN))
