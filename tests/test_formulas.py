@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -498,6 +499,12 @@ def test_the_formula_table_has_a_row_per_formula_and_every_operator() -> None:
     assert len(lines) == 2 + len({id(made) for made in BUILT_IN.table.values()})
     assert all(f"`{target}`" in "".join(lines) for target in BUILT_IN)
     assert all(line.count("|") == 4 and not line.endswith("|  |") for line in lines[2:])
+
+
+def test_the_document_holds_the_formula_table() -> None:
+    text = (Path(__file__).parents[1] / "docs/counting.md").read_text(encoding="utf-8")
+    begin, end = "<!-- formulas: begin -->\n", "\n<!-- formulas: end -->"
+    assert text.partition(begin)[2].partition(end)[0] == formula_table(), "paste what formula_table() gives"
 
 
 def test_kinds_and_formulas_do_not_overlap() -> None:

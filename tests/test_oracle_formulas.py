@@ -7,8 +7,10 @@ operator is compared with a product written out here, or with the operators that
 from __future__ import annotations
 
 import random
+import runpy
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -559,3 +561,24 @@ def test_flexible_attention(share: int) -> None:
     expected = macs_of(lambda: F.scaled_dot_product_attention(query, key, value))
     assert [op.macs for op in found if op.kind == "attention"] == [expected]
     assert sum(op.macs or 0 for op in found) == expected
+
+
+def test_the_example_of_the_document_runs(tmp_path: Path) -> None:
+    import fxprof
+    from fxprof.cost.plugins import load_file
+
+    text = (Path(__file__).parents[1] / "docs/counting.md").read_text(encoding="utf-8")
+    operator, formulas = (block.partition("```")[0] for block in text.split("```python\n")[1:3])
+    for name, source in (("gated.py", operator), ("my_formulas.py", formulas)):
+        (tmp_path / name).write_text(source)
+    runpy.run_path(str(tmp_path / "gated.py"))
+
+    class Gated(nn.Module):
+        def forward(self, x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> Any:
+            return torch.ops.mylib.gated_linear(x, gate, up)
+
+    args = torch.zeros(2, 5, 7), torch.zeros(7, 3), torch.zeros(7, 3)
+    without = fxprof.profile_module(Gated(), args)
+    assert (without.macs, without.total.uncounted) == (0, 1)
+    counted_now = fxprof.profile_module(Gated(), args, formulas=load_file(tmp_path / "my_formulas.py", BUILT_IN))
+    assert (counted_now.macs, counted_now.total.uncounted) == (2 * 2 * 5 * 7 * 3, 0)
