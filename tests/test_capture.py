@@ -12,8 +12,9 @@ from torch import nn
 from toys import TOYS, ReadsValues, Shared, Subgraphs, Toy
 
 import fxprof
+from fxprof.cost.registry import BUILT_IN
 from fxprof.errors import CaptureError, UsageError
-from fxprof.result.profile import Node, Profile
+from fxprof.result.profile import Node, Profile, Total
 
 
 def own_macs(profile: Profile) -> dict[str, int]:
@@ -167,6 +168,75 @@ def test_everything_global_is_as_before_also_when_the_module_raises(capfd: pytes
     assert torch.equal(torch.random.get_rng_state(), state)
     assert logging.root.manager.disable == disabled
     assert capfd.readouterr() == ("", "")
+
+
+class Interrupted(nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_ends_the_capture_and_leaves_nothing_patched() -> None:
+    call, apply = nn.Module.__call__, nn.Module._apply
+    with pytest.raises(KeyboardInterrupt):
+        fxprof.profile_module(Interrupted(), (torch.zeros(3, 4),))
+    assert nn.Module.__call__ is call
+    assert nn.Module._apply is apply
+    assert torch.is_grad_enabled()
+
+
+@torch.library.custom_op("fxprof_tests::mix", mutates_args=())
+def mix(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return left @ right
+
+
+@mix.register_fake
+def _(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return left.new_empty(left.shape[0], right.shape[1])
+
+
+class Mixing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        mixed: torch.Tensor = mix(self.linear(rows), rows.T)
+        return mixed
+
+
+def test_an_operator_of_ones_own_is_uncounted_until_it_has_a_formula() -> None:
+    before = fxprof.profile_module(Mixing(), (torch.zeros(3, 4),))
+    assert before.total == Total(macs=3 * 4 * 4, uncounted=1)
+    assert own_macs(before) == {"": 0, "linear": 3 * 4 * 4}
+    row = next(row for row in before.components["model"].calls[0].ops if row.macs is None)
+    assert (row.op, row.kind) == ("fxprof_tests.mix.default", "unknown")
+
+    formulas = fxprof.Formulas(BUILT_IN.table)
+
+    @formulas.formula("fxprof_tests.mix", kind="matmul")
+    def counted(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+        return left[0] * left[1] * right[1]
+
+    after = fxprof.profile_module(Mixing(), (torch.zeros(3, 4),), formulas=formulas)
+    assert after.total == Total(macs=3 * 4 * 4 + 3 * 4 * 3)
+
+
+class Unexportable(nn.Module):
+    """Multiplies outside of every module that can be captured, by an operator without a formula."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        int(rows[0, 0])
+        mixed: torch.Tensor = mix(self.linear(rows), rows.T)
+        return mixed
+
+
+def test_what_runs_for_real_without_a_formula_is_named_too() -> None:
+    profile = fxprof.profile_module(Unexportable(), (torch.zeros(3, 4),))
+    assert profile.total == Total(macs=3 * 4 * 4, uncounted=1)
 
 
 def test_the_module_given_is_left_as_it_was() -> None:

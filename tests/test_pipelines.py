@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import fxprof
 from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Profile
+from fxprof.result.store import loads
 from fxprof.source import resolve
 
 SIZE = 32
@@ -175,6 +178,18 @@ def test_a_directory_of_configurations_counts_like_the_live_pipeline(name: str, 
         name: part.params for name, part in live.components.items()
     }
     resolve(tmp_path / "model")
+
+
+def test_the_command_line_profiles_a_directory_and_prints_nothing_but_the_report(tmp_path: Path) -> None:
+    pipeline = tiny.make("pixart")  # its pipeline logs that it would like to clean captions
+    save_configurations(pipeline, tmp_path / "model")
+    workload = ["--height", "32", "--width", "32", "--steps", "3", "--arg", "use_resolution_binning=false"]
+    command = [sys.executable, "-m", "fxprof", "profile", str(tmp_path / "model"), *workload, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    profile = fxprof.profile(tmp_path / "model", height=32, width=32, steps=3, arguments=tiny.UNBINNED["pixart"])
+    assert loads(done.stdout, "stdout") == profile
+    assert str(tmp_path) not in done.stdout
+    assert done.stderr == ""
 
 
 def test_what_the_pipeline_refuses_is_said_in_its_own_words() -> None:

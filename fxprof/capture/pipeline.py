@@ -58,7 +58,7 @@ def capture_pipeline(
 
 def _capture(target: PipelineConfig | Any, workload: Workload, notable: Callable[[str], bool], report: Progress) -> Capture:
     started = time.perf_counter()
-    report("building")
+    report("building the pipeline")
     built = _build(target, workload)
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)

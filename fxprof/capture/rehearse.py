@@ -189,7 +189,7 @@ class Rehearsal:
     def _capture(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
         if self._frozen:
             raise DifferentCallError
-        self._progress(".".join(part for part in (place.component, place.path) if part))
+        self._progress(f"capturing {'.'.join(part for part in (place.component, place.path) if part)}")
         started = time.perf_counter()
         with self._silent():
             inputs = inputs_of(module, args, kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def _profile(request: Request) -> Profile:
         return load(request.target)
     from fxprof import api
 
-    progress = _progress if _on_terminal() else None
+    progress = _progress() if _on_terminal() else None
     return api.profile(request.target, **request.workload, formulas=_formulas(request.counting), progress=progress)
 
 
@@ -110,8 +111,9 @@ def _on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _progress(line: str) -> None:
-    click.echo(f"fxprof: {line}", err=True)
+def _progress() -> Callable[[str], None]:
+    started = time.perf_counter()
+    return lambda line: click.echo(f"fxprof: {time.perf_counter() - started:5.1f} s  {line}", err=True)
 
 
 def _strict(profile: Profile) -> StrictError:

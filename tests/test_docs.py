@@ -1,0 +1,69 @@
+"""What the documents show is what the commands print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from commands import run
+
+import fxprof
+from fxprof.result.profile import Profile
+
+ROOT = Path(__file__).parents[1]
+TRANSCRIPT = re.compile(r"(<!-- transcript: fxprof (?P<command>[^>]*?) -->\n```\n)(?P<shown>.*?)(```)", re.DOTALL)
+DOCUMENTS = sorted(path for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if TRANSCRIPT.search(path.read_text()))
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return fxprof.profile("sd3-medium", height=512, width=512, steps=30)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_transcripts_are_what_the_commands_print(
+    path: Path, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile.save("sd3.json")
+    monkeypatch.setattr("fxprof.api.profile", lambda *_, **__: profile)  # the one that the documents profile
+
+    def printed(match: re.Match[str]) -> str:
+        result = run(*shlex.split(match["command"]))
+        assert result.exit_code == 0
+        return f"{match[1]}$ fxprof {match['command']}\n{result.stdout}{match[4]}"
+
+    shown = path.read_text(encoding="utf-8")
+    expected = TRANSCRIPT.sub(printed, shown)
+    if pytestconfig.getoption("--update-golden"):
+        path.write_text(expected, encoding="utf-8")
+    else:
+        assert shown == expected
+
+
+def test_the_figures_in_the_readme_are_the_profile_s(profile: Profile) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"# {profile.macs}, for the whole image" in readme
+    assert f"# {profile.components['transformer'].params}\n" in readme
+    query, key = dict(profile.geometry.attention)["transformer"]
+    assert f"attends over {query} tokens" in readme
+    assert query == key
+
+
+def test_every_link_in_the_documents_leads_somewhere() -> None:
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_numbers_of_the_hierarchy_are_those_of_the_tree(profile: Profile) -> None:
+    graph = profile.hierarchy("transformer")
+    tree = {node.path: node for node in profile.components["transformer"].tree.walk()}
+    assert set(graph) == set(tree)
+    for path, node in tree.items():
+        attributes = graph.nodes[path]
+        assert (attributes["self_macs"], attributes["total_macs"]) == (node.self_macs, node.total_macs)
+        assert (attributes["params"], attributes["class_name"]) == (node.params, node.class_name)
+        assert {child for _, child in graph.out_edges(path)} == {child.path for child in node.children}
