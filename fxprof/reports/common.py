@@ -37,8 +37,8 @@ def about(profile: Profile) -> dict[str, object]:
 
 def inexact_notes(profile: Profile) -> tuple[Note, ...]:
     """What is uncounted and what is an upper bound, with the operators and the modules they occur in."""
-    missing = tuple(describe(profile, lambda row: row.macs is None))
-    bounded = tuple(describe(profile, lambda row: row.bounded))
+    missing = tuple(describe(profile, lambda row: row.macs is None)) if profile.total.uncounted else ()
+    bounded = tuple(describe(profile, lambda row: row.bounded)) if profile.total.bounded else ()
     notes = []
     if missing:
         notes.append(Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing))

@@ -75,6 +75,10 @@ class OpRow:
     note: str = ""
     """Why it is uncounted or bounded, for people."""
 
+    def moved(self, path: str, count: int, macs: int | None) -> OpRow:
+        """The same work in another place and amount. Much faster than `dataclasses.replace`, and called for every row."""
+        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note)
+
     @property
     def total(self) -> Total:
         """The MACs of the row as a total."""

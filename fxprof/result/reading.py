@@ -269,7 +269,7 @@ def _call(fields: _Fields) -> Call:
         entry=fields.text("entry"),
         count=fields.integer("count"),
         inputs=tuple(_input(item) for item in fields.objects("inputs")),
-        ops=tuple(_op(item) for item in fields.objects("ops")),
+        ops=tuple(_ops(fields)),
         visits=fields.mapping("visits", _is_count, "counts"),
         note=fields.text("note"),
     )
@@ -284,6 +284,24 @@ def _input(fields: _Fields) -> Input:
     argument = Input(fields.text("name"), fields.sizes("shape", None), fields.text("dtype"), fields.text("value", ""))
     fields.done()
     return argument
+
+
+def _ops(fields: _Fields) -> Iterator[OpRow]:
+    for index, item in enumerate(fields.items("ops")):
+        yield _usual_row(item) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"))
+
+
+_USUAL = {"path", "op", "kind", "source", "count", "macs"}
+
+
+def _usual_row(item: Any) -> OpRow | None:
+    """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows, so this is quick."""
+    if type(item) is not dict or item.keys() != _USUAL:
+        return None
+    path, op, kind, source, count, macs = (item[name] for name in ("path", "op", "kind", "source", "count", "macs"))
+    texts = type(path) is type(op) is type(kind) is type(source) is str
+    sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and path.count(".") < _DEEPEST
+    return OpRow(path, op, kind, source, count, macs) if sound else None
 
 
 def _op(fields: _Fields) -> OpRow:

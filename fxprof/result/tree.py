@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total
 
@@ -35,17 +34,21 @@ def parent_of(path: str) -> str:
 
 def repeat_row(row: OpRow, times: int) -> OpRow:
     """The row for `times` executions of what it stands for."""
-    return replace(row, count=row.count * times, macs=None if row.macs is None else row.macs * times)
+    return row.moved(row.path, row.count * times, None if row.macs is None else row.macs * times)
 
 
 def merge_ops(rows: Iterable[OpRow]) -> tuple[OpRow, ...]:
     """The rows with those that differ in nothing but counts and MACs added up, in order of first appearance."""
-    merged: dict[OpRow, tuple[int, int | None]] = {}
+    merged: dict[tuple[object, ...], OpRow] = {}
     for row in rows:
-        key = replace(row, count=0, macs=None if row.macs is None else 0)
-        count, macs = merged.get(key, (0, key.macs))
-        merged[key] = (count + row.count, None if row.macs is None or macs is None else macs + row.macs)
-    return tuple(replace(key, count=count, macs=macs) for key, (count, macs) in merged.items())
+        key = (row.path, row.op, row.kind, row.source, row.macs is None, row.bounded, row.note)
+        before = merged.get(key)
+        if before is None:
+            merged[key] = row
+        else:
+            macs = None if row.macs is None or before.macs is None else before.macs + row.macs
+            merged[key] = row.moved(row.path, before.count + row.count, macs)
+    return tuple(merged.values())
 
 
 def _children(paths: Iterable[str]) -> dict[str, list[str]]:

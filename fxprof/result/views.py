@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
 from fxprof.result.profile import Component, Node, OpRow, Profile, Total
-from fxprof.result.tree import repeat_row
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -139,7 +138,7 @@ def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
         calls=node.calls * times,
         self_total=node.self_total * times,
         total=node.total * times,
-        ops=tuple(replace(repeat_row(row, times), path=path) for row in node.ops),
+        ops=tuple(row.moved(path, row.count * times, None if row.macs is None else row.macs * times) for row in node.ops),
         children=tuple(children),
         times=node.times * times,
     )
@@ -176,7 +175,7 @@ class _Shapes:
     def of(self, node: Node) -> int:
         if node.path not in self._known:
             children = tuple((child.name, self.of(child)) for child in node.children)
-            ops = tuple(replace(row, path="") for row in node.ops)
+            ops = tuple((row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note) for row in node.ops)
             key = (node.class_name, node.params, node.calls, node.times, ops, children)
             self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
         return self._known[node.path]
