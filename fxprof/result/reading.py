@@ -295,7 +295,7 @@ _USUAL = {"path", "op", "kind", "source", "count", "macs"}
 
 
 def _usual_row(item: Any) -> OpRow | None:
-    """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows, so this is quick."""
+    """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows."""
     if type(item) is not dict or item.keys() != _USUAL:
         return None
     path, op, kind, source, count, macs = (item[name] for name in ("path", "op", "kind", "source", "count", "macs"))
