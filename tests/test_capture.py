@@ -157,6 +157,7 @@ class Loud(nn.Module):
 
 def test_everything_global_is_as_before_also_when_the_module_raises(capfd: pytest.CaptureFixture[str]) -> None:
     call, apply = nn.Module.__call__, nn.Module._apply
+    filters = list(warnings.filters)
     grad, state, disabled = torch.is_grad_enabled(), torch.random.get_rng_state(), logging.root.manager.disable
     with warnings.catch_warnings(record=True) as caught, pytest.raises(CaptureError, match=r"Loud: `rows` must be even$"):
         fxprof.profile_module(Loud(), (torch.zeros(3, 4),))
@@ -167,6 +168,7 @@ def test_everything_global_is_as_before_also_when_the_module_raises(capfd: pytes
     assert torch.get_default_dtype() is torch.float32
     assert torch.equal(torch.random.get_rng_state(), state)
     assert logging.root.manager.disable == disabled
+    assert warnings.filters == filters
     assert capfd.readouterr() == ("", "")
 
 

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import oracle
 import pytest
 import tiny
 import torch
+from PIL import Image
 from torch import nn
 
 import fxprof
+from fxprof.capture.build import build
 from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Profile
@@ -41,6 +44,7 @@ def calls_of(profile: Profile) -> dict[tuple[str, str, oracle.Shapes], list[int]
 
 def assert_agrees(pipeline: Any, profile: Profile, **arguments: Any) -> None:
     torch.manual_seed(0)
+    pipeline.set_progress_bar_config(disable=True)
     observed = oracle.run(pipeline, entries_of(profile), prompt="a photo of a cat", **arguments)
     assert calls_of(profile) == observed.calls
     assert profile.macs == observed.total
@@ -82,6 +86,75 @@ def test_guidance_batches_and_text_lengths_come_from_the_pipeline(
     asked = {**workload, "arguments": {**extra, **workload.get("arguments", {})}}
     profile = fxprof.profile(pipeline, height=SIZE, width=2 * SIZE, steps=STEPS, **asked)
     assert_agrees(pipeline, profile, height=SIZE, width=2 * SIZE, num_inference_steps=STEPS, **extra, **arguments)
+
+
+PICTURE = Image.new("RGB", (64, 64), "red")
+MASK = Image.new("L", (64, 64), 255)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "arguments"),
+    [
+        ("StableDiffusionImg2ImgPipeline", {"image": PICTURE, "strength": 0.5}),
+        ("StableDiffusionInpaintPipeline", {"image": PICTURE, "mask_image": MASK}),
+        ("StableDiffusionControlNetPipeline", {"image": [PICTURE, PICTURE]}),
+    ],
+)
+def test_real_images_are_arguments_like_any_other(class_name: str, arguments: dict[str, Any]) -> None:
+    parts = tiny.make("stable_diffusion").components
+    if "ControlNet" in class_name:
+        parts["controlnet"] = [tiny.controlnet(parts["unet"]), tiny.controlnet(parts["unet"])]
+    pipeline = getattr(diffusers, class_name)(**parts, requires_safety_checker=False)
+    profile = fxprof.profile(pipeline, steps=4, arguments=arguments)
+    assert_agrees(pipeline, profile, num_inference_steps=4, **arguments)
+
+
+def test_a_tokenizer_s_own_files_are_used_when_they_are_there(tmp_path: Path) -> None:
+    save_configurations(tiny.make("stable_diffusion"), tmp_path)
+    letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    vocabulary = {token: index for index, token in enumerate(["<|startoftext|>", "<|endoftext|>", *letters])}
+    (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    built = build(resolve(tmp_path), torch.float32)
+    assert not isinstance(built.pipeline.tokenizer, StandInTokenizer)
+    assert len(built.pipeline.tokenizer("cat").input_ids) == 5  # a letter each, between the two marks
+    assert fxprof.profile(tmp_path, height=SIZE, width=SIZE, steps=1, prompt_tokens=9).workload["prompt"] == "a a a a a a a a a"
+
+
+def broken(tmp_path: Path, **changes: Any) -> Path:
+    """A directory of a pipeline, with entries of its index or values of its UNet changed."""
+    save_configurations(tiny.make("stable_diffusion"), tmp_path)
+    for file, values in (
+        (tmp_path / "model_index.json", changes),
+        (tmp_path / "unet" / "config.json", changes.pop("config", {})),
+    ):
+        file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_name": "NoSuchPipeline"}, "diffusers [0-9.]+ has no pipeline NoSuchPipeline"),
+        ({"_class_name": "UNet2DModel"}, "has no pipeline UNet2DModel"),
+        (
+            {"unet": ["diffusers", "NoSuchModel"]},
+            r"could not build unet \(NoSuchModel\) of .*: there is no such class in diffusers",
+        ),
+        ({"unet": ["os", "system"]}, r"could not build unet \(system\) of .*: there is no such class in os"),
+        ({"unet": ["stable_diffusion", "os"]}, "there is no such class in stable_diffusion"),
+        (
+            {"config": {"block_out_channels": [32]}},
+            r"could not build unet \(UNet2DConditionModel\) of .*: Must provide the same number",
+        ),
+        ({"config": {"cross_attention_dim": 24}}, "could not rehearse .*: StableDiffusionPipeline says: "),
+    ],
+)
+def test_what_cannot_be_built_is_said_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match=message) as caught:
+        fxprof.profile(broken(tmp_path, **changes), height=SIZE, width=SIZE, steps=1)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
 
 
 def test_half_precision_and_upcast_autoencoders_count_the_same() -> None:

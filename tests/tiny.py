@@ -249,6 +249,10 @@ PIPELINES: dict[str, Callable[[], Any]] = {
 }
 
 
+def controlnet(unet: Any) -> Any:
+    return diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32)).eval()
+
+
 UNBINNED: dict[str, dict[str, Any]] = {name: {"use_resolution_binning": False} for name in ("pixart", "sana")}
 """Further arguments of pipelines that would otherwise choose a size of their own."""
 
