@@ -23,6 +23,7 @@ from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.result.store import loads
 from fxprof.source import resolve
+from fxprof.source.stand_ins import stand_in
 
 SIZE = 32
 STEPS = 3
@@ -107,6 +108,8 @@ def test_real_images_are_arguments_like_any_other(class_name: str, arguments: di
     pipeline = getattr(diffusers, class_name)(**parts, requires_safety_checker=False)
     profile = fxprof.profile(pipeline, steps=4, arguments=arguments)
     assert_agrees(pipeline, profile, num_inference_steps=4, **arguments)
+    stood_in = {name: stand_in(str(profile.workload[name])) or value for name, value in arguments.items()}
+    assert fxprof.profile(pipeline, steps=4, arguments=stood_in) == profile
 
 
 def test_a_tokenizer_s_own_files_are_used_when_they_are_there(tmp_path: Path) -> None:

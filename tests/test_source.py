@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from fxprof.errors import TargetError
+from fxprof.errors import TargetError, UsageError
 from fxprof.source import ComponentConfig, load_zoo, names, resolve
 from fxprof.source.directory import MAX_BYTES
+from fxprof.source.stand_ins import StandIn, stand_in
 
 INDEX: dict[str, Any] = {
     "_class_name": "StableDiffusionPipeline",
@@ -365,3 +366,43 @@ def test_nothing_but_the_standard_library_is_imported(pipeline: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(pipeline)], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout == "StableDiffusionPipeline StableDiffusionPipeline\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("image:768x512", StandIn("image", (768, 512))),
+        ("mask:8x8", StandIn("mask", (8, 8))),
+        ("video:16x8x4", StandIn("video", (16, 8, 4))),
+        ("tensor:1x1280", StandIn("tensor", (1, 1280))),
+        ("tensor:7:int64", StandIn("tensor", (7,), "int64")),
+        ("[image:8x8, mask:8x8]", [StandIn("image", (8, 8)), StandIn("mask", (8, 8))]),
+        ("image: a cat", None),
+        ("a photo of image:8x8", None),
+        ("[1, 2]", None),
+    ],
+)
+def test_stand_ins_are_read(text: str, expected: object) -> None:
+    assert stand_in(text) == expected
+    if isinstance(expected, StandIn):
+        assert str(expected) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image:768",
+        "image:0x8",
+        "image:8x8x8",
+        "mask:8x",
+        "tensor:1x77:complex",
+        "image:8x8:float32",
+        "tensor:99999x99999",
+        "[image:8]",
+    ],
+)
+def test_a_malformed_stand_in_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        stand_in(text)
+    assert caught.value.exit_code == 2
+    assert text.strip("[]") in caught.value.message

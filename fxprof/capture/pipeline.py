@@ -12,6 +12,7 @@ from diffusers.utils import BaseOutput
 
 from fxprof.capture.blame import describe, is_our_bug
 from fxprof.capture.build import Built, Progress, build, build_from_live
+from fxprof.capture.inputs import described, real
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
@@ -100,7 +101,7 @@ def _build(target: PipelineConfig | Any, workload: Workload) -> Built:
 def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[str]]:
     """What to call the pipeline with, and what is approximate about it."""
     accepted = inspect.signature(type(built.pipeline).__call__).parameters
-    given = {name: _on_cpu(value) for name, value in workload.arguments.items()}
+    given = {name: real(value) for name, value in workload.arguments.items()}
     given |= {_NAMES[name]: value for name in _NAMES if (value := getattr(workload, name)) is not None}
     approximations: list[str] = []
     if "prompt" in accepted and "prompt" not in given and given.get("prompt_embeds") is None:
@@ -120,10 +121,6 @@ def _prompt(built: Built, workload: Workload) -> tuple[str, list[str]]:
     prompt, exact = prompt_of_length(workload.prompt_tokens, list(built.tokenizers.values()))
     sentence = f"no prompt of exactly {workload.prompt_tokens} tokens was found for every tokenizer of the pipeline"
     return prompt, [] if exact else [sentence]
-
-
-def _on_cpu(value: Any) -> Any:
-    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
 def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[str, Any]) -> Any:
@@ -210,11 +207,9 @@ def _in_force(
 
 
 def _plain(value: Any) -> int | float | str | bool | None:
+    """An argument as a profile keeps it; images and tensors as the stand-ins that have their size."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, torch.Tensor):
-        return f"tensor {'x'.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}"
-    size = getattr(value, "size", None)
-    if isinstance(size, tuple):
-        return f"image {size[1]}x{size[0]}"
-    return str(value) if isinstance(value, (list, tuple, dict)) else type(value).__name__
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(str(_plain(item)) for item in value)}]"
+    return described(value)

@@ -14,11 +14,11 @@ import click
 
 from fxprof.cli.group import debug_option
 from fxprof.reports import FORMATS
+from fxprof.source.stand_ins import stand_in
+from fxprof.source.workload import DTYPES
 from fxprof.units import UNITS
 
 Command = Callable[..., Any]
-DTYPES = ("float32", "float16", "bfloat16")
-"""What `--dtype` can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,13 @@ def finite(text: str) -> float:
 
 
 def named_value(text: str) -> tuple[str, Any]:
-    """Read `NAME=VALUE`, with a value that is JSON or, failing that, the text itself."""
+    """Read `NAME=VALUE`, with a value that is a stand-in (`image:768x512`), JSON or, failing both, the text itself."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise click.BadParameter(f"{text!r} is not NAME=VALUE.")
+    made = stand_in(value)
+    if made is not None:
+        return name, made
     try:
         return name, json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -134,7 +137,7 @@ _WORKLOAD = (
         type=named_value,
         multiple=True,
         callback=_arguments,
-        help="Any other argument of the pipeline's call; the value is JSON or a text. Repeatable.",
+        help="Any other argument of the pipeline's call: JSON, a text, or a stand-in such as image:768x512. Repeatable.",
     ),
 )
 

@@ -1,0 +1,73 @@
+"""Images, videos and tensors named by their sizes, for arguments of a pipeline. Imports the standard library only.
+
+    image:768x512          an RGB image, width x height
+    mask:768x512           a mask of the same size, white all over
+    video:16x768x512       frames x width x height, a list of RGB images
+    tensor:1x1280          zeros of this shape, float32
+    tensor:1x77:int64      zeros of this shape and type
+    [image:64x64,mask:64x64]   a list of them
+
+Only their sizes matter to what a pipeline computes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fxprof.errors import UsageError
+
+_KINDS = {"image": 2, "mask": 2, "video": 3, "tensor": None}
+"""Kind to how many sizes it takes; any number for a tensor."""
+_LOOKS_LIKE_ONE = re.compile(r"(image|mask|video|tensor):[\dx]")
+_FORM = re.compile(r"(?P<kind>[a-z]+):(?P<sizes>\d{1,9}(?:x\d{1,9})*)(?::(?P<dtype>[a-z]+\d*))?")
+_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
+_EXAMPLES = "write image:768x512 (width x height), mask:768x512, video:16x768x512 or tensor:1x77:int64"
+_MOST = 1 << 28
+"""Elements that a stand-in may have; it is really made."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """An image, mask, video or tensor of which only the size is said."""
+
+    kind: str
+    sizes: tuple[int, ...]
+    """Width and height; frames, width and height; or the shape."""
+    dtype: str = "float32"
+    """Of a tensor."""
+
+    def __str__(self) -> str:
+        """Write it as it is given on the command line."""
+        suffix = f":{self.dtype}" if self.kind == "tensor" and self.dtype != "float32" else ""
+        return f"{self.kind}:{'x'.join(map(str, self.sizes))}{suffix}"
+
+
+def stand_in(text: str) -> StandIn | list[StandIn] | None:
+    """What a text stands for; None when it is just a text.
+
+    Raises:
+        UsageError: it begins like a stand-in and goes on like none, or is larger than any pipeline takes.
+    """
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else ""
+    if inner and all(_LOOKS_LIKE_ONE.match(part.strip()) for part in inner.split(",")):
+        return [_one(part.strip()) for part in inner.split(",")]
+    return _one(text) if _LOOKS_LIKE_ONE.match(text) else None
+
+
+def _one(text: str) -> StandIn:
+    match = _FORM.fullmatch(text)
+    if match is None or match["kind"] not in _KINDS:
+        raise UsageError(f"{text!r} is not an image, mask, video or tensor", _EXAMPLES)
+    made = StandIn(match["kind"], tuple(map(int, match["sizes"].split("x"))), match["dtype"] or "float32")
+    wanted = _KINDS[made.kind]
+    if wanted not in {None, len(made.sizes)} or 0 in made.sizes:
+        raise UsageError(f"{text!r} needs {wanted or 'its'} sizes, all of at least 1", _EXAMPLES)
+    if made.dtype not in _DTYPES or (made.kind != "tensor" and match["dtype"]):
+        raise UsageError(f"{text!r} names no element type that it could have", f"a tensor may be {', '.join(_DTYPES)}")
+    elements = 1
+    for size in made.sizes:
+        elements *= size
+    if elements > _MOST:
+        raise UsageError(f"{text!r} is larger than any pipeline takes")
+    return made
