@@ -15,6 +15,10 @@ import fxprof
 from fxprof.result.profile import Profile
 from fxprof.source import load_zoo, names
 
+QUICK = {"sd-1.5", "sdxl-base-1.0", "sd3-medium", "flux.1-dev", "pixart-alpha-512", "sana-1.6b-512"}
+"""One of each kind of architecture; the others are checked in the long run."""
+MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names()]
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plain_counter.py"
 
 
@@ -23,7 +27,7 @@ def profile_of(name: str) -> Profile:
     return fxprof.profile(name, height=512, width=512, steps=2)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", MODELS)
 def test_every_component_at_full_size_equals_flop_counter_mode(name: str) -> None:
     profile = profile_of(name)
     spec = json.dumps(described(load_zoo(name), profile))
@@ -34,7 +38,7 @@ def test_every_component_at_full_size_equals_flop_counter_mode(name: str) -> Non
     assert sum(map(len, ours)) >= len(profile.components)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", MODELS)
 def test_nothing_is_uncounted_and_parameters_are_as_published(name: str) -> None:
     profile = profile_of(name)
     assert (profile.total.uncounted, profile.total.bounded) == (0, 0)

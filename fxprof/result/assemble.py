@@ -74,7 +74,9 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
     sums: dict[_Place, tuple[int, int]] = {}
     for op in counted:
         path = op.stack[-1].path if op.stack else ""
-        place = _Place(path, op.target, op.kind, op.source or "", op.macs is not None, op.bounded, op.note)
+        # Where an operator that costs nothing was written is of no use, and most of what a profile would hold.
+        source = "" if op.macs == 0 else op.source or ""
+        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note)
         executions, macs = sums.get(place, (0, 0))
         sums[place] = (executions + op.times, macs + (op.macs or 0) * op.times)
     return tuple(

@@ -65,7 +65,7 @@ class OpRow:
     kind: str
     """`convolution`, `attention`, `elementwise` ...; see `fxprof.cost.registry.KINDS`."""
     source: str
-    """`package/file.py:12`, or "" where the graph does not say."""
+    """`package/file.py:12`; "" where the graph does not say, and for operators that cost nothing."""
     count: int
     """Executions in one call."""
     macs: int | None
