@@ -18,7 +18,7 @@ from torch import nn
 
 from fxprof.capture.blame import describe
 from fxprof.capture.hollow import building, empty_out, hollow_copy
-from fxprof.capture.tokenizers import StandInTokenizer, has_vocabulary
+from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, has_vocabulary, is_processor
 from fxprof.errors import CaptureError
 from fxprof.source.config import ComponentConfig, PipelineConfig
 
@@ -114,7 +114,9 @@ def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype
         if issubclass(found, nn.Module):
             return _module(found, part.values, dtype)
         if issubclass(found, transformers.PreTrainedTokenizerBase):
-            return _tokenizer(found, part)
+            return _tokenizer(found, part, StandInTokenizer)
+        if part.library == "transformers" and is_processor(part.class_name):
+            return _tokenizer(found, part, StandInProcessor)
         if hasattr(found, "from_config"):
             return found.from_config(dict(part.values))
         if part.directory is not None and hasattr(found, "from_pretrained"):
@@ -181,10 +183,10 @@ def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _tokenizer(class_: Any, part: ComponentConfig) -> Any:
+def _tokenizer(class_: Any, part: ComponentConfig, stand_in: type[StandInTokenizer]) -> Any:
     if has_vocabulary(part.directory):
         return class_.from_pretrained(part.directory, local_files_only=True)
-    return StandInTokenizer(part.class_name, part.values)
+    return stand_in(part.class_name, part.values)
 
 
 @contextmanager

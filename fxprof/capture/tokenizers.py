@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -28,10 +28,25 @@ _AROUND = {"CLIP": ("bos", "eos"), "T5": ("eos",), "Gemma": ("bos",), "Llama": (
 
 _DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
+_CHAT = (
+    "{% for message in messages %}< {{ message.role }} > "
+    "{% if message.content is string %}{{ message.content }}"
+    "{% else %}{% for part in message.content %}{{ part.text }} {% endfor %}{% endif %} < > {% endfor %}"
+    "{% if add_generation_prompt %}< assistant > {% endif %}"
+)
+"""A chat as most models write it: a mark, the role and a line break before a message, a mark and a line break after it."""
+
+_PROCESSOR = re.compile(r"\w*(?<!Image)(?<!Video)Processor")
+
 
 def has_vocabulary(directory: Path | None) -> bool:
     """Whether a tokenizer's own files are there."""
     return directory is not None and any((directory / name).is_file() for name in _FILES)
+
+
+def is_processor(class_name: str) -> bool:
+    """Whether a class of transformers of this name is a tokenizer together with preparation of images, video or sound."""
+    return _PROCESSOR.fullmatch(class_name) is not None
 
 
 class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transformers is not read for types
@@ -49,24 +64,42 @@ class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transf
             tokenizer_object=backend,
             model_max_length=int(limit) if limit and limit < 1e9 else int(1e30),  # noqa: PLR2004 - transformers' own word for none
             padding_side=values.get("padding_side", "right"),
-            **self._special,
+            chat_template=values.get("chat_template") or _CHAT,
+            # Looked for after a measured text is recognised, for it may contain them.
+            **{name: AddedToken(token, normalized=True, special=True) for name, token in self._special.items()},
         )
         self.count_extra(0)
 
     def count_extra(self, tokens: int) -> None:
-        """Make every text this many tokens longer, except those whose length was measured with the real tokenizer.
+        """Make every text this many tokens longer, except one whose length was measured with the real tokenizer.
 
         A rehearsal that makes the same calls afterwards does not depend on how texts are split.
         """
         backend = self.backend_tokenizer
-        lengths = [(entry, max(int(entry["tokens"]) - tokens, 0)) for entry in self._measured]
-        if lengths:
-            backend.normalizer = normalizers.Sequence([_replace(entry, length) for entry, length in lengths])
+        if self._measured:
+            alone = [_replace(entry, max(int(entry["tokens"]) - tokens, 0), r"\A{}\z") for entry in self._measured]
+            within = [_replace(entry, int(entry["tokens"]), "{}") for entry in self._measured]
+            backend.normalizer = normalizers.Sequence([*alone, *within])
         before = [self._special[f"{name}_token"] for name in self._around if name == "bos"]
         after = [self._special[f"{name}_token"] for name in self._around if name == "eos"]
         template = [*before, "$A", *([_WORD] * tokens), *after]
         identifiers = [(word, backend.token_to_id(word)) for word in dict.fromkeys((*before, *after, _WORD))]
         backend.post_processor = TemplateProcessing(single=template, special_tokens=identifiers)
+
+
+class StandInProcessor(StandInTokenizer):
+    """What prepares texts and images for a model, as far as texts go."""
+
+    @property
+    def tokenizer(self) -> StandInProcessor:
+        """Itself: its texts are what a tokenizer makes of them."""
+        return self
+
+    def __call__(self, text: Any = None, images: Any = None, **kwargs: Any) -> Any:
+        """Tokenize; how many tokens an image takes is only known to the real one."""
+        if images is not None or kwargs.get("videos") is not None:
+            raise NotImplementedError("images among the texts need the files of the real processor")
+        return super().__call__(text, **kwargs)
 
 
 def _vocabulary(special: tuple[str, ...], published: Mapping[str, int]) -> dict[str, int]:
@@ -89,11 +122,11 @@ def _content(token: Any) -> str | None:
     return token.get("content") if isinstance(token, Mapping) else token
 
 
-def _replace(entry: Mapping[str, Any], tokens: int) -> normalizers.Normalizer:
+def _replace(entry: Mapping[str, Any], tokens: int, where: str) -> normalizers.Normalizer:
     starts, ends = entry["starts"], entry["ends"]
     between = entry["characters"] - len(starts) - len(ends)
     pattern = rf"{re.escape(starts)}[\s\S]{{{between}}}{re.escape(ends)}"
-    return normalizers.Replace(Regex(pattern), f" {' '.join([_WORD] * tokens)} ")
+    return normalizers.Replace(Regex(where.format(pattern)), f" {' '.join([_WORD] * tokens)} ")
 
 
 def prompt_of_length(tokens: int, tokenizers: Sequence[PreTrainedTokenizerBase]) -> tuple[str, bool]:
