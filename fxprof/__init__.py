@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fxprof.errors import FxprofError
     from fxprof.result.profile import Profile
     from fxprof.result.store import load
-    from fxprof.source.config import ComponentConfig, PipelineConfig
+    from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "FxprofError",
     "PipelineConfig",
     "Profile",
+    "SingleComponent",
     "formula",
     "load",
     "profile",
@@ -41,6 +42,7 @@ _HOMES = {
     "FxprofError": "fxprof.errors",
     "PipelineConfig": "fxprof.source.config",
     "Profile": "fxprof.result.profile",
+    "SingleComponent": "fxprof.source.config",
     "formula": "fxprof.cost.registry",
     "load": "fxprof.result.store",
     "profile": "fxprof.api",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
 from fxprof.errors import UsageError
 from fxprof.result.profile import Profile
-from fxprof.source.config import PipelineConfig
+from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.workload import Workload
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown"
 
 
 def profile(
-    target: str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
+    target: str | os.PathLike[str] | PipelineConfig | SingleComponent | DiffusionPipeline,
     *,
     height: int | None = None,
     width: int | None = None,
@@ -34,14 +35,16 @@ def profile(
     prompt_tokens: int | None = None,
     dtype: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
     formulas: Formulas | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Profile:
-    """What one run of a pipeline computes, in MACs, exactly; no weights, no GPU, no network.
+    """What one run of a pipeline, or one call of a component, computes, in MACs, exactly; no weights and no GPU.
 
     Args:
-        target: a bundled model's name, a directory in the Hub's layout, a saved profile, a `PipelineConfig`, or a live
-            `DiffusionPipeline`, which is only read: its weights are neither copied nor run.
+        target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a saved
+            profile, a `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied
+            nor run. A directory, or repository, may be that of one component.
         height: pixels; like everything below, the pipeline's own default when not given.
         width: pixels.
         images: images per prompt.
@@ -51,6 +54,8 @@ def profile(
         prompt_tokens: the length of the prompt in tokens, special ones not counted, instead of a prompt.
         dtype: element type to build in: `float32`, `float16` or `bfloat16`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
+        inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
+            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape. The class's own dummy inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
         progress: told what is being done, a line at a time.
 
@@ -64,12 +69,16 @@ def profile(
         from fxprof.result.store import load, looks_like_profile
 
         if looks_like_profile(Path(target)):
-            if workload != Workload():
+            if workload != Workload() or inputs:
                 raise UsageError(f"{os.fspath(target)} is a saved profile, of one workload", "profile the pipeline again")
             return load(Path(target))
         from fxprof.source import resolve
 
         target = resolve(target)
+    if isinstance(target, SingleComponent):
+        return _profile_component(target, workload, inputs or {}, formulas, progress)
+    if inputs:
+        raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
     return _profile_pipeline(target, workload, formulas, progress)
 
 
@@ -88,6 +97,31 @@ def _profile_pipeline(
     captured = capture_pipeline(target, workload, notable=notable_with(table), progress=progress)
     name = target.name if isinstance(target, PipelineConfig) else type(target).__name__
     return assemble(captured, name, versions(), table)
+
+
+def _profile_component(
+    target: SingleComponent,
+    workload: Workload,
+    inputs: Mapping[str, Any],
+    formulas: Formulas | None,
+    progress: Callable[[str], None] | None,
+) -> Profile:
+    given = [item.name for item in fields(workload) if item.name != "dtype" and getattr(workload, item.name) not in (None, {})]
+    if given:
+        verb = "are" if len(given) > 1 else "is"
+        what = f"{', '.join(given)} {verb} for a whole pipeline, and {target.name} is one component"
+        raise UsageError(what, "--input NAME=SHAPE sets what it is called with")
+    from fxprof.source.stand_ins import input_value
+
+    read = {name: input_value(value) for name, value in inputs.items()}
+    table = formulas if formulas is not None else default_formulas()
+    if progress is not None:
+        progress("importing torch, diffusers and transformers")
+    from fxprof.capture.module import capture_component
+    from fxprof.result.assemble import assemble
+
+    captured = capture_component(target, read, workload.dtype, notable=notable_with(table), progress=progress)
+    return assemble(captured, target.name, versions(), table)
 
 
 def profile_module(

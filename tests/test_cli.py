@@ -114,7 +114,7 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
     assert result.exit_code == 0
     arguments = {"clip_skip": 2, "negative_prompt": "a=b", "sigmas": [1.0, 0.5], "x": "NaN", "y": ""}
     sizes = {"height": 512, "width": 768, "images": 2, "steps": 30, "guidance_scale": 7.5}
-    given = {**sizes, "prompt": "a cat", "prompt_tokens": 12, "dtype": "float16", "arguments": arguments}
+    given = {**sizes, "prompt": "a cat", "prompt_tokens": 12, "dtype": "float16", "arguments": arguments, "inputs": {}}
     assert api.calls == [("sd3-medium", {**given, "formulas": None, "progress": None})]
 
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {
 
 TORCH = {"torch", "diffusers", "transformers", "tokenizers", "sympy"}
 LIBRARIES = {
+    "source": {"huggingface_hub"},
     "capture": TORCH,
     "cost": {"networkx"},
     "result": {"networkx"},
@@ -62,7 +63,7 @@ def test_a_file_imports_only_earlier_rooms_and_its_own_libraries(path: Path) -> 
         if top == "fxprof":
             other = rest.split(".")[0]
             assert other in {"", "__version__", room} or other in MAY_IMPORT[room], f"{room} must not import {name}"
-        elif top in TORCH | {"networkx", "tabulate", "click"}:
+        elif top in TORCH | {"huggingface_hub", "networkx", "tabulate", "click"}:
             assert top in LIBRARIES.get(room, set()), f"{room} must not import {name}"
 
 

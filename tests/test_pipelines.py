@@ -22,7 +22,7 @@ from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.result.store import loads
-from fxprof.source import resolve
+from fxprof.source import PipelineConfig, resolve
 from fxprof.source.stand_ins import stand_in
 
 SIZE = 32
@@ -118,7 +118,9 @@ def test_a_tokenizer_s_own_files_are_used_when_they_are_there(tmp_path: Path) ->
     vocabulary = {token: index for index, token in enumerate(["<|startoftext|>", "<|endoftext|>", *letters])}
     (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
     (tmp_path / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
-    built = build(resolve(tmp_path), torch.float32)
+    config = resolve(tmp_path)
+    assert isinstance(config, PipelineConfig)
+    built = build(config, torch.float32)
     assert not isinstance(built.pipeline.tokenizer, StandInTokenizer)
     assert len(built.pipeline.tokenizer("cat").input_ids) == 5  # a letter each, between the two marks
     assert fxprof.profile(tmp_path, height=SIZE, width=SIZE, steps=1, prompt_tokens=9).workload["prompt"] == "a a a a a a a a a"

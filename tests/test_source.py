@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fxprof.errors import TargetError, UsageError
-from fxprof.source import ComponentConfig, load_zoo, names, resolve
+from fxprof.source import ComponentConfig, PipelineConfig, SingleComponent, load_zoo, names, resolve
 from fxprof.source.directory import MAX_BYTES
 from fxprof.source.stand_ins import StandIn, stand_in
 
@@ -53,6 +53,12 @@ def refusal(target: str | Path) -> TargetError:
     return caught.value
 
 
+def read(target: str | Path) -> PipelineConfig:
+    config = resolve(target)
+    assert isinstance(config, PipelineConfig)
+    return config
+
+
 def rewrite(directory: Path, **entries: Any) -> None:
     (directory / "model_index.json").write_text(json.dumps({**INDEX, **entries}))
 
@@ -61,7 +67,7 @@ def rewrite(directory: Path, **entries: Any) -> None:
 
 
 def test_a_directory_is_read(pipeline: Path) -> None:
-    config = resolve(pipeline)
+    config = read(pipeline)
     assert (config.name, config.class_name) == ("tiny", "StableDiffusionPipeline")
     assert config.arguments == {"requires_safety_checker": False}
     assert config.components == {
@@ -89,7 +95,7 @@ def test_a_directory_can_be_named_by_text_and_from_inside(pipeline: Path, monkey
 def test_a_directory_comes_before_a_bundled_name(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.rename(pipeline.parent / "sd-1.5")
     monkeypatch.chdir(pipeline.parent)
-    assert resolve("sd-1.5").components["safety_checker"] is None
+    assert read("sd-1.5").components["safety_checker"] is None
 
 
 def test_a_directory_without_an_index_leaves_a_bundled_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +110,7 @@ def test_a_directory_without_an_index_leaves_a_bundled_name_alone(tmp_path: Path
 def test_infinities_and_nan_are_numbers(pipeline: Path) -> None:
     text = '{"lambda_min_clipped": -Infinity, "a": Infinity, "b": NaN}'
     (pipeline / "scheduler/scheduler_config.json").write_text(text)
-    scheduler = resolve(pipeline).components["scheduler"]
+    scheduler = read(pipeline).components["scheduler"]
     assert scheduler is not None
     assert scheduler.values["lambda_min_clipped"] == -math.inf
     assert scheduler.values["a"] == math.inf
@@ -113,7 +119,7 @@ def test_infinities_and_nan_are_numbers(pipeline: Path) -> None:
 
 def test_plain_arguments_may_be_null_or_lists_of_numbers(pipeline: Path) -> None:
     rewrite(pipeline, add_watermarker=None, out_layers=[9, 18, 27], kind="a", extra={"b": 1})
-    assert resolve(pipeline).arguments == {
+    assert read(pipeline).arguments == {
         "requires_safety_checker": False,
         "add_watermarker": None,
         "out_layers": [9, 18, 27],
@@ -127,14 +133,14 @@ def test_files_may_be_links_to_elsewhere_and_start_with_a_byte_order_mark(pipeli
     blob.write_bytes(b'\xef\xbb\xbf{"sample_size": 16}')
     (pipeline / "unet/config.json").unlink()
     (pipeline / "unet/config.json").symlink_to(blob)
-    unet = resolve(pipeline).components["unet"]
+    unet = read(pipeline).components["unet"]
     assert unet is not None
     assert unet.values == {"sample_size": 16}
 
 
 def test_an_older_scheduler_may_be_in_config_json(pipeline: Path) -> None:
     (pipeline / "scheduler/scheduler_config.json").rename(pipeline / "scheduler/config.json")
-    scheduler = resolve(pipeline).components["scheduler"]
+    scheduler = read(pipeline).components["scheduler"]
     assert scheduler is not None
     assert scheduler.values == {"steps_offset": 1}
 
@@ -142,7 +148,7 @@ def test_an_older_scheduler_may_be_in_config_json(pipeline: Path) -> None:
 def test_weights_are_never_opened(pipeline: Path) -> None:
     weights = pipeline / "unet/diffusion_pytorch_model.safetensors"
     weights.mkdir()
-    assert resolve(pipeline).class_name == "StableDiffusionPipeline"
+    assert read(pipeline).class_name == "StableDiffusionPipeline"
 
 
 # --- directories that are not what diffusers writes ---
@@ -251,7 +257,7 @@ def test_a_component_class_of_the_repository_is_refused(pipeline: Path, file: st
 
 def test_an_overlong_library_is_left_to_whoever_builds(pipeline: Path) -> None:
     rewrite(pipeline, unet=["x" * 300, "MyUNet"])
-    unet = resolve(pipeline).components["unet"]
+    unet = read(pipeline).components["unet"]
     assert unet is not None
     assert unet.library == "x" * 300
 
@@ -276,10 +282,26 @@ def test_a_directory_above_the_pipeline_says_where_it_is(pipeline: Path, tmp_pat
     assert refusal(cache).hint == f"{cache / below} has one"
 
 
-def test_a_component_is_not_taken_for_a_pipeline(pipeline: Path) -> None:
-    error = refusal(pipeline / "unet")
-    assert error.message.endswith("it has no model_index.json; in it: config.json")
-    assert error.hint == "it looks like one component; name the directory of the whole pipeline"
+def test_a_component_has_a_directory_of_its_own(pipeline: Path) -> None:
+    part = ComponentConfig("diffusers", "UNet2DConditionModel", {"sample_size": 8}, pipeline / "unet")
+    assert resolve(pipeline / "unet") == SingleComponent("unet", part)
+
+
+def test_a_component_of_transformers_names_its_architecture(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["CLIPTextModel"], "hidden_size": 8}')
+    part = ComponentConfig("transformers", "CLIPTextModel", {"architectures": ["CLIPTextModel"], "hidden_size": 8}, tmp_path)
+    assert resolve(tmp_path) == SingleComponent(tmp_path.name, part)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"architectures": []}', '{"_class_name": ""}', '{"architectures": [3]}'])
+def test_a_component_that_names_no_class_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert "it has neither a `_class_name` nor `architectures`, so it names no class" in refusal(tmp_path).message
+
+
+def test_a_component_class_of_its_own_repository_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"_class_name": ["my_module", "MyUNet"]}')
+    assert refusal(tmp_path).message.endswith("remote code is never run")
 
 
 def test_a_directory_that_cannot_be_listed_is_still_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,18 +334,6 @@ def test_an_unknown_name_gets_the_nearest_ones(target: str, nearest: str) -> Non
     assert error.message == f"cannot profile '{target}': it is neither a directory nor a bundled model"
     assert error.hint.startswith(nearest)
     assert error.hint.endswith("`fxprof models` lists the bundled models")
-
-
-def test_a_hub_id_is_not_read_yet() -> None:
-    error = refusal("some-org/some-model@main")
-    assert (
-        error.message == "cannot profile 'some-org/some-model@main': there is no such directory, and Hub ids are not read yet"
-    )
-    assert error.hint == "download the repository's JSON files, without weights, and name that directory"
-
-
-def test_a_hub_id_of_a_bundled_model_names_it() -> None:
-    assert refusal("black-forest-labs/flux.1-dev").hint.startswith("it is bundled as 'flux.1-dev'; or download")
 
 
 @pytest.mark.parametrize("target", ["/no/such/place", "./missing", "~/models", "a/b/c", "n/" + "n" * 300 + "/n"])

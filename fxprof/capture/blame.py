@@ -1,13 +1,86 @@
-"""Whose fault an exception is, and how to say it in one line."""
+"""Whose fault an exception is, and how to say it in one line, with what to install where a package is missing."""
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+
+from fxprof.errors import CaptureError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _EXPLAINED = (ValueError, RuntimeError, NotImplementedError, ImportError, OSError)
 """Errors that authors raise with a message for people."""
+
+_OPTIONAL = {
+    "beautiful soup": "beautifulsoup4",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "ftfy": "ftfy",
+    "google.protobuf": "protobuf",
+    "opencv": "opencv-python-headless",
+    "protobuf": "protobuf",
+    "sentencepiece": "sentencepiece",
+    "tiktoken": "tiktoken",
+}
+"""What libraries and errors call the packages of the extra `all`, to the packages."""
+_IN_TEXT = (
+    r"requires the (.+?) library",
+    r"No module named '([\w.]+)'",
+    r"`(\w+)` is required",
+    r"need to install (?:the )?`?([\w-]+)",
+    r"need to have (\w+)",
+    r"pip install (?:-U )?([\w-]+)",
+)
+"""How it is said that a package is missing."""
+
+
+def failure(what: str, error: BaseException) -> CaptureError:
+    """What was attempted and what a library said to it, with what to install where it misses a package."""
+    package = missing_package(error)
+    return CaptureError(f"{what}: {describe(error)}", _installation(package) if package else "")
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package that an error, or one that it came from, complains about; None when it is about something else."""
+    for cause in _causes(error):
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            return _package(cause.name)
+        if isinstance(cause, NameError) and cause.name in _OPTIONAL:
+            return _OPTIONAL[cause.name]  # diffusers imports some packages only if they are there, and then uses them
+        if isinstance(cause, (ImportError, ValueError, RuntimeError)) and (package := _told(cause)):
+            return package
+    return None
+
+
+def _told(error: BaseException) -> str | None:
+    found = (re.search(pattern, " ".join(str(error).split())) for pattern in _IN_TEXT)
+    names = [match[1] for match in found if match]
+    known = next((name for name in names if name.lower() in _OPTIONAL), None)
+    if known is None and not isinstance(error, ImportError):
+        return None
+    return _package(known or names[0]) if names else None
+
+
+def _package(name: str) -> str:
+    whole = name.lower()
+    return _OPTIONAL.get(whole) or _OPTIONAL.get(whole.partition(".")[0]) or name.partition(".")[0]
+
+
+def _installation(package: str) -> str:
+    if package in _OPTIONAL.values():
+        return f"pip install {package}, or pip install 'fxprof[all]' for all such packages"
+    return f"pip install {package.lower()}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def is_our_bug(error: BaseException) -> bool:

@@ -16,11 +16,11 @@ import torch
 import transformers
 from torch import nn
 
-from fxprof.capture.blame import describe
+from fxprof.capture.blame import failure
 from fxprof.capture.hollow import building, empty_out, hollow_copy
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, has_vocabulary, is_processor
 from fxprof.errors import CaptureError
-from fxprof.source.config import ComponentConfig, PipelineConfig
+from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 _REFUSED = "only classes of diffusers and transformers are built; code that comes with a model is never run"
 
@@ -99,12 +99,35 @@ def _hollow_pipeline(pipeline: Any, memo: dict[int, Any]) -> Any:
 
 
 def _pipeline_class(config: PipelineConfig) -> type:
-    found = getattr(diffusers, config.class_name, None)
+    what = f"could not build {config.name}"
+    found = _attribute(what, diffusers, config.class_name)
     if not inspect.isclass(found) or not issubclass(found, diffusers.DiffusionPipeline):
-        raise CaptureError(
-            f"could not build {config.name}: diffusers {diffusers.__version__} has no pipeline {config.class_name}", _REFUSED
-        )
+        raise CaptureError(f"{what}: diffusers {diffusers.__version__} has no pipeline {config.class_name}", _REFUSED)
     return found
+
+
+def build_module(config: SingleComponent, dtype: torch.dtype) -> nn.Module:
+    """Construct the one model that a configuration describes.
+
+    Raises:
+        CaptureError: the class is unknown, not permitted or no model, or rejects its configuration.
+    """
+    part = config.component
+    what = f"could not build {config.name} ({part.class_name})"
+    found = _class(what, part)
+    if not issubclass(found, nn.Module):
+        raise CaptureError(f"{what}: it is not a model, so it computes nothing that could be counted")
+    with _explained(what):
+        return _module(found, part.values, dtype)
+
+
+def _attribute(what: str, home: Any, name: str) -> Any:
+    """A class of a library, or None; importing it can fail, and it can be a placeholder that names what is missing."""
+    with _explained(what):
+        found = getattr(home, name, None)
+        if inspect.isclass(found) and "_backends" in vars(found):
+            found()
+        return found
 
 
 def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype) -> Any:
@@ -132,7 +155,7 @@ def _class(what: str, part: ComponentConfig) -> Any:
             home = importlib.import_module(f"diffusers.pipelines.{library}")
         except ImportError:
             home = None
-    found = getattr(home, part.class_name, None) if part.class_name.isidentifier() else None
+    found = _attribute(what, home, part.class_name) if part.class_name.isidentifier() else None
     if not inspect.isclass(found):
         raise CaptureError(f"{what}: there is no such class in {part.library}", _REFUSED)
     return found
@@ -197,7 +220,7 @@ def _explained(what: str) -> Iterator[None]:
     except CaptureError:
         raise
     except Exception as error:
-        raise CaptureError(f"{what}: {describe(error)}") from error
+        raise failure(what, error) from error
 
 
 Progress = Callable[[str], None]

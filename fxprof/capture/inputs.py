@@ -1,4 +1,4 @@
-"""Arguments of a pipeline as objects that it takes: stand-ins made real, tensors brought to the CPU."""
+"""Arguments of a pipeline or a module as objects that it takes: stand-ins made real, tensors brought to the CPU."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def real(value: Any) -> Any:
         return value.detach().cpu()
     if type(value) in (list, tuple):
         return type(value)(real(item) for item in value)
+    if type(value) is dict:
+        return {key: real(item) for key, item in value.items()}
     return value
 
 
@@ -29,6 +31,17 @@ def described(value: Any) -> str:
     if isinstance(value, Image.Image):
         return str(StandIn("mask" if value.mode in {"1", "L"} else "image", value.size))
     return type(value).__name__
+
+
+def plain(value: Any) -> int | float | str | bool | None:
+    """An argument as a profile keeps it; images and tensors as the stand-ins that have their size."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(str(plain(item)) for item in value)}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key}: {plain(item)}' for key, item in value.items())}}}"
+    return described(value)
 
 
 def _made(stand_in: StandIn) -> Any:

@@ -1,8 +1,10 @@
-"""Single modules and exported programs, captured as a pipeline of one component."""
+"""Single modules, live or from a configuration, and exported programs, captured as a pipeline of one component."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,12 +12,16 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.blame import describe, is_our_bug
+from fxprof.capture.blame import failure, is_our_bug
+from fxprof.capture.build import Progress, build_module
 from fxprof.capture.hollow import hollow_copy
+from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.translate import translate
-from fxprof.errors import CaptureError, UsageError
+from fxprof.errors import UsageError
+from fxprof.source.config import SingleComponent
+from fxprof.source.stand_ins import StandIn
 from fxprof.trace import Trace
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
 
@@ -41,13 +47,82 @@ def capture_module(
         except Exception as error:
             if is_our_bug(error):
                 raise
-            raise CaptureError(f"could not capture {name}: {describe(error)}") from error
+            raise failure(f"could not capture {name}", error) from error
         calls = rehearsal.recorded(COMPONENT)
     reasons = tuple(
         f"{path or name} ran for real and its children were captured one by one: {reason}"
         for (_, path), reason in rehearsal.ran_for_real.items()
     )
     return Capture(name, (CapturedComponent(COMPONENT, name, modules_of(hollow), calls),), {}, remarks=reasons)
+
+
+def capture_component(
+    config: SingleComponent,
+    inputs: Mapping[str, Any],
+    dtype: str | None,
+    *,
+    notable: Callable[[str], bool],
+    progress: Progress | None = None,
+) -> Capture:
+    """Capture one call of a model that is built from its configuration.
+
+    Args:
+        config: the model.
+        inputs: arguments of its `forward` by name, stand-ins among them; empty for the class's own dummy inputs.
+        dtype: element type to build in; stand-ins for float32 tensors follow it.
+        notable: as for a pipeline.
+        progress: told what is being done, line by line.
+
+    Raises:
+        CaptureError: the model cannot be built, or fails on the inputs.
+        UsageError: the inputs are not those that `forward` takes.
+    """
+    report = progress or (lambda _: None)
+    report("building the model")
+    built_in = dtype or "float32"
+    with unchanged():
+        module = build_module(config, getattr(torch, built_in))
+    given, remarks = (dict(inputs), ()) if inputs else _dummy_inputs(module)
+    _check_inputs(module, given)
+    given = pytree.tree_map_only(StandIn, lambda item: _in_dtype(item, built_in), given)
+    given = {name: real(value) for name, value in given.items()}
+    report("capturing the model")
+    captured = capture_module(module, (), given, notable=notable)
+    workload = {**{name: plain(value) for name, value in given.items()}, "dtype": built_in}
+    return replace(captured, workload=workload, remarks=(*captured.remarks, *remarks))
+
+
+def _in_dtype(stand_in: StandIn, dtype: str) -> StandIn:
+    return replace(stand_in, dtype=dtype) if stand_in.kind == "tensor" and stand_in.dtype == "float32" else stand_in
+
+
+def _dummy_inputs(module: nn.Module) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The inputs that a class gives as an example, where they fit its `forward`."""
+    found = getattr(module, "dummy_inputs", None)
+    if not isinstance(found, dict) or not found or not found.keys() <= _parameters(module).keys():
+        return {}, ()
+    return found, (f"the inputs are the example that {type(module).__name__} itself gives; --input sets them",)
+
+
+def _check_inputs(module: nn.Module, given: Mapping[str, Any]) -> None:
+    accepted, name = _parameters(module), type(module).__name__
+    known = ", ".join(accepted)
+    variadic = any(item.kind is item.VAR_KEYWORD for item in inspect.signature(module.forward).parameters.values())
+    for key in given:
+        if key not in accepted and not variadic:
+            raise UsageError(f"{name} has no input {key}", f"it has {known}")
+    required = [key for key, item in accepted.items() if item.default is item.empty]
+    missing = [key for key in required if key not in given]
+    if missing or not given:
+        what = f"needs {', '.join(missing)}" if missing else "is to be called with nothing"
+        example = (missing or list(accepted) or ["x"])[0]
+        hint = f"a shape such as --input {example}=1x4x64x64, a type after it as in 1x77:int64, or JSON; it takes {known}"
+        raise UsageError(f"{name} {what}, and no --input says what that is", hint)
+
+
+def _parameters(module: nn.Module) -> dict[str, inspect.Parameter]:
+    found = inspect.signature(module.forward).parameters
+    return {key: item for key, item in found.items() if item.kind not in {item.VAR_KEYWORD, item.VAR_POSITIONAL}}
 
 
 def _zeros_or_values(tensor: torch.Tensor) -> torch.Tensor:

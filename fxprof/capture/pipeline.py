@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
-from fxprof.capture.blame import describe, is_our_bug
+from fxprof.capture.blame import failure, is_our_bug
 from fxprof.capture.build import Built, Progress, build, build_from_live
-from fxprof.capture.inputs import described, real
+from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
-from fxprof.errors import CaptureError, UsageError
+from fxprof.errors import UsageError
 from fxprof.source.config import PipelineConfig
 from fxprof.source.workload import DEFAULT_PROMPT, Workload
 from fxprof.trace.captured import Capture, CapturedComponent
@@ -129,7 +129,7 @@ def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[s
     except Exception as error:
         if is_our_bug(error):
             raise
-        raise CaptureError(f"could not rehearse {name}: {type(built.pipeline).__name__} says: {describe(error)}") from error
+        raise failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error) from error
 
 
 def _approximate_lengths(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> list[str]:
@@ -203,13 +203,4 @@ def _in_force(
     dtypes = [str(module.dtype).removeprefix("torch.") for module in built.modules.values() if hasattr(module, "dtype")]
     values["dtype"] = max(dtypes, key=dtypes.count, default=None)
     extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
-    return {name: _plain(value) for name, value in {**values, **extra}.items() if value is not None}
-
-
-def _plain(value: Any) -> int | float | str | bool | None:
-    """An argument as a profile keeps it; images and tensors as the stand-ins that have their size."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(str(_plain(item)) for item in value)}]"
-    return described(value)
+    return {name: plain(value) for name, value in {**values, **extra}.items() if value is not None}

@@ -24,9 +24,11 @@ def _examples(*lines: str) -> str:
 def fxprof() -> None:
     """Count what an image-generation pipeline computes.
 
-    Numbers are multiply-accumulates (MACs) by component, layer and operator: exact, and without weights, GPU or network.
+    Numbers are multiply-accumulates (MACs) by component, layer and operator: exact, and without weights or GPU.
 
-    TARGET is a bundled model (see `fxprof models`), a directory with a model_index.json, or a profile saved as JSON.
+    TARGET is a bundled model (see `fxprof models`), a directory with a model_index.json or the config.json of one
+    component, a repository of the Hub as org/name or org/name@revision (only its configuration files are fetched), or
+    a profile saved as JSON.
 
     Exit codes: 0 done, 1 something is uncounted and --strict was given, 2 wrong usage, 3 could not analyse.
     """

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from fxprof.cli.group import debug_option
+from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.workload import DTYPES
@@ -99,7 +100,10 @@ def named_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise click.BadParameter(f"{text!r} is not NAME=VALUE.")
-    made = stand_in(value)
+    try:
+        made = stand_in(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
     if made is not None:
         return name, made
     try:
@@ -138,6 +142,15 @@ _WORKLOAD = (
         multiple=True,
         callback=_arguments,
         help="Any other argument of the pipeline's call: JSON, a text, or a stand-in such as image:768x512. Repeatable.",
+    ),
+    click.option(
+        "--input",
+        "inputs",
+        metavar="NAME=SHAPE",
+        type=named_value,
+        multiple=True,
+        callback=_arguments,
+        help="Of one component: an input as 1x16x64x64 or 1x77:int64, or as for --arg. Repeatable.",
     ),
 )
 
@@ -186,7 +199,7 @@ def on_output(command: Command) -> Command:
     return _decorated(call, [*_OUTPUT, debug_option])
 
 
-WORKLOAD = ("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype", "arguments")
+WORKLOAD = ("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype", "arguments", "inputs")
 """Names of the workload's arguments, as `fxprof.profile` has them."""
 
 

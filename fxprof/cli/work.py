@@ -91,7 +91,7 @@ def _refuse_changes(request: Request) -> None:
 
 
 def _flag(name: str) -> str:
-    return "--arg" if name == "arguments" else f"--{name.replace('_', '-')}"
+    return {"arguments": "--arg", "inputs": "--input"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def _formulas(counting: Counting) -> Formulas | None:

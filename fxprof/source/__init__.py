@@ -1,21 +1,25 @@
-"""What to profile: a name or a directory, as a `PipelineConfig`. Imports the standard library only."""
+"""What to profile: a name, a directory or a Hub id, as a configuration.
+
+Imports the standard library only, and `huggingface_hub` for a Hub id.
+"""
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from fxprof.errors import TargetError
-from fxprof.source.config import ComponentConfig, PipelineConfig
-from fxprof.source.directory import INDEX, holds, read_directory
+from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
+from fxprof.source.directory import CONFIG, INDEX, holds, read, read_directory
+from fxprof.source.hub import is_hub_id, read_hub, repository
 from fxprof.source.zoo import ZooEntry, load_zoo, models, names, zoo_table
 
 __all__ = [
     "ComponentConfig",
     "PipelineConfig",
+    "SingleComponent",
     "ZooEntry",
     "load_zoo",
     "models",
@@ -25,25 +29,36 @@ __all__ = [
     "zoo_table",
 ]
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _SHOWN = 6
 """Names of a directory's entries in a message."""
 _LIST = "`fxprof models` lists the bundled models"
 
 
-def resolve(target: str | os.PathLike[str]) -> PipelineConfig:
-    """What a target is made of: a pipeline directory, or else a bundled model.
+def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
+    """What a target is made of: a directory, a bundled model or a repository of the Hub, tried in this order.
 
     Raises:
-        TargetError: the target is neither, or its files are not what diffusers writes.
+        TargetError: the target is none of them, or its files are not what diffusers or transformers write.
     """
     text = os.fspath(target)
     path = Path(text)
-    if text and holds(path.is_dir) and holds((path / INDEX).is_file):
-        return read_directory(path)
+    if text and holds(path.is_dir) and (holds((path / INDEX).is_file) or holds((path / CONFIG).is_file)):
+        return read(path)
     if text in names():
         return load_zoo(text)
+    if is_hub_id(text) and not holds(path.exists):
+        return _from_hub(text)
     raise _unresolved(text, path)
+
+
+def _from_hub(text: str) -> PipelineConfig | SingleComponent:
+    try:
+        return read_hub(text)
+    except TargetError as error:
+        bundled = [entry.name for entry in models() if entry.hub_id.lower() == repository(text).lower()]
+        if not bundled:
+            raise
+        raise TargetError(error.message, f"{error.hint}; or profile the bundled model {bundled[0]!r}") from error
 
 
 def _unresolved(text: str, path: Path) -> TargetError:
@@ -56,8 +71,6 @@ def _unresolved(text: str, path: Path) -> TargetError:
             f"cannot profile {text!r}: it is a file, not a pipeline",
             f"name a directory with a {INDEX}, a bundled model, a saved profile or a .pt2 file",
         )
-    if _HUB_ID.fullmatch(text):
-        return _hub_id(text)
     if {"/", os.sep} & set(text) or text.startswith(("~", ".")):
         return TargetError(f"cannot profile {text!r}: there is no such directory", "check the path")
     return TargetError(f"cannot profile {text!r}: it is neither a directory nor a bundled model", _suggest(text))
@@ -70,8 +83,6 @@ def _no_index(path: Path) -> TargetError:
     below = sorted(child for pattern in ("*", "snapshots/*") for child in path.glob(f"{pattern}/{INDEX}"))
     if below:
         hint = f"{below[0].parent} has one"
-    elif (path / "config.json").is_file():
-        hint = "it looks like one component; name the directory of the whole pipeline"
     else:
         hint = f"a pipeline directory holds a {INDEX} and one folder per component, without weights if you like"
     return TargetError(f"cannot profile {path}: it has no {INDEX}; in it: {shown}", hint)
@@ -82,14 +93,6 @@ def _children(path: Path) -> Iterable[Path]:
         return tuple(path.iterdir())
     except OSError:
         return ()
-
-
-def _hub_id(text: str) -> TargetError:
-    bundled = [entry.name for entry in models() if entry.hub_id.lower() == text.partition("@")[0].lower()]
-    hint = "download the repository's JSON files, without weights, and name that directory"
-    if bundled:
-        hint = f"it is bundled as {bundled[0]!r}; or {hint}"
-    return TargetError(f"cannot profile {text!r}: there is no such directory, and Hub ids are not read yet", hint)
 
 
 def _suggest(text: str) -> str:

@@ -49,3 +49,12 @@ class PipelineConfig:
     """One line about the model, for lists."""
     note: str = ""
     """What surprises about the model's defaults, as a sentence; mostly empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class SingleComponent:
+    """A model by itself: one component's directory or repository."""
+
+    name: str
+    """What the user called it; for a directory its last part."""
+    component: ComponentConfig

@@ -1,20 +1,21 @@
-"""A local pipeline directory, as `save_pretrained` writes it and the Hub holds it. Imports the standard library only.
+"""A local directory of a pipeline or of one component, as `save_pretrained` writes it and the Hub holds it.
 
-Only JSON files are read. Weights are never opened, and code in the directory is never run.
+Imports the standard library only. Only JSON files are read. Weights are never opened, and code in the directory is never run.
 """
 
 from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from fxprof.errors import TargetError
-from fxprof.source.config import ComponentConfig, PipelineConfig
+from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 INDEX = "model_index.json"
+CONFIG = "config.json"
 MAX_BYTES = 64 * 2**20
 """Larger JSON files are refused: no configuration is."""
 
@@ -23,15 +24,58 @@ _CONFIG_FILES = {
     "Scheduler": "scheduler_config.json",
     "Processor": "preprocessor_config.json",
     "FeatureExtractor": "preprocessor_config.json",
-    "": "config.json",
+    "": CONFIG,
 }
 """The file that holds the configuration, by what the name of the class contains; the first that fits."""
-_OTHER_FILES = ("config.json", "processor_config.json", "guider_config.json")
+_OTHER_FILES = (CONFIG, "processor_config.json", "guider_config.json")
 """Looked for when that file is not there."""
 
 
-def read_directory(directory: Path) -> PipelineConfig:
+def read(directory: Path, *, code: Collection[str] = ()) -> PipelineConfig | SingleComponent:
+    """What a directory holds: a pipeline where it has a `model_index.json`, otherwise one component.
+
+    Args:
+        directory: it has a `model_index.json` or a `config.json`.
+        code: Python files that belong to it but are not there.
+
+    Raises:
+        TargetError: as `read_directory` and `read_component`.
+    """
+    if holds((directory / INDEX).is_file):
+        return read_directory(directory, code=code)
+    return read_component(directory)
+
+
+def read_component(directory: Path) -> SingleComponent:
+    """The configuration of a model from its own directory.
+
+    Raises:
+        TargetError: `config.json` is unreadable, or names no class.
+    """
+    path = directory / CONFIG
+    values = _read_object(path)
+    plain = {key: value for key, value in values.items() if not key.startswith("_")}
+    match (values.get("_class_name"), values.get("architectures")):
+        case (str() as class_name, _) if class_name:
+            part = ComponentConfig("diffusers", class_name, plain, directory)
+        case (list() as class_name, _):
+            raise _remote_code(path, f"`_class_name` names a class of the repository, {class_name}")
+        case (_, [str() as class_name, *_]) if class_name:
+            part = ComponentConfig("transformers", class_name, plain, directory)
+        case _:
+            raise TargetError(
+                f"cannot read {path}: it has neither a `_class_name` nor `architectures`, so it names no class",
+                "name the directory of a pipeline, or of one model of diffusers or transformers",
+            )
+    return SingleComponent(_name(directory), part)
+
+
+def read_directory(directory: Path, *, code: Collection[str] = ()) -> PipelineConfig:
     """The configuration of a pipeline from its directory.
+
+    Args:
+        directory: it has a `model_index.json`.
+        code: Python files that belong to it but are not there.
 
     Raises:
         TargetError: `model_index.json` or the configuration of a component is missing, unreadable or not what
@@ -47,7 +91,7 @@ def read_directory(directory: Path) -> PipelineConfig:
         if _is_argument(value):
             arguments[name] = value
         else:
-            components[name] = _read_component(directory, name, value)
+            components[name] = _read_component(directory, name, value, code)
     return PipelineConfig(_name(directory), _pipeline_class(path, index), components, arguments)
 
 
@@ -81,7 +125,7 @@ def _is_argument(value: Any) -> bool:
     return True
 
 
-def _read_component(directory: Path, name: str, entry: list[Any]) -> ComponentConfig | None:
+def _read_component(directory: Path, name: str, entry: list[Any], code: Collection[str]) -> ComponentConfig | None:
     path = directory / INDEX
     if not name.isidentifier():
         raise TargetError(f"cannot read {path}: {name!r} is no name for a component")
@@ -92,16 +136,16 @@ def _read_component(directory: Path, name: str, entry: list[Any]) -> ComponentCo
             pass
         case _:
             raise TargetError(f"cannot read {path}: the entry {name!r} is {reprlib.repr(entry)}, not [library, class]")
-    _refuse_code(directory, name, library)
+    _refuse_code(directory, name, library, code)
     folder = directory / name
     return ComponentConfig(library, class_name, _read_values(folder, class_name), folder)
 
 
-def _refuse_code(directory: Path, name: str, library: str) -> None:
+def _refuse_code(directory: Path, name: str, library: str, code: Collection[str]) -> None:
     """Refuse a library that is a Python file of the directory; diffusers would import it."""
-    for folder in (directory, directory / name):
-        if holds((folder / f"{library}.py").is_file):
-            raise _remote_code(directory / INDEX, f"the component {name!r} is defined in {folder / library}.py")
+    for file in (f"{library}.py", f"{name}/{library}.py"):
+        if file in code or holds((directory / file).is_file):
+            raise _remote_code(directory / INDEX, f"the component {name!r} is defined in {directory / file}")
 
 
 def _remote_code(path: Path, reason: str) -> TargetError:

@@ -7,6 +7,8 @@
     tensor:1x77:int64      zeros of this shape and type
     [image:64x64,mask:64x64]   a list of them
 
+Inputs of a single component may leave `tensor:` out: `1x16x64x64`, `1x77:int64`, `1:int64`.
+
 Only their sizes matter to what a pipeline computes.
 """
 
@@ -14,12 +16,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from fxprof.errors import UsageError
 
 _KINDS = {"image": 2, "mask": 2, "video": 3, "tensor": None}
 """Kind to how many sizes it takes; any number for a tensor."""
 _LOOKS_LIKE_ONE = re.compile(r"(image|mask|video|tensor):[\dx]")
+_LOOKS_SHORT = re.compile(r"\d+[x:]")
 _FORM = re.compile(r"(?P<kind>[a-z]+):(?P<sizes>\d{1,9}(?:x\d{1,9})*)(?::(?P<dtype>[a-z]+\d*))?")
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
 _EXAMPLES = "write image:768x512 (width x height), mask:768x512, video:16x768x512 or tensor:1x77:int64"
@@ -53,6 +57,22 @@ def stand_in(text: str) -> StandIn | list[StandIn] | None:
     if inner and all(_LOOKS_LIKE_ONE.match(part.strip()) for part in inner.split(",")):
         return [_one(part.strip()) for part in inner.split(",")]
     return _one(text) if _LOOKS_LIKE_ONE.match(text) else None
+
+
+def input_value(value: Any) -> Any:
+    """An input of a module, with each text in it that names a stand-in replaced by that.
+
+    Raises:
+        UsageError: as `stand_in`, and also for a text that begins like a tensor's shape and goes on like none.
+    """
+    if isinstance(value, str):
+        made = _one(f"tensor:{value}") if _LOOKS_SHORT.match(value) else stand_in(value)
+        return value if made is None else made
+    if type(value) in (list, tuple):
+        return type(value)(input_value(item) for item in value)
+    if type(value) is dict:
+        return {key: input_value(item) for key, item in value.items()}
+    return value
 
 
 def _one(text: str) -> StandIn:
