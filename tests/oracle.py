@@ -48,23 +48,23 @@ def _watching(pipeline: Any, entries: set[tuple[str, str]], counter: FlopCounter
     handles = []
     for component, entry in entries:
         module: nn.Module = getattr(pipeline, component).get_submodule(entry)
-        started: list[int] = []
+        started: list[tuple[int, Shapes]] = []
 
-        def before(_: nn.Module, __: Any, started: list[int] = started) -> None:
-            started.append(counter.get_total_flops())
+        def before(_: nn.Module, args: Any, kwargs: Any, started: list[tuple[int, Shapes]] = started) -> None:
+            started.append((counter.get_total_flops(), shapes((args, kwargs))))  # a call may change its arguments
 
         def after(
             _: nn.Module,
-            args: Any,
-            kwargs: Any,
             __: Any,
+            ___: Any,
             place: tuple[str, str] = (component, entry),
-            started: list[int] = started,
+            started: list[tuple[int, Shapes]] = started,
         ) -> None:
-            macs = (counter.get_total_flops() - started.pop()) // 2
-            observed.calls.setdefault((*place, shapes((args, kwargs))), []).append(macs)
+            flops, given = started.pop()
+            macs = (counter.get_total_flops() - flops) // 2
+            observed.calls.setdefault((*place, given), []).append(macs)
 
-        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after, with_kwargs=True)]
+        handles += [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
     try:
         yield
     finally:

@@ -1,0 +1,47 @@
+"""Many pipeline classes of diffusers, profiled and really run: number of calls, shapes and MACs must agree."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import oracle
+import pytest
+import torch
+from families import CASES, Case
+from test_pipelines import calls_of, entries_of
+
+import fxprof
+
+
+def assert_agrees(case: Case, workload: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Profile the pipeline, then run it: each call, and the sum of everything, also of what runs in no component."""
+    pipeline = case.make()
+    prompt = {"prompt": "a photo of a cat"} if case.prompt else {}
+    profile = fxprof.profile(pipeline, steps=case.steps, **prompt, **workload)
+    entries = {(name, entry) for name, entry in entries_of(profile) if name in pipeline.components}
+    pipeline.set_progress_bar_config(disable=True)
+    torch.manual_seed(0)
+    observed = oracle.run(pipeline, entries, num_inference_steps=case.steps, **prompt, **arguments)
+    assert profile.total.uncounted == 0
+    assert profile.macs == observed.total > 0
+    whole = {place: macs for place, macs in calls_of(profile).items() if place[2] and place[0] in pipeline.components}
+    assert {place: observed.calls.get(place) for place in whole} == whole
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_profile_is_what_the_real_run_does(name: str) -> None:
+    case = CASES[name]
+    assert_agrees(case, {"arguments": case.arguments}, case.arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_also_without_guidance_and_at_another_size(name: str) -> None:
+    case = CASES[name]
+    changed = dict(case.arguments)
+    if "guidance_scale" in inspect.signature(type(case.make()).__call__).parameters:
+        changed["guidance_scale"] = 1.0
+    if {"height", "width"} <= changed.keys() and "image" not in changed and "control_image" not in changed:
+        changed["width"] = 2 * changed["width"]
+    assert_agrees(case, {"arguments": changed}, changed)
