@@ -3,8 +3,7 @@
     python scripts/coverage.py > docs/coverage.md
 
 Proven: a tiny pipeline of the class was profiled and then really run on the CPU with random weights, and the number of calls,
-their shapes and the MACs agree. Runs: a bundled model of the class is profiled by the tests. Everything is done anew by this script but
-the profiles of the bundled models.
+their shapes and the MACs agree; this script does so anew. Runs: a bundled model of the class is profiled by the tests.
 """
 
 from __future__ import annotations

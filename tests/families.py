@@ -68,10 +68,7 @@ def of(class_name: str, base: str, *, without: tuple[str, ...] = (), **more: Any
 
     def make() -> Any:
         parts = {name: part for name, part in tiny.make(base).components.items() if name not in without}
-        made = {
-            name: value() if callable(value) and not isinstance(value, torch.nn.Module) else value
-            for name, value in more.items()
-        }
+        made = {name: value() if callable(value) else value for name, value in more.items()}
         return getattr(diffusers, class_name)(**{**parts, **made})
 
     return make

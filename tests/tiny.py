@@ -121,7 +121,7 @@ def stable_diffusion_3() -> Any:
         joint_attention_dim=64,
         caption_projection_dim=32,
         pooled_projection_dim=64,
-        pos_embed_max_size=16,
+        pos_embed_max_size=32,
     )
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer.eval(),
