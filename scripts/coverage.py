@@ -17,7 +17,6 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 FAILS = {
-    "StableDiffusionSAGPipeline": "reads attention maps that hooks and processors leave behind while the UNet runs",
     "StableDiffusionAttendAndExcitePipeline": "takes gradients through the UNet",
 }
 """Classes that are known not to work, and why."""

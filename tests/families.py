@@ -8,7 +8,6 @@ from typing import Any
 
 import diffusers
 import tiny
-import torch
 import transformers
 from PIL import Image
 
@@ -81,6 +80,13 @@ SD3 = "stable_diffusion_3"
 IMG = {"image": picture(), "strength": 0.7}
 FILL = {"image": picture(), "mask_image": mask()}
 SIZED = {"height": 64, "width": 64}
+
+
+SAG_UNET = {
+    "block_out_channels": (32, 64, 64, 64),
+    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+}
 
 
 def controlnet_xl() -> Any:
@@ -346,6 +352,9 @@ CASES: dict[str, Case] = {
         of("StableDiffusionPanoramaPipeline", SD, scheduler=diffusers.DDIMScheduler, **SAFE), {"height": 64, "width": 128}
     ),
     "StableDiffusionPAGPipeline": Case(of("StableDiffusionPAGPipeline", SD, **SAFE), SIZED),
+    "StableDiffusionSAGPipeline": Case(
+        of("StableDiffusionSAGPipeline", SD, unet=lambda: unet(**SAG_UNET), scheduler=diffusers.DDIMScheduler, **SAFE), SIZED
+    ),
     "StableDiffusionImageVariationPipeline": Case(
         of(
             "StableDiffusionImageVariationPipeline",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -167,15 +168,33 @@ def _zeros(value: Any) -> Any:
 
 
 _CONTAINERS = (list, dict, set, OrderedDict)
-_State = list[tuple[nn.Module, dict[str, Any], dict[str, Any]]]
+_State = list[tuple[Any, dict[str, Any], dict[str, Any]]]
 
 
 def _state(module: nn.Module) -> _State:
     """What a module could change about itself: attributes, and the contents of those that are containers."""
     return [
         (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in _CONTAINERS})
-        for part in module.modules()
+        for part in _holders(module)
     ]
+
+
+def _holders(module: nn.Module) -> list[Any]:
+    """The modules, and the plain objects that they work with, such as attention processors."""
+    found: dict[int, Any] = {}
+    for part in module.modules():
+        found[id(part)] = part
+        for value in vars(part).values():
+            if (
+                hasattr(value, "__dict__")
+                and not isinstance(value, _NOT_HOLDERS)
+                and not callable(getattr(value, "__get__", None))
+            ):
+                found.setdefault(id(value), value)
+    return list(found.values())
+
+
+_NOT_HOLDERS = (nn.Module, torch.Tensor, type, ModuleType, *_CONTAINERS)
 
 
 def _kept(before: _State) -> str:

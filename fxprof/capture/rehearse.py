@@ -164,6 +164,8 @@ class Rehearsal:
         place = self._places.get(id(module))
         if place is None or self._inside:
             return _CALL(module, *args, **kwargs)
+        if (place.component, place.path) not in self.ran_for_real and _is_watched(module):
+            self.ran_for_real[place.component, place.path] = "a hook watches it or a part of it"
         if (place.component, place.path) in self.ran_for_real:
             return self._run_for_real(module, place, args, kwargs)
         try:
@@ -258,6 +260,11 @@ class Rehearsal:
     def _patch(call: Any, apply: Any) -> None:
         nn.Module.__call__ = call  # type: ignore[method-assign]
         nn.Module._apply = apply  # type: ignore[method-assign]  # noqa: SLF001 - see _APPLY
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether the pipeline registered a hook: only running for real calls it with what it is to see."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())  # noqa: SLF001 - no other way to ask
 
 
 class _Recorder(TorchDispatchMode):
