@@ -132,14 +132,15 @@ def _attribute(what: str, home: Any, name: str) -> Any:
 
 def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype) -> Any:
     what = f"could not build {name} ({part.class_name}) of {target}"
+    if part.library == "transformers" and is_processor(part.class_name) and not has_vocabulary(part.directory):
+        with _explained(what):
+            return StandInProcessor(part.class_name, part.values)
     found = _class(what, part)
     with _explained(what):
         if issubclass(found, nn.Module):
             return _module(found, part.values, dtype)
         if issubclass(found, transformers.PreTrainedTokenizerBase):
-            return _tokenizer(found, part, StandInTokenizer)
-        if part.library == "transformers" and is_processor(part.class_name):
-            return _tokenizer(found, part, StandInProcessor)
+            return _tokenizer(found, part)
         if hasattr(found, "from_config"):
             return found.from_config(dict(part.values))
         if part.directory is not None and hasattr(found, "from_pretrained"):
@@ -206,10 +207,10 @@ def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _tokenizer(class_: Any, part: ComponentConfig, stand_in: type[StandInTokenizer]) -> Any:
+def _tokenizer(class_: Any, part: ComponentConfig) -> Any:
     if has_vocabulary(part.directory):
         return class_.from_pretrained(part.directory, local_files_only=True)
-    return stand_in(part.class_name, part.values)
+    return StandInTokenizer(part.class_name, {"model_input_names": class_.model_input_names, **part.values})
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
@@ -45,8 +46,8 @@ def has_vocabulary(directory: Path | None) -> bool:
 
 
 def is_processor(class_name: str) -> bool:
-    """Whether a class of transformers of this name is a tokenizer together with preparation of images, video or sound."""
-    return _PROCESSOR.fullmatch(class_name) is not None
+    """Whether transformers has a class of this name that is a tokenizer together with preparation of images or sound."""
+    return _PROCESSOR.fullmatch(class_name) is not None and hasattr(transformers, class_name)
 
 
 class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transformers is not read for types
@@ -64,11 +65,20 @@ class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transf
             tokenizer_object=backend,
             model_max_length=int(limit) if limit and limit < 1e9 else int(1e30),  # noqa: PLR2004 - transformers' own word for none
             padding_side=values.get("padding_side", "right"),
+            model_input_names=list(values.get("model_input_names", ("input_ids", "attention_mask"))),
             chat_template=values.get("chat_template") or _CHAT,
             # Looked for after a measured text is recognised, for it may contain them.
             **{name: AddedToken(token, normalized=True, special=True) for name, token in self._special.items()},
         )
         self.count_extra(0)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Tokenize, with everything that the real one returns."""
+        encoded = super().__call__(*args, **kwargs)
+        mask = encoded.get("attention_mask")
+        if "position_ids" in self.model_input_names and hasattr(mask, "cumsum"):
+            encoded["position_ids"] = (mask.cumsum(-1) - 1).clip(0)
+        return encoded
 
     def count_extra(self, tokens: int) -> None:
         """Make every text this many tokens longer, except one whose length was measured with the real tokenizer.
