@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ def profile(
     prompt: str | None = None,
     prompt_tokens: int | None = None,
     dtype: str | None = None,
+    without: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
     formulas: Formulas | None = None,
@@ -53,6 +54,7 @@ def profile(
         prompt: the prompt.
         prompt_tokens: the length of the prompt in tokens, special ones not counted, instead of a prompt.
         dtype: element type to build in: `float32`, `float16` or `bfloat16`.
+        without: optional components to leave out, such as `safety_checker`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
             `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape. The class's own dummy inputs by default.
@@ -64,7 +66,9 @@ def profile(
         TargetError: the target is not known or not readable.
         CaptureError: the pipeline cannot be built, refuses the workload, or fails.
     """
-    workload = Workload(height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype, dict(arguments or {}))
+    workload = Workload(
+        height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype, tuple(without), dict(arguments or {})
+    )
     if isinstance(target, (str, os.PathLike)):
         from fxprof.result.store import load, looks_like_profile
 
@@ -106,7 +110,9 @@ def _profile_component(
     formulas: Formulas | None,
     progress: Callable[[str], None] | None,
 ) -> Profile:
-    given = [item.name for item in fields(workload) if item.name != "dtype" and getattr(workload, item.name) not in (None, {})]
+    given = [
+        item.name for item in fields(workload) if item.name != "dtype" and getattr(workload, item.name) not in (None, (), {})
+    ]
     if given:
         verb = "are" if len(given) > 1 else "is"
         what = f"{', '.join(given)} {verb} for a whole pipeline, and {target.name} is one component"

@@ -97,7 +97,7 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
             "--guidance-scale",
             "7.5",
         ),
-        *("--prompt", "a cat", "--prompt-tokens", "12", "--dtype", "float16"),
+        *("--prompt", "a cat", "--prompt-tokens", "12", "--dtype", "float16", "--without", "vae"),
         *(
             "--arg",
             "clip_skip=2",
@@ -114,14 +114,17 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
     assert result.exit_code == 0
     arguments = {"clip_skip": 2, "negative_prompt": "a=b", "sigmas": [1.0, 0.5], "x": "NaN", "y": ""}
     sizes = {"height": 512, "width": 768, "images": 2, "steps": 30, "guidance_scale": 7.5}
-    given = {**sizes, "prompt": "a cat", "prompt_tokens": 12, "dtype": "float16", "arguments": arguments, "inputs": {}}
+    text = {"prompt": "a cat", "prompt_tokens": 12}
+    given = {**sizes, **text, "dtype": "float16", "without": ("vae",), "arguments": arguments, "inputs": {}}
     assert api.calls == [("sd3-medium", {**given, "formulas": None, "progress": None})]
 
 
 def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
     run("hotspots", "sd3-medium")
     nothing = dict.fromkeys(("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype"))
-    assert api.calls == [("sd3-medium", {**nothing, "arguments": {}, "formulas": None, "progress": None})]
+    assert api.calls == [
+        ("sd3-medium", {**nothing, "without": (), "arguments": {}, "inputs": {}, "formulas": None, "progress": None})
+    ]
 
 
 def test_progress_is_told_on_a_terminal_alone(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +240,7 @@ def test_options_have_the_same_order_and_words_everywhere() -> None:
         return [(option.opts, option.help) for option in options[start:]]
 
     assert shared("profile") == shared("layers") == shared("hotspots")
-    assert len(shared("profile")) == 17
+    assert len(shared("profile")) == 19
 
 
 def test_version() -> None:

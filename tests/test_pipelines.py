@@ -196,6 +196,21 @@ def test_a_changed_model_is_profiled_as_it_is_not_as_its_configuration_says() ->
     assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS)
 
 
+def test_an_optional_component_can_be_left_out(tmp_path: Path) -> None:
+    pipeline = tiny.make("stable_diffusion_3")
+    without = ("text_encoder_3",)
+    profile = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, without=without)
+    assert "text_encoder_3" not in profile.components
+    assert pipeline.text_encoder_3 is not None
+    save_configurations(pipeline, tmp_path)
+    assert fxprof.profile(tmp_path, height=SIZE, width=SIZE, steps=STEPS, without=without).macs == profile.macs
+    pipeline.text_encoder_3 = None
+    assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS)
+    for target in (pipeline, tmp_path):
+        with pytest.raises(UsageError, match="has no component nothing that could be left out"):
+            fxprof.profile(target, without=["nothing"])
+
+
 def test_a_live_pipeline_is_left_as_it_was() -> None:
     pipeline = tiny.make("stable_diffusion")
     pipeline.unet.train()

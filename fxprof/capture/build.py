@@ -19,7 +19,7 @@ from torch import nn
 from fxprof.capture.blame import failure
 from fxprof.capture.hollow import building, empty_out, hollow_copy
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, has_vocabulary, is_processor
-from fxprof.errors import CaptureError
+from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 _REFUSED = "only classes of diffusers and transformers are built; code that comes with a model is never run"
@@ -66,14 +66,26 @@ def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
     return _built(pipeline, remarks)
 
 
-def build_from_live(pipeline: Any) -> Built:
+def build_from_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
     """A copy of a live pipeline whose models hold no data; the pipeline itself is only read.
+
+    Args:
+        pipeline: a diffusers pipeline.
+        without: components that the copy is not to have.
 
     Raises:
         CaptureError: a part of the pipeline cannot be copied.
+        UsageError: the pipeline has no such component.
     """
+    present = [name for name, part in vars(pipeline).items() if isinstance(part, nn.Module)]
+    for name in without:
+        if name not in present:
+            what = f"{type(pipeline).__name__} has no component {name} that could be left out"
+            raise UsageError(what, f"it has {', '.join(present)}")
     with _explained(f"could not make a weightless copy of {type(pipeline).__name__}"):
-        return _built(_hollow_pipeline(pipeline, {}), ())
+        duplicate = _hollow_pipeline(pipeline, {})
+        vars(duplicate).update(dict.fromkeys(without))
+        return _built(duplicate, ())
 
 
 def _built(pipeline: Any, remarks: tuple[str, ...]) -> Built:
@@ -100,7 +112,13 @@ def _hollow_pipeline(pipeline: Any, memo: dict[int, Any]) -> Any:
 
 def _pipeline_class(config: PipelineConfig) -> type:
     what = f"could not build {config.name}"
-    found = _attribute(what, diffusers, config.class_name)
+    # A pipeline is hidden when a package is missing that perhaps only its real tokenizer needs; its own module has it.
+    modules = {part.library for part in config.components.values() if part} - {"diffusers", "transformers"}
+    homes = (diffusers, *filter(None, map(_pipeline_module, sorted(modules))))
+    with _explained(what):
+        classes = {home: getattr(home, config.class_name, None) for home in homes}
+    home = next((home for home, found in classes.items() if found and not _is_placeholder(found)), diffusers)
+    found = _attribute(what, home, config.class_name)
     if not inspect.isclass(found) or not issubclass(found, diffusers.DiffusionPipeline):
         raise CaptureError(f"{what}: diffusers {diffusers.__version__} has no pipeline {config.class_name}", _REFUSED)
     return found
@@ -124,10 +142,23 @@ def build_module(config: SingleComponent, dtype: torch.dtype) -> nn.Module:
 def _attribute(what: str, home: Any, name: str) -> Any:
     """A class of a library, or None; importing it can fail, and it can be a placeholder that names what is missing."""
     with _explained(what):
-        found = getattr(home, name, None)
-        if inspect.isclass(found) and "_backends" in vars(found):
+        found: Any = getattr(home, name, None)
+        if _is_placeholder(found):
             found()
         return found
+
+
+def _is_placeholder(found: Any) -> bool:
+    return inspect.isclass(found) and "_backends" in vars(found)
+
+
+def _pipeline_module(library: str) -> Any:
+    """The module of diffusers in which a pipeline and its own models are, or None."""
+    library = library.removeprefix("diffusers.pipelines.")
+    try:
+        return importlib.import_module(f"diffusers.pipelines.{library}") if re.fullmatch(r"[A-Za-z_][\w.]*", library) else None
+    except ImportError:
+        return None
 
 
 def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype) -> Any:
@@ -149,13 +180,7 @@ def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype
 
 
 def _class(what: str, part: ComponentConfig) -> Any:
-    library = part.library.removeprefix("diffusers.pipelines.")
-    home: Any = {"diffusers": diffusers, "transformers": transformers}.get(library)
-    if home is None and re.fullmatch(r"[A-Za-z_][\w.]*", library):
-        try:
-            home = importlib.import_module(f"diffusers.pipelines.{library}")
-        except ImportError:
-            home = None
+    home: Any = {"diffusers": diffusers, "transformers": transformers}.get(part.library) or _pipeline_module(part.library)
     found = _attribute(what, home, part.class_name) if part.class_name.isidentifier() else None
     if not inspect.isclass(found):
         raise CaptureError(f"{what}: there is no such class in {part.library}", _REFUSED)

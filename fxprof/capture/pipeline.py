@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,12 +91,20 @@ def _capture(target: PipelineConfig | Any, workload: Workload, notable: Callable
 
 def _build(target: PipelineConfig | Any, workload: Workload) -> Built:
     if isinstance(target, PipelineConfig):
-        return build(target, getattr(torch, workload.dtype or "float32"))
-    built = build_from_live(target)
+        return build(_without(target, workload.without), getattr(torch, workload.dtype or "float32"))
+    built = build_from_live(target, workload.without)
     if workload.dtype is not None:
         for module in built.modules.values():
             module.to(getattr(torch, workload.dtype))
     return built
+
+
+def _without(config: PipelineConfig, names: tuple[str, ...]) -> PipelineConfig:
+    present = [name for name, part in config.components.items() if part is not None]
+    for name in names:
+        if name not in present:
+            raise UsageError(f"{config.name} has no component {name} that could be left out", f"it has {', '.join(present)}")
+    return replace(config, components={**config.components, **dict.fromkeys(names)})
 
 
 def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[str]]:
@@ -202,5 +211,6 @@ def _in_force(
     values["prompt_tokens"] = workload.prompt_tokens
     dtypes = [str(module.dtype).removeprefix("torch.") for module in built.modules.values() if hasattr(module, "dtype")]
     values["dtype"] = max(dtypes, key=dtypes.count, default=None)
+    values["without"] = ", ".join(workload.without) or None
     extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
     return {name: plain(value) for name, value in {**values, **extra}.items() if value is not None}

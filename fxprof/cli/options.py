@@ -134,6 +134,7 @@ _WORKLOAD = (
     click.option("--prompt", metavar="TEXT", help="The prompt."),
     click.option("--prompt-tokens", metavar="N", type=_SIZE, help="A prompt of so many tokens instead."),
     click.option("--dtype", type=click.Choice(DTYPES), help="Type that the models are built in."),
+    click.option("--without", multiple=True, metavar="NAME", help="Leave an optional component out. Repeatable."),
     click.option(
         "--arg",
         "arguments",
@@ -199,7 +200,10 @@ def on_output(command: Command) -> Command:
     return _decorated(call, [*_OUTPUT, debug_option])
 
 
-WORKLOAD = ("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype", "arguments", "inputs")
+WORKLOAD = (
+    *("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype"),
+    *("without", "arguments", "inputs"),
+)
 """Names of the workload's arguments, as `fxprof.profile` has them."""
 
 

@@ -82,7 +82,7 @@ def _profile(request: Request) -> Profile:
 
 
 def _refuse_changes(request: Request) -> None:
-    given = [_flag(name) for name, value in request.workload.items() if value not in (None, {})]
+    given = [_flag(name) for name, value in request.workload.items() if value not in (None, (), {})]
     given += ["--formulas"] if request.counting.formulas else []
     if given:
         need = "needs" if len(given) == 1 else "need"

@@ -36,6 +36,8 @@ class Workload:
     """Length of the tokenised prompt without special tokens, in place of a prompt."""
     dtype: str | None = None
     """Element type that the components are built in, one of `DTYPES`."""
+    without: tuple[str, ...] = ()
+    """Optional components to leave out, such as a safety checker."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the pipeline's `__call__`."""
 
