@@ -43,6 +43,29 @@ def test_transcripts_are_what_the_commands_print(
         assert shown == expected
 
 
+COMMANDS = re.findall(r"^\$ fxprof (.*)$", "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md")), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_in_the_documents_runs(
+    line: str, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile.save("saved.json")
+    asked: list[dict[str, object]] = []
+
+    def stand_in(target: str, **workload: object) -> Profile:
+        asked.append({"target": target, **workload})
+        return profile
+
+    monkeypatch.setattr("fxprof.api.profile", stand_in)
+    arguments = [word.replace("sd3.json", "saved.json") if "-o" not in line else word for word in shlex.split(line)]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout or (tmp_path / "sd3.json").exists()
+    assert bool(asked) == any(name in line for name in ("my-pipeline", "sd3-medium"))
+
+
 def test_the_figures_in_the_readme_are_the_profile_s(profile: Profile) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"# {profile.macs}, for the whole image" in readme
