@@ -118,6 +118,7 @@ def export_call(
         _restore(before)
     if wrapper.seen.kept:
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
+    program.example_inputs = None  # it would keep every argument alive for as long as it is kept itself
     trace = translate(program, prefix=prefix, skip=1, aliases=aliases)
     if any(_is_symbolic(value) for op in trace.walk() for value in op.outputs):
         # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
