@@ -47,7 +47,7 @@ def arguments(torch: Any, inputs: list[dict[str, Any]], device: str) -> dict[str
             place = place.setdefault(name, {})
         if item["shape"] is None:
             place[last] = ast.literal_eval(item["value"])
-        elif item["name"] != "attention_mask":  # masks are read on the meta device, where there is nothing to read
+        elif item["name"] != "attention_mask" or device != "meta":  # where there is nothing to read in a mask
             place[last] = torch.zeros(item["shape"], dtype=getattr(torch, item["dtype"]), device=device)
     return found
 
@@ -69,10 +69,10 @@ def count_all(torch: Any, component: Any, entry: dict[str, Any]) -> list[int]:
     """FLOPs of each call of a component."""
     try:
         return [count(torch, component, call) for call in entry["calls"]]
-    except RuntimeError as error:
-        if "meta tensors" not in str(error):
+    except (RuntimeError, TypeError) as error:
+        if "meta tensors" not in str(error) and "attention_mask" not in str(error):
             raise
-    # Some language models read their masks, which meta tensors do not allow and fake ones on the CPU do.
+    # Some models read their masks, or insist on one; meta tensors do not allow the first, and fake ones on the CPU do.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():

@@ -73,7 +73,7 @@ def of(class_name: str, base: str, *, without: tuple[str, ...] = (), **more: Any
     return make
 
 
-SAFE = {"requires_safety_checker": False}
+SAFE: dict[str, Any] = {"requires_safety_checker": False}
 SD = "stable_diffusion"
 XL = "stable_diffusion_xl"
 SD3 = "stable_diffusion_3"

@@ -17,7 +17,7 @@ import fxprof
 def assert_agrees(case: Case, workload: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Profile the pipeline, then run it: each call, and the sum of everything, also of what runs in no component."""
     pipeline = case.make()
-    prompt = {"prompt": "a photo of a cat"} if case.prompt else {}
+    prompt: dict[str, Any] = {"prompt": "a photo of a cat"} if case.prompt else {}
     profile = fxprof.profile(pipeline, steps=case.steps, **prompt, **workload)
     entries = {(name, entry) for name, entry in entries_of(profile) if name in pipeline.components}
     pipeline.set_progress_bar_config(disable=True)

@@ -233,8 +233,8 @@ def _carries_state(value: Any) -> bool:
 
 def _restore(before: _State) -> None:
     for part, attributes, contents in before:
-        vars(part).clear()
-        vars(part).update(attributes)
+        part.__dict__.clear()
+        part.__dict__.update(attributes)
         for name, value in contents.items():
             held = attributes[name]
             held.clear()
