@@ -322,17 +322,17 @@ def test_a_file_is_not_a_pipeline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "nearest"),
     [
-        ("sd15", "did you mean 'sd-1.5'?"),
+        ("sd15", "did you mean 'sd-1.5'"),
         ("SD-1.5", "did you mean 'sd-1.5'"),
-        ("flux", "did you mean 'flux.1-dev'?"),
-        ("sana", "did you mean 'sana-1.6b-512'?"),
+        ("flux", "'flux.1-dev'"),
+        ("sana", "'sana-1.6b-512'"),
         ("zzzz", "`fxprof models` lists"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_ones(target: str, nearest: str) -> None:
     error = refusal(target)
     assert error.message == f"cannot profile '{target}': it is neither a directory nor a bundled model"
-    assert error.hint.startswith(nearest)
+    assert nearest in error.hint
     assert error.hint.endswith("`fxprof models` lists the bundled models")
 
 

@@ -6,11 +6,9 @@ environment variables hold: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +82,8 @@ def _read(text: str, directory: Path, code: frozenset[str]) -> PipelineConfig | 
 
 def _fetch(text: str, repo: str, revision: str) -> tuple[Path, frozenset[str]]:
     """The snapshot's directory, and the Python files that the repository has, which stay where they are."""
+    from concurrent.futures import ThreadPoolExecutor  # not with the module: every start would pay for it
+
     from huggingface_hub import HfApi, constants
 
     api = HfApi()
@@ -127,6 +127,8 @@ def _cached(text: str, repo: str, revision: str) -> PipelineConfig | SingleCompo
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings, which are told as errors when they become one, and no progress bars where nobody watches."""
+    import logging
+
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     logger = logging.getLogger("huggingface_hub")
