@@ -27,10 +27,15 @@ EXPECTED_PARAMS = {
     "flux.2-klein-4b": 4_022_468_096 + 3_875_544_576 + 84_046_115,
     "flux.2-klein-9b": 8_190_735_360 + 9_078_581_248 + 84_046_115,
     "flux.2-klein-base-4b": 4_022_468_096 + 3_875_544_576 + 84_046_115,
+    "hidream-i1-dev": 123_781_632 + 694_840_320 + 4_762_310_656 + 8_030_261_248 + 17_105_733_184 + 83_819_683,
+    "hidream-i1-fast": 123_781_632 + 694_840_320 + 4_762_310_656 + 8_030_261_248 + 17_105_733_184 + 83_819_683,
+    "hidream-i1-full": 123_781_632 + 694_840_320 + 4_762_310_656 + 8_030_261_248 + 17_105_733_184 + 83_819_683,
     "hunyuandit": 352_035_840 + 1_669_958_656 + 1_516_534_048 + 83_653_863,
+    "hunyuanimage-2.1": 8_292_166_656 + 219_314_944 + 17_425_795_520 + 405_575_491,
     "kandinsky-2.1": 560_677_632 + 1_228_661_768 + 67_832_495 + 1_022_030_080 + 303_966_208 + 123_650_304,
     "kandinsky-2.2": 1_253_057_288 + 67_832_495 + 1_026_225_920 + 1_844_907_264 + 694_659_840,
     "kandinsky-3": 8_721_797_632 + 3_055_348_228 + 270_669_103,
+    "kolors": 6_243_584_000 + 2_579_458_820 + 83_653_863,
     "lcm-dreamshaper-v7": 123_060_480 + 859_602_884 + 83_653_863,
     "lcm-sdxl": 123_060_480 + 694_659_840 + 2_567_545_604 + 83_653_863,
     "lumina-image-2.0": 2_614_341_888 + 2_609_769_152 + 83_819_683,
@@ -57,6 +62,8 @@ EXPECTED_PARAMS = {
     "sdxl-base-1.0": 123_060_480 + 694_659_840 + 2_567_463_684 + 83_653_863,
     "sdxl-refiner-1.0": 694_659_840 + 2_259_526_660 + 83_653_863,
     "sdxl-turbo": 123_060_480 + 694_659_840 + 2_567_463_684 + 83_653_863,
+    "stable-cascade": 694_659_840 + 1_562_941_136 + 18_406_894 + 3_589_103_632 + 694_659_840 + 303_966_208,
+    "wuerstchen": 352_984_064 + 1_055_365_280 + 18_406_894 + 693_021_440 + 993_636_896,
     "z-image-turbo": 4_022_468_096 + 6_154_908_736 + 83_819_683,
 }
 COMPONENTS = [(model, name) for model in names() for name, part in load_zoo(model).components.items() if part]
@@ -84,7 +91,7 @@ def count_parameters(library: str, class_name: str, values: str) -> int:
 
     cls, config = class_of(ComponentConfig(library, class_name)), json.loads(values)
     with torch.device("meta"):
-        built = cls.from_config(config) if library == "diffusers" else cls(cls.config_class.from_dict(config))
+        built = cls.from_config(config) if hasattr(cls, "from_config") else cls(cls.config_class.from_dict(config))
     return sum(parameter.numel() for parameter in built.parameters())
 
 
@@ -277,14 +284,17 @@ def test_a_class_takes_every_value(model: str, name: str) -> None:
         if part.library == "transformers":
             known |= set(cls.valid_kwargs.__annotations__) | set(cls().to_dict())
     else:
-        known = set(config_class().to_dict()) | {"rope_theta"}  # which transformers 5 keeps in `rope_parameters`
+        # The first is what transformers 5 keeps in `rope_parameters`, the second what ChatGLM reads without declaring it.
+        known = set(config_class().to_dict()) | {"rope_theta", "original_rope"}
     assert set(part.values) - known == set()
 
 
 @pytest.mark.parametrize("model", names())
 def test_a_pipeline_takes_every_component_and_argument(model: str) -> None:
     config = load_zoo(model)
-    parameters = inspect.signature(getattr(import_module("diffusers"), config.class_name)).parameters
+    from fxprof.capture.build import _pipeline_class
+
+    parameters = inspect.signature(_pipeline_class(config)).parameters
     assert set(config.components) | set(config.arguments) <= set(parameters)
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     assert required <= set(config.components) | set(config.arguments)
@@ -297,3 +307,14 @@ def test_the_measured_text_is_that_of_the_installed_pipeline() -> None:
     assert text.startswith(measured["starts"])
     assert text.endswith(measured["ends"])
     assert (len(text), measured["tokens"]) == (measured["characters"], 207)
+
+
+def test_the_measured_template_is_that_of_the_installed_pipeline() -> None:
+    """Its length is what the pipeline itself drops again."""
+    pipeline = import_module("diffusers").QwenImagePipeline(*[None] * 5)
+    prefix, suffix = component("qwen-image", "tokenizer").values["measured"]
+    for measured, text in zip((prefix, suffix), pipeline.prompt_template_encode.split("{}"), strict=True):
+        assert text.startswith(measured["starts"])
+        assert text.endswith(measured["ends"])
+        assert len(text) == measured["characters"]
+    assert prefix["tokens"] == pipeline.prompt_template_encode_start_idx
