@@ -16,11 +16,6 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-FAILS = {
-    "StableDiffusionAttendAndExcitePipeline": "takes gradients through the UNet",
-}
-"""Classes that are known not to work, and why."""
-
 
 def classes() -> list[str]:
     """The pipeline classes that diffusers exports and that can be called."""
@@ -65,8 +60,6 @@ def rows() -> list[tuple[str, str, str]]:
         elif name in CASES:
             problem = proof(name)
             table.append((name, "fails" if problem else "proven", problem or models))
-        elif name in FAILS:
-            table.append((name, "fails", FAILS[name]))
         else:
             table.append((name, "runs" if models else "not tried", models))
     return table

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import oracle
@@ -45,3 +47,9 @@ def test_also_without_guidance_and_at_another_size(name: str) -> None:
     if {"height", "width"} <= changed.keys() and "image" not in changed and "control_image" not in changed:
         changed["width"] = 2 * changed["width"]
     assert_agrees(case, {"arguments": changed}, changed)
+
+
+def test_the_page_about_coverage_names_every_proven_class() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "coverage.md").read_text(encoding="utf-8")
+    for name in CASES:
+        assert re.search(rf"^\| {name} \| proven \|", page, re.MULTILINE), name
