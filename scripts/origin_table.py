@@ -1,0 +1,587 @@
+"""The table that this project started from: printed, counted again by its method, and counted as the pipelines run.
+
+    python scripts/origin_table.py                  # print the section; minutes
+    python scripts/origin_table.py --write          # put it into docs/RESULTS.md
+    python scripts/origin_table.py --models --write # the same for the table of all bundled models
+
+The printed figures are facts in `tests/data/origin.toml`; every other number is counted here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+import fxprof
+from fxprof.api import default_formulas, notable_with, versions
+from fxprof.cost.count import CountedOp, count
+from fxprof.result.profile import Component
+from fxprof.source import load_zoo, names
+from fxprof.trace import Op, Tensor
+from fxprof.trace.captured import CapturedComponent
+
+ROOT = Path(__file__).parents[1]
+FACTS = ROOT / "tests" / "data" / "origin.toml"
+PAGE = ROOT / "docs" / "RESULTS.md"
+
+SIZE, STEPS, GUIDANCE, TEXT = 512, 30, 7.5, 77
+LATENT = SIZE // 8
+"""The document's latents, whatever the autoencoder."""
+SECONDS = 120
+"""What one bundled model may take."""
+
+GIGA, TERA = 10**9, 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one evaluation of a denoiser computes, in MACs, sorted by how the document's counter sees it."""
+
+    layers: int = 0
+    """Linear and Conv2d modules."""
+    transposed: int = 0
+    transposed_thop: int = 0
+    """Transposed convolutions by thop's rule: a whole kernel for each output, as if nothing were strided."""
+    norms_thop: int = 0
+    """LayerNorm by thop's rule: 2 for each element, 4 with weights."""
+    attention: int = 0
+    """`scaled_dot_product_attention`."""
+    scores: int = 0
+    """Elements of its score matrices."""
+    square: int = 0
+    """Attention with the query length on both sides."""
+    square_scores: int = 0
+    other: int = 0
+    """All other work: attention written as matrix products."""
+
+    def __add__(self, more: Work) -> Work:
+        """Both together."""
+        return Work(*(getattr(self, item.name) + getattr(more, item.name) for item in fields(self)))
+
+    def __floordiv__(self, by: int) -> Work:
+        """One of so many equal parts."""
+        return Work(*(getattr(self, item.name) // by for item in fields(self)))
+
+    @property
+    def exact(self) -> int:
+        """What is computed."""
+        return self.layers + self.transposed + self.attention + self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How the document counts; each field is one of its faults, mended when False."""
+
+    square: bool = True
+    """The query length stands on both sides."""
+    doubled: bool = True
+    """A UNet's attention counts twice."""
+    blind: bool = True
+    """What is neither a module nor fused attention counts zero."""
+    extras: bool = True
+    """thop's transposed convolutions and normalisation, and one MAC for each attention score."""
+
+    def of(self, work: Work, *, unet: bool) -> int:
+        """The figure that this method gives."""
+        attention = work.square if self.square else work.attention
+        scores = work.square_scores if self.square else work.scores
+        attention = (attention + scores * self.extras) * (2 if self.doubled and unet else 1)
+        added = work.transposed_thop + work.norms_thop if self.extras else work.transposed
+        return work.layers + attention + added + (0 if self.blind else work.other)
+
+    def as_redone(self, work: Work, *, unet: bool) -> int:
+        """The figure without what thop adds to the modules: what the column called redone holds."""
+        return self.of(work, unet=unet) - work.transposed_thop - work.norms_thop
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model of the document, counted."""
+
+    unet: bool
+    hand_made: Work
+    """With the document's inputs."""
+    sized: Work
+    """With the latents of the pipeline instead of its own."""
+    worded: Work
+    """With the text of the pipeline instead of its own."""
+    real: Work
+    """As the pipeline runs it."""
+    evaluations: int
+    latents: tuple[int, int]
+    """Height in the document and in the pipeline."""
+    tokens: tuple[int, ...]
+    """Lengths of the text that the pipeline gives to the denoiser."""
+    denoiser: int
+    """MACs of the whole run, as everything below."""
+    text: int
+    autoencoder: int
+    autoencoder_attention: int
+    total: int
+    approximate: bool
+
+
+def facts() -> list[dict[str, str]]:
+    """The document's rows."""
+    found: list[dict[str, str]] = tomllib.loads(FACTS.read_text(encoding="utf-8"))["model"]
+    return found
+
+
+def work_of(component: CapturedComponent) -> Work:
+    """All calls of a captured component, sorted."""
+    total = Work()
+    for call in component.calls:
+        for op, counted in zip(call.trace.ops, count(call.trace), strict=True):
+            part = _sorted(op, counted)
+            total += Work(*(getattr(part, item.name) * call.count for item in fields(part))) if part else Work()
+    return total
+
+
+def _sorted(op: Op, counted: CountedOp) -> Work | None:
+    inside = op.stack[-1].class_name if op.stack else ""
+    if counted.macs is None:
+        raise ValueError(f"{op.target} cannot be counted")
+    if inside == "LayerNorm" and op.target.startswith("aten.layer_norm"):
+        return Work(norms_thop=(4 if op.argument("weight") is not None else 2) * _elements(op.argument("input")))
+    if inside == "ConvTranspose2d" and counted.macs:
+        return Work(transposed=counted.macs, transposed_thop=_transposed(op))
+    if op.target.startswith("aten.scaled_dot_product_attention"):
+        return _attention(op, counted.macs)
+    if not counted.macs:
+        return None
+    return Work(layers=counted.macs) if inside in {"Linear", "Conv2d"} else Work(other=counted.macs)
+
+
+def _attention(op: Op, macs: int) -> Work:
+    *outer, queries, width = _shape(op.argument("query"))
+    keys = _shape(op.argument("key"))[-2]
+    heads = 1
+    for size in outer:
+        heads *= size
+    square = heads * queries * queries
+    return Work(attention=macs, scores=heads * queries * keys, square=2 * square * width, square_scores=square)
+
+
+def _transposed(op: Op) -> int:
+    channels, _, *kernel = _shape(op.argument("weight"))
+    groups = op.argument("groups")
+    result = _elements(op.outputs[0]) * (channels // (groups if isinstance(groups, int) else 1))
+    for size in kernel:
+        result *= size
+    return result
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{value!r} is no tensor")
+    return tuple(size for size in value.shape if isinstance(size, int))
+
+
+def _elements(value: object) -> int:
+    result = 1
+    for size in _shape(value):
+        result *= size
+    return result
+
+
+_TEXT_WIDTHS = ("encoder_hid_dim", "joint_attention_dim", "cap_feat_dim", "caption_channels", "cross_attention_dim")
+"""Where a denoiser's configuration says how wide the text is that it takes; the first that is there."""
+
+
+def hand_made(denoiser: Any, latent: int, tokens: int) -> dict[str, Any]:
+    """Inputs as the document's wrappers make them: two latents, two texts."""
+    import torch
+
+    config = denoiser.config
+    width = next(config[name] for name in _TEXT_WIDTHS if config.get(name))
+    unet = "UNet" in type(denoiser).__name__
+    inputs: dict[str, Any] = {
+        "sample" if unet else "hidden_states": torch.zeros(2, config.in_channels, latent, latent),
+        "timestep": torch.zeros(2),
+        "encoder_hidden_states": torch.zeros(2, tokens, width),
+        "return_dict": False,
+    }
+    if config.get("pooled_projection_dim"):
+        inputs["pooled_projections"] = torch.zeros(2, config.pooled_projection_dim)
+    elif type(denoiser).__name__ != "UNet2DConditionModel":
+        inputs["encoder_attention_mask"] = torch.ones(2, tokens, dtype=torch.int64)
+    return inputs
+
+
+def _re_enacted(denoiser: Any, latent: int, tokens: int) -> Work:
+    from fxprof.capture.module import capture_module
+
+    notable = notable_with(default_formulas())
+    captured = capture_module(denoiser, (), hand_made(denoiser, latent, tokens), notable=notable)
+    return work_of(captured.components[0])
+
+
+def measure(name: str) -> Measured:
+    """Count one model in all the ways that the section needs."""
+    import torch
+
+    from fxprof.capture.build import build
+    from fxprof.capture.pipeline import capture_pipeline
+    from fxprof.result.assemble import assemble
+    from fxprof.source.workload import Workload
+
+    modules = build(load_zoo(name), torch.float32).modules
+    part = "transformer" if "transformer" in modules else "unet"
+    table = default_formulas()
+    workload = Workload(height=SIZE, width=SIZE, steps=STEPS, guidance_scale=GUIDANCE)
+    captured = capture_pipeline(load_zoo(name), workload, notable=notable_with(table))
+    profile = assemble(captured, name, versions(), table)
+    calls = profile.components[part].calls
+    evaluations = calls[0].count if calls[0].entry == "" else STEPS
+    real = work_of(next(item for item in captured.components if item.name == part)) // evaluations
+    latent = profile.geometry.latents[-1] if profile.geometry.latents else LATENT
+    tokens = _tokens(profile.components[part])
+    first = _re_enacted(modules[part], LATENT, TEXT)
+    if latent == LATENT:
+        sized, worded = first, first if tokens == (TEXT,) else real
+    else:
+        sized, worded = _re_enacted(modules[part], latent, TEXT), _re_enacted(modules[part], LATENT, tokens[0])
+    return Measured(part == "unet", first, sized, worded, real, evaluations, (LATENT, latent), tokens, **_parts(profile, part))
+
+
+def _tokens(denoiser: Component) -> tuple[int, ...]:
+    """Lengths of text that a denoiser works on, the negative prompt's among them."""
+    if denoiser.calls[0].entry == "":
+        texts = [item.shape for item in denoiser.calls[0].inputs if item.name == "encoder_hidden_states"]
+        return tuple(shape[1] for shape in texts if shape)
+    shapes = {call.entry + ":" + item.name: item.shape for call in denoiser.calls for item in call.inputs if item.shape}
+    image = shapes["x_embedder:input"][1]
+    joint = {
+        item.shape[1] - image for call in denoiser.calls if call.entry == "layers.0" for item in call.inputs[:1] if item.shape
+    }
+    return tuple(sorted(joint, reverse=True))
+
+
+def _parts(profile: fxprof.Profile, denoiser: str) -> dict[str, Any]:
+    autoencoder = [part for name, part in profile.components.items() if is_autoencoder(name)]
+    rows = [row for part in autoencoder for call in part.calls for row in call.ops if row.kind == "attention"]
+    return {
+        "denoiser": profile.components[denoiser].macs,
+        "text": sum(part.macs for name, part in profile.components.items() if "text_encoder" in name),
+        "autoencoder": sum(part.macs for part in autoencoder),
+        "autoencoder_attention": sum(row.macs or 0 for row in rows),
+        "total": profile.macs,
+        "approximate": bool(profile.approximations),
+    }
+
+
+def is_autoencoder(name: str) -> bool:
+    """Whether a component of this name decodes latents."""
+    return name in {"vae", "movq", "vqgan"}
+
+
+def measured() -> dict[str, Measured]:
+    """All models of the document, two at a time."""
+    rows = [row["name"] for row in facts()]
+    with ProcessPoolExecutor(2) as pool:
+        return dict(zip(rows, pool.map(measure, rows), strict=True))
+
+
+def giga(macs: int) -> str:
+    """GMACs as the document writes them."""
+    return f"{macs / GIGA:,.1f}"
+
+
+def tera(macs: int) -> str:
+    """TMACs, to two places."""
+    return f"{macs / TERA:,.2f}"
+
+
+def _against(counted: int, printed: str | None) -> str:
+    """How far a counted figure lies from one that was written down."""
+    if printed is None:
+        return "-"
+    off = counted / GIGA / float(printed.replace(",", "")) - 1
+    return "same digits" if giga(counted) == printed else f"{off:+.3%}"
+
+
+def _markdown(rows: Iterable[Iterable[str]], headers: list[str]) -> str:
+    align = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
+
+
+INTRO = f"""\
+fxprof began as the answer to a document that printed this table for {SIZE}x{SIZE} pixels, {STEPS} steps and guidance
+{GUIDANCE}. Its counter hooked modules with thop, replaced `scaled_dot_product_attention` by a formula, and was handed inputs
+that somebody had made up for each architecture. `python scripts/origin_table.py` counts it three times: by the document's
+method, with one fault mended at a time, and as the pipelines run. The printed figures, and an earlier recount of them, are
+facts in `tests/data/origin.toml`. Every other figure is counted.
+"""
+
+METHOD = f"""\
+### Its method, counted again
+
+The inputs are hand-made: batch 2, latents of {LATENT}x{LATENT}, {TEXT} text tokens. Linear and Conv2d modules count what they
+compute. Attention counts 2 B H Lq Lq D, the query length on both sides, and B H Lq Lq more, one MAC for each score, for the
+softmax; twice in a UNet. Attention that is not fused counts zero. This is "counted again", and the earlier recount its measure.
+To it thop adds transposed convolutions, a whole kernel for each output, and LayerNorm, 2 or 4 MACs for each element; this is
+"with thop's additions", and the printed figure its measure. The last column is what the softmax's MACs make of "counted again".
+"""
+
+FAULTS = """\
+### Fault by fault
+
+What the denoiser's figure, in GMACs per step, would be if one fault alone were mended. A dash: the figure does not change. The
+column "thop" is a fault of the counter's parts: LayerNorm and softmax as if they were multiply-accumulates, and transposed
+convolutions without their stride. With everything mended the figure is that of one evaluation in the real run. The faults
+overlap, so what they change does not add up: with the right latents, SANA's other faults become small.
+"""
+
+TRUE = """\
+### What a real run computes
+
+Counted by fxprof in the pipelines' own calls. One TMAC is two TFLOPs; the document's "TFLOPs" are TMACs. A step is one
+evaluation of the denoiser, with guidance; PNDM evaluates Stable Diffusion 2.1 once more than it has steps.
+"""
+
+
+def method_table(found: Mapping[str, Measured]) -> str:
+    """The document's method against its figures."""
+    rows = []
+    for row in facts():
+        item = found[row["name"]]
+        again = Method().as_redone(item.hand_made, unet=item.unet)
+        whole = Method().of(item.hand_made, unet=item.unet)
+        scores = item.hand_made.square_scores * (2 if item.unet else 1)
+        words = [row["title"], row.get("redone", "-"), giga(again), _against(again, row.get("redone"))]
+        rows.append([*words, row["printed"], giga(whole), _against(whole, row["printed"]), f"{scores / again:+.2%}"])
+    headers = ["GMACs per step", "recount", "counted again", "off", "printed", "with thop's additions", "off", "softmax"]
+    return _markdown(rows, headers)
+
+
+def fault_table(found: Mapping[str, Measured]) -> str:
+    """One fault mended at a time."""
+    rows = []
+    for row in facts():
+        item = found[row["name"]]
+        base = Method().of(item.hand_made, unet=item.unet)
+        mended = [
+            *(Method().of(work, unet=item.unet) for work in (item.sized, item.worded)),
+            *(method.of(item.hand_made, unet=item.unet) for method in MENDED),
+        ]
+        every = Method(square=False, doubled=False, blind=False, extras=False).of(item.real, unet=item.unet)
+        cells = ["-" if figure == base else f"{giga(figure)} ({figure / base - 1:+.1%})" for figure in mended]
+        rows.append([row["title"], giga(base), *cells, f"{giga(every)} ({every / base - 1:+.1%})"])
+    faults = ["latent size", "text length", "query length twice", "doubled in UNets", "not fused, so zero", "thop"]
+    return _markdown(rows, ["mended", "nothing", *faults, "all"])
+
+
+MENDED = (Method(square=False), Method(doubled=False), Method(blind=False), Method(extras=False))
+
+
+def input_table(found: Mapping[str, Measured]) -> str:
+    """What the denoisers are fed."""
+    rows = []
+    for row in facts():
+        item = found[row["name"]]
+        latents = [f"{size}x{size}" for size in item.latents]
+        tokens = " and ".join(map(str, item.tokens)) + (", approximately" if item.approximate else "")
+        rows.append([row["title"], *latents, str(TEXT), tokens, str(item.evaluations)])
+    headers = [
+        "model",
+        "latents, document",
+        "latents, pipeline",
+        "text tokens, document",
+        "text tokens, pipeline",
+        "evaluations",
+    ]
+    return _markdown(rows, headers)
+
+
+def true_table(found: Mapping[str, Measured]) -> str:
+    """The figures of the real runs."""
+    rows = []
+    for row in facts():
+        item = found[row["name"]]
+        parts = [tera(macs) for macs in (item.denoiser, item.text, item.autoencoder, item.total)]
+        step = giga(item.denoiser // item.evaluations)
+        rows.append([row["title"], row["printed"], step, *parts, tera(2 * item.total), row["total"]])
+    unit = ["denoiser, TMACs", "text encoders, TMACs", "autoencoder, TMACs", "total, TMACs", "total, TFLOPs"]
+    return _markdown(rows, ["model", "GMACs per step, printed", "GMACs per step", *unit, 'total, printed as "TFLOPs"'])
+
+
+def findings(found: Mapping[str, Measured]) -> str:
+    """The document's four findings, against the real runs."""
+    return "### Its four findings\n\n" + "\n".join(
+        f"{number}. {part(found)}" for number, part in enumerate((_first, _second, _third, _fourth), 1)
+    )
+
+
+def _shares(found: Mapping[str, Measured], part: str) -> str:
+    """What a part is of each model's whole, the largest first."""
+    shares = sorted(
+        ((getattr(found[row["name"]], part) / found[row["name"]].total, row["title"]) for row in facts()), reverse=True
+    )
+    return ", ".join(f"{title} {share:.1%}" for share, title in shares)
+
+
+def _first(found: Mapping[str, Measured]) -> str:
+    over = sum(item.denoiser >= 0.95 * item.total for item in found.values())
+    return (
+        f'*"Transformer dominates compute: 95%+ of total MACs for all models."* It does dominate, but it reaches 95% in '
+        f"{over} of {len(found)}: {_shares(found, 'denoiser')}."
+    )
+
+
+def _second(found: Mapping[str, Measured]) -> str:
+    large, row = found["sana-1.6b-512"], next(row for row in facts() if row["name"] == "sana-1.6b-512")
+    ranked = sorted((item.total, row["title"]) for row in facts() for item in [found[row["name"]]])
+    times = float(row["printed"].replace(",", "")) * GIGA * large.evaluations / large.denoiser
+    return (
+        f'*"SANA models are compute-intensive: {row["total"].split(".")[0]} TFLOPs."* The printed step is {times:.1f} times the '
+        f"real one: the latents are {large.latents[1]}x{large.latents[1]}, not {large.latents[0]}x{large.latents[0]}. In real runs, "
+        "from the cheapest, in TMACs: " + ", ".join(f"{title} {tera(total)}" for total, title in ranked) + "."
+    )
+
+
+def _third(found: Mapping[str, Measured]) -> str:
+    deep, flat = found["sana-1.6b-512"], found["sd-2.1-base"]
+    plain = flat.autoencoder - flat.autoencoder_attention
+    grown = deep.autoencoder * (deep.latents[0] // deep.latents[1]) ** 2
+    return (
+        '*"VAE channels matter: a 32-channel VAE requires 13.5x more compute than a 4-channel VAE."* For the same picture '
+        f"SANA's decoder of 32 channels computes {tera(deep.autoencoder)} TMACs and that of 4 channels {tera(flat.autoencoder)}: "
+        f"{deep.autoencoder / flat.autoencoder:.2f} times as much. The factor is the latent size again: a decoder of 32x fed "
+        f"with {LATENT}x{LATENT} makes 2048x2048 pixels, for about {tera(grown)} TMACs, {grown / plain:.1f} times the other one's "
+        f"{tera(plain)} without its attention."
+    )
+
+
+def _fourth(found: Mapping[str, Measured]) -> str:
+    under = sum(item.text < 0.02 * item.total for item in found.values())
+    return (
+        f'*"Text encoders are cheap: typically <2% of total compute."* They are below 2% in {under} of {len(found)}: '
+        f"{_shares(found, 'text')}. An encoder costs the same however cheap the rest is, and T5 and Gemma read more than "
+        f"{TEXT} tokens."
+    )
+
+
+def section(found: Mapping[str, Measured]) -> str:
+    """What stands between the markers of the document's table."""
+    for name, item in found.items():
+        if item.real.exact * item.evaluations != item.denoiser:
+            raise ValueError(f"{name}: the sorted work does not add up to the profile")
+    parts = [INTRO, METHOD, method_table(found), FAULTS, fault_table(found), "What the denoisers are fed:", input_table(found)]
+    return "\n\n".join(part.strip() for part in [*parts, TRUE, true_table(found), findings(found)])
+
+
+MODELS = """\
+Each at the size, the number of steps and the guidance that its pipeline takes when nothing is asked for; `docs/zoo.md` and
+`fxprof models` say where these surprise. MACs are those of one image, for the prompt "a photo of a cat". "Per call" is the mean
+where calls differ. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate.
+`python scripts/origin_table.py --models` makes the table.
+"""
+
+ARGUMENTS: Mapping[str, str] = {"sdxl-refiner-1.0": "image:1024x1024"}
+"""Stand-ins for the image that a pipeline starts from."""
+
+
+def is_denoiser(name: str) -> bool:
+    """Whether a component of this name is called for every step."""
+    return not is_autoencoder(name) and not any(part in name for part in ("text_encoder", "image_encoder", "safety_checker"))
+
+
+def one_model(name: str) -> list[str]:
+    """The row of a bundled model."""
+    from fxprof.source.stand_ins import stand_in
+
+    arguments = {"image": stand_in(ARGUMENTS[name])} if name in ARGUMENTS else None
+    profile = fxprof.profile(name, arguments=arguments)
+    parts = {key: part for key, part in profile.components.items() if part.calls}
+    size = "x".join(map(str, profile.geometry.pixels_asked or ("?",)))
+    denoisers = {key: part for key, part in parts.items() if is_denoiser(key)}
+    calls = {
+        key: sum(call.count for call in part.calls if call.entry == part.calls[0].entry) for key, part in denoisers.items()
+    }
+    each = [f"{key} {giga(part.macs // calls[key])}" for key, part in denoisers.items()]
+    text = sum(part.macs for key, part in parts.items() if "text_encoder" in key)
+    autoencoder = sum(part.macs for key, part in parts.items() if is_autoencoder(key))
+    other = profile.macs - text - autoencoder - sum(part.macs for part in denoisers.values())
+    sums = [tera(macs) for macs in (text, autoencoder, other)]
+    sign = "~" if profile.approximations else ""
+    times = ", ".join(map(str, calls.values()))
+    return [
+        name,
+        size,
+        ", ".join(each),
+        times,
+        *sums,
+        sign + {"": "", ">=": "≥", "<=": "≤"}.get(profile.total.sign, "") + tera(profile.macs),
+    ]
+
+
+def _apart(name: str) -> list[str]:
+    """The row of a bundled model, counted in a process of its own that may fail."""
+    command = [sys.executable, __file__, "--one", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return [name, f"took more than {SECONDS} s", *[""] * 6]
+    if done.returncode:
+        return [name, (done.stderr.strip().splitlines() or ["failed"])[-1], *[""] * 6]
+    row: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def models_section() -> str:
+    """What stands between the markers of the table of all bundled models."""
+    with ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(_apart, names()))
+    tmacs = [f"{part}, TMACs" for part in ("text encoders", "autoencoder", "other", "total")]
+    table = _markdown(rows, ["model", "pixels", "denoiser, GMACs per call", "calls", *tmacs])
+    return f"{MODELS.strip()}\n\n{table}"
+
+
+TITLES = {"origin": "The table that this project started from", "models": "All bundled models"}
+
+
+def shown(which: str, page: str) -> str:
+    """What a page holds between two markers, or nothing."""
+    after = page.partition(f"<!-- {which}: begin -->")[2]
+    return after.partition(f"<!-- {which}: end -->")[0].strip()
+
+
+def written(which: str, text: str, page: str) -> str:
+    """The page with a text between its markers, which are added at the end when there are none."""
+    begin, end = f"<!-- {which}: begin -->", f"<!-- {which}: end -->"
+    if begin not in page:
+        page = f"{page.rstrip()}\n\n## {TITLES[which]}\n\n{begin}\n{end}\n"
+    before, after = page.partition(begin)[0], page.partition(end)[2]
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def main() -> None:
+    """Print a section, or write it into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", action="store_true", help="the table of all bundled models")
+    parser.add_argument("--write", action="store_true", help="put it into docs/RESULTS.md")
+    parser.add_argument("--one", metavar="NAME", help="the row of one bundled model, as JSON")
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(one_model(asked.one)))
+        return
+    which = "models" if asked.models else "origin"
+    text = models_section() if asked.models else section(measured())
+    if asked.write:
+        PAGE.write_text(written(which, text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
