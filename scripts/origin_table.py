@@ -556,6 +556,7 @@ def _apart(name: str) -> list[str]:
     if done.returncode:
         return [name, (done.stderr.strip().splitlines() or ["failed"])[-1], *[""] * 6]
     row: list[str] = json.loads(done.stdout.splitlines()[-1])
+    print(*row, sep=" | ", file=sys.stderr)  # minutes pass until the table is whole
     return row
 
 
