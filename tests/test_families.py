@@ -31,7 +31,22 @@ def assert_agrees(case: Case, workload: dict[str, Any], arguments: dict[str, Any
     assert {place: observed.calls.get(place) for place in whole} == whole
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = {
+    "StableDiffusionPAGPipeline",
+    "LatentConsistencyModelPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusion3ControlNetPipeline",
+    "FluxFillPipeline",
+    "PixArtSigmaPAGPipeline",
+    "DDIMPipeline",
+    "DiTPipeline",
+    "WanPipeline",
+    "CogVideoXPipeline",
+}
+"""Of every sort of mechanism one; the others are checked in the long run."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES])
 def test_a_profile_is_what_the_real_run_does(name: str) -> None:
     case = CASES[name]
     assert_agrees(case, {"arguments": case.arguments}, case.arguments)
