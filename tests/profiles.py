@@ -27,23 +27,39 @@ class Maker:
 
     def linear(self, path: str, rows: int, inside: int, outside: int) -> None:
         self.module(path, "Linear", inside * outside + outside)
-        self.op(path, "aten.linear.default", "linear", "torch/nn/modules/linear.py:125", rows * inside * outside)
+        shapes = f"{rows}x{inside}, {outside}x{inside}, {outside} -> {rows}x{outside}"
+        macs = rows * inside * outside
+        self.op(path, "aten.linear.default", "linear", "torch/nn/modules/linear.py:125", macs, shapes=shapes)
 
     def convolution(self, path: str, pixels: int, inside: int, outside: int, size: int = 3) -> None:
         self.module(path, "Conv2d", inside * outside * size * size + outside)
         macs = pixels * inside * outside * size * size
-        self.op(path, "aten.conv2d.default", "convolution", "torch/nn/modules/conv.py:548", macs)
+        shapes = f"{inside}x{pixels}, {outside}x{inside}x{size}x{size}, {outside} -> {outside}x{pixels}"
+        self.op(path, "aten.conv2d.default", "convolution", "torch/nn/modules/conv.py:548", macs, shapes=shapes)
 
     def attention(self, path: str, batch: int, length: int, width: int, source: str) -> None:
         macs = 2 * batch * length * length * width
-        self.op(path, "aten.scaled_dot_product_attention.default", "attention", source, macs)
+        tokens = f"{batch}x{length}x{width}"
+        shapes = f"{tokens}, {tokens}, {tokens} -> {tokens}"
+        self.op(path, "aten.scaled_dot_product_attention.default", "attention", source, macs, shapes=shapes)
 
     def norm(self, path: str, width: int) -> None:
         self.module(path, "LayerNorm", 2 * width)
         self.op(path, "aten.layer_norm.default", "normalisation", "torch/nn/modules/normalization.py:217", 0)
 
-    def op(self, path: str, op: str, kind: str, source: str, macs: int | None, *, count: int = 1, note: str = "") -> None:
-        self.rows.append(OpRow(path, op, kind, source, count, macs, note=note))
+    def op(
+        self,
+        path: str,
+        op: str,
+        kind: str,
+        source: str,
+        macs: int | None,
+        *,
+        count: int = 1,
+        note: str = "",
+        shapes: str = "",
+    ) -> None:
+        self.rows.append(OpRow(path, op, kind, source, count, macs, note=note, shapes=shapes))
 
     def call(self, count: int, *inputs: Input, entry: str = "") -> Call:
         below = [row for row in self.rows if not entry or f"{row.path}.".startswith(f"{entry}.")]
@@ -166,7 +182,16 @@ def uncounted() -> Profile:
         maker.module(f"blocks.{number}", "FusedBlock")
         maker.convolution(f"blocks.{number}.conv", 64 * 64, 320, 320)
         note = "no formula; see `fxprof explain` for how to add one"
-        maker.op(f"blocks.{number}", "mylib.fused_attention.default", "unknown", "mylib/blocks.py:40", None, count=2, note=note)
+        maker.op(
+            f"blocks.{number}",
+            "mylib.fused_attention.default",
+            "unknown",
+            "mylib/blocks.py:40",
+            None,
+            count=2,
+            note=note,
+            shapes="8x4096x320 -> 8x4096x320",
+        )
     unet = maker.component(
         maker.call(30, tensor("sample", 8, 4, 64, 64), Input("timestep_cond", None, "", "None")),
         maker.call(1, tensor("sample", 4, 4, 64, 64), Input("timestep_cond", None, "", "None")),

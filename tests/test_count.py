@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def costs(counted: list[CountedOp]) -> list[tuple[str, int | None, int, bool]]:
 
 def test_an_operator_keeps_its_place() -> None:
     (found,) = run(mm(3, 5, 4, stack=BLOCK, source="net.py:7"))
-    assert found == CountedOp("aten.mm.default", "matmul", BLOCK, "net.py:7", 3 * 5 * 4, 1, False, "")
+    assert found == CountedOp("aten.mm.default", "matmul", BLOCK, "net.py:7", 3 * 5 * 4, 1, False, "", "3x5, 5x4 -> 3x4")
 
 
 def test_what_contracts_nothing_costs_zero_and_what_is_unknown_does_not() -> None:
@@ -54,6 +55,28 @@ def test_what_contracts_nothing_costs_zero_and_what_is_unknown_does_not() -> Non
     assert (free.kind, free.macs, free.note) == ("elementwise", 0, "")
     assert (unknown.kind, unknown.macs, unknown.note) == ("unknown", None, "no formula")
     assert (inverse.kind, inverse.macs) == ("unknown", None)
+
+
+# --- shapes
+
+
+def test_shapes_are_those_of_tensors_alone_in_the_order_of_the_schema() -> None:
+    tensors = (("tensors", (tensor(2, 3), (tensor(3, 4),))), ("alpha", 2), ("bias", None), ("scale", tensor()))
+    op = Op("my.op.default", tensors, (tensor(2, 4), 7, tensor(5)))
+    assert [found.shapes for found in run(op)] == ["2x3, 3x4, scalar -> 2x4, 5"]
+
+
+def test_sizes_of_shapes_are_evaluated_and_unknown_ones_named() -> None:
+    size = Expr("mul", (8, Expr("symbol", ("s0",))))
+    op = mm(3, 5, 4)
+    op = replace(op, args=(("self", Tensor((size, 5), "float32")), op.args[1]))
+    assert [found.shapes for found in run(op, s0=2)] == ["16x5, 5x4 -> 3x4"]
+    assert [found.shapes for found in run(replace(op, target="my.op"))] == ["8*s0x5, 5x4 -> 3x4"]
+
+
+def test_what_costs_nothing_has_no_shapes() -> None:
+    relu = Op("aten.relu.default", (("self", tensor(3, 3)),), (tensor(3, 3),))
+    assert [(found.macs, found.shapes) for found in run(relu, mm(0, 5, 4))] == [(0, ""), (0, "")]
 
 
 # --- symbols

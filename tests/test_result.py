@@ -64,8 +64,15 @@ def test_tree_multiplies_calls_and_merges_equal_operators() -> None:
     assert [node.ops for node in tree.walk() if node.path == "a"] == [(row("a", 38, count=8),)]
 
 
-def test_operators_that_differ_in_source_kind_or_knowledge_stay_apart() -> None:
-    rows = (row("", 1), row("", None), row("", 1, bounded=True), row("", 1, note="why"), OpRow("", "o", "k", "s", 1, 1))
+def test_operators_that_differ_in_source_kind_shapes_or_knowledge_stay_apart() -> None:
+    rows = (
+        row("", 1),
+        row("", None),
+        row("", 1, bounded=True),
+        row("", 1, note="why"),
+        row("", 1, shapes="1"),
+        OpRow("", "o", "k", "s", 1, 1),
+    )
     tree = build_tree(Component("c", "C", (), (Call("", 1, (), rows),)))
     assert tree.ops == rows
 
@@ -106,7 +113,16 @@ _names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="."
 _counts = st.integers(0, 10**12)
 _paths = st.lists(_names, max_size=3).map(".".join)
 _rows = st.builds(
-    OpRow, _paths, st.text(max_size=4), _names, _names, st.integers(0, 99), st.none() | _counts, st.booleans(), st.text()
+    OpRow,
+    _paths,
+    st.text(max_size=4),
+    _names,
+    _names,
+    st.integers(0, 99),
+    st.none() | _counts,
+    st.booleans(),
+    st.text(),
+    st.text(max_size=3),
 )
 _inputs = st.one_of(
     st.builds(Input, _names, st.lists(_counts, max_size=3).map(tuple), _names),

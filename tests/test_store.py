@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from profiles import normal, uncounted
 
 from fxprof.errors import OutputError, ProfileError
-from fxprof.result import Total, files
+from fxprof.result import OpRow, Profile, Total, files
 from fxprof.result.store import dumps, load, loads, looks_like_profile, save
 
 # --- damaged files
@@ -47,7 +48,7 @@ OP = (*CALL, "ops", 0)
 TREE = ("components", 0, "tree")
 
 DAMAGE = {
-    "newer": (_set("format", to=2), "format is 2, written by a newer fxprof; this one reads 1"),
+    "newer": (_set("format", to=3), "format is 3, written by a newer fxprof; this one reads 2"),
     "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
     "format text": (_set("format", to="1"), 'format is "1", not a count'),
     "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),
@@ -80,6 +81,7 @@ DAMAGE = {
     "bool": (_set(*OP, "macs", to=True), "ops[0].macs is true, not a count"),
     "enormous": (_set(*OP, "macs", to=10**40), "ops[0].macs is 1000000000"),
     "text": (_set(*OP, "path", to=3), "ops[0].path is 3, not a text"),
+    "shapes": (_set(*OP, "shapes", to=3), "ops[0].shapes is 3, not a text"),
     "flag": (_set(*OP, "bounded", to="no"), 'ops[0].bounded is "no", not true or false'),
     "list": (_set("remarks", to="none"), 'remarks is "none", not a list'),
     "list of texts": (_set("remarks", to=[1]), "remarks is not a list of texts"),
@@ -170,6 +172,18 @@ def test_truncated_or_altered_text_is_refused_or_still_consistent(data: st.DataO
         assert "\n" not in error.message  # noqa: PT017  # either outcome is right, but nothing else
     else:
         assert profile.total == Total.sum(component.total for component in profile.components.values())
+
+
+def test_files_of_the_first_format_are_read_and_their_operators_have_no_shapes(saved: Path) -> None:
+    old, now = load(saved / "format-1.json"), uncounted()
+    assert {row.shapes for row in rows_of(old)} == {""}
+    assert "" not in {row.shapes for row in rows_of(now) if row.op != "mylib.classify.default"}
+    assert [replace(row, shapes="") for row in rows_of(now)] == rows_of(old)
+    assert (old.total, old.workload, old.geometry) == (now.total, now.workload, now.geometry)
+
+
+def rows_of(profile: Profile) -> list[OpRow]:
+    return [row for component in profile.components.values() for call in component.calls for row in call.ops]
 
 
 # --- files

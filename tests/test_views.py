@@ -151,12 +151,13 @@ def test_folding_goes_inside_folded_blocks() -> None:
     }
 
 
-@pytest.mark.parametrize("change", ["class", "params", "visits", "source", "child"])
+@pytest.mark.parametrize("change", ["class", "params", "visits", "source", "shapes", "child"])
 def test_siblings_that_differ_in_anything_stay_apart(change: str) -> None:
     maker = Maker("unet", "UNet")
     for number in (0, 1):
         maker.module(f"b.{number}", "Other" if change == "class" and number else "Block", number if change == "params" else 0)
-        maker.op(f"b.{number}", "aten.mm", "linear", f"a.py:{number if change == 'source' else 0}", 4)
+        shapes = "1x4" if change == "shapes" and number else "4x1"
+        maker.op(f"b.{number}", "aten.mm", "linear", f"a.py:{number if change == 'source' else 0}", 4, shapes=shapes)
     if change == "child":
         maker.module("b.1.act", "SiLU")
     if change == "visits":

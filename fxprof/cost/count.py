@@ -16,6 +16,7 @@ from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
 from fxprof.trace import Expr, Frame, Op, Tensor, Trace, UnboundSymbolError, Value, evaluate
 from fxprof.trace.higher_order import PREFIX
+from fxprof.trace.shapes import write_shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class CountedOp:
     """Whether the MACs are an upper bound."""
     note: str = ""
     """Why they are bounded or unknown."""
+    shapes: str = ""
+    """What it works on, as `fxprof.trace.shapes` writes it; "" where it costs nothing."""
 
 
 def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
@@ -69,8 +72,7 @@ class _Pass:
             elif op.target.startswith(PREFIX) and found[1] == UNKNOWN:
                 yield from self._higher_order(op, stack)
             else:
-                macs, note = (None, "no formula") if found[1] == UNKNOWN else (0, "")
-                yield CountedOp(op.target, found[1], stack, op.source, macs, note=note)
+                yield self._without(op, found[1], stack)
 
     def _look_up(self, target: str) -> tuple[Formula | None, str]:
         formula = self._formulas.find(target)
@@ -82,7 +84,17 @@ class _Pass:
             macs, note = self._apply(op, formula), ""
         except UnboundSymbolError as error:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
-        return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note)
+        shapes = "" if macs == 0 else write_shapes(op, self._symbols)
+        return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes)
+
+    def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
+        """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
+        if kind == UNKNOWN:
+            return self._uncounted(op, stack, "no formula", UNKNOWN)
+        return CountedOp(op.target, kind, stack, op.source, 0)
+
+    def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
+        return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=write_shapes(op, self._symbols))
 
     def _apply(self, op: Op, formula: Formula) -> int:
         bound = self._bind(op, formula)
@@ -122,26 +134,26 @@ class _Pass:
     def _higher_order(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         treatment = treatment_of(op.target)
         if treatment is None:
-            return [_uncounted(op, stack, "a higher-order operator that fxprof does not know", UNKNOWN)]
+            return [self._uncounted(op, stack, "a higher-order operator that fxprof does not know", UNKNOWN)]
         if not op.subgraphs:
-            return [_uncounted(op, stack, "the graph does not hold its body")]
+            return [self._uncounted(op, stack, "the graph does not hold its body")]
         return getattr(self, treatment)(op, stack)  # type: ignore[no-any-return]  # the methods below
 
     def enter(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         """The operator and its one body."""
         if len(op.subgraphs) > 1:
-            return [_uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
+            return [self._uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
         return chain([_costless(op, stack)], self.ops(op.subgraphs[0].ops, stack))
 
     def choose(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         """The operator and its dearer branch."""
         if len(op.subgraphs) != _BRANCHES:
-            return [_uncounted(op, stack, "the graph does not hold both branches")]
+            return [self._uncounted(op, stack, "the graph does not hold both branches")]
         branches = [tuple(self.ops(body.ops, stack)) for body in op.subgraphs]
         (cheap_cost, _), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
         itself = _costless(op, stack)
         if cheap_cost[1] > dear_cost[1]:
-            itself = _uncounted(op, stack, f"uncounted operators in the branch that costs less: {cheap_cost[1]}")
+            itself = self._uncounted(op, stack, f"uncounted operators in the branch that costs less: {cheap_cost[1]}")
         bounded = cheap_cost[0] != dear_cost[0]
         return [itself, *(_bounded(counted, "the dearer branch of a cond") if bounded else counted for counted in dear)]
 
@@ -159,15 +171,15 @@ class _Pass:
         """The operator alone, uncounted."""
         macs, uncounted = _cost(chain.from_iterable(self.ops(body.ops, stack) for body in op.subgraphs))
         least = "at least " if uncounted else ""
-        return [_uncounted(op, stack, f"how often it runs depends on data; one iteration costs {least}{macs:,} MACs")]
+        return [self._uncounted(op, stack, f"how often it runs depends on data; one iteration costs {least}{macs:,} MACs")]
 
     def _loop(self, op: Op, stack: tuple[Frame, ...], factor: int) -> list[CountedOp]:
         try:
             length = self._length(op)
         except UnboundSymbolError as error:
-            return [_uncounted(op, stack, f"its length depends on {error.args[0]}, which has no value")]
+            return [self._uncounted(op, stack, f"its length depends on {error.args[0]}, which has no value")]
         if length is None:
-            return [_uncounted(op, stack, "it has no xs that would say how often it runs")]
+            return [self._uncounted(op, stack, "it has no xs that would say how often it runs")]
         body = self.ops(op.subgraphs[0].ops, stack) if length else ()
         return [_costless(op, stack), *(replace(counted, times=counted.times * length * factor) for counted in body)]
 
@@ -192,10 +204,6 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
 
 def _costless(op: Op, stack: tuple[Frame, ...]) -> CountedOp:
     return CountedOp(op.target, "control", stack, op.source, 0)
-
-
-def _uncounted(op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
-    return CountedOp(op.target, kind, stack, op.source, None, note=note)
 
 
 def _bounded(counted: CountedOp, note: str) -> CountedOp:

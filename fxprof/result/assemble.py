@@ -68,6 +68,7 @@ class _Place(NamedTuple):
     counted: bool
     bounded: bool
     note: str
+    shapes: str
 
 
 def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
@@ -76,7 +77,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
         path = op.stack[-1].path if op.stack else ""
         # Where an operator that costs nothing was written is of no use, and most of what a profile would hold.
         source = "" if op.macs == 0 else op.source or ""
-        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note)
+        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes)
         executions, macs = sums.get(place, (0, 0))
         sums[place] = (executions + op.times, macs + (op.macs or 0) * op.times)
     return tuple(
@@ -89,6 +90,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
             macs if place.counted else None,
             place.bounded,
             place.note,
+            place.shapes,
         )
         for place, (executions, macs) in sums.items()
     )

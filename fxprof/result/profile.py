@@ -56,7 +56,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class OpRow:
-    """All executions of one operator from one source line in one module, in one call of the component."""
+    """All executions of one operator from one source line on the same shapes in one module, in one call of the component."""
 
     path: str
     """The innermost module, dotted below the component; "" is the component itself."""
@@ -74,10 +74,12 @@ class OpRow:
     """Whether `macs` is an upper bound."""
     note: str = ""
     """Why it is uncounted or bounded, for people."""
+    shapes: str = ""
+    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" for operators that cost nothing."""
 
     def moved(self, path: str, count: int, macs: int | None) -> OpRow:
         """The same work in another place and amount. Much faster than `dataclasses.replace`, and called for every row."""
-        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note)
+        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes)
 
     @property
     def total(self) -> Total:

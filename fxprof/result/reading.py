@@ -11,10 +11,11 @@ from fxprof.errors import ProfileError
 from fxprof.result.profile import Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
 from fxprof.result.tree import parent_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The format that is written.
 
 1: the first one.
+2: operators that cost something have `shapes`. Files of format 1 are read; their operators have none.
 """
 
 _LARGEST = 10**36
@@ -292,16 +293,18 @@ def _ops(fields: _Fields) -> Iterator[OpRow]:
 
 
 _USUAL = {"path", "op", "kind", "source", "count", "macs"}
+_COSTLY = _USUAL | {"shapes"}
 
 
 def _usual_row(item: Any) -> OpRow | None:
     """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows."""
-    if type(item) is not dict or item.keys() != _USUAL:
+    if type(item) is not dict or (item.keys() != _USUAL and item.keys() != _COSTLY):
         return None
     path, op, kind, source, count, macs = (item[name] for name in ("path", "op", "kind", "source", "count", "macs"))
-    texts = type(path) is type(op) is type(kind) is type(source) is str
+    shapes = item.get("shapes", "")
+    texts = type(path) is type(op) is type(kind) is type(source) is type(shapes) is str
     sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and path.count(".") < _DEEPEST
-    return OpRow(path, op, kind, source, count, macs) if sound else None
+    return OpRow(path, op, kind, source, count, macs, shapes=shapes) if sound else None
 
 
 def _op(fields: _Fields) -> OpRow:
@@ -314,6 +317,7 @@ def _op(fields: _Fields) -> OpRow:
         macs=None if fields.left.get("macs", _MISSING) is None else fields.integer("macs"),
         bounded=fields.flag("bounded", default=False),
         note=fields.text("note", ""),
+        shapes=fields.text("shapes", ""),
     )
     _check_depth(fields, "path", row.path)
     fields.left.pop("macs", None)

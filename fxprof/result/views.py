@@ -175,7 +175,9 @@ class _Shapes:
     def of(self, node: Node) -> int:
         if node.path not in self._known:
             children = tuple((child.name, self.of(child)) for child in node.children)
-            ops = tuple((row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note) for row in node.ops)
+            ops = tuple(
+                (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes) for row in node.ops
+            )
             key = (node.class_name, node.params, node.calls, node.times, ops, children)
             self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
         return self._known[node.path]
