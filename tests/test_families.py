@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
-from typing import Any
 
-import oracle
 import pytest
-import torch
-from families import CASES, Case
-from test_pipelines import calls_of, entries_of
+from families import CASES
+from families.case import points
+from families.proof import agreed, prove
 
-import fxprof
+from fxprof.source import load_zoo, names
 
-
-def assert_agrees(case: Case, workload: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """Profile the pipeline, then run it: each call, and the sum of everything, also of what runs in no component."""
-    pipeline = case.make()
-    prompt: dict[str, Any] = {"prompt": "a photo of a cat"} if case.prompt else {}
-    profile = fxprof.profile(pipeline, steps=case.steps, **prompt, **workload)
-    entries = {(name, entry) for name, entry in entries_of(profile) if name in pipeline.components}
-    pipeline.set_progress_bar_config(disable=True)
-    torch.manual_seed(0)
-    observed = oracle.run(pipeline, entries, num_inference_steps=case.steps, **prompt, **arguments)
-    assert profile.total.uncounted == 0
-    assert profile.macs == observed.total > 0
-    whole = {place: macs for place, macs in calls_of(profile).items() if place[2] and place[0] in pipeline.components}
-    assert {place: observed.calls.get(place) for place in whole} == whole
-
-
-QUICK = {
+QUICK = (
     "StableDiffusionPAGPipeline",
     "LatentConsistencyModelPipeline",
     "StableDiffusionXLImg2ImgPipeline",
@@ -42,29 +23,35 @@ QUICK = {
     "DiTPipeline",
     "WanPipeline",
     "CogVideoXPipeline",
-}
-"""Of every sort of mechanism one; the others are checked in the long run."""
+    "HiDreamImagePipeline",
+    "KandinskyCombinedPipeline",
+    "StableCascadeCombinedPipeline",
+    "Lumina2Pipeline with guidance in some steps",
+    "StableDiffusionControlNetPipeline with two ControlNets",
+    "StableDiffusionPipeline with an IP-Adapter",
+    "StableDiffusionPipeline with a safety checker",
+    "StableDiffusionPipeline with Heun's method",
+)
+"""Of every sort of mechanism one, in guidance and at one size; everything else is checked in the long run."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES])
+@pytest.mark.parametrize("name", QUICK)
 def test_a_profile_is_what_the_real_run_does(name: str) -> None:
-    case = CASES[name]
-    assert_agrees(case, {"arguments": case.arguments}, case.arguments)
+    agreed(CASES[name], points(name, CASES[name])[""])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_also_without_guidance_and_at_another_size(name: str) -> None:
-    case = CASES[name]
-    changed = dict(case.arguments)
-    if "guidance_scale" in inspect.signature(type(case.make()).__call__).parameters:
-        changed["guidance_scale"] = 1.0
-    if {"height", "width"} <= changed.keys() and "image" not in changed and "control_image" not in changed:
-        changed["width"] = 2 * changed["width"]
-    assert_agrees(case, {"arguments": changed}, changed)
+def test_also_in_and_out_of_guidance_at_two_sizes(name: str) -> None:
+    prove(name, CASES[name])
 
 
-def test_the_page_about_coverage_names_every_proven_class() -> None:
+def test_every_class_of_a_bundled_model_is_proven() -> None:
+    assert {load_zoo(name).class_name for name in names()} <= CASES.keys()
+
+
+def test_the_page_about_coverage_calls_proven_what_is_proven_here() -> None:
     page = (Path(__file__).parents[1] / "docs" / "coverage.md").read_text(encoding="utf-8")
-    for name in CASES:
-        assert re.search(rf"^\| {name} \| proven \|", page, re.MULTILINE), name
+    proven = re.findall(r"^\| (.+?) +\| proven +\|", page, re.MULTILINE)
+    assert proven
+    assert set(proven) <= CASES.keys()
