@@ -42,9 +42,15 @@ def failure(what: str, error: BaseException) -> CaptureError:
     return CaptureError(f"{what}: {describe(error)}", _installation(package) if package else "")
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, with what to install where it misses a package."""
+    package = missing_package(error)
+    return f"{describe(error)} ({_installation(package)})" if package else describe(error)
+
+
 def missing_package(error: BaseException) -> str | None:
     """The package that an error, or one that it came from, complains about; None when it is about something else."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             return _package(cause.name)
         if isinstance(cause, NameError) and cause.name in _OPTIONAL:
@@ -74,7 +80,8 @@ def _installation(package: str) -> str:
     return f"pip install {package.lower()}"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was raised from or while handling, the latest first."""
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:

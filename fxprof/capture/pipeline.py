@@ -17,7 +17,7 @@ from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
-from fxprof.errors import UsageError
+from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
 from fxprof.source.workload import DEFAULT_PROMPT, Workload
 from fxprof.trace.captured import Capture, CapturedComponent
@@ -67,7 +67,8 @@ def _capture(target: PipelineConfig | Any, workload: Workload, notable: Callable
     built_at = time.perf_counter()
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
     rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, progress=report)
-    result = _call(name, rehearsal.run, built, arguments)
+    result, ended = _rehearse(name, rehearsal, built, arguments)
+    approximations += ended
     size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)
     rehearsed_at = time.perf_counter()
     approximations += _approximate_lengths(name, rehearsal, built, arguments)
@@ -132,6 +133,21 @@ def _prompt(built: Built, workload: Workload) -> tuple[str, list[str]]:
     return prompt, [] if exact else [sentence]
 
 
+def _rehearse(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """What the pipeline returned; when a component failed after others were captured, nothing, and a sentence about it."""
+    try:
+        return _call(name, rehearsal.run, built, arguments), []
+    except CaptureError as error:
+        failure = rehearsal.end(error.__cause__ or error)
+        if failure is None:
+            raise
+    called = {found.component for found in rehearsal.calls.values()}
+    missing = [part for part in built.modules if part not in called]
+    later = f", such as all of {' and '.join(missing)}," if missing else ""
+    what = f"the rehearsal ended at {_dotted(failure.place)}: {failure.reason}"
+    return None, [f"{what}; what the pipeline computes after that{later} is not in the totals"]
+
+
 def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[str, Any]) -> Any:
     try:
         return run(built.pipeline, **arguments)
@@ -178,9 +194,14 @@ def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str
 
 def _remarks(rehearsal: Rehearsal) -> list[str]:
     return [
-        f"{'.'.join(part for part in place if part)} ran for real and its children were captured one by one: {reason}"
+        f"{_dotted(place)} ran for real and its children were captured one by one: {reason}"
         for place, reason in rehearsal.ran_for_real.items()
+        if rehearsal.failure is None or place != rehearsal.failure.place
     ]
+
+
+def _dotted(place: tuple[str, str]) -> str:
+    return ".".join(part for part in place if part)
 
 
 def _image_size(result: Any) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,12 +23,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fxprof.capture.blame import causes, is_our_bug, reason_of
 from fxprof.capture.calls import Key, inputs_of, key_of
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
+from fxprof.capture.failure import Failure
 from fxprof.capture.hollow import convert
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.translate import is_torch_file, record, source_line, target_name
-from fxprof.trace import Frame, Op, Tensor, Trace
+from fxprof.trace import Frame, Op, Tensor, Trace, Value
 from fxprof.trace.captured import CapturedCall, CapturedModule
 
 _CALL = nn.Module.__call__
@@ -71,6 +74,16 @@ class _Running:
     ops: list[Op] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """A module that an error came through on its way out of the pipeline."""
+
+    error: BaseException
+    place: _Place
+    stack: tuple[Frame, ...]
+    inputs: tuple[tuple[str, Value], ...] = ()
+
+
 class Rehearsal:
     """The calls that a pipeline makes of its components.
 
@@ -92,6 +105,8 @@ class Rehearsal:
         self.calls: dict[Key, Recorded] = {}
         self.ran_for_real: dict[tuple[str, str], str] = {}
         """(component, path) of modules whose Python ran for real, to the reason."""
+        self.failure: Failure | None = None
+        """What the rehearsal ended at, when it did not come to the end of the pipeline."""
         self.export_seconds = 0.0
         self._components = dict(components)
         self._places, self._aliases = _find_modules(components)
@@ -99,6 +114,7 @@ class Rehearsal:
         self._outside = outside
         self._progress = progress or (lambda _: None)
         self._running: list[_Running] = []
+        self._passed: list[_Passed] = []
         self._inside = 0
         self._recorder = _Recorder(self)
         self._frozen = False
@@ -116,13 +132,30 @@ class Rehearsal:
             self._finish(self._running[0], "")
             self._running = []
 
+    def end(self, error: BaseException) -> Failure | None:
+        """Take an error that came out of `run` as the end of the rehearsal, and record the call that failed.
+
+        Returns:
+            None, and nothing is recorded, when no component failed, or when no call of another component stands.
+        """
+        failure = self._failure(error)
+        others = [found for found in self.calls.values() if failure and found.component != failure.component]
+        if failure is None or not any(found.call for found in others):
+            return None
+        self.failure, self._passed = failure, []  # errors hold on to all that their frames held
+        key = (failure.component, failure.entry, "failed", failure.stack, failure.inputs)
+        self.calls[key] = Recorded(failure.component, failure.entry, failure.trace, count=1)
+        return failure
+
     def repeats(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Whether calling `function` makes only calls that are known already; nothing is counted.
 
-        It is stopped at the second call of the component that is called most: text is encoded by then.
+        It is stopped at the second call of the component that is called most, as text is encoded by then, or where the other
+        one ended.
         """
         counts = {key: recorded.count for key, recorded in self.calls.items()}
-        self._busiest = max(self.calls.values(), key=lambda found: found.count if found.call else 0, default=None)
+        whole = self.calls.values() if self.failure is None else ()
+        self._busiest = max(whole, key=lambda found: found.count if found.call else 0, default=None)
         self._busiest_count = self._busiest.count if self._busiest else 0
         self._frozen = True
         try:
@@ -131,6 +164,11 @@ class Rehearsal:
             return False
         except _EnoughError:
             return True
+        except Exception as error:
+            failure = self._failure(error)
+            if self.failure is None or failure is None:
+                raise
+            return failure == self.failure
         finally:
             self._frozen = False
             self.calls = {key: recorded for key, recorded in self.calls.items() if key in counts}
@@ -204,9 +242,35 @@ class Rehearsal:
         self._running.append(running)
         try:
             return _CALL(module, *args, **kwargs)
+        except Exception as error:
+            with self._silent():
+                inputs = inputs_of(module, args, kwargs)
+            before = (item for item in self._passed if item.error is error)
+            self._passed = [*before, _Passed(error, place, running.stack, inputs)]
+            raise
         finally:
             self._running.pop()
             self._finish(running, place.path)
+
+    def _failure(self, error: BaseException) -> Failure | None:
+        """Which call of a component failed, if that is what an error that came out of the pipeline is about."""
+        passed = [item for item in self._passed if any(item.error is cause for cause in causes(error))]
+        passed = passed or self._passed_in_methods(error)
+        if not passed or is_our_bug(passed[0].error):
+            return None
+        innermost, name = passed[0], passed[0].place.component
+        called = next(item for item in reversed(passed) if item.place.component == name)
+        return Failure(name, called.place.path, called.inputs, innermost.stack, reason_of(innermost.error))
+
+    def _passed_in_methods(self, error: BaseException) -> list[_Passed]:
+        """The same for a component that the pipeline used through a method such as `decode`, innermost first."""
+        frames = [(cause, frame) for cause in causes(error) for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        owners = [(cause, frame.f_locals.get("self")) for cause, frame in frames]
+        return [
+            _Passed(cause, place, (Frame(place.path, type(owner).__name__),))
+            for cause, owner in reversed(owners)
+            if (place := self._places.get(id(owner)))
+        ]
 
     def _frames(self, place: _Place) -> tuple[Frame, ...]:
         outer = self._running[-1]

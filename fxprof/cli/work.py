@@ -14,6 +14,7 @@ from fxprof.errors import FxprofError, UsageError
 from fxprof.reports import Document, Format, pick_format
 from fxprof.result.files import check_writable, write_whole
 from fxprof.result.profile import Profile
+from fxprof.result.views import not_captured
 
 if TYPE_CHECKING:
     from fxprof.cost.registry import Formulas
@@ -117,6 +118,10 @@ def _progress() -> Callable[[str], None]:
 
 
 def _strict(profile: Profile) -> StrictError:
+    failed = not_captured(profile)
+    if failed:
+        what = "; ".join(f"{name} was not captured to its end: {reason}" for name, reason in failed)
+        return StrictError(what, "look at it alone with fxprof.profile_module, or leave --strict out for what was captured")
     rows = [row for component in profile.components.values() for call in component.calls for row in call.ops]
     ops = sorted({row.op for row in rows if row.macs is None})
     times = f"{profile.total.uncounted:,} execution{'s' if profile.total.uncounted > 1 else ''}"

@@ -15,6 +15,7 @@ from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
 from fxprof.trace import Expr, Frame, Op, Tensor, Trace, UnboundSymbolError, Value, evaluate
+from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.shapes import write_shapes
 
@@ -90,7 +91,7 @@ class _Pass:
     def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
         """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
         if kind == UNKNOWN:
-            return self._uncounted(op, stack, "no formula", UNKNOWN)
+            return self._uncounted(op, stack, _why_unknown(op), UNKNOWN)
         return CountedOp(op.target, kind, stack, op.source, 0)
 
     def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
@@ -209,6 +210,10 @@ def _costless(op: Op, stack: tuple[Frame, ...]) -> CountedOp:
 def _bounded(counted: CountedOp, note: str) -> CountedOp:
     """The same as an upper bound; what costs nothing or is not known bounds nothing."""
     return replace(counted, bounded=True, note=counted.note or note) if counted.macs else counted
+
+
+def _why_unknown(op: Op) -> str:
+    return str(op.argument("reason")) if op.target == NOT_CAPTURED else "no formula"
 
 
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
 from fxprof.result.profile import Component, Node, OpRow, Profile, Total
+from fxprof.trace.captured import NOT_CAPTURED
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -243,6 +244,17 @@ def _cut(found: list[_Group], limit: int) -> Hotspots:
         running += total.macs
         rows.append(Hotspot(label, count, total, running))
     return Hotspots(tuple(rows), len(hidden), Total.sum(row[2] for row in hidden), sum(row[1] for row in hidden))
+
+
+def not_captured(profile: Profile) -> tuple[tuple[str, str], ...]:
+    """Components of which a call could not be captured, with the reason."""
+    return tuple(
+        (component.name, row.note)
+        for component in profile.components.values()
+        for call in component.calls
+        for row in call.ops
+        if row.op == NOT_CAPTURED
+    )
 
 
 def _by_layer(component: Component) -> Iterator[_Group]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from fxprof.trace.records import Trace
 
+NOT_CAPTURED = "fxprof.not_captured"
+"""The operator that stands for all that a failed call computes; its argument `reason` says why. It has no formula."""
+
 
 @dataclass(frozen=True, slots=True)
 class CapturedModule:
