@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fxprof.api import profile, profile_module, profile_program
+    from fxprof.api import profile, profile_module, profile_program, save_graphs
     from fxprof.cost.registry import Formulas, formula
     from fxprof.errors import FxprofError
     from fxprof.result.profile import Profile
@@ -34,6 +34,7 @@ __all__ = [
     "profile",
     "profile_module",
     "profile_program",
+    "save_graphs",
 ]
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "profile": "fxprof.api",
     "profile_module": "fxprof.api",
     "profile_program": "fxprof.api",
+    "save_graphs": "fxprof.api",
 }
 
 

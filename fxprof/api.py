@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+    from fxprof.trace.captured import Capture
+
 _COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])
 
 
@@ -37,15 +39,17 @@ def profile(
     without: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
+    dims: Mapping[str, int] | None = None,
     formulas: Formulas | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Profile:
     """What one run of a pipeline, or one call of a component, computes, in MACs, exactly; no weights and no GPU.
 
     Args:
-        target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a saved
-            profile, a `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied
-            nor run. A directory, or repository, may be that of one component.
+        target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a
+            `.pt2` file, a directory that `fxprof capture` wrote, a saved profile, a `PipelineConfig`, or a live
+            `DiffusionPipeline`, which is only read: its weights are neither copied nor run. A directory, or repository,
+            may be that of one component.
         height: pixels; like everything below, the pipeline's own default when not given.
         width: pixels.
         images: images per prompt.
@@ -58,6 +62,8 @@ def profile(
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
             `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape. The class's own dummy inputs by default.
+        dims: for a `.pt2` file with dynamic shapes, sizes by symbol (`s77`), by place (`x.0`: the first size of the input
+            `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
         progress: told what is being done, a line at a time.
 
@@ -70,46 +76,158 @@ def profile(
         height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype, tuple(without), dict(arguments or {})
     )
     if isinstance(target, (str, os.PathLike)):
-        from fxprof.result.store import load, looks_like_profile
-
-        if looks_like_profile(Path(target)):
-            if workload != Workload() or inputs:
-                raise UsageError(f"{os.fspath(target)} is a saved profile, of one workload", "profile the pipeline again")
-            return load(Path(target))
+        finished = _finished(Path(target), fixed=workload == Workload() and not inputs, dims=dims or {}, formulas=formulas)
+        if finished is not None:
+            return finished
         from fxprof.source import resolve
 
         target = resolve(target)
-    if isinstance(target, SingleComponent):
-        return _profile_component(target, workload, inputs or {}, formulas, progress)
-    if inputs:
-        raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
-    return _profile_pipeline(target, workload, formulas, progress)
-
-
-def _profile_pipeline(
-    target: PipelineConfig | DiffusionPipeline,
-    workload: Workload,
-    formulas: Formulas | None,
-    progress: Callable[[str], None] | None,
-) -> Profile:
-    table = formulas if formulas is not None else default_formulas()
-    if progress is not None:
-        progress("importing torch, diffusers and transformers")
-    from fxprof.capture.pipeline import capture_pipeline
+    if dims:
+        raise UsageError(
+            "dims are the sizes of a .pt2 file", "a pipeline takes --height, --width and --arg, a component --input"
+        )
     from fxprof.result.assemble import assemble
 
-    captured = capture_pipeline(target, workload, notable=notable_with(table), progress=progress)
-    name = target.name if isinstance(target, PipelineConfig) else type(target).__name__
+    table = formulas if formulas is not None else default_formulas()
+    captured, name = _captured(target, workload, inputs or {}, table, progress)
     return assemble(captured, name, versions(), table)
 
 
-def _profile_component(
-    target: SingleComponent,
+def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: Formulas | None) -> Profile | None:
+    """The profile of a file or directory that holds results or graphs; None for anything that has to be captured first."""
+    from fxprof.result.store import load, looks_like_profile
+    from fxprof.trace.archive import looks_like_archive
+    from fxprof.trace.bundle import looks_like_bundle
+
+    saved, graph, bundle = looks_like_profile(path), looks_like_archive(path), looks_like_bundle(path)
+    if not (saved or graph or bundle):
+        return None
+    what = "a saved profile" if saved else "an exported graph" if graph else "a captured run"
+    if not fixed:
+        raise UsageError(f"{path} is {what}, of one workload", "profile the pipeline itself, or leave the options out")
+    if dims and not graph:
+        raise UsageError(f"{path} is {what}, whose sizes are fixed", "dims are for a .pt2 file with dynamic shapes")
+    return load(path) if saved else _profile_graphs(path, dims, formulas, bundle=bundle)
+
+
+def _profile_graphs(path: Path, dims: Mapping[str, int], formulas: Formulas | None, *, bundle: bool) -> Profile:
+    from fxprof.result.assemble import assemble
+    from fxprof.trace.bundle import read_bundle
+    from fxprof.trace.pt2 import read_capture
+
+    table = formulas if formulas is not None else default_formulas()
+    if bundle:
+        captured, target, made_with = read_bundle(path)
+    else:
+        captured, torch_version = read_capture(path, dims)
+        target, made_with = path.name, {"torch": torch_version}
+    return assemble(captured, target, {"fxprof": _own_version(), **made_with}, table)
+
+
+def save_graphs(
+    target: str | os.PathLike[str] | PipelineConfig | SingleComponent | DiffusionPipeline,
+    directory: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    inputs: Mapping[str, Any] | None = None,
+    formulas: Formulas | None = None,
+    progress: Callable[[str], None] | None = None,
+    **workload: Any,
+) -> Profile:
+    """Write the exported graph of every distinct call of a pipeline's components into a directory, one `.pt2` file each.
+
+    The files hold no weights; `torch.export.load` and other tools open them. With the manifest beside them, the directory
+    is a target of `profile` that gives the same profile as the pipeline itself.
+
+    Args:
+        target: as for `profile`, but nothing that is captured already.
+        directory: to be written, whole or not at all.
+        force: replace a directory that was written before.
+        inputs: as for `profile`.
+        formulas: as for `profile`.
+        progress: as for `profile`.
+        workload: `height`, `width`, `steps`, `arguments` and so on, as for `profile`.
+
+    Returns:
+        The profile of what was captured.
+
+    Raises:
+        UsageError: as `profile`; or the target holds results or graphs already.
+        TargetError: as `profile`.
+        CaptureError: as `profile`; or torch cannot write a graph.
+        OutputError: the directory exists and `force` is not set, or it cannot be written.
+    """
+    from fxprof.result.assemble import assemble
+    from fxprof.result.files import whole_directory
+    from fxprof.trace.bundle import MANIFEST, write_manifest
+
+    table = formulas if formulas is not None else default_formulas()
+    asked = _workload(workload)
+    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part:
+        if isinstance(target, (str, os.PathLike)):
+            target = _uncaptured(target)
+        captured, name = _captured(target, asked, inputs or {}, table, progress)
+        if progress is not None:
+            progress("writing the graphs")
+        from fxprof.capture.save import save_graphs as write_graphs
+
+        profile = assemble(captured, name, versions(), table)
+        text = write_manifest(captured, name, versions(), write_graphs(captured, part))
+        (part / MANIFEST).write_text(text, encoding="utf-8")
+    return profile
+
+
+def _workload(given: Mapping[str, Any]) -> Workload:
+    unknown = [name for name in given if name not in {item.name for item in fields(Workload)}]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)} is no part of a workload", "pass other arguments of the call in `arguments`")
+    values = {name: value for name, value in given.items() if value is not None}
+    return Workload(**{**values, "without": tuple(given.get("without") or ()), "arguments": dict(given.get("arguments") or {})})
+
+
+def _uncaptured(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
+    from fxprof.result.store import looks_like_profile
+    from fxprof.source import resolve
+    from fxprof.trace.archive import looks_like_archive
+    from fxprof.trace.bundle import looks_like_bundle
+
+    path = Path(target)
+    if looks_like_profile(path) or looks_like_archive(path) or looks_like_bundle(path):
+        raise UsageError(
+            f"{path} holds no pipeline that could be captured", "name a pipeline; this one can be profiled as it is"
+        )
+    return resolve(target)
+
+
+def _captured(
+    target: PipelineConfig | SingleComponent | DiffusionPipeline,
     workload: Workload,
     inputs: Mapping[str, Any],
-    formulas: Formulas | None,
+    table: Formulas,
     progress: Callable[[str], None] | None,
-) -> Profile:
+) -> tuple[Capture, str]:
+    """The capture of a target, and its name."""
+    if isinstance(target, SingleComponent):
+        read = _inputs_of(target, workload, inputs)
+        _say_imports(progress)
+        from fxprof.capture.module import capture_component
+
+        return capture_component(target, read, workload.dtype, notable=notable_with(table), progress=progress), target.name
+    if inputs:
+        raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
+    _say_imports(progress)
+    from fxprof.capture.pipeline import capture_pipeline
+
+    captured = capture_pipeline(target, workload, notable=notable_with(table), progress=progress)
+    return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
+
+
+def _say_imports(progress: Callable[[str], None] | None) -> None:
+    if progress is not None:
+        progress("importing torch, diffusers and transformers")
+
+
+def _inputs_of(target: SingleComponent, workload: Workload, inputs: Mapping[str, Any]) -> dict[str, Any]:
     given = [
         item.name for item in fields(workload) if item.name != "dtype" and getattr(workload, item.name) not in (None, (), {})
     ]
@@ -119,15 +237,7 @@ def _profile_component(
         raise UsageError(what, "--input NAME=SHAPE sets what it is called with")
     from fxprof.source.stand_ins import input_value
 
-    read = {name: input_value(value) for name, value in inputs.items()}
-    table = formulas if formulas is not None else default_formulas()
-    if progress is not None:
-        progress("importing torch, diffusers and transformers")
-    from fxprof.capture.module import capture_component
-    from fxprof.result.assemble import assemble
-
-    captured = capture_component(target, read, workload.dtype, notable=notable_with(table), progress=progress)
-    return assemble(captured, target.name, versions(), table)
+    return {name: input_value(value) for name, value in inputs.items()}
 
 
 def profile_module(
@@ -165,13 +275,14 @@ def profile_program(
 
     Args:
         program: from `torch.export.export` or `torch.export.load`.
-        dims: sizes for the symbols of a program that was exported with dynamic shapes; the example's sizes by default.
+        dims: for a program with dynamic shapes, sizes by symbol (`s77`) or by place (`x.0`: the first size of the input
+            `x`); the example's sizes by default.
         formulas: the table to count with.
 
     The profile has one component, called `model`.
 
     Raises:
-        UsageError: `dims` names a symbol that the program does not have, or a size outside its range.
+        UsageError: `dims` names a size that the program does not have, or is outside of its range.
     """
     table = formulas if formulas is not None else default_formulas()
     from fxprof.capture.module import capture_program
@@ -192,9 +303,13 @@ def versions() -> dict[str, str]:
     """Versions of fxprof and of the packages that a captured graph depends on."""
     from importlib.metadata import version
 
+    return {"fxprof": _own_version(), **{name: version(name) for name in ("torch", "diffusers", "transformers")}}
+
+
+def _own_version() -> str:
     import fxprof
 
-    return {"fxprof": fxprof.__version__, **{name: version(name) for name in ("torch", "diffusers", "transformers")}}
+    return fxprof.__version__
 
 
 def notable_with(formulas: Formulas) -> Callable[[str], bool]:

@@ -115,7 +115,7 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
     arguments = {"clip_skip": 2, "negative_prompt": "a=b", "sigmas": [1.0, 0.5], "x": "NaN", "y": ""}
     sizes = {"height": 512, "width": 768, "images": 2, "steps": 30, "guidance_scale": 7.5}
     text = {"prompt": "a cat", "prompt_tokens": 12}
-    given = {**sizes, **text, "dtype": "float16", "without": ("vae",), "arguments": arguments, "inputs": {}}
+    given = {**sizes, **text, "dtype": "float16", "without": ("vae",), "arguments": arguments, "inputs": {}, "dims": {}}
     assert api.calls == [("sd3-medium", {**given, "formulas": None, "progress": None})]
 
 
@@ -123,7 +123,10 @@ def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
     run("hotspots", "sd3-medium")
     nothing = dict.fromkeys(("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype"))
     assert api.calls == [
-        ("sd3-medium", {**nothing, "without": (), "arguments": {}, "inputs": {}, "formulas": None, "progress": None})
+        (
+            "sd3-medium",
+            {**nothing, "without": (), "arguments": {}, "inputs": {}, "dims": {}, "formulas": None, "progress": None},
+        )
     ]
 
 
@@ -229,8 +232,8 @@ def test_help_fits_and_has_an_example(words: list[str]) -> None:
 
 
 def test_commands_are_listed_in_the_order_of_a_first_look() -> None:
-    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:5]
-    assert [line.split()[0] for line in listed] == ["models", "profile", "layers", "hotspots", "explain"]
+    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:6]
+    assert [line.split()[0] for line in listed] == ["models", "profile", "layers", "hotspots", "capture", "explain"]
 
 
 def test_options_have_the_same_order_and_words_everywhere() -> None:
@@ -240,7 +243,7 @@ def test_options_have_the_same_order_and_words_everywhere() -> None:
         return [(option.opts, option.help) for option in options[start:]]
 
     assert shared("profile") == shared("layers") == shared("hotspots")
-    assert len(shared("profile")) == 19
+    assert len(shared("profile")) == 20
 
 
 def test_version() -> None:

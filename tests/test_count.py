@@ -150,7 +150,7 @@ def test_a_formula_that_raises_is_an_error_with_its_cause() -> None:
 def test_a_misnamed_parameter_is_pointed_out() -> None:
     table = Formulas()
     table.formula("my.op")(lambda imput: imput[0])
-    with pytest.raises(FormulaError, match=r"has no argument imput; it has input, scale"):
+    with pytest.raises(FormulaError, match=r"it was called without imput, with input, scale"):
         run(Op("my.op.default", (("input", tensor(3, 4)), ("scale", 2.0)), ()), formulas=table)
 
 

@@ -6,6 +6,7 @@ operator is compared with a product written out here, or with the operators that
 
 from __future__ import annotations
 
+import inspect
 import random
 import runpy
 from collections.abc import Callable, Iterator, Mapping
@@ -40,10 +41,10 @@ def plain(value: Any) -> Value:
 
 
 def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Op:
-    """One call of an operator, arguments by the names of its schema with defaults filled in."""
+    """One call of an operator, arguments by the names of its schema."""
     schema = function._schema
     given = dict(zip((argument.name for argument in schema.arguments), args, strict=False)) | dict(kwargs)
-    bound = tuple((item.name, plain(given.get(item.name, item.default_value))) for item in schema.arguments)
+    bound = tuple((item.name, plain(given[item.name])) for item in schema.arguments if item.name in given)
     results = result if isinstance(result, tuple) else (result,)
     return Op(str(function), bound, tuple(plain(item) for item in results))
 
@@ -489,6 +490,17 @@ def test_every_parameter_of_a_formula_is_an_argument_of_its_operator(target: str
     assert found
     for schema in found:
         assert parameters <= {argument.name for argument in schema.arguments}, schema
+
+
+@pytest.mark.parametrize("target", sorted(BUILT_IN))
+def test_an_argument_that_a_graph_leaves_out_has_the_default_of_the_schema(target: str) -> None:
+    """A graph, live or in a file, holds only what was given."""
+    ours = inspect.signature(BUILT_IN.table[target].function).parameters
+    for schema in () if target.startswith(PREFIX) else schemas(target):
+        for argument in schema.arguments:
+            if argument.name in ours and argument.default_value is not None:
+                default = ours[argument.name].default
+                assert (list(default) if isinstance(default, tuple) else default) == argument.default_value, argument.name
 
 
 # --- whole graphs: the undecomposed and the decomposed graph cost the same

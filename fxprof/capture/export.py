@@ -23,6 +23,9 @@ from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.translate import translate
 from fxprof.trace import Expr, Tensor, Trace, Value
 
+WRAPPED = "module"
+"""Where a captured program has the module that was called."""
+
 
 class NotExportableError(Exception):
     """The module's Python needs more than shapes: values of tensors, other processes, state that it keeps."""

@@ -22,8 +22,9 @@ from fxprof.capture.translate import translate
 from fxprof.errors import UsageError
 from fxprof.source.config import SingleComponent
 from fxprof.source.stand_ins import StandIn
-from fxprof.trace import Trace
-from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
+from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
+from fxprof.trace.dims import Dims, bind_dims
+from fxprof.trace.modules import called_paths, modules_of_graph
 
 COMPONENT = "model"
 """The name of the one component."""
@@ -53,7 +54,8 @@ def capture_module(
         f"{path or name} ran for real and its children were captured one by one: {reason}"
         for (_, path), reason in rehearsal.ran_for_real.items()
     )
-    return Capture(name, (CapturedComponent(COMPONENT, name, modules_of(hollow), calls),), {}, remarks=reasons)
+    component = CapturedComponent(COMPONENT, name, modules_of(hollow), calls, aliases=rehearsal.aliases(COMPONENT))
+    return Capture(name, (component,), {}, remarks=reasons)
 
 
 def capture_component(
@@ -134,36 +136,40 @@ def _zeros_or_values(tensor: torch.Tensor) -> torch.Tensor:
 def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Capture:
     """What an exported program says.
 
+    Args:
+        program: from `torch.export.export` or `torch.export.load`.
+        dims: sizes by symbol (`s77`) or by place (`x.0`: the first size of the input `x`); the example's by default.
+
     Raises:
-        UsageError: `dims` names a symbol that the program does not have, or a size outside its range.
+        UsageError: `dims` names a size that the program does not have, or is outside of its range.
     """
     trace = translate(program)
-    known = dict(trace.symbols)
-    for symbol, size in dims.items():
-        _check_dim(program, known, symbol, size)
-    trace = Trace(trace.ops, trace.inputs, tuple((known | dict(dims)).items()))
-    stack = next((op.stack for op in trace.ops if op.stack), ())
-    name = stack[0].class_name if stack else "GraphModule"
-    component = CapturedComponent(COMPONENT, name, _modules(program, trace), (CapturedCall("", 1, trace),))
-    return Capture(name, (component,), dict(trace.symbols))
+    (symbols,) = bind_dims("the program", [Dims(COMPONENT, trace, _ranges(program))], {}, dims)
+    trace = replace(trace, symbols=tuple(sorted(symbols.items())))
+    name = next((op.stack[0].class_name for op in trace.ops if op.stack and not op.stack[0].path), "GraphModule")
+    order = called_paths([entry.fqn for entry in program.module_call_graph])
+    modules = modules_of_graph(trace.walk(), _params(program), order)
+    component = CapturedComponent(COMPONENT, name, modules, (CapturedCall("", 1, trace),))
+    return Capture(name, (component,), dict(sorted(symbols.items())))
 
 
-def _check_dim(program: ExportedProgram, known: Mapping[str, int], symbol: str, size: int) -> None:
-    if symbol not in known:
-        raise UsageError(f"the program has no dynamic size {symbol}", f"it has {', '.join(known) or 'none'}")
-    for name, bounds in program.range_constraints.items():
-        if str(name) == symbol and not bounds.lower <= size <= bounds.upper:
-            raise UsageError(f"{symbol}={size} is outside the program's range, {bounds.lower} to {bounds.upper}")
+def _ranges(program: ExportedProgram) -> dict[str, tuple[int | None, int | None]]:
+    return {str(name): (_bound(item.lower), _bound(item.upper)) for name, item in program.range_constraints.items()}
 
 
-def _modules(program: ExportedProgram, trace: Trace) -> tuple[CapturedModule, ...]:
-    """Modules that hold parameters, by the names of those, with the classes that the graph shows."""
-    classes = {frame.path: frame.class_name for op in trace.walk() for frame in op.stack}
-    params: dict[str, int] = {"": 0}
+def _bound(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (OverflowError, TypeError, ValueError, AttributeError):  # one of several infinities
+        return None
+
+
+def _params(program: ExportedProgram) -> dict[str, int]:
+    """Module path to the parameters that it holds itself; a shared one belongs to the first module that holds it."""
+    params: dict[str, int] = {}
     seen: set[int] = set()
     for name, parameter in program.named_parameters():
         path = name.rpartition(".")[0]
         params[path] = params.get(path, 0) + (0 if id(parameter) in seen else parameter.numel())
         seen.add(id(parameter))
-    paths = sorted(params.keys() | classes.keys())
-    return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in paths)
+    return params

@@ -29,9 +29,10 @@ from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.failure import Failure
 from fxprof.capture.hollow import convert
 from fxprof.capture.quiet import unchanged
-from fxprof.capture.translate import is_torch_file, record, source_line, target_name
+from fxprof.capture.translate import record, target_name
 from fxprof.trace import Frame, Op, Tensor, Trace, Value
 from fxprof.trace.captured import CapturedCall, CapturedModule
+from fxprof.trace.stacks import is_torch_file, source_line
 
 _CALL = nn.Module.__call__
 _APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
@@ -186,9 +187,14 @@ class Rehearsal:
             if found.component == component:
                 tensors = tuple(item for item in found.trace.inputs if isinstance(item[1], Tensor))
                 key = (found.entry, found.trace.ops, tensors)
-                first = merged.get(key, CapturedCall(found.entry, 0, found.trace, found.note))
+                program = found.call.program if found.call else None
+                first = merged.get(key, CapturedCall(found.entry, 0, found.trace, found.note, program))
                 merged[key] = replace(first, count=first.count + found.count)
         return tuple(merged.values())
+
+    def aliases(self, component: str) -> dict[str, str]:
+        """Other paths of the modules of a component that are shared, to the one path that their calls add up at."""
+        return dict(self._aliases.get(component, {}))
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Note an operator that ran outside every exported call."""

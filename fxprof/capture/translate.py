@@ -1,26 +1,26 @@
 """From torch's records of a computation to torch-free ones: exported programs, and single operators as they run.
 
-What a graph calls an operator, its arguments by schema name with defaults filled in, the shapes of its results, the
-modules around it and the source line: all is copied, nothing interpreted.
+What a graph calls an operator, its arguments by schema name, the shapes of its results, the
+modules around it and the source line: all is copied, nothing interpreted. A `.pt2` file holds the same texts, and
+`fxprof.trace.graph` reads the same trace from them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePath
+from inspect import signature
 from typing import Any
 
 import sympy
 import torch
 from torch.export import ExportedProgram
+from torch.export.graph_signature import CustomObjArgument
 from torch.fx import GraphModule, Node
 
 from fxprof.trace import Expr, Frame, Op, Subgraph, Tensor, Trace, Value
-from fxprof.trace.higher_order import PARAMETERS, PREFIX
-
-_FRAME_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_TORCH = f"{PurePath(torch.__file__).parent}/"
+from fxprof.trace.expressions import parse_expression
+from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
+from fxprof.trace.stacks import StackReader, source_of
 
 
 def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None) -> Trace:
@@ -57,41 +57,53 @@ def target_name(target: Any) -> str:
         return f"{PREFIX}{target.name()}"
     if isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - as above
         return str(target)
-    module = str(getattr(target, "__module__", "") or "python").lstrip("_").removeprefix("torch.fx.experimental.")
-    return f"{'torch' if module.startswith(('torch', 'symbolic')) else module}.{getattr(target, '__name__', target)}"
+    return function_name(str(getattr(target, "__module__", "") or ""), getattr(target, "__name__", str(target)))
 
 
 def bind(
     target: Any, args: Iterable[Any], kwargs: Mapping[str, Any], convert: Callable[[Any], Value]
 ) -> tuple[tuple[str, Value], ...]:
-    """Arguments by name: from the operator's schema, or from `PARAMETERS` for higher-order operators."""
+    """Arguments by name: from the operator's schema or signature, or from a table for higher-order operators.
+
+    Those that the caller left out stay out: a file says no more, and a trace from either source is the same.
+    """
     schema = getattr(target, "_schema", None)
     if schema is None:
-        named = _bind_by_table(target, tuple(args))
-        return tuple((name, convert(value)) for name, value in (*named, *kwargs.items()))
+        named = [*_bind_without_schema(target, tuple(args)), *kwargs.items()]
+        return tuple((name, convert(value)) for name, value in named)
     given = dict(zip((argument.name for argument in schema.arguments), args, strict=False)) | dict(kwargs)
-    return tuple((item.name, convert(given.get(item.name, item.default_value))) for item in schema.arguments)
+    return tuple((item.name, convert(given[item.name])) for item in schema.arguments if item.name in given)
 
 
-def _bind_by_table(target: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
-    names = PARAMETERS.get(target_name(target).removeprefix(PREFIX), ())
-    named: list[tuple[str, Any]] = []
-    for position, value in enumerate(args):
-        if position < len(names) and names[position].startswith("*"):
-            return [*named, (names[position][1:], args[position:])]
-        named.append((names[position] if position < len(names) else f"arg{position}", value))
-    return named
+def _bind_without_schema(target: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    name = target_name(target)
+    if not name.startswith(PREFIX) and callable(target):
+        try:
+            return list(zip(signature(target).parameters, args, strict=False))
+        except (TypeError, ValueError):  # some built-in functions do not tell theirs
+            pass
+    return bind_by_table(name, args)
 
 
 def plain(value: Any) -> Value:
-    """A value without torch: tensors by shape and type, containers as tuples, types and devices by name."""
+    """A value without torch: tensors by shape and type, containers as tuples, types, devices and operators by name."""
     if isinstance(value, torch.Tensor):
         return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype))
     if isinstance(value, (list, tuple)):
         return tuple(plain(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, complex, str)):
         return value
-    return dtype_name(value) if isinstance(value, torch.dtype) else str(value)
+    if isinstance(value, dict):
+        return tuple((str(key), plain(item)) for key, item in value.items())
+    return _name(value)
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, (torch._ops.OpOverload, torch._ops.HigherOrderOperator)):  # noqa: SLF001 - not exported elsewhere
+        return target_name(value)
+    if isinstance(value, CustomObjArgument):
+        return value.class_fqn
+    return str(value).removeprefix("torch.")
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -99,32 +111,14 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def source_line(file: str, line: int | str) -> str:
-    """A source line that reads the same on every machine: from the package, or the last two parts of the path."""
-    parts = PurePath(file).parts
-    for marker in ("site-packages", "dist-packages"):
-        if marker in parts:
-            parts = parts[len(parts) - parts[::-1].index(marker) :]
-            return f"{'/'.join(parts)}:{line}"
-    return f"{'/'.join(parts[-2:])}:{line}" if len(parts) > 2 else f"{parts[-1]}:{line}"  # noqa: PLR2004 - folder and file
-
-
-def is_torch_file(file: str) -> bool:
-    """Whether a source file belongs to torch, or to no file at all."""
-    return file.startswith((_TORCH, "<"))
-
-
 class _GraphReader:
     """Reads one program; remembers what many nodes share."""
 
     def __init__(self, prefix: str, skip: int, aliases: Mapping[str, str]) -> None:
         self.symbols: dict[str, int] = {}
-        self._aliases = aliases
-        self._visits: dict[str, dict[str, int]] = {}
-        self._prefix = prefix
-        self._skip = skip
-        self._stacks: dict[tuple[Any, ...], tuple[Frame, ...]] = {}
+        self._stacks = StackReader(prefix, skip, aliases)
         self._sources: dict[str, str | None] = {}
+        self._expressions: dict[Any, Value] = {}
 
     def ops(self, module: GraphModule) -> tuple[Op, ...]:
         return tuple(self._op(module, node) for node in module.graph.nodes if _computes(node))
@@ -138,6 +132,8 @@ class _GraphReader:
             return self._symbolic(value)
         if isinstance(value, (list, tuple)):
             return tuple(self.value(item) for item in value)
+        if isinstance(value, dict):
+            return tuple((str(key), self.value(item)) for key, item in value.items())
         return plain(value)
 
     def _op(self, module: GraphModule, node: Node) -> Op:
@@ -153,7 +149,7 @@ class _GraphReader:
     def _subgraphs(self, module: GraphModule, node: Node) -> tuple[Subgraph, ...]:
         if not isinstance(node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere
             return ()
-        named = _bind_by_table(node.target, tuple(node.args)) + list(node.kwargs.items())
+        named = [*bind_by_table(target_name(node.target), tuple(node.args)), *node.kwargs.items()]
         return tuple(
             Subgraph(name, self.ops(getattr(module, str(value.target))))
             for name, value in _named_nodes(named)
@@ -162,30 +158,13 @@ class _GraphReader:
 
     def _stack(self, node: Node) -> tuple[Frame, ...]:
         stack = node.meta.get("nn_module_stack") or {}
-        key = tuple((name, entry[0]) for name, entry in stack.items())
-        if key not in self._stacks:
-            self._stacks[key] = tuple(self._frames(stack))
-        return self._stacks[key]
-
-    def _frames(self, stack: Mapping[str, tuple[str, Any]]) -> Iterable[Frame]:
-        outer = ""
-        for position, (key, (path, class_)) in enumerate(stack.items()):
-            if position <= self._skip:
-                outer = path if self._skip else ""
-            if position >= self._skip:
-                local = path.removeprefix(outer).lstrip(".")
-                full = ".".join(part for part in (self._prefix, local) if part)
-                one = self._aliases.get(full, full)
-                # The key, unlike the path, differs between the calls of a module ("t", "t@1") and between its aliases.
-                visits = self._visits.setdefault(one, {})
-                yield Frame(one, _class_name(class_), visits.setdefault(key, len(visits)))
+        return self._stacks.frames(tuple((key, path, _class_name(class_)) for key, (path, class_) in stack.items()))
 
     def _source(self, text: str | None) -> str | None:
         if not text:
             return None
         if text not in self._sources:
-            lines = [match for match in _FRAME_LINE.finditer(text) if not is_torch_file(match["file"])]
-            self._sources[text] = source_line(lines[-1]["file"], lines[-1]["line"]) if lines else None
+            self._sources[text] = source_of(text)
         return self._sources[text]
 
     def _dim(self, size: int | torch.SymInt) -> int | Expr:
@@ -201,35 +180,10 @@ class _GraphReader:
         for symbol in expression.free_symbols:
             if symbol in hints:
                 self.symbols[str(symbol)] = int(hints[symbol])
-        return expression_of(expression)
-
-
-_SYMPY = {
-    "Add": "add",
-    "Mul": "mul",
-    "FloorDiv": "floordiv",
-    "CleanDiv": "floordiv",
-    "IntTrueDiv": "floordiv",
-    "Mod": "mod",
-    "PythonMod": "mod",
-    "Pow": "pow",
-    "PowByNatural": "pow",
-    "Max": "max",
-    "Min": "min",
-}
-
-
-def expression_of(expression: Any) -> Value:
-    """A sympy expression as an `Expr`; what has no counterpart becomes a symbol of its own text, without a value."""
-    if isinstance(expression, sympy.Integer):
-        return int(expression)
-    if isinstance(expression, sympy.Symbol):
-        return Expr("symbol", (str(expression),))
-    operator = _SYMPY.get(type(expression).__name__)
-    operands = tuple(expression_of(operand) for operand in expression.args)
-    if operator is None or not all(isinstance(operand, (int, Expr)) for operand in operands):
-        return Expr("symbol", (str(expression),))
-    return Expr(operator, operands)  # type: ignore[arg-type]
+        if expression not in self._expressions:
+            # By way of the text that a file would hold, so that both make the same expression.
+            self._expressions[expression] = parse_expression(sympy.srepr(expression))
+        return self._expressions[expression]
 
 
 def _computes(node: Node) -> bool:
@@ -253,8 +207,7 @@ def _results(value: Value) -> tuple[Value, ...]:
 
 
 def _class_name(class_: Any) -> str:
-    name = class_ if isinstance(class_, str) else getattr(class_, "__qualname__", str(class_))
-    return name.rsplit(".", 1)[-1]
+    return class_ if isinstance(class_, str) else str(getattr(class_, "__qualname__", class_))
 
 
 def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tuple[str, Value], ...]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import click
 
 import fxprof as package
 from fxprof.cli.group import Group, debug_option
-from fxprof.cli.options import Output, Request, count_or_all, on_output, on_profile, percentage
-from fxprof.cli.work import prepare, report_profile, write
+from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_profile, percentage
+from fxprof.cli.work import prepare, report_profile, write, write_graphs
 from fxprof.result.views import GROUPINGS
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -27,8 +31,9 @@ def fxprof() -> None:
     Numbers are multiply-accumulates (MACs) by component, layer and operator: exact, and without weights or GPU.
 
     TARGET is a bundled model (see `fxprof models`), a directory with a model_index.json or the config.json of one
-    component, a repository of the Hub as org/name or org/name@revision (only its configuration files are fetched), or
-    a profile saved as JSON.
+    component, a repository of the Hub as org/name or org/name@revision (only its configuration files are fetched), an
+    exported graph as a .pt2 file (read without torch, never unpickled), a directory of such graphs that capture wrote,
+    or a profile saved as JSON.
 
     Exit codes: 0 done, 1 something is uncounted and --strict was given, 2 wrong usage, 3 could not analyse.
     """
@@ -89,6 +94,19 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
     from fxprof.reports.hotspots import hotspots as report
 
     report_profile(request, lambda found: report(found, by, limit, request.counting.unit))
+
+
+@fxprof.command(epilog=_examples("fxprof capture sd3-medium --steps 28 -o sd3-graphs", "fxprof profile sd3-graphs"))
+@on_capture
+@click.option("-o", "--output", "directory", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Directory.")
+@click.option("--force", is_flag=True, help="Replace a directory that was captured before.")
+def capture(target: str, workload: Mapping[str, Any], directory: Path, force: bool) -> None:
+    """Write the graph of every distinct call as a .pt2 file, without weights.
+
+    DIR is a target of every command, and gives the same numbers. Each file in it opens with torch.export.load and with
+    other tools for exported graphs.
+    """
+    write(write_graphs(target, directory, workload, force=force), Output(format=None, file=None, force=False))
 
 
 @fxprof.command(epilog=_examples("fxprof explain aten.conv2d"))

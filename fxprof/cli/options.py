@@ -123,6 +123,14 @@ def _arguments(_ctx: click.Context, _parameter: click.Parameter, pairs: tuple[tu
     return arguments
 
 
+def named_size(text: str) -> tuple[str, int]:
+    """Read `NAME=N`: a size by the name of a symbol or of an input's axis."""
+    name, _, number = text.rpartition("=")
+    if not name or not number.isascii() or not number.isdecimal() or len(number) > _DIGITS:
+        raise click.BadParameter(f"{text!r} is not NAME=N.")
+    return name, int(number)
+
+
 _SIZE = click.IntRange(min=1)
 
 _WORKLOAD = (
@@ -152,6 +160,15 @@ _WORKLOAD = (
         multiple=True,
         callback=_arguments,
         help="Of one component: an input as 1x16x64x64 or 1x77:int64, or as for --arg. Repeatable.",
+    ),
+    click.option(
+        "--dim",
+        "dims",
+        metavar="NAME=N",
+        type=named_size,
+        multiple=True,
+        callback=_arguments,
+        help="Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4. Repeatable.",
     ),
 )
 
@@ -190,6 +207,17 @@ def on_profile(command: Command) -> Command:
     return _decorated(call, options)
 
 
+def on_capture(command: Command) -> Command:
+    """Give a command TARGET and the options of the workload, as the arguments `target` and `workload`."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:
+        workload = {name: given.pop(name) for name in WORKLOAD if name in given}
+        return command(workload=workload, **given)
+
+    return _decorated(call, [click.argument("target"), *_WORKLOAD[:-1], debug_option])
+
+
 def on_output(command: Command) -> Command:
     """Give a command the options about the report's format and file alone, as the argument `output`."""
 
@@ -202,7 +230,7 @@ def on_output(command: Command) -> Command:
 
 WORKLOAD = (
     *("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype"),
-    *("without", "arguments", "inputs"),
+    *("without", "arguments", "inputs", "dims"),
 )
 """Names of the workload's arguments, as `fxprof.profile` has them."""
 

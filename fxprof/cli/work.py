@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -92,7 +93,7 @@ def _refuse_changes(request: Request) -> None:
 
 
 def _flag(name: str) -> str:
-    return {"arguments": "--arg", "inputs": "--input"}.get(name, f"--{name.replace('_', '-')}")
+    return {"arguments": "--arg", "inputs": "--input", "dims": "--dim"}.get(name, f"--{name.replace('_', '-')}")
 
 
 def _formulas(counting: Counting) -> Formulas | None:
@@ -106,6 +107,18 @@ def _formulas(counting: Counting) -> Formulas | None:
     for path in counting.formulas:
         table = load_file(path, table)
     return table
+
+
+def write_graphs(target: str, directory: Path, workload: Mapping[str, Any], *, force: bool) -> str:
+    """Capture the target into a directory, and what to tell about it."""
+    from fxprof import api
+    from fxprof.reports.tables import plural
+
+    progress = _progress() if _on_terminal() else None
+    profile = api.save_graphs(target, directory, force=force, progress=progress, **workload)
+    called = [component for component in profile.components.values() if component.calls]
+    calls = sum(len(component.calls) for component in called)
+    return f"{directory}: {plural(calls, 'distinct call')} of {plural(len(called), 'component')}\n"
 
 
 def _on_terminal() -> bool:

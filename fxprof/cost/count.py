@@ -117,8 +117,9 @@ class _Pass:
         if "outs" in formula.parameters:
             given["outs"] = op.outputs
         return {
-            name: self._plain(given.get(name), whole=name in formula.wants_tensor)  # one that the caller left out is None
+            name: self._plain(given.get(name), whole=name in formula.wants_tensor)
             for name in formula.parameters
+            if name in given or name not in formula.optional
         }
 
     def _plain(self, value: Value, *, whole: bool) -> object:
@@ -203,6 +204,10 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
     return macs, uncounted
 
 
+def _why_unknown(op: Op) -> str:
+    return str(op.argument("reason")) if op.target == NOT_CAPTURED else "no formula"
+
+
 def _costless(op: Op, stack: tuple[Frame, ...]) -> CountedOp:
     return CountedOp(op.target, "control", stack, op.source, 0)
 
@@ -219,6 +224,7 @@ def _why_unknown(op: Op) -> str:
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:
     arguments = ", ".join(f"{name}={value}" for name, value in bound.items())
     absent = [name for name in bound if name not in {"out", "outs", *dict(op.args)}]
-    has = f"{op.target} has no argument {' or '.join(absent)}; it has {', '.join(name for name, _ in op.args)}"
+    given = ", ".join(name for name, _ in op.args)
+    has = f"it was called without {' or '.join(absent)}, with {given}; what can be left out needs a default in the formula"
     message = f"{op.target}: the formula {formula.function.__name__}({arguments}) from {formula.origin} {what}"
     return FormulaError(message, has if absent else "a formula gives an integer, zero or more")

@@ -64,7 +64,7 @@ def trilinear(
     expand2: Sequence[int],
     expand3: Sequence[int],
     sumdim: Sequence[int],
-    unroll_dim: int,
+    unroll_dim: int = 1,
 ) -> int:
     """Sum of products of three tensors, two at a time, in a loop over one axis.
 

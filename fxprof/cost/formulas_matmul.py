@@ -103,7 +103,7 @@ def matmul(self: Shape, out: Shape) -> int:
 
 
 @formula("aten._scaled_mm_v2", kind="matmul")
-def scaled_mm_v2(self: Shape, out: Shape, contraction_dim: Sequence[int] | None) -> int:
+def scaled_mm_v2(self: Shape, out: Shape, contraction_dim: Sequence[int] | None = ()) -> int:
     """Matrix product of scaled low-precision operands.
 
     Shapes: self [M, K], mat2 [K, N] -> out [M, N]; contraction_dim names another axis for K.
@@ -278,7 +278,7 @@ def cov(self: Shape) -> int:
 
 
 @formula("aten.cdist", "aten._cdist_forward", kind="matmul")
-def cdist(x1: Shape, x2: Shape, p: float, compute_mode: int | None) -> int:
+def cdist(x1: Shape, x2: Shape, p: float = 2.0, compute_mode: int | None = None) -> int:
     """Distances between all pairs of rows.
 
     Shapes: x1 [*, P, D], x2 [*, R, D] -> out [*, P, R].

@@ -3,7 +3,9 @@
 A formula is a function whose parameters carry the names of the operator's schema. It is given, by name:
 
 * for a tensor, its shape as a tuple of integers, or the whole `Tensor` where the parameter is annotated `Tensor`;
-* for a list of tensors, a tuple of shapes; for anything else, the value itself; None where the caller gave none;
+* for a list of tensors, a tuple of shapes; for anything else, the value itself;
+* where the caller left the argument out, the parameter's own default, or None when it has none: a graph does not hold the
+  defaults of the operator's schema;
 * as `out`, the shape of the first result; as `outs`, the shapes of all results.
 
 It returns an integer, the multiply-accumulates of one execution.
@@ -61,6 +63,8 @@ class Formula:
     """Names in the operator's schema, and `out` or `outs`."""
     wants_tensor: frozenset[str]
     """The parameters that take a whole `Tensor` instead of its shape."""
+    optional: frozenset[str]
+    """The parameters with a default of their own, which stands where the caller left the argument out."""
     origin: str
     """`fxprof`, or the file or package that brought the formula."""
 
@@ -136,7 +140,9 @@ def _make(targets: tuple[str, ...], kind: str, function: Rule, origin: str) -> F
     if any(parameter.kind not in _NAMED for parameter in parameters.values()):
         raise FormulaError(f"{name}: a formula's parameters are names of the operator's schema; *args and **kwargs have none")
     wants_tensor = frozenset(key for key, parameter in parameters.items() if _is_tensor(parameter.annotation))
-    return Formula(targets, kind, function, tuple(parameters), wants_tensor, origin or function.__module__.partition(".")[0])
+    optional = frozenset(key for key, parameter in parameters.items() if parameter.default is not parameter.empty)
+    made_by = origin or function.__module__.partition(".")[0]
+    return Formula(targets, kind, function, tuple(parameters), wants_tensor, optional, made_by)
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

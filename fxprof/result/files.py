@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fxprof.errors import OutputError
@@ -60,6 +63,50 @@ def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_directory(path: str | Path, *, force: bool = False, owned: str) -> Iterator[Path]:
+    """A directory to fill that takes its place when all is done, so that nobody ever sees half of it.
+
+    Args:
+        path: where it is to be.
+        force: whether one that is there is replaced.
+        owned: a file that says that a directory was written by us; with `force`, only such a directory is replaced.
+
+    Raises:
+        OutputError: something else is there, or the disk refuses.
+    """
+    goal = Path(path)
+    _check_replaceable(goal, force=force, owned=owned)
+    part, old = (goal.absolute().with_name(f".{goal.name[:100]}.{os.getpid()}.{end}") for end in ("part", "old"))
+    try:
+        part.mkdir()
+        yield part
+        if goal.exists():
+            goal.replace(old)
+        part.replace(goal)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_replaceable(goal: Path, *, force: bool, owned: str) -> None:
+    mode = _mode(goal)
+    if mode is not None and not stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write {goal}: it is not a directory")
+    if mode is not None and any(goal.iterdir()):
+        if not (goal / owned).is_file():
+            raise OutputError(f"cannot write {goal}: it is a directory of something else", "choose another name")
+        if not force:
+            raise OutputError(f"{goal} exists", _FORCE)
+    parent = goal.absolute().parent
+    if not parent.is_dir():
+        raise OutputError(f"cannot write {goal}: there is no directory {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {goal}: the directory {parent} is read-only")
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -35,7 +35,9 @@ def geometry_of(capture: Capture) -> Geometry:
 
 
 def _denoiser(capture: Capture) -> CapturedComponent | None:
-    """The component that is called most often; the largest of them when there are several."""
+    """The component that is called most often; the largest of them when there are several. A lone module has none."""
+    if "images" not in capture.workload:
+        return None
     candidates = [item for item in capture.components if item.calls and item.modules and not _text_lengths(item)]
     candidates = [item for item in candidates if not any(_decodes(item, call) for call in item.calls)]
     return max(candidates, key=lambda item: (sum(call.count for call in item.calls), _params(item)), default=None)

@@ -32,6 +32,8 @@ class CapturedCall:
     trace: Trace
     note: str = ""
     """How it was captured, when not simply by exporting the entry."""
+    program: object = field(default=None, compare=False, repr=False)
+    """The live program that the trace was made of, where there is one; only capture looks into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class CapturedComponent:
     """An autoencoder that works tile by tile."""
     slicing: bool = False
     """An autoencoder that works image by image."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other paths of modules that are shared, to the one path that their calls add up at."""
 
 
 @dataclass(frozen=True, slots=True)

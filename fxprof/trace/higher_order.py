@@ -1,11 +1,12 @@
-"""The arguments of torch's higher-order operators, which have no schema to bind names from.
+"""The names of operators, and the arguments of those that have no schema to bind names from.
 
 A star marks the argument that takes all that follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 PREFIX = "higher_order."
 """Higher-order operators have this instead of a namespace of a library."""
@@ -35,3 +36,22 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "mask_mod_other_buffers",
     ),
 }
+
+_Item = TypeVar("_Item")
+
+
+def bind_by_table(target: str, args: Sequence[_Item]) -> list[tuple[str, _Item | tuple[_Item, ...]]]:
+    """Positional arguments by the names of `PARAMETERS`; those of other operators by their position, `arg0`, `arg1` ..."""
+    names = PARAMETERS.get(target.removeprefix(PREFIX), ())
+    named: list[tuple[str, _Item | tuple[_Item, ...]]] = []
+    for position, value in enumerate(args):
+        if position < len(names) and names[position].startswith("*"):
+            return [*named, (names[position][1:], tuple(args[position:]))]
+        named.append((names[position] if position < len(names) else f"arg{position}", value))
+    return named
+
+
+def function_name(module: str, name: str) -> str:
+    """The name of a Python function that a graph calls, as in `Op.target`: `operator.mul`, `torch.sym_max`."""
+    home = (module or "python").lstrip("_").removeprefix("torch.fx.experimental.")
+    return f"{'torch' if home.startswith(('torch', 'symbolic')) else home}.{name}"

@@ -53,7 +53,7 @@ class Op:
     target: str
     """`aten.conv2d.default`; a higher-order operator is `higher_order.cond`, a Python function `operator.mul`."""
     args: tuple[tuple[str, Value], ...]
-    """(name in the operator's schema, value), in the schema's order, defaults filled in."""
+    """(name in the operator's schema, value), in the schema's order; arguments that the caller left out are not there."""
     outputs: tuple[Value, ...]
     """One entry per result; not a `Tensor` where the operator returns a plain or symbolic number."""
     stack: tuple[Frame, ...] = ()

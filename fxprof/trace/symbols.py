@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import reduce
 
 
 @dataclass(frozen=True, slots=True)
 class Expr:
-    """An integer expression over named symbols, such as `8*s59` or `max(s31, s87)`."""
+    """An expression over named symbols, such as `8*s59` or `max(s31, s87)`; as a size, its value is an integer."""
 
     operator: str
-    """`symbol` for a leaf; otherwise one of `OPERATORS`."""
+    """`symbol` or `float` for a leaf, one of `OPERATORS`, or what torch calls a function that is not evaluated here."""
     operands: tuple[Dim | str, ...]
-    """For a symbol, its name alone."""
+    """For a leaf, its text alone."""
 
     def __str__(self) -> str:
         """Write the expression as a person would."""
-        if self.operator == "symbol":
+        if self.operator in _LEAVES:
             return str(self.operands[0])
         parts = [f"({part})" if isinstance(part, Expr) and part.operator in _INFIX else str(part) for part in self.operands]
         if self.operator in _INFIX:
@@ -30,21 +32,62 @@ class Expr:
 Dim = int | Expr
 """One size of a shape."""
 
-OPERATORS: Mapping[str, Callable[[int, int], int]] = {
-    "add": operator.add,
-    "mul": operator.mul,
-    "floordiv": operator.floordiv,
-    "mod": operator.mod,
-    "pow": operator.pow,
-    "max": max,
-    "min": min,
-}
+_LEAVES = ("symbol", "float")
+_Number = int | Fraction
 
-_INFIX = {"add": " + ", "mul": "*", "floordiv": "//", "mod": " % ", "pow": "**"}
+_MOST_BITS = 4096
+"""Powers beyond this are no sizes; computing them could take forever."""
 
 
 class UnboundSymbolError(KeyError):
-    """An expression mentions a symbol that has no value, such as a size that depends on a tensor's contents."""
+    """An expression has no value: a symbol lacks one, such as a size that depends on contents, or a function is not known."""
+
+
+def _power(base: _Number, exponent: _Number) -> _Number:
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if exponent.denominator != 1 or abs(exponent) * bits > _MOST_BITS or (base == 0 and exponent < 0):
+        raise UnboundSymbolError("a power that is no size")
+    power: _Number = Fraction(base) ** int(exponent)
+    return power
+
+
+def _divide(left: _Number, right: _Number) -> _Number:
+    if right == 0:
+        raise UnboundSymbolError(f"{left}/0")
+    return Fraction(left) / right
+
+
+def _floordiv(left: _Number, right: _Number) -> _Number:
+    return math.floor(_divide(left, right))
+
+
+def _modulo(left: _Number, right: _Number) -> _Number:
+    if right == 0:
+        raise UnboundSymbolError(f"{left} % 0")
+    return left % right
+
+
+OPERATORS: Mapping[str, Callable[[_Number, _Number], _Number]] = {
+    "add": operator.add,
+    "mul": operator.mul,
+    "truediv": _divide,
+    "floordiv": _floordiv,
+    "mod": _modulo,
+    "pow": _power,
+    "max": max,
+    "min": min,
+}
+"""Of two operands or more, from the left."""
+
+ROUNDINGS: Mapping[str, Callable[[_Number], int]] = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "trunc": math.trunc,
+    "round": round,
+}
+"""Of one operand."""
+
+_INFIX = {"add": " + ", "mul": "*", "truediv": "/", "floordiv": "//", "mod": " % ", "pow": "**"}
 
 
 def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
@@ -55,14 +98,57 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
         values: symbol to size.
 
     Raises:
-        UnboundSymbolError: a symbol of the expression is not in `values`.
+        UnboundSymbolError: a symbol of the expression is not in `values`, or the expression has no integer value.
     """
     if isinstance(dim, int):
         return dim
+    number = _number(dim, values)
+    if number.denominator != 1:
+        raise UnboundSymbolError(str(dim))
+    return int(number)
+
+
+def _number(dim: Dim | str, values: Mapping[str, int]) -> _Number:
+    if isinstance(dim, int):
+        return dim
+    assert isinstance(dim, Expr), "texts are operands of leaves alone"
     if dim.operator == "symbol":
         name = str(dim.operands[0])
         if name not in values:
             raise UnboundSymbolError(name)
         return values[name]
-    numbers = [evaluate(part, values) for part in dim.operands if not isinstance(part, str)]
-    return reduce(OPERATORS[dim.operator], numbers)
+    if dim.operator == "float":
+        return Fraction(str(dim.operands[0]))
+    numbers = [_number(part, values) for part in dim.operands]
+    if dim.operator in OPERATORS and numbers:
+        return reduce(OPERATORS[dim.operator], numbers)
+    if dim.operator in ROUNDINGS and len(numbers) == 1:
+        return ROUNDINGS[dim.operator](numbers[0])
+    raise UnboundSymbolError(str(dim))
+
+
+def symbols_in(dim: object) -> Iterator[str]:
+    """The names of an expression's symbols, from the left; none for anything that is no expression."""
+    if isinstance(dim, Expr):
+        if dim.operator == "symbol":
+            yield str(dim.operands[0])
+        elif dim.operator != "float":
+            for part in dim.operands:
+                yield from symbols_in(part)
+
+
+def solve(dim: Dim, size: int) -> tuple[str, int] | None:
+    """The symbol of an expression in one unknown, and the value that gives the expression this size.
+
+    None where the expression has several unknowns, is not linear in its one, or no integer gives the size.
+    """
+    names = set(symbols_in(dim))
+    if len(names) != 1:
+        return None
+    (name,) = names
+    try:
+        start, step = evaluate(dim, {name: 0}), evaluate(dim, {name: 1}) - evaluate(dim, {name: 0})
+        value = (size - start) // step if step else 0
+        return (name, value) if step and evaluate(dim, {name: value}) == size else None
+    except UnboundSymbolError:
+        return None

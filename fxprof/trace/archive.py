@@ -1,0 +1,205 @@
+"""The container of a `.pt2` file: a zip archive, of which only JSON texts are read. Standard library only.
+
+Weights, example inputs and custom objects, which torch pickles, are never opened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fxprof.errors import TargetError
+
+MOST_BYTES = 128 * 2**20
+"""Of one JSON text. The graph of FLUX.1-dev's 12 billion parameters takes 11 MiB."""
+MOST_VALUES = 12_000_000
+"""Values in one JSON text, each of which takes some 60 bytes."""
+MOST_RATIO = 500
+"""Of a text's size to what it takes in the archive: JSON packs to a twentieth, rarely to a hundredth."""
+MOST_ENTRIES = 200_000
+
+LEGACY_MODEL = "serialized_exported_program.json"
+"""The graph in archives of torch before 2.8."""
+_MODELS = re.compile(r"models/([^/]+)\.json\Z")
+_WEIGHTS = "data/weights/{}_weights_config.json"
+_EXTRA = "extra/"
+
+_MAGIC = b"PK"
+_OTHERS = (
+    (b"\x80\x02", "a file of Python's pickle, which is never opened"),
+    (b"\x80\x04", "a file of Python's pickle, which is never opened"),
+    (b"\x80\x05", "a file of Python's pickle, which is never opened"),
+    (b"GGUF", "a GGUF file, which holds weights but no graph"),
+    (b"\x7fELF", "a compiled library"),
+    (b"\x89HDF", "an HDF5 file, which holds weights but no graph"),
+)
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, MemoryError)
+"""What reading a damaged, encrypted or oddly packed archive can raise."""
+
+_WRITE = "write it with torch.export.save(program, 'file.pt2')"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The JSON texts of an archive, parsed."""
+
+    programs: Mapping[str, Any]
+    """Name of each exported program, `model` where there is one, to its JSON."""
+    weights: Mapping[str, Any]
+    """Name of a program to the JSON that says where its weights lie; without one in old archives."""
+    extra: Mapping[str, str]
+    """Further texts that whoever wrote the archive put in, by name; those that are no text are left out."""
+
+
+def looks_like_archive(path: str | Path) -> bool:
+    """Whether a file is, or by its name should be, an archive: a zip file, or one that ends in `.pt2`."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with Path(path).open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC or str(path).lower().endswith(_SUFFIXES)
+    except (OSError, ValueError):  # ValueError: a name with a null character
+        return False
+
+
+_SUFFIXES = (".pt2", ".pt", ".pth", ".ptl", ".pte", ".bin", ".ckpt")
+
+
+def read_archive(path: str | Path, *, extra: tuple[str, ...] = ()) -> Archive:
+    """The JSON texts of an archive that `torch.export.save` wrote.
+
+    Args:
+        path: of the file; its name does not matter.
+        extra: names of further texts that are wanted where they are there.
+
+    Raises:
+        TargetError: the file is no such archive, is damaged, or holds more than any graph does.
+    """
+    _refuse_other_files(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            return _Reader(path, file).archive(extra)
+    except TargetError:
+        raise
+    except _BROKEN as error:
+        raise _unreadable(path, f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
+
+
+def _refuse_other_files(path: str | Path) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(64)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(getattr(error, "strerror", "") or error)) from error
+    if not head.startswith(_MAGIC):
+        kind = next((text for magic, text in _OTHERS if head.startswith(magic)), "not a zip archive")
+        if head[4:6] == b"ET":
+            kind = "a program of ExecuTorch, which is compiled"
+        raise TargetError(f"cannot read {path}: it is {kind if head else 'empty'}", f"a .pt2 file is a zip archive; {_WRITE}")
+
+
+def _unreadable(path: str | Path, what: str) -> TargetError:
+    return TargetError(f"cannot read {path}: {what}", _WRITE)
+
+
+class _Reader:
+    """Reads one open archive; names are without the folder that torch puts around everything."""
+
+    def __init__(self, path: str | Path, file: zipfile.ZipFile) -> None:
+        self._path = path
+        self._file = file
+        self._entries = self._list()
+
+    def _fail(self, what: str, hint: str = "") -> NoReturn:
+        raise TargetError(f"cannot read {self._path}: {what}", hint)
+
+    def _list(self) -> dict[str, zipfile.ZipInfo]:
+        infos = self._file.infolist()
+        if len(infos) > MOST_ENTRIES:
+            self._fail(f"it has {len(infos):,} entries, more than any archive of a graph")
+        names = [info.filename for info in infos]
+        for name in names:
+            if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
+                self._fail(f"it has an entry with an absolute path or one outside of it, {_brief(name)}")
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            self._fail(f"it has two entries of the name {_brief(twice)}")
+        roots = {name.partition("/")[0] for name in names if "/" in name}
+        root = f"{roots.pop()}/" if len(roots) == 1 and all("/" in name for name in names) else ""
+        return {name.removeprefix(root): info for name, info in zip(names, infos, strict=True)}
+
+    def archive(self, extra: tuple[str, ...]) -> Archive:
+        models = {match[1]: name for name in self._entries if (match := _MODELS.match(name))}
+        if LEGACY_MODEL in self._entries and not models:
+            return Archive({"model": self._json(LEGACY_MODEL)}, {}, self._extra(extra))
+        if not models:
+            self._refuse()
+        self._check_version()
+        weights = {name: _WEIGHTS.format(name) for name in models}
+        return Archive(
+            {name: self._json(entry) for name, entry in models.items()},
+            {name: self._json(entry) for name, entry in weights.items() if entry in self._entries},
+            self._extra(extra),
+        )
+
+    def _extra(self, names: tuple[str, ...]) -> dict[str, str]:
+        found = {name: f"{_EXTRA}{name}" for name in names if f"{_EXTRA}{name}" in self._entries}
+        return {name: self._bytes(entry).decode("utf-8", "replace") for name, entry in found.items()}
+
+    def _check_version(self) -> None:
+        if "archive_version" in self._entries:
+            version = self._bytes("archive_version").strip().decode("ascii", "replace")
+            if version != "0":
+                self._fail(f"its archive version is {_brief(version)}, and this fxprof reads 0", "is there a newer fxprof?")
+
+    def _refuse(self) -> NoReturn:
+        """Say what a zip archive without a graph is."""
+        names = list(self._entries)
+        if any("data/aotinductor/" in name for name in names):
+            self._fail(
+                "it is a package of AOTInductor: compiled kernels without a graph", f"keep the exported program; {_WRITE}"
+            )
+        if any(name.startswith("code/") for name in names):
+            self._fail("it is a TorchScript file, which holds code and no exported graph", f"export the module anew; {_WRITE}")
+        if any(name.endswith("data.pkl") for name in names):
+            self._fail("it was written by torch.save: pickled objects, which are never opened, and no graph", _WRITE)
+        self._fail("it is a zip archive, but holds no graph of torch.export (models/*.json)", _WRITE)
+
+    def _bytes(self, name: str) -> bytes:
+        info = self._entries[name]
+        if info.file_size > MOST_BYTES:
+            self._fail(f"{_brief(name)} holds {info.file_size:,} bytes, more than {MOST_BYTES:,}")
+        if info.file_size > MOST_RATIO * max(info.compress_size, 1) and info.file_size > 2**20:
+            self._fail(f"{_brief(name)} grows from {info.compress_size:,} to {info.file_size:,} bytes, as no graph does")
+        with self._file.open(info) as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) != info.file_size:
+            self._fail(f"{_brief(name)} holds {len(data):,} bytes, not the {info.file_size:,} that the archive says")
+        return data
+
+    def _json(self, name: str) -> Any:
+        data = self._bytes(name)
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        if values > MOST_VALUES:
+            self._fail(f"{_brief(name)} holds some {values:,} values, more than {MOST_VALUES:,}")
+        try:
+            return json.loads(data, parse_constant=_no_constant)
+        except RecursionError as error:
+            raise TargetError(f"cannot read {self._path}: {_brief(name)} nests too deeply") from error
+        except ValueError as error:  # of JSON, of UTF-8, and integers of thousands of digits
+            raise TargetError(f"cannot read {self._path}: {_brief(name)} is not JSON: {str(error)[:200]}") from error
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _brief(name: str) -> str:
+    return repr(name if len(name) <= 60 else f"{name[:57]}...")  # noqa: PLR2004 - fits a line

@@ -1,0 +1,309 @@
+"""A captured run as a directory: a manifest, and one `.pt2` file per distinct call. Standard library only.
+
+The manifest says what a graph does not: which component was called at which module, how often and with which arguments, which
+modules there are, and what the run was of. The files are written by `fxprof.capture.save`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fxprof.errors import TargetError
+from fxprof.trace.archive import MOST_BYTES
+from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
+from fxprof.trace.fields import FaultError, a_float, a_list, a_text, an_integer, an_object, brief, check_path, fail
+from fxprof.trace.pt2 import read_programs
+from fxprof.trace.records import Frame, Op, Tensor, Trace, Value
+
+MANIFEST = "capture.json"
+FORMAT = 1
+"""Of the manifest. 1: the first one."""
+
+Json = dict[str, Any]
+
+
+def looks_like_bundle(path: str | Path) -> bool:
+    """Whether a directory holds a captured run."""
+    try:
+        return (Path(path) / MANIFEST).is_file()
+    except (OSError, ValueError):  # ValueError: a name with a null character
+        return False
+
+
+def write_manifest(capture: Capture, target: str, versions: Mapping[str, str], files: Mapping[tuple[str, int], str]) -> str:
+    """The manifest of a captured run.
+
+    Args:
+        capture: the run.
+        target: what the user named.
+        versions: package to version.
+        files: (component, place among its calls) to the file with the graph; a call without one is written out whole.
+    """
+    components = [_component(component, files) for component in capture.components]
+    whole = {
+        "capture_format": FORMAT,
+        "target": target,
+        "class_name": capture.class_name,
+        "versions": dict(versions),
+        "workload": dict(capture.workload),
+        "image_size": capture.image_size,
+        "guided": capture.guided,
+        "approximations": list(capture.approximations),
+        "remarks": list(capture.remarks),
+        "components": components,
+    }
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str]) -> Json:
+    calls = [_call(call, files.get((component.name, place))) for place, call in enumerate(component.calls)]
+    return {
+        "name": component.name,
+        "class_name": component.class_name,
+        "tiling": component.tiling,
+        "slicing": component.slicing,
+        "calls": calls,
+        "aliases": dict(component.aliases),
+        "modules": [f"{module.path} {module.class_name} {module.params}" for module in component.modules],
+    }
+
+
+def _call(call: CapturedCall, file: str | None) -> Json:
+    inputs = [{"name": name, **_written_input(value)} for name, value in call.trace.inputs]
+    graph = {"file": file} if file else {"ops": [_written_op(op) for op in call.trace.ops]}
+    return {**graph, "entry": call.entry, "count": call.count, "note": call.note, "inputs": inputs}
+
+
+def _written_input(value: Value) -> Json:
+    if isinstance(value, Tensor):
+        return {"shape": list(value.shape), "dtype": value.dtype}
+    return {"value": str(value)}
+
+
+def _written_op(op: Op) -> Json:
+    return {
+        "target": op.target,
+        "args": [[name, _written(value)] for name, value in op.args],
+        "outputs": [_written(value) for value in op.outputs],
+        "stack": [[frame.path, frame.class_name, frame.visit] for frame in op.stack],
+        "source": op.source,
+    }
+
+
+def _written(value: Value) -> Any:
+    match value:
+        case Tensor():
+            return {"shape": list(value.shape), "dtype": value.dtype}
+        case tuple():
+            return [_written(item) for item in value]
+        case float() | complex():
+            return {"number": repr(value)}
+        case _:
+            return value
+
+
+def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
+    """A captured run, what it was of, and the versions that captured it.
+
+    Raises:
+        TargetError: the manifest or a graph is missing, damaged, of a newer format, or contradicts itself.
+    """
+    path = Path(directory) / MANIFEST
+    fields = _load(path)
+    try:
+        return _capture(fields, Path(directory)), a_text(fields.get("target"), "target"), _texts_by_name(fields, "versions")
+    except FaultError as fault:
+        raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
+    except RecursionError as error:
+        raise TargetError(f"cannot read {path}: it nests too deeply") from error
+
+
+def _load(path: Path) -> Json:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise TargetError(f"cannot read {path}: it is larger than {MOST_BYTES // 2**20} MiB, as no manifest is")
+        value = json.loads(data)
+    except OSError as error:
+        raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise TargetError(f"cannot read {path}: it is not valid JSON: {str(error)[:200]}") from error
+    if not isinstance(value, dict) or type(value.get("capture_format")) is not int:
+        raise TargetError(f"cannot read {path}: it is not the manifest of a captured run")
+    if not 1 <= value["capture_format"] <= FORMAT:
+        raise TargetError(f"cannot read {path}: it is of format {value['capture_format']}; this fxprof reads {FORMAT}")
+    return value
+
+
+def _capture(fields: Json, directory: Path) -> Capture:
+    components = tuple(
+        _read_component(an_object(item, f"components[{place}]"), directory, f"components[{place}]")
+        for place, item in enumerate(a_list(fields.get("components"), "components"))
+    )
+    names = [component.name for component in components]
+    if len(set(names)) < len(names):
+        fail("components", "holds two of one name")
+    return Capture(
+        class_name=a_text(fields.get("class_name"), "class_name"),
+        components=components,
+        workload={
+            name: _plain(value, f"workload.{name}") for name, value in an_object(fields.get("workload"), "workload").items()
+        },
+        image_size=_size(fields.get("image_size")),
+        guided=None if fields.get("guided") is None else _flag(fields.get("guided"), "guided"),
+        approximations=_texts(fields, "approximations"),
+        remarks=_texts(fields, "remarks"),
+    )
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    sizes = [_count(item, "image_size") for item in a_list(value, "image_size")]
+    return (sizes[0], sizes[1]) if len(sizes) == 2 else fail("image_size", "is not a height and a width")  # noqa: PLR2004
+
+
+def _count(value: Any, where: str) -> int:
+    number = an_integer(value, where)
+    return number if number >= 0 else fail(where, f"is {number}, which counts nothing")
+
+
+def _flag(value: Any, where: str) -> bool:
+    return value if type(value) is bool else fail(where, f"is {brief(value)}, not true or false")
+
+
+def _plain(value: Any, where: str) -> int | float | str | bool | None:
+    if type(value) is float:
+        return a_float(value, where)
+    if type(value) is int:
+        return an_integer(value, where)
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    return fail(where, f"is {brief(value)}, not a plain value")
+
+
+def _texts(fields: Json, name: str) -> tuple[str, ...]:
+    found = a_list(fields.get(name), name)
+    return tuple(found) if all(type(text) is str for text in found) else fail(name, "is not a list of texts")
+
+
+def _texts_by_name(fields: Json, name: str) -> dict[str, str]:
+    return {key: a_text(text, f"{name}.{key}") for key, text in an_object(fields.get(name), name).items()}
+
+
+def _read_component(fields: Json, directory: Path, where: str) -> CapturedComponent:
+    aliases = _texts_by_name(fields, "aliases")
+    calls = tuple(
+        _read_call(an_object(item, f"{where}.calls[{place}]"), directory, aliases, f"{where}.calls[{place}]")
+        for place, item in enumerate(a_list(fields.get("calls"), f"{where}.calls"))
+    )
+    return CapturedComponent(
+        name=a_text(fields.get("name"), f"{where}.name"),
+        class_name=a_text(fields.get("class_name"), f"{where}.class_name"),
+        modules=tuple(_read_modules(a_list(fields.get("modules"), f"{where}.modules"), f"{where}.modules")),
+        calls=calls,
+        tiling=_flag(fields.get("tiling"), f"{where}.tiling"),
+        slicing=_flag(fields.get("slicing"), f"{where}.slicing"),
+        aliases=aliases,
+    )
+
+
+def _read_modules(items: list[Any], where: str) -> Iterator[CapturedModule]:
+    """Depth first, each once, as they were written."""
+    seen: set[str] = set()
+    for item in items:
+        head, _, params = a_text(item, where).rpartition(" ")
+        path, _, class_name = head.rpartition(" ")
+        check_path(path, where)
+        parent = path.rpartition(".")[0]
+        if not params.isascii() or not params.isdecimal() or path in seen or (path and parent not in seen):
+            fail(where, f"holds {brief(item)}, which does not belong there")
+        seen.add(path)
+        yield CapturedModule(path, class_name, _count(int(params), where))
+
+
+def _read_call(fields: Json, directory: Path, aliases: Mapping[str, str], where: str) -> CapturedCall:
+    entry = a_text(fields.get("entry"), f"{where}.entry")
+    check_path(entry, f"{where}.entry")
+    inputs = tuple(_read_input(an_object(item, f"{where}.inputs")) for item in a_list(fields.get("inputs"), f"{where}.inputs"))
+    if "file" in fields:
+        trace = _read_graph(directory, a_text(fields["file"], f"{where}.file"), entry, aliases)
+    else:
+        ops = a_list(fields.get("ops"), f"{where}.ops")
+        trace = Trace(tuple(_read_op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
+    note = fields.get("note")
+    text = note if type(note) is str else fail(f"{where}.note", "is not a text")
+    return CapturedCall(entry, _count(fields.get("count"), f"{where}.count"), replace(trace, inputs=inputs), text)
+
+
+def _read_graph(directory: Path, file: str, entry: str, aliases: Mapping[str, str]) -> Trace:
+    if Path(file).name != file or file in {"", ".", ".."}:
+        fail("file", f"{brief(file)} is not in the directory")
+    programs, _ = read_programs(directory / file, prefix=entry, aliases=aliases)
+    return programs[0].trace
+
+
+def _read_input(fields: Json) -> tuple[str, Value]:
+    name = a_text(fields.get("name"), "inputs.name")
+    return name, _tensor(fields, "inputs") if "shape" in fields else a_text(fields.get("value"), "inputs.value")
+
+
+def _tensor(fields: Json, where: str) -> Tensor:
+    shape = tuple(_count(size, f"{where}.shape") for size in a_list(fields.get("shape"), f"{where}.shape"))
+    return Tensor(shape, a_text(fields.get("dtype"), f"{where}.dtype"))
+
+
+def _read_op(fields: Json, where: str) -> Op:
+    args = []
+    for item in a_list(fields.get("args"), f"{where}.args"):
+        match item:
+            case [str() as name, value]:
+                args.append((name, _read_value(value, f"{where}.args")))
+            case _:
+                fail(f"{where}.args", "holds what is not a name and a value")
+    source = fields.get("source")
+    return Op(
+        a_text(fields.get("target"), f"{where}.target"),
+        tuple(args),
+        tuple(_read_value(value, f"{where}.outputs") for value in a_list(fields.get("outputs"), f"{where}.outputs")),
+        tuple(_read_frame(item, where) for item in a_list(fields.get("stack"), f"{where}.stack")),
+        None if source is None else a_text(source, f"{where}.source"),
+    )
+
+
+def _read_frame(item: Any, where: str) -> Frame:
+    match item:
+        case [str() as path, str() as class_name, int() as visit]:
+            check_path(path, f"{where}.stack")
+            return Frame(path, class_name, visit)
+        case _:
+            return fail(f"{where}.stack", "holds what is not a path, a class and a number")
+
+
+def _read_value(value: Any, where: str) -> Value:
+    match value:
+        case {"shape": _, "dtype": _}:
+            return _tensor(value, where)
+        case {"number": str() as text} if len(text) < _LONGEST_NUMBER:
+            return _number(text, where)
+        case list():
+            return tuple(_read_value(item, where) for item in value)
+        case dict():
+            return fail(where, "holds an object that is no tensor")
+        case _:
+            return _plain(value, where)
+
+
+_LONGEST_NUMBER = 100
+
+
+def _number(text: str, where: str) -> Value:
+    try:
+        return complex(text) if text.endswith(("j", "j)")) else float(text)
+    except ValueError:
+        return fail(where, f"holds {brief(text)}, which no number is")

@@ -1,0 +1,138 @@
+"""Sizes for the symbols of programs with dynamic shapes: their names, and what they may be. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fxprof.errors import UsageError
+from fxprof.trace.records import Tensor, Trace
+from fxprof.trace.symbols import Expr, UnboundSymbolError, evaluate, solve, symbols_in
+
+
+@dataclass(frozen=True, slots=True)
+class Dims:
+    """The symbols of one program."""
+
+    program: str
+    trace: Trace
+    ranges: Mapping[str, tuple[int | None, int | None]]
+    """Symbol to its least and largest size, None where there is no bound."""
+
+    def places(self) -> Iterator[tuple[str, Expr]]:
+        """(`x.0`, the expression) for every size of an input that is not fixed."""
+        for name, value in self.trace.inputs:
+            if isinstance(value, Tensor):
+                for axis, size in enumerate(value.shape):
+                    if isinstance(size, Expr):
+                        yield f"{name}.{axis}", size
+            elif isinstance(value, Expr):
+                yield name, value
+
+    def needed(self) -> tuple[str, ...]:
+        """The symbols of the inputs."""
+        return tuple(dict.fromkeys(symbol for _, size in self.places() for symbol in symbols_in(size)))
+
+    def symbols(self) -> tuple[str, ...]:
+        """All symbols, those of the inputs first."""
+        inside = (symbol for op in self.trace.walk() for value in op.outputs for symbol in _of_value(value))
+        return tuple(dict.fromkeys((*self.needed(), *dict(self.trace.symbols), *self.ranges, *inside)))
+
+
+def _of_value(value: object) -> Iterator[str]:
+    for size in value.shape if isinstance(value, Tensor) else (value,):
+        yield from symbols_in(size)
+
+
+def read_names(text: str) -> dict[str, str]:
+    """Further names of sizes, as whoever wrote a file gave them: name to symbol or `input.axis`. What is none is left out."""
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {name: symbol for name, symbol in names.items() if isinstance(symbol, str)} if isinstance(names, dict) else {}
+
+
+def bind_dims(
+    target: str, programs: Sequence[Dims], names: Mapping[str, str], given: Mapping[str, int]
+) -> list[dict[str, int]]:
+    """The size of every symbol of every program: as given, or as in the example inputs.
+
+    Args:
+        target: what to call the whole in errors.
+        programs: of one file.
+        names: further names to a symbol or place.
+        given: size by symbol, place or further name.
+
+    Raises:
+        UsageError: a name that no program has, a size out of range, two sizes for one symbol, or a size without a value.
+    """
+    for name in given:
+        if not any(_resolve(program, names.get(name, name), 1) for program in programs):
+            raise UsageError(f"{target} has no dynamic size {name}", _known(programs, names))
+    return [_bind(target, program, names, given) for program in programs]
+
+
+def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[str, int]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for name, size in given.items():
+        found = _resolve(program, names.get(name, name), size)
+        if found is None:
+            continue
+        symbol, value = found
+        if value is None:
+            raise UsageError(
+                f"{name}={size} is no size that {symbol} can give; {target} has it as a multiple", "try another size"
+            )
+        if sizes.get(symbol, value) != value:
+            raise UsageError(f"{name}={size} contradicts another --dim: {symbol} is {sizes[symbol]} there")
+        _check_range(program, f"{name}={size}", symbol, value, (target, _known([program], names)))
+        sizes[symbol] = value
+    bound = {**dict(program.trace.symbols), **sizes}
+    missing = [symbol for symbol in program.needed() if symbol not in bound]
+    if missing:
+        raise UsageError(f"{target} does not say how large {', '.join(missing)} is", _known([program], names))
+    return bound
+
+
+def _resolve(program: Dims, name: str, size: int) -> tuple[str, int | None] | None:
+    """The symbol that a name stands for and its value, None where no value gives the size; None for an unknown name."""
+    if name in program.symbols():
+        return name, size
+    for place, expression in program.places():
+        if place == name:
+            solved = solve(expression, size)
+            return solved if solved is not None else (str(expression), None)
+    return None
+
+
+def _check_range(program: Dims, asked: str, symbol: str, value: int, about: tuple[str, str]) -> None:
+    target, hint = about
+    least, largest = program.ranges.get(symbol, (None, None))
+    if value < max(least or 0, 0) or (largest is not None and value > largest):
+        raise UsageError(f"{asked} is out of the range of {target}", hint)
+    for _, expression in program.places():
+        try:
+            if set(symbols_in(expression)) == {symbol} and evaluate(expression, {symbol: value}) < 0:
+                raise UsageError(f"{asked} makes the size {expression} of {target} negative")
+        except UnboundSymbolError:
+            continue
+
+
+def _range(least: int | None, largest: int | None) -> str:
+    return f"{least or 0} to {largest}" if largest is not None else f"{least or 0} or more"
+
+
+def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
+    """All sizes that can be set, in words: `s77 (x.0, batch): 2 to 64, 4 in the example`."""
+    parts = []
+    for program in programs:
+        for symbol in program.symbols():
+            at = [place for place, size in program.places() if symbol in symbols_in(size)]
+            called = [name for name, meant in names.items() if meant == symbol or meant in at]
+            example = dict(program.trace.symbols).get(symbol)
+            label = f"{symbol} ({', '.join([*called, *at])})" if called or at else symbol
+            known = f", {example} in the example" if example is not None else ""
+            parts.append(f"{label}: {_range(*program.ranges.get(symbol, (None, None)))}{known}")
+    return f"it has {'; '.join(dict.fromkeys(parts))}" if parts else "all its sizes are fixed"

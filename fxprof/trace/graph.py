@@ -1,0 +1,374 @@
+"""From the JSON of one graph to operators: the same records that `fxprof.capture.translate` makes of the live graph.
+
+Everything is checked on the way: types, names that must be defined before they are used, sizes. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from typing import Any
+
+from fxprof.trace.expressions import ExpressionError, parse_expression
+from fxprof.trace.fields import (
+    MOST_ELEMENTS,
+    a_float,
+    a_list,
+    a_text,
+    an_integer,
+    an_object,
+    brief,
+    check_path,
+    fail,
+    the_one,
+)
+from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
+from fxprof.trace.records import Frame, Op, Subgraph, Tensor, Value
+from fxprof.trace.schema import DTYPES, LAYOUTS, MEMORY_FORMATS
+from fxprof.trace.stacks import StackReader, parse_stack, source_of
+from fxprof.trace.symbols import Dim, Expr, solve
+
+
+class ProgramReader:
+    """Reads the graphs of one program; remembers what many operators share.
+
+    Args:
+        prefix: see `StackReader`.
+        aliases: see `StackReader`.
+    """
+
+    def __init__(self, prefix: str = "", aliases: Mapping[str, str] | None = None) -> None:
+        self.symbols: dict[str, int] = {}
+        """Symbol to its size in the example inputs, for every symbol that was met and whose size is known."""
+        self._hints: list[tuple[Expr, int]] = []
+        self._stacks = StackReader(prefix, aliases=aliases)
+        self._frames: dict[str, tuple[Frame, ...]] = {}
+        self._sources: dict[str, str | None] = {}
+        self._targets: dict[str, str] = {}
+        self._expressions: dict[str, Dim] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def finish(self) -> None:
+        """Find the sizes of symbols that occur inside of expressions only."""
+        for expression, size in self._hints:
+            solved = solve(expression, size)
+            if solved is not None:
+                self.symbols.setdefault(*solved)
+
+    def target(self, name: Any, where: str) -> str:
+        """The name of an operator as in `Op.target`."""
+        text = a_text(name, where)
+        known = self._targets.get(text)
+        if known is None:
+            module, _, function = text.rpartition(".")
+            plain = text.startswith(("torch.ops.", "#")) or not module
+            known = self._targets[text] = text.removeprefix("torch.ops.") if plain else function_name(module, function)
+        return known
+
+    def frames(self, text: Any, where: str) -> tuple[Frame, ...]:
+        """The module stack of an operator."""
+        if not text:
+            return ()
+        if type(text) is not str:
+            fail(where, f"is {brief(text)}, not a text")
+        if text not in self._frames:
+            frames = self._frames[text] = self._stacks.frames(parse_stack(text))
+            for frame in frames:
+                check_path(frame.path, where)
+        return self._frames[text]
+
+    def source(self, text: Any, where: str) -> str | None:
+        """The source line of an operator."""
+        if not text:
+            return None
+        if type(text) is not str:
+            fail(where, f"is {brief(text)}, not a text")
+        if text not in self._sources:
+            self._sources[text] = source_of(text)
+        return self._sources[text]
+
+    def tensor(self, value: Any, where: str) -> Tensor:
+        """The shape and type of a tensor."""
+        fields = an_object(value, where)
+        number = fields.get("dtype")
+        dtype = DTYPES.get(number) if type(number) is int else None
+        if dtype is None:
+            fail(f"{where}.dtype", f"is {brief(number)}, which no type of torch is")
+        sizes = tuple(self.size(size, f"{where}.sizes") for size in a_list(fields.get("sizes"), f"{where}.sizes"))
+        if prod(size for size in sizes if type(size) is int) >= MOST_ELEMENTS:
+            fail(f"{where}.sizes", "hold more elements than 64 bits count")
+        return Tensor(sizes, dtype)
+
+    def size(self, value: Any, where: str) -> Dim:
+        """One size: an integer, or an expression."""
+        if type(value) is dict and len(value) == 1:
+            size = value.get("as_int")
+            if type(size) is int and 0 <= size < MOST_ELEMENTS:
+                return size
+        found = self.symbolic(value, where)
+        if not isinstance(found, int | Expr) or isinstance(found, bool) or (isinstance(found, int) and found < 0):
+            fail(where, f"hold {brief(found)}, which no size is")
+        return found
+
+    def symbolic(self, value: Any, where: str) -> Value:
+        """A number that may be symbolic: of sizes, floats or truth values."""
+        kind, found = the_one(value, where)
+        if kind == "as_expr":
+            return self._expression(an_object(found, where), where)
+        if kind == "as_int":
+            return an_integer(found, where)
+        if kind == "as_bool" and type(found) is bool:
+            return found
+        if kind == "as_float":
+            return a_float(found, where)
+        return fail(where, f"is {brief(kind)} {brief(found)}, which no symbolic number is")
+
+    def _expression(self, fields: dict[str, Any], where: str) -> Dim:
+        text = fields.get("expr_str")
+        if type(text) is not str:
+            fail(where, f"has the expression {brief(text)}, which is no text")
+        if text not in self._expressions:
+            try:
+                self._expressions[text] = parse_expression(text)
+            except ExpressionError as error:
+                fail(where, f"has an expression that cannot be read: {error}")
+        expression = self._expressions[text]
+        hint = fields.get("hint")
+        if isinstance(expression, Expr) and hint is not None:
+            kind, size = the_one(hint, f"{where}.hint")
+            if kind == "as_int":
+                self._note(expression, an_integer(size, f"{where}.hint"))
+        return expression
+
+    def _note(self, expression: Expr, size: int) -> None:
+        if expression.operator == "symbol":
+            self.symbols.setdefault(str(expression.operands[0]), size)
+        elif len(self._hints) < _MOST_HINTS:
+            self._hints.append((expression, size))
+
+
+_MOST_HINTS = 10_000
+
+
+class GraphReader:
+    """Reads one graph, or the body of a higher-order operator, with the values that are defined in it."""
+
+    def __init__(self, program: ProgramReader, graph: Any, where: str) -> None:
+        self._program = program
+        self._where = where
+        self._graph = an_object(graph, where)
+        self._metas = self._table("tensor_values")
+        self._tensors: dict[str, Tensor] = {}
+        self._numbers = {**self._table("sym_int_values"), **self._table("sym_bool_values"), **self._table("sym_float_values")}
+        self._values: dict[str, Value] = {}
+        self._defined: set[str] = set()
+        for place, argument in enumerate(a_list(self._graph.get("inputs"), f"{where}.inputs")):
+            self.output(argument, f"{where}.inputs[{place}]")
+
+    def _table(self, name: str) -> dict[str, Any]:
+        return an_object(self._graph.get(name) or {}, f"{self._where}.{name}")
+
+    def ops(self) -> Iterator[Op]:
+        """The operators, in order."""
+        for place, node in enumerate(a_list(self._graph.get("nodes"), f"{self._where}.nodes")):
+            yield self._op(node, f"{self._where}.nodes[{place}]")
+
+    def _op(self, node: Any, where: str) -> Op:
+        fields = an_object(node, where)
+        target = self._program.target(fields.get("target"), f"{where}.target")
+        named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
+        args = tuple((name, self._bound(value, where)) for name, value in named)
+        bodies = tuple(self._bodies(named, where)) if target.startswith(PREFIX) else ()
+        metadata = an_object(fields.get("metadata") or {}, f"{where}.metadata")
+        return Op(
+            target,
+            args,
+            self._outputs(a_list(fields.get("outputs"), f"{where}.outputs"), f"{where}.outputs"),
+            self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack"),
+            self._program.source(metadata.get("stack_trace"), f"{where}.metadata.stack_trace"),
+            bodies,
+        )
+
+    def _named(self, target: str, inputs: list[Any], where: str) -> list[tuple[str, Any]]:
+        """Arguments by name; those that have none by the operator's table."""
+        named: list[tuple[str, Any]] = []
+        positional: list[Any] = []
+        for item in inputs:
+            fields = an_object(item, where)
+            name = a_text(fields.get("name"), f"{where}.name")
+            if name:
+                named.append((name, fields.get("arg")))
+            else:
+                positional.append(fields.get("arg"))
+        return [*bind_by_table(target, positional), *named] if positional else named
+
+    def _bound(self, argument: Any, where: str) -> Value:
+        if type(argument) is tuple:  # what follows a star in the table of higher-order operators
+            return tuple(self.argument(item, where) for item in argument)
+        return self.argument(argument, where)
+
+    def _bodies(self, named: list[tuple[str, Any]], where: str) -> Iterator[Subgraph]:
+        for name, argument in named:
+            for item in argument if type(argument) is tuple else (argument,):
+                if type(item) is dict and "as_graph" in item:
+                    fields = an_object(item["as_graph"], f"{where}.{name}")
+                    reader = GraphReader(self._program, fields.get("graph"), f"{where}.{name}.graph")
+                    yield Subgraph(name, tuple(reader.ops()))
+
+    def _outputs(self, outputs: list[Any], where: str) -> tuple[Value, ...]:
+        values = tuple(self.output(argument, where) for argument in outputs)
+        if len(values) == 1 and (type(values[0]) is tuple or values[0] is None):
+            return values[0] or ()
+        return values
+
+    def output(self, argument: Any, where: str) -> Value:
+        """The value of a result or an input, whose names are defined from here on."""
+        kind, value = the_one(argument, where)
+        match kind:
+            case "as_tensor" | "as_custom_obj" | "as_token":
+                self._define(an_object(value, where).get("name"), where)
+            case "as_tensors":
+                for item in a_list(value, where):
+                    self._define(an_object(item, where).get("name"), where)
+            case "as_sym_int" | "as_sym_float" | "as_sym_bool":
+                name = an_object(value, where).get("as_name")
+                if name is not None:
+                    self._define(name, where)
+            case "as_optional_tensor":
+                return self.output(value, where)
+        return self.argument(argument, where)
+
+    def _define(self, name: Any, where: str) -> None:
+        self._defined.add(a_text(name, where))
+
+    def argument(self, argument: Any, where: str) -> Value:
+        """The value of an argument."""
+        if type(argument) is dict and len(argument) == 1:
+            if "as_tensor" in argument:
+                return self._tensor(argument["as_tensor"], where)
+            kind, value = next(iter(argument.items()))
+        else:
+            kind, value = the_one(argument, where)
+        reader = _ARGUMENTS.get(kind)
+        if reader is None:
+            fail(where, f"is {brief(kind)}, which no argument is; was it written by a newer torch?")
+        return reader(self, value, where)
+
+    def _tensor(self, value: Any, where: str) -> Tensor:
+        name = an_object(value, where).get("name")
+        if name not in self._defined:
+            fail(where, f"uses {brief(name)}, which nothing before it defines")
+        if name not in self._tensors:
+            if name not in self._metas:
+                fail(where, f"uses the tensor {brief(name)}, which has no shape")
+            self._tensors[name] = self._program.tensor(self._metas[name], f"{self._where}.tensor_values[{brief(name)}]")
+        return self._tensors[name]
+
+    def _number(self, value: Any, where: str) -> Value:
+        kind, found = the_one(value, where)
+        if kind != "as_name":
+            return self._program.symbolic(value, where)
+        if found not in self._defined or found not in self._numbers:
+            fail(where, f"uses the number {brief(found)}, which nothing before it defines")
+        if found not in self._values:
+            self._values[found] = self._program.symbolic(self._numbers[found], f"{self._where}.{brief(found)}")
+        return self._values[found]
+
+    def _optional_tensor(self, value: Any, where: str) -> Value:
+        kind, found = the_one(value, where)
+        return self._tensor(found, where) if kind == "as_tensor" else None
+
+    def _named_arguments(self, value: Any, where: str) -> Value:
+        return tuple((a_text(name, where), self.argument(item, where)) for name, item in an_object(value, where).items())
+
+
+_Argument = Callable[[GraphReader, Any, str], Value]
+
+
+def _nothing(_reader: GraphReader, _value: Any, _where: str) -> None:
+    return None
+
+
+def _plain(check: Callable[[Any, str], Value]) -> _Argument:
+    return lambda _reader, value, where: check(value, where)
+
+
+def _each(one: _Argument) -> _Argument:
+    return lambda reader, value, where: tuple([one(reader, item, where) for item in a_list(value, where)])
+
+
+def _truth(value: Any, where: str) -> bool:
+    return value if type(value) is bool else fail(where, f"is {brief(value)}, not true or false")
+
+
+def _text(value: Any, where: str) -> str:
+    return value if type(value) is str else fail(where, f"is {brief(value)}, not a text")
+
+
+def _enum(names: Mapping[int, str], what: str) -> _Argument:
+    def read(_reader: GraphReader, value: Any, where: str) -> str:
+        found = names.get(value) if type(value) is int else None
+        return found if found is not None else fail(where, f"is {brief(value)}, which no {what} of torch is")
+
+    return read
+
+
+def _device(value: Any, where: str) -> str:
+    fields = an_object(value, where)
+    index = fields.get("index")
+    kind = a_text(fields.get("type"), where)
+    return kind if index is None else f"{kind}:{an_integer(index, where)}"
+
+
+def _complex(value: Any, where: str) -> complex:
+    fields = an_object(value, where)
+    return complex(a_float(fields.get("real"), where), a_float(fields.get("imag"), where))
+
+
+def _class(value: Any, where: str) -> str:
+    return a_text(an_object(value, where).get("class_fqn"), where)
+
+
+def _token(value: Any, where: str) -> str:
+    return a_text(an_object(value, where).get("name"), where)
+
+
+def _operator(reader: GraphReader, value: Any, where: str) -> str:
+    return reader._program.target(value, where)  # noqa: SLF001 - of this file
+
+
+_ARGUMENTS: Mapping[str, _Argument] = {
+    "as_none": _nothing,
+    "as_graph": _nothing,
+    "as_tensor": GraphReader._tensor,  # noqa: SLF001 - of this file, as all below
+    "as_tensors": _each(GraphReader._tensor),  # noqa: SLF001
+    "as_optional_tensor": GraphReader._optional_tensor,  # noqa: SLF001
+    "as_optional_tensors": _each(GraphReader._optional_tensor),  # noqa: SLF001
+    "as_nested_tensors": _each(_each(GraphReader._tensor)),  # noqa: SLF001
+    "as_int": _plain(an_integer),
+    "as_ints": _each(_plain(an_integer)),
+    "as_int_lists": _each(_each(_plain(an_integer))),
+    "as_float": _plain(a_float),
+    "as_floats": _each(_plain(a_float)),
+    "as_float_lists": _each(_each(_plain(a_float))),
+    "as_bool": _plain(_truth),
+    "as_bools": _each(_plain(_truth)),
+    "as_string": _plain(_text),
+    "as_strings": _each(_plain(_text)),
+    "as_complex": _plain(_complex),
+    "as_sym_int": GraphReader._number,  # noqa: SLF001
+    "as_sym_ints": _each(GraphReader._number),  # noqa: SLF001
+    "as_sym_float": GraphReader._number,  # noqa: SLF001
+    "as_sym_floats": _each(GraphReader._number),  # noqa: SLF001
+    "as_sym_bool": GraphReader._number,  # noqa: SLF001
+    "as_sym_bools": _each(GraphReader._number),  # noqa: SLF001
+    "as_scalar_type": _enum(DTYPES, "type"),
+    "as_layout": _enum(LAYOUTS, "layout"),
+    "as_memory_format": _enum(MEMORY_FORMATS, "memory format"),
+    "as_device": _plain(_device),
+    "as_operator": _operator,
+    "as_custom_obj": _plain(_class),
+    "as_token": _plain(_token),
+    "as_string_to_argument": GraphReader._named_arguments,  # noqa: SLF001
+}
+"""Alternative of an argument to what reads it."""

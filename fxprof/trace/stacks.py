@@ -1,0 +1,118 @@
+"""Module stacks and source lines as torch writes them, from a live graph and from a file alike. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from fxprof.trace.records import Frame
+
+Entry = tuple[str, str, str]
+"""One level of a module stack: torch's key, which tells the calls of a module apart, the path, and the class."""
+
+_PLACEHOLDER = "_empty_nn_module_stack_from_metadata_hook"
+"""What torch puts in place of a stack where it has none."""
+_FRAME_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_OF_TORCH = re.compile(r"(?:^|/)(?:site|dist)-packages/torch/|^torch/|^<")
+_NUMBERED = re.compile(r"@\d+\Z")
+_SELF = "L__self__"
+
+
+class StackReader:
+    """Turns torch's module stacks of one graph into frames; remembers what many operators share.
+
+    Args:
+        prefix: path of the exported module below its component, put before every path.
+        skip: how many of the outermost modules are scaffolding, to be left out.
+        aliases: other paths of modules that are shared, to the one path that their calls add up at.
+    """
+
+    def __init__(self, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None) -> None:
+        self._prefix = prefix
+        self._skip = skip
+        self._aliases = aliases or {}
+        self._known: dict[tuple[Entry, ...], tuple[Frame, ...]] = {}
+        self._visits: dict[str, dict[str, int]] = {}
+
+    def frames(self, entries: tuple[Entry, ...]) -> tuple[Frame, ...]:
+        """The frames of a stack, outermost first."""
+        if entries not in self._known:
+            self._known[entries] = tuple(self._frames(entries))
+        return self._known[entries]
+
+    def _frames(self, entries: Sequence[Entry]) -> Iterator[Frame]:
+        outer = ""
+        for position, (key, path, class_name) in enumerate(entries):
+            if position <= self._skip:
+                outer = path if self._skip else ""
+            if position >= self._skip and path != _PLACEHOLDER:
+                local = path.removeprefix(outer).lstrip(".")
+                full = ".".join(part for part in (self._prefix, local) if part)
+                one = self._aliases.get(full, full)
+                # The key, unlike the path, differs between the calls of a module ("t", "t@1") and between its aliases.
+                visits = self._visits.setdefault(one, {})
+                yield Frame(one, class_name.rsplit(".", 1)[-1], visits.setdefault(key, len(visits)))
+
+
+def parse_stack(text: str) -> tuple[Entry, ...]:
+    """The entries of a stack as a file holds it: `key,path,class;key,path,class`.
+
+    Names of modules may hold commas and semicolons, too: where the key repeats the path, the two show where each ends.
+    """
+    entries: list[Entry] = []
+    pending = ""
+    for piece in text.split(";"):
+        pending = f"{pending};{piece}" if pending else piece
+        entry = _parse_entry(pending)
+        if entry is not None:
+            entries.append(entry)
+            pending = ""
+    if pending:
+        head, _, class_name = pending.rpartition(",")
+        key, _, path = head.partition(",")
+        entries.append((key, path, class_name))
+    return tuple(entries)
+
+
+def _parse_entry(text: str) -> Entry | None:
+    head, comma, class_name = text.rpartition(",")
+    if not comma or ("." not in class_name and class_name != _PLACEHOLDER):
+        return None
+    place = head.find(",")
+    while place >= 0:
+        key, path = head[:place], head[place + 1 :]
+        if _belong_together(key, path):
+            return key, path, class_name
+        place = head.find(",", place + 1)
+    return None
+
+
+def _belong_together(key: str, path: str) -> bool:
+    """Whether a key is that of a path: the path behind a prefix, as a rule, or a number, or of older make."""
+    bare = _NUMBERED.sub("", key)
+    if f"{_SELF}{path}" in {key, bare} or bare.isdecimal():
+        return True
+    older = not key.startswith(_SELF) or key.startswith(f"{_SELF}_")
+    return older and "," not in key + path
+
+
+def source_of(stack_trace: str) -> str | None:
+    """The innermost line outside torch of a stack trace, as `package/file.py:12`, or None."""
+    lines = [match for match in _FRAME_LINE.finditer(stack_trace) if not is_torch_file(match["file"])]
+    return source_line(lines[-1]["file"], lines[-1]["line"]) if lines else None
+
+
+def source_line(file: str, line: int | str) -> str:
+    """A source line that reads the same on every machine: from the package, or the last two parts of the path."""
+    parts = PurePosixPath(file.replace("\\", "/")).parts
+    for marker in ("site-packages", "dist-packages"):
+        if marker in parts:
+            parts = parts[len(parts) - parts[::-1].index(marker) :]
+            return f"{'/'.join(parts)}:{line}"
+    return f"{'/'.join(parts[-2:])}:{line}" if len(parts) > 2 else f"{parts[-1]}:{line}"  # noqa: PLR2004 - folder and file
+
+
+def is_torch_file(file: str) -> bool:
+    """Whether a source file belongs to torch, or to no file at all."""
+    return bool(_OF_TORCH.search(file.replace("\\", "/")))
