@@ -217,10 +217,6 @@ def _bounded(counted: CountedOp, note: str) -> CountedOp:
     return replace(counted, bounded=True, note=counted.note or note) if counted.macs else counted
 
 
-def _why_unknown(op: Op) -> str:
-    return str(op.argument("reason")) if op.target == NOT_CAPTURED else "no formula"
-
-
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:
     arguments = ", ".join(f"{name}={value}" for name, value in bound.items())
     absent = [name for name in bound if name not in {"out", "outs", *dict(op.args)}]

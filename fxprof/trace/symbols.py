@@ -45,7 +45,7 @@ class UnboundSymbolError(KeyError):
 
 def _power(base: _Number, exponent: _Number) -> _Number:
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if exponent.denominator != 1 or abs(exponent) * bits > _MOST_BITS or (base == 0 and exponent < 0):
+    if exponent.denominator != 1 or abs(int(exponent)) * bits > _MOST_BITS or (base == 0 and exponent < 0):
         raise UnboundSymbolError("a power that is no size")
     power: _Number = Fraction(base) ** int(exponent)
     return power
