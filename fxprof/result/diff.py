@@ -1,0 +1,361 @@
+"""What changed from one profile to another, as frozen records. Pure; the standard library only.
+
+Rows of changed modules and the sums of equal ones add up to the difference of the components, and these to that of the totals.
+`diff(b, a) == -diff(a, b)`, and `diff(a, a)` has no changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from fxprof.result.profile import Component, Profile, Total
+
+Plain = int | float | str | bool | None
+_NONE = Total()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A total before and after."""
+
+    old: Total = _NONE
+    new: Total = _NONE
+
+    @property
+    def macs(self) -> int:
+        """How many MACs more were counted."""
+        return self.new.macs - self.old.macs
+
+    @staticmethod
+    def sum(deltas: Iterable[Delta]) -> Delta:
+        """The sums of all."""
+        found = tuple(deltas)
+        return Delta(Total.sum(delta.old for delta in found), Total.sum(delta.new for delta in found))
+
+    @property
+    def sign(self) -> str:
+        """As `Total.sign`: ">=" when the difference may be more than `macs`, "<=" when it may be less, "~" for both."""
+        more = self.new.uncounted or self.old.bounded
+        less = self.new.bounded or self.old.uncounted
+        return "~" if more and less else ">=" if more else "<=" if less else ""
+
+    def __add__(self, other: Delta) -> Delta:
+        """The sums of both."""
+        return Delta(self.old + other.old, self.new + other.new)
+
+    def __neg__(self) -> Delta:
+        """The way back."""
+        return Delta(self.new, self.old)
+
+
+_NOTHING = Delta()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A version, an argument or a size that differs."""
+
+    name: str
+    old: Plain
+    """None where it is not there."""
+    new: Plain
+
+    def __neg__(self) -> Setting:
+        """The way back."""
+        return Setting(self.name, self.new, self.old)
+
+
+@dataclass(frozen=True, slots=True)
+class CallSide:
+    """What belongs together of a component's calls, on one side."""
+
+    entry: str
+    """The module that the pipeline calls; "" is the component itself."""
+    count: int
+    """Calls in one run of the pipeline."""
+    each: Total | None
+    """Of one call; None for several that differ."""
+    total: Total
+    """Of all in one run of the pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallChange:
+    """Calls of a component that belong together; None on a side that has none."""
+
+    old: CallSide | None
+    new: CallSide | None
+
+    def __neg__(self) -> CallChange:
+        """The way back."""
+        return CallChange(self.new, self.old)
+
+    @property
+    def delta(self) -> Delta:
+        """MACs in one run of the pipeline."""
+        return Delta(self.old.total if self.old else Total(), self.new.total if self.new else Total())
+
+    @property
+    def split(self) -> tuple[int, int] | None:
+        """MACs that are due to another number of calls, and to another cost of each; they add up to the difference.
+
+        What only both together explain is shared in halves. None where it cannot be told: several calls that differ, or
+        operators that are uncounted or bounded.
+        """
+        delta = self.delta
+        if delta.sign:
+            return None
+        if not self.old or not self.new:
+            return delta.macs, 0
+        if self.old.each is None or self.new.each is None:
+            return None
+        twice = (self.new.count - self.old.count) * (self.old.each.macs + self.new.each.macs)
+        by_calls = abs(twice) // 2 * (1 if twice > 0 else -1)
+        return by_calls, delta.macs - by_calls
+
+
+@dataclass(frozen=True, slots=True)
+class OpUse:
+    """Executions of one operator on the same shapes."""
+
+    op: str
+    kind: str
+    shapes: str
+    count: int
+    macs: int | None
+    """Of all `count`; None when they are not known."""
+    bounded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSide:
+    """One or several modules of a profile that make up one side of a row."""
+
+    path: str
+    """Of the module, or of the one that holds the others."""
+    class_name: str
+    block: str
+    """Class of the nearest numbered module around it, or of the component; with `place` it says where it belongs."""
+    place: str
+    """The path below that."""
+    modules: int
+    params: int
+    """Of all of them."""
+    calls: int
+    """Of the outermost, in one run of the pipeline."""
+    total: Total
+    """Their own operators in one run of the pipeline."""
+    ops: tuple[OpUse, ...]
+    """Their own operators in one execution of each call that both profiles have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a module is taken for one of another path."""
+
+    class_name: str
+    modules: int
+    """How many modules of it are the same on both sides, itself included."""
+    params: int
+    """Of these."""
+    ops: int
+    """Executions of operators of these, in one execution of each call that both profiles have."""
+    before: tuple[str, str] | None = None
+    """Old and new name of the sibling before it, where these belong together as well."""
+    after: tuple[str, str] | None = None
+    """The same of the sibling behind it."""
+
+    def __neg__(self) -> Evidence:
+        """The way back."""
+        before, after = (pair and (pair[1], pair[0]) for pair in (self.before, self.after))
+        return Evidence(self.class_name, self.modules, self.params, self.ops, before, after)
+
+
+ASPECTS = ("class", "params", "runs", "calls", "ops", "shapes", "macs", "free ops")
+"""In what a module can differ: `runs` at all or not, `calls` in one call of the component, `free ops` that cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleChange:
+    """One row: a module that was added, removed, moved or changed, with the equal ones that went with it."""
+
+    change: str
+    """`added`, `removed`, `moved` (or renamed) or `changed`."""
+    old: ModuleSide | None
+    new: ModuleSide | None
+    aspects: tuple[str, ...] = ()
+    """In what they differ, of `ASPECTS`, for modules on both sides."""
+    evidence: Evidence | None = None
+    """Of one that moved."""
+
+    def __neg__(self) -> ModuleChange:
+        """The way back."""
+        back = {"added": "removed", "removed": "added"}.get(self.change, self.change)
+        return ModuleChange(back, self.new, self.old, self.aspects, -self.evidence if self.evidence else None)
+
+    @property
+    def delta(self) -> Delta:
+        """MACs of the modules' own operators in one run of the pipeline."""
+        return Delta(self.old.total if self.old else Total(), self.new.total if self.new else Total())
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it only differs in operators that cost nothing."""
+        return self.change == "changed" and self.aspects == ("free ops",)
+
+
+_Item = TypeVar("_Item", CallChange, ModuleChange)
+
+
+def in_order(items: Iterable[_Item]) -> tuple[_Item, ...]:
+    """The items by what they are about, numbers in paths as numbers."""
+    return tuple(sorted(items, key=_key))
+
+
+def _key(item: CallChange | ModuleChange) -> tuple[object, ...]:
+    paths = [(side.entry if isinstance(side, CallSide) else side.path) if side else "" for side in (item.new, item.old)]
+    return natural(paths[0] or paths[1]), natural(paths[1]), repr(item)
+
+
+def natural(path: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts paths with numbers as numbers."""
+    return tuple((0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in path.split("."))
+
+
+@dataclass(frozen=True)
+class ComponentDiff:
+    """A component before and after."""
+
+    old: Component | None
+    """None where it was added."""
+    new: Component | None
+    evidence: Evidence | None = None
+    """Why it is taken for one of another name."""
+    calls: tuple[CallChange, ...] = ()
+    modules: tuple[ModuleChange, ...] = ()
+    """What changed, with the work of these modules."""
+    equal: Delta = _NOTHING
+    """The work of all other modules, in one run of the pipeline: it differs where they run more often."""
+    equal_modules: int = 0
+
+    def __neg__(self) -> ComponentDiff:
+        """The way back."""
+        evidence = -self.evidence if self.evidence else None
+        calls, modules = (-call for call in self.calls), (-row for row in self.modules)
+        return ComponentDiff(self.new, self.old, evidence, in_order(calls), in_order(modules), -self.equal, self.equal_modules)
+
+    @property
+    def name(self) -> str:
+        """The new name; the old one where it was removed."""
+        component = self.new or self.old
+        return component.name if component else ""
+
+    @property
+    def change(self) -> str:
+        """`added`, `removed`, `renamed`, `changed` or `equal`."""
+        if self.old is None or self.new is None:
+            return "added" if self.old is None else "removed"
+        if self.old.name != self.new.name:
+            return "renamed"
+        same = self.old.class_name == self.new.class_name and self.old.params == self.new.params
+        return "equal" if same and not self.delta.macs and not any(map(_differs, self.calls)) and not self.loud else "changed"
+
+    @property
+    def loud(self) -> tuple[ModuleChange, ...]:
+        """The rows that differ in more than operators that cost nothing."""
+        return tuple(row for row in self.modules if not row.quiet)
+
+    @property
+    def delta(self) -> Delta:
+        """MACs in one run of the pipeline."""
+        return Delta(self.old.total if self.old else Total(), self.new.total if self.new else Total())
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Calls before and after, in one run of the pipeline."""
+        old, new = (sum(call.count for call in side.calls) if side else 0 for side in (self.old, self.new))
+        return old, new
+
+    @property
+    def split(self) -> tuple[int, int] | None:
+        """MACs due to the number of calls, and to what each costs; see `CallChange.split`."""
+        parts = [call.split for call in self.calls]
+        known = [part for part in parts if part is not None]
+        return (sum(part[0] for part in known), sum(part[1] for part in known)) if len(known) == len(parts) else None
+
+
+def _differs(call: CallChange) -> bool:
+    return call.old != call.new
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a side of a diff says about its profile as a whole."""
+
+    target: str
+    class_name: str
+    workload: Mapping[str, Plain]
+    versions: Mapping[str, str]
+    total: Total
+    has_shapes: bool
+    """Whether the profile knows the shapes of its operators; one that was saved by an early fxprof does not."""
+    approximations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, profile: Profile, *, has_shapes: bool) -> Subject:
+        """What is said about a profile."""
+        return cls(
+            profile.target,
+            profile.class_name,
+            dict(profile.workload),
+            dict(profile.versions),
+            profile.total,
+            has_shapes,
+            profile.approximations,
+        )
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changed from one profile to another. `-diff` is the way back."""
+
+    old: Subject
+    new: Subject
+    versions: tuple[Setting, ...]
+    """Packages whose versions differ."""
+    workload: tuple[Setting, ...]
+    """Arguments that differ."""
+    sizes: tuple[Setting, ...]
+    """Sizes and options of the run that differ: latents, text lengths, calls of the denoiser, tiling ..."""
+    components: tuple[ComponentDiff, ...]
+
+    def __neg__(self) -> Diff:
+        """The way back."""
+        versions, workload, sizes = (tuple(-item for item in found) for found in (self.versions, self.workload, self.sizes))
+        return Diff(self.new, self.old, versions, workload, sizes, tuple(-component for component in self.components))
+
+    @property
+    def delta(self) -> Delta:
+        """MACs of one run of the pipeline."""
+        return Delta(self.old.total, self.new.total)
+
+    @property
+    def shapes_compared(self) -> bool:
+        """Whether both profiles know the shapes of their operators."""
+        return self.old.has_shapes and self.new.has_shapes
+
+    @cached_property
+    def changed(self) -> bool:
+        """Whether anything differs: a setting, a component, a module."""
+        settings = self.versions or self.workload or self.sizes
+        return bool(settings or self.delta.macs or any(part.change != "equal" or part.modules for part in self.components))
+
+
+def diff(old: Profile, new: Profile) -> Diff:
+    """What changed from one profile to another."""
+    from fxprof.result.compare import compare
+
+    return compare(old, new)

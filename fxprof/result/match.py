@@ -1,0 +1,259 @@
+"""Which modules of two trees are the same: by path first, then by structure where they were moved or renamed.
+
+Every rule is the same read from either side, so that matching `b` with `a` gives what matching `a` with `b` gives. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import chain
+
+from fxprof.result.facts import NOTHING, Facts, group
+from fxprof.result.profile import Node
+
+
+class Module:
+    """A module of one of the two trees, and what its subtree looks like. Two are equal when they are the same object."""
+
+    __slots__ = ("children", "facts", "index", "node", "parent", "runs", "size", "strong", "weak", "weight")
+
+    def __init__(self, node: Node, parent: Module | None, index: int, facts: Mapping[str, Facts]) -> None:
+        """Make the module and those below it.
+
+        Args:
+            node: its place in the tree.
+            parent: the module that holds it.
+            index: its place among its siblings.
+            facts: path to what is known about a module.
+        """
+        self.node, self.parent, self.index = node, parent, index
+        self.facts = facts.get(node.path, NOTHING)
+        self.children = [Module(child, self, place, facts) for place, child in enumerate(node.children)]
+        below = self.children
+        self.size: int = 1 + sum(child.size for child in below)
+        self.weight: int = self.facts.params + len(self.facts.costly) + sum(child.weight for child in below)
+        self.runs: bool = bool(node.calls or node.ops or any(child.runs for child in below))
+        self.strong = self.weak = 0
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.node.name
+
+    @property
+    def path(self) -> str:
+        """Dotted below the component."""
+        return self.node.path
+
+    def walk(self) -> Iterator[Module]:
+        """The module and all below it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def number(self, numbers: dict[Hashable, int]) -> None:
+        """Give equal subtrees equal numbers, apart from the name of their root.
+
+        `strong`: the same in everything. `weak`: with other names inside, and other operators that cost nothing.
+        """
+        for child in self.children:
+            child.number(numbers)
+        facts = self.facts
+        names = frozenset((child.name, child.strong) for child in self.children)
+        order = tuple(child.weak for child in self.children)
+        self.strong = numbers.setdefault((facts, names), len(numbers))
+        self.weak = numbers.setdefault((facts.class_name, facts.params, facts.visits, facts.costly, order), len(numbers))
+
+
+_Pairs = list[tuple[Module, Module]]
+
+
+class Matching:
+    """The pairs found so far. `partner` goes both ways."""
+
+    def __init__(self, old: Module, new: Module) -> None:
+        """Match the modules of two trees."""
+        self.partner: dict[Module, Module] = {}
+        self.carried: set[Module] = set()
+        """Modules of either side that were matched with all that surrounds them, whatever they are called."""
+        self._released: _Pairs = []
+        self._trees = old, new
+        numbers: dict[Hashable, int] = {}
+        for tree in self._trees:
+            tree.number(numbers)
+        self._by_path(old, new)
+        self._by_structure()
+        while self._released:
+            released, self._released = self._released, []
+            for before, after in released:
+                if before not in self.partner and after not in self.partner:
+                    self._join(before, after)
+            self._by_structure()
+
+    def in_place(self, old: Module) -> bool:
+        """Whether a matched module is where its parent and its name say, or came along with a larger part."""
+        if old.parent is None or old in self.carried:
+            return True
+        new = self.partner[old]
+        return new.name == old.name and self.partner.get(old.parent) is new.parent
+
+    def _join(self, old: Module, new: Module) -> None:
+        self.partner[old] = new
+        self.partner[new] = old
+
+    def _by_path(self, old: Module, new: Module) -> None:
+        """Pair the two and, by their names, what is below them."""
+        named = {child.name: child for child in new.children if child not in self.partner}
+        pairs = [(child, named[child.name]) for child in old.children if child.name in named and child not in self.partner]
+        if not pairs and old.parent is not None and _differ_in_class(old, new):
+            self._released.append((old, new))  # another module may have taken this place, as when a list got one more
+            return
+        self._join(old, new)
+        for pair in pairs:
+            self._by_path(*pair)
+
+    def _by_structure(self) -> None:
+        while self._whole_subtrees("strong") or self._whole_subtrees("weak") or self._parents():
+            pass
+
+    def _whole_subtrees(self, look: str) -> bool:
+        """Pair subtrees that look the same, the largest first, as far as it is clear which belongs to which."""
+        old, new = (
+            group(
+                (module for module in tree.walk() if module not in self.partner),
+                lambda module: (module.size, getattr(module, look)),
+            )
+            for tree in self._trees
+        )
+        common = group((key for key in old if key in new), lambda key: key[0])  # type: ignore[index]  # the size
+        found = False
+        for size in sorted(common, reverse=True):  # type: ignore[type-var]
+            chosen = list(chain.from_iterable(self._choose(self._open(old[key]), self._open(new[key])) for key in common[size]))
+            for pair in chosen:
+                found = self._join_whole(*pair, look) or found
+        return found
+
+    def _open(self, modules: list[Module]) -> list[Module]:
+        return [module for module in modules if module not in self.partner]
+
+    def _join_whole(self, old: Module, new: Module, look: str) -> bool:
+        pairs = [(old, new), *_inside(old, new, look)]
+        if any(module in self.partner for pair in pairs for module in pair):
+            return False  # a part of it belongs elsewhere
+        for before, after in pairs:
+            self._join(before, after)
+        self.carried.update(module for pair in pairs[1:] for module in pair)
+        return True
+
+    def _choose(self, old: list[Module], new: list[Module]) -> _Pairs:
+        """Of modules that look the same, those that belong together.
+
+        First those whose parents do, then those that are the only ones, then those at the same numbers of a list, then those
+        in one list. What is ambiguous stays alone.
+        """
+        pairs: _Pairs = []
+        rules: list[tuple[_Key, _Key]] = [(self._parent_of_partner, lambda module: module.parent), (_anywhere, _anywhere)]
+        rules += [(_numbers, _numbers), (_anywhere, _anywhere)]
+        for number, (key_old, key_new) in enumerate(rules):
+            taken = {module for pair in pairs for module in pair}
+            olds = group((module for module in old if module not in taken), key_old)
+            news = group((module for module in new if module not in taken), key_new)
+            for key in olds:
+                if key is not None and key in news:
+                    pairs += self._rule(number, olds[key], news[key])
+        return pairs
+
+    def _rule(self, number: int, old: list[Module], new: list[Module]) -> _Pairs:
+        if number == 0:
+            return self._siblings(old, new)
+        if not old[0].weight:
+            return []  # an activation or a container looks like any other
+        if number == 1:
+            return [(old[0], new[0])] if len(old) == len(new) == 1 else []
+        one_parent = len({module.parent for module in old}) == len({module.parent for module in new}) == 1
+        return self._siblings(old, new) if one_parent else []
+
+    def _parent_of_partner(self, module: Module) -> Module | None:
+        return self.partner.get(module.parent) if module.parent else None
+
+    def _siblings(self, old: list[Module], new: list[Module]) -> _Pairs:
+        """Pair by name, the others in order where there are as many, and otherwise by their neighbours."""
+        named = {module.name: module for module in new}
+        pairs = [(module, named[module.name]) for module in old if module.name in named]
+        taken = {module for pair in pairs for module in pair}
+        left = [module for module in old if module not in taken], [module for module in new if module not in taken]
+        if len(left[0]) == len(left[1]):
+            return [*pairs, *zip(*left, strict=True)]
+        near = [(before, after) for before in left[0] for after in left[1] if self._near(before, after)]
+        counts = [sum(module in pair for pair in near) for module in chain(*left)]
+        return [*pairs, *near] if max(counts) <= 1 else pairs
+
+    def _near(self, old: Module, new: Module) -> bool:
+        """Whether the modules before them, or those behind them, belong together."""
+        return any(pair is not None for pair in self.neighbours(old, new))
+
+    def neighbours(self, old: Module, new: Module) -> tuple[tuple[Module, Module] | None, tuple[Module, Module] | None]:
+        """The siblings before and behind, each where they belong together."""
+        found = []
+        for step in (-1, 1):
+            before, after = _sibling(old, step), _sibling(new, step)
+            known = before is not None and after is not None and self.partner.get(before) is after
+            found.append((before, after) if known and before and after else None)
+        return found[0], found[1]
+
+    def _parents(self) -> bool:
+        """Pair modules of one class most of whose children belong together, and by name what is left below them."""
+        chosen = []
+        for old in self._trees[0].walk():
+            new = self._shared_parent(old) if old not in self.partner else None
+            if (
+                new is not None
+                and new not in self.partner
+                and self._shared_parent(new) is old
+                and not _differ_in_class(old, new)
+            ):
+                chosen.append((old, new))
+        chosen.sort(key=lambda pair: sorted(module.size for module in pair))  # the inner ones first
+        for old, new in chosen:
+            if old not in self.partner and new not in self.partner:
+                self._by_path(old, new)
+        return bool(chosen)
+
+    def _shared_parent(self, module: Module) -> Module | None:
+        """The one parent of the partners of at least half of the children."""
+        partners = [self.partner[child] for child in module.children if child in self.partner]
+        parents = {partner.parent for partner in partners}
+        return parents.pop() if len(parents) == 1 and 2 * len(partners) >= len(module.children) else None
+
+
+_Key = Callable[[Module], Hashable]
+
+
+def _differ_in_class(old: Module, new: Module) -> bool:
+    known = old.facts.class_name and new.facts.class_name
+    return bool(known) and old.facts.class_name != new.facts.class_name
+
+
+def _inside(old: Module, new: Module, look: str) -> Iterator[tuple[Module, Module]]:
+    """The pairs below two subtrees that look the same: by name where names are the same, otherwise in order."""
+    others = {child.name: child for child in new.children}
+    for before, in_order in zip(old.children, new.children, strict=True):
+        after = others[before.name] if look == "strong" else in_order
+        yield before, after
+        yield from _inside(before, after, look)
+
+
+def _anywhere(module: Module) -> Hashable:  # noqa: ARG001  # a key
+    return ""
+
+
+def _numbers(module: Module) -> Hashable:
+    """The numbers in its path, outermost first."""
+    return tuple(part for part in module.path.split(".") if part.isdecimal())
+
+
+def _sibling(module: Module, step: int) -> Module | None:
+    siblings = module.parent.children if module.parent else []
+    place = module.index + step
+    return siblings[place] if 0 <= place < len(siblings) else None

@@ -1,0 +1,218 @@
+"""From matched modules to rows: every module of either side belongs to one row, or to the equal ones.
+
+A module that was added, removed or moved takes those inside it along, apart from those that have a row of their own. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fxprof.result.diff import Delta, Evidence, ModuleChange, ModuleSide, OpUse
+from fxprof.result.facts import Facts, Use
+from fxprof.result.match import Matching, Module
+from fxprof.result.profile import Component, Total
+
+
+@dataclass
+class _Row:
+    """A row while it is put together."""
+
+    change: str
+    aspects: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+    old: list[Module] = field(default_factory=list)
+    """The outermost first."""
+    new: list[Module] = field(default_factory=list)
+
+
+class Rows:
+    """The rows of two matched trees."""
+
+    def __init__(self, matching: Matching, old: Module, new: Module, classes: tuple[str, str]) -> None:
+        """Find the rows.
+
+        Args:
+            matching: which modules belong together.
+            old: the root of one tree.
+            new: that of the other.
+            classes: of the components.
+        """
+        self._matching, self._classes = matching, classes
+        self._rows: list[_Row] = []
+        self._row_of: dict[Module, _Row] = {}
+        self._equal = _Row("equal")
+        self._visit_old(old, None)
+        self._visit_new(new, None)
+
+    def changes(self) -> tuple[ModuleChange, ...]:
+        """The rows."""
+        return tuple(self._finish(row) for row in self._rows)
+
+    @property
+    def equal(self) -> Delta:
+        """The work of the modules without a row."""
+        return Delta(_total(self._equal.old), _total(self._equal.new))
+
+    @property
+    def equal_modules(self) -> int:
+        """How many modules have no row."""
+        return len(self._equal.old)
+
+    def _visit_old(self, module: Module, around: _Row | None) -> None:
+        """Give a module of the old tree, and its partner, a row; `around` is the row of what holds it, if it takes it along."""
+        partner = self._matching.partner.get(module)
+        row = self._gone(around) if partner is None else self._matched(module, partner, around)
+        row.old.append(module)
+        self._row_of[module] = row
+        if partner is not None:
+            row.new.append(partner)
+            self._row_of[partner] = row
+        inside = row if row.change in _TAKES_ALONG or row.aspects == _RUNS else around
+        for child in module.children:
+            self._visit_old(child, inside)
+
+    def _visit_new(self, module: Module, around: _Row | None) -> None:
+        row = self._row_of.get(module)
+        if row is None:
+            row = around if around is not None and around.change == "added" else self._start(_Row("added"))
+            row.new.append(module)
+        for child in module.children:
+            self._visit_new(child, row)
+
+    def _start(self, row: _Row) -> _Row:
+        self._rows.append(row)
+        return row
+
+    def _gone(self, around: _Row | None) -> _Row:
+        return around if around is not None and around.change == "removed" else self._start(_Row("removed"))
+
+    def _matched(self, old: Module, new: Module, around: _Row | None) -> _Row:
+        aspects = _aspects(old, new)
+        if not self._matching.in_place(old):
+            return self._start(
+                _Row("moved", aspects, evidence_of(self._matching, old, new, max(old.facts.class_name, new.facts.class_name)))
+            )
+        if not aspects:
+            return around if around is not None and around.change == "moved" else self._equal
+        if around is not None and aspects == around.aspects == _RUNS:
+            return around
+        return self._start(_Row("changed", aspects))
+
+    def _finish(self, row: _Row) -> ModuleChange:
+        old, new = _side(row.old, self._classes[0]), _side(row.new, self._classes[1])
+        return ModuleChange(row.change, old, new, row.aspects, row.evidence)
+
+
+_TAKES_ALONG = {"removed", "moved"}
+_RUNS = ("runs",)
+
+
+def whole(old: Component | None, new: Component | None) -> ModuleChange:
+    """The one row of a component that is on one side alone."""
+    return ModuleChange("added" if old is None else "removed", _all_of(old) if old else None, _all_of(new) if new else None)
+
+
+def _all_of(component: Component) -> ModuleSide:
+    tree = component.tree
+    modules, class_name = sum(1 for _ in tree.walk()), component.class_name
+    return ModuleSide("", class_name, class_name, "", modules, component.params, tree.calls, component.total, ())
+
+
+def evidence_of(matching: Matching, old: Module, new: Module, class_name: str) -> Evidence:
+    """Why the two were taken for the same module: what is the same in both."""
+    pairs = [(module, matching.partner.get(module)) for module in old.walk()]
+    below = f"{new.path}." if new.path else ""
+    inside = [(one, other) for one, other in pairs if other and (other is new or other.path.startswith(below))]
+    same = [(one, other) for one, other in inside if not _aspects(one, other)]
+    before, after = (pair and (pair[0].name, pair[1].name) for pair in matching.neighbours(old, new))
+    executions = sum(use[2] for module, _ in same for use in (*module.facts.costly, *module.facts.free))
+    params = sum(max(one.facts.params, other.facts.params) for one, other in same)  # not known where only a graph tells of it
+    return Evidence(class_name, len(same), params, executions, before, after)
+
+
+def _aspects(old: Module, new: Module) -> tuple[str, ...]:
+    """In what two modules that belong together differ."""
+    before, after = old.facts, new.facts
+    if before is after or (before == after and old.runs == new.runs):
+        return ()
+    known = bool(before.class_name and after.class_name)
+    common = {use.op for _, use, _, _ in before.costly} & {use.op for _, use, _, _ in after.costly}
+    found = {
+        "class": known and before.class_name != after.class_name,
+        "params": known and before.params != after.params,
+        "runs": old.runs != new.runs,
+        "calls": before.visits != after.visits,
+        "ops": _executions(before) != _executions(after),
+        "shapes": _shapes(before, common) != _shapes(after, common),
+        "macs": _macs(before) != _macs(after),
+        "free ops": before.free != after.free,
+    }
+    return tuple(name for name, differs in found.items() if differs)
+
+
+def _executions(facts: Facts) -> dict[tuple[int, str, str], int]:
+    found: dict[tuple[int, str, str], int] = {}
+    for number, use, count, _ in facts.costly:
+        key = (number, use.op, use.kind)
+        found[key] = found.get(key, 0) + count
+    return found
+
+
+def _shapes(facts: Facts, ops: set[str]) -> set[tuple[int, str, str]]:
+    return {(number, use.op, use.shapes) for number, use, _, _ in facts.costly if use.op in ops}
+
+
+def _macs(facts: Facts) -> dict[tuple[int, bool, bool], int]:
+    found: dict[tuple[int, bool, bool], int] = {}
+    for number, use, _, macs in facts.costly:
+        key = (number, use.counted, use.bounded)
+        found[key] = found.get(key, 0) + macs
+    return found
+
+
+def _total(modules: Iterable[Module]) -> Total:
+    return Total.sum(module.node.self_total for module in modules)
+
+
+def _side(modules: list[Module], component: str) -> ModuleSide | None:
+    if not modules:
+        return None
+    root = modules[0]
+    block, place = _place(root, component)
+    return ModuleSide(
+        path=root.path,
+        class_name=root.facts.class_name or ("" if root.parent else component),
+        block=block,
+        place=place,
+        modules=len(modules),
+        params=sum(module.facts.params for module in modules),
+        calls=root.node.calls,
+        total=_total(modules),
+        ops=_uses(modules),
+    )
+
+
+def _place(module: Module, component: str) -> tuple[str, str]:
+    """The class of the nearest numbered module around it, or of the component, and the path below that."""
+    names = [module.name] if module.path else []
+    around = module.parent
+    while around is not None and around.parent is not None and not around.name.isdecimal():
+        names.append(around.name)
+        around = around.parent
+    inside = around is not None and around.parent is not None
+    return (around.facts.class_name if around is not None and inside else component), ".".join(reversed(names))
+
+
+def _uses(modules: Iterable[Module]) -> tuple[OpUse, ...]:
+    sums: dict[Use, list[int]] = {}
+    for module in modules:
+        for _, use, count, macs in (*module.facts.costly, *module.facts.free):
+            found = sums.setdefault(use, [0, 0])
+            found[0] += count
+            found[1] += macs
+    return tuple(
+        OpUse(use.op, use.kind, use.shapes, sums[use][0], sums[use][1] if use.counted else None, use.bounded)
+        for use in sorted(sums)
+    )
