@@ -2,7 +2,6 @@
 
     python scripts/origin_table.py                  # print the section; minutes
     python scripts/origin_table.py --write          # put it into docs/RESULTS.md
-    python scripts/origin_table.py --models --write # the same for the table of all bundled models
 
 The printed figures are facts in `tests/data/origin.toml`; every other number is counted here.
 """
@@ -10,38 +9,30 @@ The printed figures are facts in `tests/data/origin.toml`; every other number is
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+from results_page import GIGA, giga, is_autoencoder, markdown, put, tera
 
 import fxprof
 from fxprof.api import default_formulas, notable_with, versions
 from fxprof.cost.count import CountedOp, count
 from fxprof.result.profile import Component
-from fxprof.source import load_zoo, names
+from fxprof.source import load_zoo
 from fxprof.trace import Op, Tensor
 from fxprof.trace.captured import CapturedComponent
 
 ROOT = Path(__file__).parents[1]
 FACTS = ROOT / "tests" / "data" / "origin.toml"
-PAGE = ROOT / "docs" / "RESULTS.md"
 
 SIZE, STEPS, GUIDANCE, TEXT = 512, 30, 7.5, 77
 LATENT = SIZE // 8
 """The document's latents, whatever the autoencoder."""
-SECONDS = 120
-"""What one bundled model may take."""
-
-GIGA, TERA = 10**9, 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,26 +272,11 @@ def _parts(profile: fxprof.Profile, denoiser: str) -> dict[str, Any]:
     }
 
 
-def is_autoencoder(name: str) -> bool:
-    """Whether a component of this name decodes latents."""
-    return name in {"vae", "movq", "vqgan"}
-
-
 def measured() -> dict[str, Measured]:
     """All models of the document, two at a time."""
     rows = [row["name"] for row in facts()]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         return dict(zip(rows, pool.map(measure, rows), strict=True))
-
-
-def giga(macs: int) -> str:
-    """GMACs as the document writes them."""
-    return f"{macs / GIGA:,.1f}"
-
-
-def tera(macs: int) -> str:
-    """TMACs, to two places."""
-    return f"{macs / TERA:,.2f}"
 
 
 def _against(counted: int, printed: str | None) -> str:
@@ -309,11 +285,6 @@ def _against(counted: int, printed: str | None) -> str:
         return "-"
     off = counted / GIGA / float(printed.replace(",", "")) - 1
     return "same digits" if giga(counted) == printed else f"{off:+.3%}"
-
-
-def _markdown(rows: Iterable[Iterable[str]], headers: list[str]) -> str:
-    align = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)
 
 
 INTRO = f"""\
@@ -369,7 +340,7 @@ def method_table(found: Mapping[str, Measured]) -> str:
         words = [row["title"], row.get("redone", "-"), giga(again), _against(again, row.get("redone"))]
         rows.append([*words, row["printed"], giga(whole), _against(whole, row["printed"]), f"{scores / again:+.2%}"])
     headers = ["GMACs per step", "recount", "counted again", "off", "printed", "with thop's additions", "off", "softmax"]
-    return _markdown(rows, headers)
+    return markdown(rows, headers)
 
 
 def agreement(found: Mapping[str, Measured]) -> str:
@@ -399,7 +370,7 @@ def fault_table(found: Mapping[str, Measured]) -> str:
         cells = ["-" if figure == base else f"{giga(figure)} ({figure / base - 1:+.1%})" for figure in mended]
         rows.append([row["title"], giga(base), *cells, f"{giga(every)} ({every / base - 1:+.1%})"])
     faults = ["latent size", "text length", "query length twice", "doubled in UNets", "not fused, so zero", "thop"]
-    return _markdown(rows, ["mended", "nothing", *faults, "all"])
+    return markdown(rows, ["mended", "nothing", *faults, "all"])
 
 
 MENDED = (Method(square=False), Method(doubled=False), Method(blind=False), Method(extras=False))
@@ -421,7 +392,7 @@ def input_table(found: Mapping[str, Measured]) -> str:
         "text tokens, pipeline",
         "evaluations",
     ]
-    return _markdown(rows, headers)
+    return markdown(rows, headers)
 
 
 def true_table(found: Mapping[str, Measured]) -> str:
@@ -433,7 +404,7 @@ def true_table(found: Mapping[str, Measured]) -> str:
         step = giga(item.denoiser // item.evaluations)
         rows.append([row["title"], row["printed"], step, *parts, tera(2 * item.total), row["total"]])
     unit = ["denoiser, TMACs", "text encoders, TMACs", "autoencoder, TMACs", "total, TMACs", "total, TFLOPs"]
-    return _markdown(rows, ["model", "GMACs per step, printed", "GMACs per step", *unit, 'total, printed as "TFLOPs"'])
+    return markdown(rows, ["model", "GMACs per step, printed", "GMACs per step", *unit, 'total, printed as "TFLOPs"'])
 
 
 def findings(found: Mapping[str, Measured]) -> str:
@@ -501,108 +472,12 @@ def section(found: Mapping[str, Measured]) -> str:
     return "\n\n".join(part.strip() for part in [*parts, TRUE, true_table(found), findings(found)])
 
 
-MODELS = """\
-Each at the size, the number of steps and the guidance that its pipeline takes when nothing is asked for; `docs/zoo.md` and
-`fxprof models` say where these surprise. MACs are those of one image, for the prompt "a photo of a cat". "Per call" is the mean
-where calls differ. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate.
-`python scripts/origin_table.py --models` makes the table.
-"""
-
-ARGUMENTS: Mapping[str, str] = {"sdxl-refiner-1.0": "image:1024x1024"}
-"""Stand-ins for the image that a pipeline starts from."""
-
-
-def is_denoiser(name: str) -> bool:
-    """Whether a component of this name is called for every step."""
-    return not is_autoencoder(name) and not any(part in name for part in ("text_encoder", "image_encoder", "safety_checker"))
-
-
-def one_model(name: str) -> list[str]:
-    """The row of a bundled model."""
-    from fxprof.source.stand_ins import stand_in
-
-    arguments = {"image": stand_in(ARGUMENTS[name])} if name in ARGUMENTS else None
-    profile = fxprof.profile(name, arguments=arguments)
-    parts = {key: part for key, part in profile.components.items() if part.calls}
-    size = "x".join(map(str, profile.geometry.pixels_asked or ("?",)))
-    denoisers = {key: part for key, part in parts.items() if is_denoiser(key)}
-    calls = {
-        key: sum(call.count for call in part.calls if call.entry == part.calls[0].entry) for key, part in denoisers.items()
-    }
-    each = [f"{key} {giga(part.macs // calls[key])}" for key, part in denoisers.items()]
-    text = sum(part.macs for key, part in parts.items() if "text_encoder" in key)
-    autoencoder = sum(part.macs for key, part in parts.items() if is_autoencoder(key))
-    other = profile.macs - text - autoencoder - sum(part.macs for part in denoisers.values())
-    sums = [tera(macs) for macs in (text, autoencoder, other)]
-    sign = "~" if profile.approximations else ""
-    times = ", ".join(map(str, calls.values()))
-    return [
-        name,
-        size,
-        ", ".join(each),
-        times,
-        *sums,
-        sign + {"": "", ">=": "≥", "<=": "≤"}.get(profile.total.sign, "") + tera(profile.macs),
-    ]
-
-
-def _apart(name: str) -> list[str]:
-    """The row of a bundled model, counted in a process of its own that may fail."""
-    command = [sys.executable, __file__, "--one", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return [name, f"took more than {SECONDS} s", *[""] * 6]
-    if done.returncode:
-        return [name, (done.stderr.strip().splitlines() or ["failed"])[-1], *[""] * 6]
-    row: list[str] = json.loads(done.stdout.splitlines()[-1])
-    print(*row, sep=" | ", file=sys.stderr)  # minutes pass until the table is whole
-    return row
-
-
-def models_section() -> str:
-    """What stands between the markers of the table of all bundled models."""
-    with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(_apart, names()))
-    tmacs = [f"{part}, TMACs" for part in ("text encoders", "autoencoder", "other", "total")]
-    table = _markdown(rows, ["model", "pixels", "denoiser, GMACs per call", "calls", *tmacs])
-    return f"{MODELS.strip()}\n\n{table}"
-
-
-TITLES = {"origin": "The table that this project started from", "models": "All bundled models"}
-
-
-def shown(which: str, page: str) -> str:
-    """What a page holds between two markers, or nothing."""
-    after = page.partition(f"<!-- {which}: begin -->")[2]
-    return after.partition(f"<!-- {which}: end -->")[0].strip()
-
-
-def written(which: str, text: str, page: str) -> str:
-    """The page with a text between its markers, which are added at the end when there are none."""
-    begin, end = f"<!-- {which}: begin -->", f"<!-- {which}: end -->"
-    if begin not in page:
-        page = f"{page.rstrip()}\n\n## {TITLES[which]}\n\n{begin}\n{end}\n"
-    before, after = page.partition(begin)[0], page.partition(end)[2]
-    return f"{before}{begin}\n{text}\n{end}{after}"
-
-
 def main() -> None:
-    """Print a section, or write it into the page."""
+    """Print the section, or write it into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", action="store_true", help="the table of all bundled models")
     parser.add_argument("--write", action="store_true", help="put it into docs/RESULTS.md")
-    parser.add_argument("--one", metavar="NAME", help="the row of one bundled model, as JSON")
     asked = parser.parse_args()
-    if asked.one:
-        print(json.dumps(one_model(asked.one)))
-        return
-    which = "models" if asked.models else "origin"
-    text = models_section() if asked.models else section(measured())
-    if asked.write:
-        PAGE.write_text(written(which, text, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        print(text)
+    put("origin", section(measured()), write=asked.write)
 
 
 if __name__ == "__main__":

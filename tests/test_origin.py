@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from origin_table import FAULTS, INTRO, METHOD, PAGE, TRUE, Method, Work, facts, measured, section, shown, written
+from origin_table import FAULTS, INTRO, METHOD, TRUE, Method, Work, facts, measured, section
+from results_page import PAGE, shown, written
 
 from fxprof.source import names
 

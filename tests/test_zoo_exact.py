@@ -29,6 +29,15 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 }
 """What a model is to be asked for instead of two steps at 512x512."""
 
+NEVER_CALLED = {
+    "hunyuanimage-2.1": {"text_encoder_2"},  # reads what stands in quotation marks in the prompt
+    "stable-cascade": {"text_encoder", "prior_image_encoder"},  # the decoder takes the prior's text; no image is given
+}
+"""Components that a pipeline does not need for a text alone."""
+
+UNCOUNTED = {"hidream-i1-full": [("pipeline", "aten.linalg_solve_ex.default", 2)]}
+"""Component, operator and executions of what has no formula: UniPC solves a small system of equations."""
+
 
 @cache
 def profile_of(name: str) -> Profile:
@@ -37,23 +46,34 @@ def profile_of(name: str) -> Profile:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_component_at_full_size_equals_flop_counter_mode(name: str) -> None:
+    """Call for call, with the inputs that the pipeline gave.
+
+    Where a component runs for real because it reads the contents of tensors, such as the masks of Lumina-Image 2.0 and the
+    routes of HiDream's experts, no counter can call it on tensors without contents, either: what is compared is each call of
+    its children. That they are all there, as often as the component calls them, is proven on tiny pipelines that really run.
+    """
     profile = profile_of(name)
     spec = json.dumps(described(load_zoo(name), profile))
-    done = subprocess.run([sys.executable, SCRIPT], input=spec, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, SCRIPT], input=spec, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
     flops = json.loads(done.stdout.splitlines()[-1])["flops"]
-    ours = [[2 * call.macs for call in component.calls if not call.note] for component in profile.components.values()]
-    assert ours == flops
-    assert sum(map(len, ours)) >= len(profile.components)
+    components = [part for part in profile.components.values() if part.name in load_zoo(name).components]
+    assert [[2 * call.macs for call in part.calls if not call.note] for part in components] == flops
+    assert {part.name for part in components if not part.calls} == NEVER_CALLED.get(name, set())
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_is_uncounted_and_parameters_are_as_published(name: str) -> None:
     profile = profile_of(name)
-    assert (profile.total.uncounted, profile.total.bounded) == (0, 0)
+    rows = [(part.name, call.count, row) for part in profile.components.values() for call in part.calls for row in call.ops]
+    uncounted = [(where, row.op, row.count * times) for where, times, row in rows if row.macs is None]
+    assert (uncounted, profile.total.bounded) == (UNCOUNTED.get(name, []), 0)
     assert name not in QUICK or profile.approximations == ()
     for component in profile.components.values():
-        part = load_zoo(name).components[component.name]
-        assert part is not None
+        part = load_zoo(name).components.get(component.name)
+        if part is None:
+            assert (component.name, component.params) == ("pipeline", 0)
+            continue
         assert component.params == part.instantiated_params
         assert part.published_params in {None, component.params}
 
