@@ -1,6 +1,6 @@
 """Measure fxprof against a plain `FlopCounterMode` script on the same components, in the same run.
 
-    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up]
+    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs]
 
 Each figure comes from a process of its own. These are seconds of a shared machine: read the ratios.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -144,6 +145,64 @@ def start_up(runs: int) -> list[list[str]]:
     return rows
 
 
+GRAPHS = {"sd3-medium": "transformer.pt2", "flux.1-dev": "transformer.pt2"}
+"""Model to the file of its captured run that is read."""
+GRAPH_HEADERS = [
+    "graph",
+    "file MB",
+    "fxprof s",
+    "fxprof CPU s",
+    "fxprof MB",
+    "load and run s",
+    "load and run CPU s",
+    "load and run MB",
+    "load and run / fxprof",
+]
+
+
+def graphs(runs: int) -> list[list[str]]:
+    """Whole processes: `fxprof profile FILE.pt2` and `loaded_counter.py FILE.pt2` in turn, which must agree."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for model, name in GRAPHS.items():
+            directory = str(Path(folder) / model)
+            base = [sys.executable, "-m", "fxprof"]
+            subprocess.run([*base, "capture", model, "--steps", "1", "-o", directory], check=True, capture_output=True)
+            file = str(Path(directory) / name)
+            ours, theirs = [], []
+            for _ in range(runs):
+                ours.append(accounted([*base, "profile", file, "--format", "json"]))
+                theirs.append(accounted([sys.executable, str(HERE / "loaded_counter.py"), file]))
+            assert 2 * json.loads(ours[0]["out"])["macs"] == json.loads(theirs[0]["out"].splitlines()[-1])["flops"]
+            rows.append(_graph_row(f"{model} {name}", Path(file).stat().st_size, ours, theirs))
+    return rows
+
+
+def _graph_row(label: str, size: int, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
+    def median(rows: list[dict[str, Any]], name: str) -> float:
+        return float(statistics.median(row[name] for row in rows))
+
+    ratio = statistics.median(other["wall"] / one["wall"] for one, other in zip(ours, theirs, strict=True))
+    figures = [
+        f"{median(rows, name):.{digits}f}" for rows in (ours, theirs) for name, digits in (("wall", 2), ("cpu", 2), ("mb", 0))
+    ]
+    return [label, f"{size / 1e6:.1f}", *figures, f"{ratio:.0f}"]
+
+
+def accounted(command: list[str]) -> dict[str, Any]:
+    """Run a command, and give what it printed, its wall and CPU seconds and its peak memory."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as file, subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - started
+        file.seek(0)
+        out = file.read().decode()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return {"out": out, "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1024}
+
+
 def main() -> None:
     """Print the tables."""
     from fxprof.source import names
@@ -152,12 +211,15 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=list(names()))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--start-up", action="store_true", help="measure commands on a saved profile instead")
+    parser.add_argument("--graphs", action="store_true", help="measure reading of exported graphs instead")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         worker(options.worker)
     elif options.start_up:
         print(tabulate(start_up(options.runs), ["command", "median s"], tablefmt="github"))
+    elif options.graphs:
+        print(tabulate(graphs(options.runs), GRAPH_HEADERS, tablefmt="github", disable_numparse=True))
     else:
         rows = [measure(model, options.runs) for model in options.models]
         print(tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True))
