@@ -99,6 +99,7 @@ def test_children_that_were_captured_before_an_inner_module_failed_stand(whole: 
     assert after["transformer_blocks.0"] == Total(before["transformer_blocks.0"] // STEPS)
     assert after["transformer_blocks.1.attn"] == Total(uncounted=1)
     assert after[""].uncounted == 1
+    assert profile.geometry.denoiser_calls == 1
     assert [remark.partition(" ")[0] for remark in profile.remarks] == ["transformer", "transformer.transformer_blocks.1"]
 
 

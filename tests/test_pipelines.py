@@ -195,6 +195,22 @@ def test_a_changed_model_is_profiled_as_it_is_not_as_its_configuration_says() ->
     assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS)
 
 
+def test_a_denoiser_that_is_captured_by_its_children_is_called_as_often_as_the_pipeline_calls_it() -> None:
+    pipeline = tiny.make("stable_diffusion_3")
+    whole = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+
+    class Reading(type(pipeline.transformer)):  # type: ignore[misc]  # a class of diffusers
+        def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            assert hidden_states.sum().item() < 1e9  # only real Python can read this
+            return super().forward(hidden_states, *args, **kwargs)
+
+    pipeline.transformer.__class__ = Reading
+    profile = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    assert len(profile.components["transformer"].calls) > 1
+    assert profile.components["transformer"].macs == whole.components["transformer"].macs
+    assert profile.geometry == whole.geometry
+
+
 def test_an_optional_component_can_be_left_out(tmp_path: Path) -> None:
     pipeline = tiny.make("stable_diffusion_3")
     without = ("text_encoder_3",)

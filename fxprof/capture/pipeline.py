@@ -189,6 +189,7 @@ def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str
         rehearsal.recorded(name),
         tiling=bool(getattr(module, "use_tiling", False)),
         slicing=bool(getattr(module, "use_slicing", False)),
+        entered=rehearsal.entered[name],
         aliases=rehearsal.aliases(name),
     )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -106,6 +107,8 @@ class Rehearsal:
         self.calls: dict[Key, Recorded] = {}
         self.ran_for_real: dict[tuple[str, str], str] = {}
         """(component, path) of modules whose Python ran for real, to the reason."""
+        self.entered: Counter[str] = Counter()
+        """Component to how often it was called from outside of it."""
         self.failure: Failure | None = None
         """What the rehearsal ended at, when it did not come to the end of the pipeline."""
         self.export_seconds = 0.0
@@ -208,6 +211,7 @@ class Rehearsal:
         place = self._places.get(id(module))
         if place is None or self._inside:
             return _CALL(module, *args, **kwargs)
+        self.entered[place.component] += not self._frozen and self._running[-1].component != place.component
         if (place.component, place.path) not in self.ran_for_real and _is_watched(module):
             self.ran_for_real[place.component, place.path] = "a hook watches it or a part of it"
         if (place.component, place.path) in self.ran_for_real:

@@ -16,7 +16,7 @@ _SPATIAL = 4
 def geometry_of(capture: Capture) -> Geometry:
     """The geometry of a captured run; what the calls do not show stays None or empty."""
     denoiser = _denoiser(capture)
-    calls = sum(call.count for call in denoiser.calls) if denoiser else 0
+    calls = _calls(denoiser) if denoiser else 0
     batch = _batch(denoiser)
     decoded = [call for item in capture.components for call in item.calls if _decodes(item, call)]
     return Geometry(
@@ -40,7 +40,11 @@ def _denoiser(capture: Capture) -> CapturedComponent | None:
         return None
     candidates = [item for item in capture.components if item.calls and item.modules and not _text_lengths(item)]
     candidates = [item for item in candidates if not any(_decodes(item, call) for call in item.calls)]
-    return max(candidates, key=lambda item: (sum(call.count for call in item.calls), _params(item)), default=None)
+    return max(candidates, key=lambda item: (_calls(item), _params(item)), default=None)
+
+
+def _calls(component: CapturedComponent) -> int:
+    return component.entered or sum(call.count for call in component.calls)
 
 
 def _params(component: CapturedComponent) -> int:

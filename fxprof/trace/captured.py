@@ -48,6 +48,8 @@ class CapturedComponent:
     """An autoencoder that works tile by tile."""
     slicing: bool = False
     """An autoencoder that works image by image."""
+    entered: int = 0
+    """How often it was called from outside of it, which `calls` do not say where its children were captured; 0 if not known."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other paths of modules that are shared, to the one path that their calls add up at."""
 
