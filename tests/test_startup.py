@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,54 @@ sys.meta_path.insert(0, Refuse())
 from fxprof.cli import main
 main()
 """
+
+
+GRAPH = {
+    "models/model.json": json.dumps(
+        {
+            "graph_module": {
+                "graph": {
+                    "inputs": [{"as_tensor": {"name": name}} for name in ("weight", "x")],
+                    "outputs": [{"as_tensor": {"name": "y"}}],
+                    "nodes": [
+                        {
+                            "target": "torch.ops.aten.linear.default",
+                            "inputs": [
+                                {"name": "input", "arg": {"as_tensor": {"name": "x"}}},
+                                {"name": "weight", "arg": {"as_tensor": {"name": "weight"}}},
+                            ],
+                            "outputs": [{"as_tensor": {"name": "y"}}],
+                            "metadata": {},
+                        }
+                    ],
+                    "tensor_values": {
+                        name: {"dtype": 7, "sizes": [{"as_int": rows}, {"as_int": columns}]}
+                        for name, rows, columns in (("weight", 5, 7), ("x", 3, 7), ("y", 3, 5))
+                    },
+                },
+                "signature": {"input_specs": [], "output_specs": []},
+                "module_call_graph": [],
+            },
+            "schema_version": {"major": 8, "minor": 20},
+        }
+    ),
+}
+"""The smallest archive that computes something: 3 x 5 x 7 MACs."""
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(tmp_path / "graph.pt2", "w") as file:
+        for name, text in GRAPH.items():
+            file.writestr(f"graph/{name}", text)
+    return tmp_path / "graph.pt2"
+
+
+def test_an_exported_graph_is_read_without_anything_heavy(graph: Path) -> None:
+    for command in ("profile", "layers", "hotspots"):
+        result = guarded(command, graph, "--format", "json")
+        assert (result.returncode, result.stderr) == (0, "")
+    assert '"macs": 105' in guarded("profile", graph, "--format", "json").stdout
 
 
 def guarded(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

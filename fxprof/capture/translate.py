@@ -176,7 +176,8 @@ class _GraphReader:
         expression = node.expr
         if isinstance(expression, sympy.Integer):
             return int(expression)
-        hints = getattr(node.shape_env, "backed_var_to_val", None) or getattr(node.shape_env, "var_to_val", {})
+        known = "backed_var_to_val" if hasattr(node.shape_env, "backed_var_to_val") else "var_to_val"  # of older torch
+        hints = getattr(node.shape_env, known, {})
         for symbol in expression.free_symbols:
             if symbol in hints:
                 self.symbols[str(symbol)] = int(hints[symbol])

@@ -152,6 +152,17 @@ def grouped_mm(self: Shape, mat2: Shape) -> int:
     return (self[0] if both else 1) * self[-2] * self[-1] * mat2[-1]
 
 
+@formula("transformers.grouped_mm_fallback", kind="matmul")
+def grouped_mm_fallback(input: Shape, weight: Shape) -> int:
+    """One matrix product per expert of a mixture, where transformers finds no grouped product that it can use.
+
+    Shapes: input [M, K], weight [G, K, N] -> out [M, N].
+    MACs:   M x K x N.
+    Notes:  groups are taken to fill the rows, as in the grouped products of torch.
+    """
+    return prod(input) * weight[-1]
+
+
 @formula("aten.addmm", "aten._addmm_activation", kind="matmul")
 def addmm(mat1: Shape, mat2: Shape) -> int:
     """Matrix product added to a tensor.

@@ -82,9 +82,7 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
             continue
         symbol, value = found
         if value is None:
-            raise UsageError(
-                f"{name}={size} is no size that {symbol} can give; {target} has it as a multiple", "try another size"
-            )
+            raise UsageError(f"{name}={size} cannot be: {target} has {symbol} there", _known([program], names))
         if sizes.get(symbol, value) != value:
             raise UsageError(f"{name}={size} contradicts another --dim: {symbol} is {sizes[symbol]} there")
         _check_range(program, f"{name}={size}", symbol, value, (target, _known([program], names)))
