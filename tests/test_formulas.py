@@ -75,6 +75,7 @@ CASES: list[tuple[str, str, dict[str, Any], Any, int]] = [
     ),
     ("int8", "aten._weight_int8pack_mm.default", {"self": (16, 32), "mat2": (8, 32)}, (16, 8), 16 * 32 * 8),
     ("int4", "aten._weight_int4pack_mm.default", {"self": (16, 32), "mat2": (1, 2, 32, 4)}, (16, 8), 16 * 32 * 8),
+    ("experts", "transformers.grouped_mm_fallback.default", {"input": (20, 6), "weight": (4, 6, 5)}, (20, 5), 20 * 6 * 5),
     ("experts 2 3", "aten._grouped_mm.default", {"self": (20, 6), "mat2": (4, 6, 5)}, (20, 5), 20 * 6 * 5),
     ("experts 3 2", "aten._grouped_mm.default", {"self": (4, 3, 6), "mat2": (6, 20)}, (3, 20), 3 * 6 * 20),
     ("experts 3 3", "aten._grouped_mm.default", {"self": (4, 3, 6), "mat2": (4, 6, 5)}, (4, 3, 5), 4 * 3 * 6 * 5),

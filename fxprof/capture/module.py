@@ -167,9 +167,18 @@ def _bound(value: Any) -> int | None:
 def _params(program: ExportedProgram) -> dict[str, int]:
     """Module path to the parameters that it holds itself; a shared one belongs to the first module that holds it."""
     params: dict[str, int] = {}
-    seen: set[int] = set()
+    seen: set[tuple[Any, ...]] = set()
     for name, parameter in program.named_parameters():
-        path = name.rpartition(".")[0]
-        params[path] = params.get(path, 0) + (0 if id(parameter) in seen else parameter.numel())
-        seen.add(id(parameter))
+        path, place = name.rpartition(".")[0], _place(parameter)
+        params[path] = params.get(path, 0) + (0 if place in seen else parameter.numel())
+        seen.add(place)
     return params
+
+
+def _place(parameter: torch.Tensor) -> tuple[Any, ...]:
+    """Where a parameter's elements lie: `torch.export.load` makes two tensors of one memory out of one that was shared."""
+    try:
+        storage = parameter.untyped_storage()._cdata  # noqa: SLF001 - its address would be 0 for every one without data
+    except (NotImplementedError, RuntimeError):  # a subclass without memory of its own
+        return (id(parameter),)
+    return storage, int(parameter.storage_offset()), tuple(parameter.shape)
