@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 import torch.nn.attention.varlen  # registers torch_attn
-import transformers.integrations.moe  # registers transformers
+import transformers.integrations.moe  # noqa: F401 - registers transformers
 
 from fxprof.cost.kinds import KIND_OF, REASONS, kind_of
 from fxprof.cost.registry import BUILT_IN
