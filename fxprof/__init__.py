@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fxprof.api import profile, profile_module, profile_program, save_graphs
+    from fxprof.api import diff, profile, profile_module, profile_program, save_graphs
     from fxprof.cost.registry import Formulas, formula
     from fxprof.errors import FxprofError
+    from fxprof.result.diff import Diff
     from fxprof.result.profile import Profile
     from fxprof.result.store import load
     from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
@@ -24,11 +25,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ComponentConfig",
+    "Diff",
     "Formulas",
     "FxprofError",
     "PipelineConfig",
     "Profile",
     "SingleComponent",
+    "diff",
     "formula",
     "load",
     "profile",
@@ -39,11 +42,13 @@ __all__ = [
 
 _HOMES = {
     "ComponentConfig": "fxprof.source.config",
+    "Diff": "fxprof.result.diff",
     "Formulas": "fxprof.cost.registry",
     "FxprofError": "fxprof.errors",
     "PipelineConfig": "fxprof.source.config",
     "Profile": "fxprof.result.profile",
     "SingleComponent": "fxprof.source.config",
+    "diff": "fxprof.api",
     "formula": "fxprof.cost.registry",
     "load": "fxprof.result.store",
     "profile": "fxprof.api",

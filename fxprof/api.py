@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
 from fxprof.errors import UsageError
+from fxprof.result.diff import Diff
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.workload import Workload
@@ -238,6 +239,26 @@ def _inputs_of(target: SingleComponent, workload: Workload, inputs: Mapping[str,
     from fxprof.source.stand_ins import input_value
 
     return {name: input_value(value) for name, value in inputs.items()}
+
+
+def diff(
+    old: Profile | str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
+    new: Profile | str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
+) -> Diff:
+    """What changed from one profile to another: the run, components, calls, modules and operators.
+
+    Args:
+        old: a profile, or anything that `profile` takes as its target; that is profiled with the pipeline's own defaults.
+        new: the same.
+
+    `diff(new, old) == -diff(old, new)`; the differences of the rows add up to that of the totals.
+
+    Raises:
+        UsageError, TargetError, CaptureError: as `profile`.
+    """
+    from fxprof.result.compare import compare
+
+    return compare(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
 
 
 def profile_module(

@@ -57,6 +57,30 @@ def format_macs(macs: int, unit: str = "auto", sign: str = "") -> str:
     return SIGNS[sign] + (_auto(number, _SCALES) if scale == "auto" else _scaled(number, _SCALES.index(scale), _SCALES))
 
 
+def format_delta(macs: int, unit: str = "auto", sign: str = "") -> str:
+    """A difference of MACs in a unit of `UNITS`: `+1.204 T`, `-3.1 G`, or `≥+1.204 T` when it may be more.
+
+    Of what is not known, no difference says nothing, and reads `unknown`.
+    """
+    if not macs and sign:
+        return "unknown"
+    return SIGNS[sign] + ("+" if macs > 0 else "") + format_macs(macs, unit)
+
+
+def format_growth(old: int, new: int) -> str:
+    """What became of a number: `+5.3%`, `-12.0%`, `new` where there was nothing, `gone` where there is nothing left."""
+    if old == new:
+        return "0%"
+    if not old or not new:
+        return "gone" if old else "new"
+    tenths = _divide(1000 * abs(new - old), old)
+    if not tenths:
+        return "+<0.1%" if new > old else "-<0.1%"
+    if new < old and tenths == 1000:  # noqa: PLR2004  # tenths of a percent: not all of it is gone
+        return "->99.9%"
+    return f"{'+' if new > old else '-'}{tenths // 10:,}.{tenths % 10}%"
+
+
 def format_flops(macs: int, sign: str = "") -> str:
     """MACs as FLOPs, two for each, with the scale that fits."""
     return format_macs(2 * macs, sign=sign)

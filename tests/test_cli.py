@@ -232,8 +232,8 @@ def test_help_fits_and_has_an_example(words: list[str]) -> None:
 
 
 def test_commands_are_listed_in_the_order_of_a_first_look() -> None:
-    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:6]
-    assert [line.split()[0] for line in listed] == ["models", "profile", "layers", "hotspots", "capture", "explain"]
+    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:7]
+    assert [line.split()[0] for line in listed] == ["models", "profile", "layers", "hotspots", "diff", "capture", "explain"]
 
 
 def test_options_have_the_same_order_and_words_everywhere() -> None:

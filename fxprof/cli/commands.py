@@ -9,9 +9,12 @@ from typing import Any
 import click
 
 import fxprof as package
+from fxprof.cli.compare import report_diff
 from fxprof.cli.group import Group, debug_option
-from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_profile, percentage
+from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
+from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import prepare, report_profile, write, write_graphs
+from fxprof.result.limits import Limit
 from fxprof.result.views import GROUPINGS
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -35,7 +38,8 @@ def fxprof() -> None:
     exported graph as a .pt2 file (read without torch, never unpickled), a directory of such graphs that capture wrote,
     or a profile saved as JSON.
 
-    Exit codes: 0 done, 1 something is uncounted and --strict was given, 2 wrong usage, 3 could not analyse.
+    Exit codes: 0 done, 1 something is uncounted and --strict was given or a total grew over --fail-over, 2 wrong usage,
+    3 could not analyse.
     """
 
 
@@ -94,6 +98,32 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
     from fxprof.reports.hotspots import hotspots as report
 
     report_profile(request, lambda found: report(found, by, limit, request.counting.unit))
+
+
+@fxprof.command(epilog=_examples("fxprof diff sd-1.5 sd-2.1-base", "fxprof diff baseline.json ./my-pipeline --fail-over +5%"))
+@click.option(
+    "--fail-over",
+    "limits",
+    metavar="+5%|+10G",
+    type=limit_of,
+    multiple=True,
+    help="Exit with 1 when the total, or a --component, grows by more. Repeatable.",
+)
+@click.option("--ops", is_flag=True, help="List the operators that each layer lost and gained.")
+@click.option(
+    "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Layers of a component."
+)
+@on_pair
+def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit: int | None) -> None:
+    """Show what changed from OLD to NEW: the run, components, layers.
+
+    Both are targets of any kind; the options of the workload apply to those that are not saved profiles. Layers that
+    changed in the same way are one row, those of the largest difference come first. Moved and renamed ones are told
+    by what they are made of.
+    """
+    from fxprof.reports.diff import diff as report
+
+    report_diff(old, new, limits, lambda found: report(found, limit, ops=ops, unit=old.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof capture sd3-medium --steps 28 -o sd3-graphs", "fxprof profile sd3-graphs"))

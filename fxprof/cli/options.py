@@ -15,6 +15,7 @@ import click
 from fxprof.cli.group import debug_option
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
+from fxprof.result.limits import Limit, read_limit
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.workload import DTYPES
 from fxprof.units import UNITS
@@ -82,6 +83,14 @@ def percentage(text: str) -> float:
     if not 0 <= number <= 100:  # noqa: PLR2004  # percent; false for nan, too
         raise click.BadParameter(f"{text!r} is not a percentage from 0% to 100%.")
     return number / 100
+
+
+def limit(text: str) -> Limit:
+    """Read `+5%` or `+10G`."""
+    try:
+        return read_limit(text)
+    except UsageError as error:
+        raise click.BadParameter(f"{error.message}.") from error
 
 
 def finite(text: str) -> float:
@@ -204,6 +213,21 @@ def on_profile(command: Command) -> Command:
         return command(request=Request(given.pop("target"), workload, counting, _output(given)), **given)
 
     options = [click.argument("target"), *_WORKLOAD, *_COUNTING, *_OUTPUT, debug_option]
+    return _decorated(call, options)
+
+
+def on_pair(command: Command) -> Command:
+    """Give a command OLD and NEW and the options of all commands on profiles, as the arguments `old` and `new`."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:
+        counting = Counting(*(given.pop(name) for name in ("component", "formulas", "unit", "strict")))
+        workload = {name: given.pop(name) for name in WORKLOAD}
+        output = _output(given)
+        old, new = (Request(given.pop(name), workload, counting, output) for name in ("old", "new"))
+        return command(old=old, new=new, **given)
+
+    options = [click.argument("old"), click.argument("new"), *_WORKLOAD, *_COUNTING, *_OUTPUT, debug_option]
     return _decorated(call, options)
 
 

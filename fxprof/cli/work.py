@@ -34,12 +34,12 @@ def report_profile(request: Request, build: Callable[[Profile], Document]) -> No
         FxprofError: anything that fxprof refuses; where the output cannot be written, before any work is done.
     """
     form = prepare(request.output)
-    profile = _profile(request)
+    profile = profile_of(request)
     if request.counting.component:
         profile = profile.only(request.counting.component)
     write(form.render(build(profile)), request.output)
     if request.counting.strict and profile.total.uncounted:
-        raise _strict(profile)
+        raise strict_error(profile)
 
 
 def prepare(output: Output) -> Format:
@@ -58,7 +58,7 @@ def write(text: str, output: Output) -> None:
         click.echo(encodable(text, sys.stdout.encoding or "utf-8"), nl=False)
 
 
-_ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "\N{MULTIPLICATION SIGN}": "x"})
+_ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "→": "->", "\N{MULTIPLICATION SIGN}": "x"})
 
 
 def encodable(text: str, encoding: str) -> str:
@@ -70,12 +70,12 @@ def encodable(text: str, encoding: str) -> str:
     return text
 
 
-def _profile(request: Request) -> Profile:
+def profile_of(request: Request) -> Profile:
     """Load the saved profile, which needs no torch, or capture the pipeline."""
     from fxprof.result.store import load, looks_like_profile
 
     if looks_like_profile(request.target):
-        _refuse_changes(request)
+        refuse_changes(request, request.target)
         return load(request.target)
     from fxprof import api
 
@@ -83,12 +83,18 @@ def _profile(request: Request) -> Profile:
     return api.profile(request.target, **request.workload, formulas=_formulas(request.counting), progress=progress)
 
 
-def _refuse_changes(request: Request) -> None:
+def refuse_changes(request: Request, *saved: str) -> None:
+    """Refuse options of a workload where all that is named are saved profiles.
+
+    Raises:
+        UsageError: there are such options.
+    """
     given = [_flag(name) for name, value in request.workload.items() if value not in (None, (), {})]
     given += ["--formulas"] if request.counting.formulas else []
     if given:
         need = "needs" if len(given) == 1 else "need"
-        what = f"{', '.join(given)} {need} a pipeline, but {request.target} is a saved profile"
+        are = "is a saved profile" if len(saved) == 1 else "are saved profiles"
+        what = f"{', '.join(given)} {need} a pipeline, but {' and '.join(saved)} {are}"
         raise UsageError(what, "name the pipeline instead, or leave the options out")
 
 
@@ -130,7 +136,8 @@ def _progress() -> Callable[[str], None]:
     return lambda line: click.echo(f"fxprof: {time.perf_counter() - started:5.1f} s  {line}", err=True)
 
 
-def _strict(profile: Profile) -> StrictError:
+def strict_error(profile: Profile) -> StrictError:
+    """What to tell about a profile with something uncounted."""
     failed = not_captured(profile)
     if failed:
         what = "; ".join(f"{name} was not captured to its end: {reason}" for name, reason in failed)

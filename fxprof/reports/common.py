@@ -21,10 +21,11 @@ def title_of(profile: Profile) -> str:
 
 def workload_of(profile: Profile) -> str:
     """The call's arguments on one line; those that are None are the absence of an argument."""
-    return ", ".join(f"{name} {_value(value)}" for name, value in profile.workload.items() if value is not None)
+    return ", ".join(f"{name} {value_of(value)}" for name, value in profile.workload.items() if value is not None)
 
 
-def _value(value: object) -> str:
+def value_of(value: object) -> str:
+    """A value of the workload; texts of several words in quotes, and shortened."""
     return f'"{shorten(value, _PROMPT)}"' if isinstance(value, str) and " " in value else str(value)
 
 

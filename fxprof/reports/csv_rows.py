@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 
-from fxprof.reports.tables import Document, Format, plain
+from fxprof.reports.tables import Document, Format
 
 
 def render(document: Document) -> str:
     """The rows that programs get, as RFC 4180 without carriage returns."""
-    rows = [row for table in document.tables for row in plain(table)]
+    rows = document.rows()
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
     if rows:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fxprof.reports.tables import Cell, Document, Format, Table, clean, display
 
@@ -12,7 +13,7 @@ def render(document: Document) -> str:
     """The document as Markdown with pipe tables."""
     blocks = [f"## {escape(document.title)}"] if document.title else []
     blocks.append("\n".join(f"- {escape(label)}: {escape(text)}" for label, text in document.facts if text))
-    blocks += [_table(table, document.unit) for table in document.tables]
+    blocks += [_table(table, document.unit) for table in document.tables if table.people]
     blocks += [escape(line) for line in document.result]
     blocks += [_table(table, document.unit) for table in document.extra]
     for note in document.notes:
@@ -32,13 +33,18 @@ def escape(text: str) -> str:
 
 def _table(table: Table, unit: str) -> str:
     columns = [column for column in table.columns if column.title]
-    lines = [f"### {escape(table.title)}\n"] if table.title else []
+    lines = [f"### {escape(table.title)}\n"] if table.title and not table.folds else []
     lines.append(_line(escape(column.title.replace("\n", " ")) for column in columns))
     lines.append(_line("---" if column.words else "---:" for column in columns))
-    lines += [_line(_cells(table, row.cells, unit)) for row in table.rows]
+    lines += [_line(_noted(list(_cells(table, row.cells, unit)), row.note)) for row in table.rows]
     if table.last:
         lines.append(_line(f"**{text}**" if text else "" for text in _cells(table, table.last, unit)))
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return f"<details><summary>{html.escape(clean(table.title))}</summary>\n\n{text}\n\n</details>" if table.folds else text
+
+
+def _noted(cells: list[str], note: str) -> list[str]:
+    return [f"{cells[0]}<br>{escape(note)}", *cells[1:]] if note else cells
 
 
 def _cells(table: Table, cells: tuple[Cell, ...], unit: str) -> Iterator[str]:
@@ -49,5 +55,5 @@ def _cells(table: Table, cells: tuple[Cell, ...], unit: str) -> Iterator[str]:
             yield "&nbsp;" * indent + escape(text[indent:])  # plain spaces at the start of a cell are dropped
 
 
-def _line(texts: Iterator[str]) -> str:
+def _line(texts: Iterable[str]) -> str:
     return f"| {' | '.join(texts)} |"

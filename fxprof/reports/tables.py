@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fxprof.result import Profile, Total
-from fxprof.units import format_macs, format_params, format_share
+from fxprof.result.diff import Delta
+from fxprof.units import format_delta, format_growth, format_macs, format_params, format_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,15 @@ class Share:
         return cls(total.macs, whole, known=bool(total.macs or not total.uncounted))
 
 
-Cell = str | int | Total | Params | Share | None
-"""None is an empty cell."""
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A difference in percent of what was there before."""
+
+    delta: Delta
+
+
+Cell = str | int | Total | Params | Share | Delta | Growth | None
+"""None is an empty cell; a delta is a signed difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Column:
     """Whether it holds words, which stand on the left and may be shortened, and not numbers."""
     least: int = 16
     """Width that words keep."""
+    tail: bool = False
+    """Whether words that are too long lose their beginning instead of their middle."""
     programs: bool = True
     """Whether programs get it too."""
 
@@ -62,6 +72,8 @@ class Row:
     cells: tuple[Cell, ...]
     detail: bool = False
     """Whether it repeats a part of another row, so that programs do without it."""
+    note: str = ""
+    """A sentence about it for people, on a line of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,12 @@ class Table:
     title: str = ""
     last: tuple[Cell, ...] = ()
     """The line below, for people."""
+    people: bool = True
+    """Whether people get it."""
+    programs: bool = True
+    """Whether programs get it, when it is one of a document's main tables."""
+    folds: bool = False
+    """Whether it is long, so that a format that can hides it behind its title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +109,7 @@ class Document:
     facts: tuple[tuple[str, str], ...] = ()
     """(label, text) above the tables."""
     tables: tuple[Table, ...] = ()
-    """All of the same columns; what programs get."""
+    """What programs get; all that they get are of the same columns."""
     result: tuple[str, ...] = ()
     """Lines right below the tables."""
     extra: tuple[Table, ...] = ()
@@ -102,6 +120,10 @@ class Document:
     saved: Profile | None = None
     """The profile whose saved form is this report as JSON."""
     unit: str = "auto"
+
+    def rows(self) -> list[dict[str, object]]:
+        """The rows for programs."""
+        return [row for table in self.tables if table.programs for row in plain(table)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +144,29 @@ def display(cell: Cell, unit: str = "auto") -> str:
             return ""
         case str():
             return clean(cell)
-        case Total():
-            return format_macs(cell.macs, unit, cell.sign)
+        case Total() | Delta():
+            return (format_delta if isinstance(cell, Delta) else format_macs)(cell.macs, unit, cell.sign)
         case Params():
             return format_params(cell.count)
-        case Share():
-            return format_share(cell.part, cell.whole) if cell.known else "?"
+        case Share() | Growth():
+            return _growth(cell.delta) if isinstance(cell, Growth) else _share(cell)
         case int():
             return f"{cell:,}"
 
 
+def _share(cell: Share) -> str:
+    return format_share(cell.part, cell.whole) if cell.known else "?"
+
+
+def _growth(delta: Delta) -> str:
+    """Of what was counted; where something is not known, "~" in front, and "?" where nothing else is."""
+    if delta.sign and not (delta.old.macs and delta.new.macs):
+        return "?"
+    return ("~" if delta.sign else "") + format_growth(delta.old.macs, delta.new.macs)
+
+
 def plain(table: Table) -> Iterable[dict[str, object]]:
-    """The rows for programs: a total makes three columns, a share is the part in MACs."""
+    """The rows for programs: a total makes three columns, a delta seven, a share is the part in MACs."""
     for row in table.rows:
         if not row.detail:
             yield {
@@ -148,6 +181,10 @@ def _values(key: str, cell: Cell) -> Iterable[tuple[str, object]]:
     match cell:
         case Total():
             return [(key, cell.macs), ("uncounted", cell.uncounted), ("bounded", cell.bounded)]
+        case Delta():
+            sides = [("old", cell.old), ("new", cell.new)]
+            known = [(f"{side}_{name}", value) for side, total in sides for name, value in _values(key, total)]
+            return [*known, ("delta", cell.macs)]
         case Params():
             return [(key, cell.count)]
         case Share():
@@ -161,10 +198,15 @@ def clean(text: str) -> str:
     return "".join(char if char.isprintable() else " " if char.isspace() else "�" for char in text)
 
 
-def shorten(text: str, width: int) -> str:
-    """The text in at most `width` characters, left out in the middle: both ends of a name tell more than its beginning."""
+def shorten(text: str, width: int, *, tail: bool = False) -> str:
+    """The text in at most `width` characters, left out in the middle: both ends of a name tell more than its beginning.
+
+    With `tail`, its end is all that is kept.
+    """
     if len(text) <= width:
         return text
+    if tail:
+        return "…" + text[len(text) - width + 1 :].lstrip("….")
     head = width // 2
     return text[:head] + "…" + text[len(text) - (width - head - 1) :]
 

@@ -14,7 +14,7 @@ _GAP = 2
 
 def render(document: Document) -> str:
     """The document as text: facts, tables, results, notes."""
-    blocks = [_facts(document), *(_table(table, document.unit) for table in document.tables)]
+    blocks = [_facts(document), *(_table(table, document.unit) for table in document.tables if table.people)]
     blocks += ["\n".join(document.result), *(_table(table, document.unit) for table in document.extra)]
     blocks += [_note(note) for note in document.notes]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -43,9 +43,29 @@ def _table(table: Table, unit: str) -> str:
     columns = [table.columns[index] for index in shown]
     texts = [[display(cells[index], unit) for index in shown] for cells in _all_cells(table)]
     widths = _fit([(column.title, column.least if column.words else 0) for column in columns], texts)
-    rows = [[shorten(text, width) for text, width in zip(row, widths, strict=True)] for row in texts]
-    drawn = _draw(columns, rows, last=bool(table.last))
-    return "\n".join([*([clean(table.title)] if table.title else []), *(line.rstrip() for line in drawn.splitlines())])
+    rows = [
+        [shorten(text, width, tail=column.tail) for text, width, column in zip(row, widths, columns, strict=True)]
+        for row in texts
+    ]
+    lines = [line.rstrip() for line in _draw(columns, rows, last=bool(table.last)).splitlines()]
+    if any(row.note for row in table.rows):
+        notes = [
+            [*(full for full, text, column in zip(whole, cut, columns, strict=True) if column.tail and full != text), row.note]
+            for whole, cut, row in zip(texts, rows, table.rows, strict=False)
+        ]
+        lines = list(_with_notes(lines, notes, last=bool(table.last)))
+    return "\n".join([*([clean(table.title)] if table.title else []), *lines])
+
+
+def _with_notes(lines: list[str], notes: list[list[str]], *, last: bool) -> Iterator[str]:
+    """The drawn lines, what there is to say about a row below it."""
+    first = len(lines) - len(notes) - (2 if last else 0)
+    yield from lines[:first]
+    for line, told in zip(lines[first:], notes, strict=False):
+        yield line
+        for text in told:
+            yield from textwrap.wrap(clean(text), WIDTH, initial_indent="    ", subsequent_indent="    ")
+    yield from lines[first + len(notes) :]
 
 
 def _draw(columns: list[Column], rows: list[list[str]], *, last: bool) -> str:

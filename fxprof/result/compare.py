@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from fxprof.errors import UsageError
 from fxprof.result.diff import CallChange, CallSide, ComponentDiff, Delta, Diff, Plain, Setting, Subject, in_order
 from fxprof.result.facts import CallPair, align_calls, facts_of, has_shapes
 from fxprof.result.match import Matching, Module
@@ -15,15 +17,41 @@ from fxprof.result.rows import Rows, evidence_of, whole
 def compare(old: Profile, new: Profile) -> Diff:
     """What changed from one profile to another."""
     known = has_shapes(old), has_shapes(new)
-    pairs = _components(old, new)
+    pairs, common = _components(old, new), old.components.keys() & new.components.keys()
     return Diff(
         Subject.of(old, has_shapes=known[0]),
         Subject.of(new, has_shapes=known[1]),
         tuple(_settings(old.versions, new.versions)),
         tuple(_settings(old.workload, new.workload)),
-        tuple(_settings(_sizes(old.geometry), _sizes(new.geometry))),
+        tuple(_settings(*(_sizes(side.geometry, common) for side in (old, new)))),
         tuple(_component(before, after, shapes=all(known)) for before, after in pairs),
     )
+
+
+def find_part(found: Diff, name: str) -> ComponentDiff:
+    """The component of this name on either side.
+
+    Raises:
+        UsageError: neither side has it.
+    """
+    for part in found.components:
+        if name in {side.name for side in (part.old, part.new) if side}:
+            return part
+    known = ", ".join(part.name for part in found.components) or "none"
+    raise UsageError(f"neither {found.old.target} nor {found.new.target} has a component {name!r}", f"one of {known}")
+
+
+def select(found: Diff, names: Iterable[str]) -> Diff:
+    """The diff of these components alone.
+
+    Raises:
+        UsageError: neither side has one of these names.
+    """
+    wanted = {id(find_part(found, name)) for name in names}
+    parts = tuple(part for part in found.components if id(part) in wanted)
+    whole = Delta.sum(part.delta for part in parts)
+    old, new = replace(found.old, total=whole.old), replace(found.new, total=whole.new)
+    return replace(found, old=old, new=new, components=parts)
 
 
 def _settings(old: Mapping[str, Plain], new: Mapping[str, Plain]) -> Iterator[Setting]:
@@ -43,15 +71,17 @@ def _merged(old: Iterable[str], new: Iterable[str]) -> list[str]:
     return sorted({**places[0], **places[1]}, key=key)
 
 
-def _sizes(geometry: Geometry) -> dict[str, Plain]:
-    """The geometry as texts; what could not be found is not there."""
+def _sizes(geometry: Geometry, common: AbstractSet[str]) -> dict[str, Plain]:
+    """The geometry as texts, of the common components; what could not be found is not there."""
     found: dict[str, Plain] = {
         "pixels": _times(geometry.pixels_asked),
         "pixels computed": _times(geometry.pixels_computed),
         "latents": _times(geometry.latents),
     }
-    found |= {f"{name} tokens": " and ".join(map(str, lengths)) for name, lengths in geometry.text_tokens if lengths}
-    found |= {f"{name} longest attention": _times(pair) for name, pair in geometry.attention}
+    found |= {
+        f"{name} tokens": " and ".join(map(str, lengths)) or None for name, lengths in geometry.text_tokens if name in common
+    }
+    found |= {f"{name} longest attention": _times(pair) for name, pair in geometry.attention if name in common}
     found |= {"denoiser": geometry.denoiser or None, "denoiser calls": geometry.denoiser_calls or None}
     found |= {"denoiser batch": geometry.denoiser_batch or None, "guidance": geometry.guidance or None}
     on = {"tiling": geometry.tiling or None, "slicing": geometry.slicing or None}

@@ -146,6 +146,8 @@ class ModuleSide:
     """Of all of them."""
     calls: int
     """Of the outermost, in one run of the pipeline."""
+    visits: int
+    """Of the outermost, in one execution of each call that both profiles have."""
     total: Total
     """Their own operators in one run of the pipeline."""
     ops: tuple[OpUse, ...]

@@ -117,7 +117,7 @@ def whole(old: Component | None, new: Component | None) -> ModuleChange:
 def _all_of(component: Component) -> ModuleSide:
     tree = component.tree
     modules, class_name = sum(1 for _ in tree.walk()), component.class_name
-    return ModuleSide("", class_name, class_name, "", modules, component.params, tree.calls, component.total, ())
+    return ModuleSide("", class_name, class_name, "", modules, component.params, tree.calls, 0, component.total, ())
 
 
 def evidence_of(matching: Matching, old: Module, new: Module, class_name: str) -> Evidence:
@@ -189,6 +189,7 @@ def _side(modules: list[Module], component: str) -> ModuleSide | None:
         modules=len(modules),
         params=sum(module.facts.params for module in modules),
         calls=root.node.calls,
+        visits=sum(count for _, count in root.facts.visits),
         total=_total(modules),
         ops=_uses(modules),
     )

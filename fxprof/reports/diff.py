@@ -1,0 +1,103 @@
+"""The report of `fxprof diff`: what differs in the run, the components and why, and the layers that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fxprof.reports.common import value_of
+from fxprof.reports.diff_components import components
+from fxprof.reports.diff_layers import layers, numbers, silent
+from fxprof.reports.diff_rows import about, program_rows
+from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
+from fxprof.result import Total
+from fxprof.result.diff import Delta, Diff, Setting
+from fxprof.result.limits import unknown_work
+from fxprof.result.views import by_kind
+from fxprof.units import format_macs, unit_name
+
+
+def diff(found: Diff, limit: int | None = 10, *, ops: bool = False, unit: str = "auto") -> Document:
+    """The document of what changed.
+
+    Args:
+        found: the comparison.
+        limit: rows of each component for people; None for all.
+        ops: whether to list the operators that each layer lost and gained, those that cost nothing included.
+        unit: one of `fxprof.units.UNITS`.
+    """
+    changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
+    return Document(
+        title=f"{found.old.target} → {found.new.target}",
+        facts=tuple(_facts(found)),
+        tables=(components(found, unit), program_rows(found)),
+        result=(_result(found, unit),),
+        extra=(*_kinds(found, unit), *(layers(part, limit, unit, ops=ops) for part in changed)),
+        notes=(*silent(found, ops=ops), *_inexact(found)),
+        about=about(found),
+        unit=unit,
+    )
+
+
+def _facts(found: Diff) -> Iterator[tuple[str, str]]:
+    yield "old", f"{found.old.target}  {found.old.class_name}"
+    yield "new", f"{found.new.target}  {found.new.class_name}"
+    yield "versions", _settings(found.versions)
+    yield "workload", _settings(found.workload)
+    yield "sizes", ", ".join(f"{item.name} {item.old or 'none'} → {item.new or 'none'}" for item in found.sizes) or "the same"
+    if not found.shapes_compared:
+        unaware = " and ".join(side.target for side in (found.old, found.new) if not side.has_shapes)
+        yield "shapes", f"not compared, because an early fxprof saved {unaware} without them"
+
+
+def _settings(settings: Iterable[Setting]) -> str:
+    return ", ".join(f"{item.name} {_value(item.old)} → {_value(item.new)}" for item in settings) or "the same"
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else value_of(value)
+
+
+def _result(found: Diff, unit: str) -> str:
+    if not found.changed:
+        return "nothing differs"
+    old, new = (format_macs(total.macs, unit, total.sign) for total in (found.delta.old, found.delta.new))
+    images = {side.workload.get("images") for side in (found.old, found.new)}
+    span = "image" if images == {1} else "run"
+    return f"per {span}: {old} → {new} {unit_name(unit)}, {display(found.delta, unit)} ({display(Growth(found.delta))})"
+
+
+def _kinds(found: Diff, unit: str) -> tuple[Table, ...]:
+    """Where the difference lies by kind of work; nothing where there is no difference."""
+    sides: list[dict[str, Total]] = [{}, {}]
+    for part in found.components:
+        for sums, component in zip(sides, (part.old, part.new), strict=True):
+            for kind, total in by_kind(component).items() if component else ():
+                sums[kind] = sums.get(kind, Total()) + total
+    deltas = {kind: Delta(sides[0].get(kind, Total()), sides[1].get(kind, Total())) for kind in {**sides[0], **sides[1]}}
+    if all(delta.old == delta.new for delta in deltas.values()):
+        return ()
+    columns = (
+        Column("kind", "kind of work", words=True),
+        Column("old", "old"),
+        Column("new", f"{unit_name(unit)}\nnew"),
+        Column("delta", "delta"),
+        Column("growth", "growth"),
+    )
+    rows = [Row((kind, *numbers(delta))) for kind, delta in sorted(deltas.items(), key=_dearest)]
+    return (Table(columns, tuple(rows), last=("total", *numbers(found.delta))),)
+
+
+def _dearest(item: tuple[str, Delta]) -> tuple[int, str]:
+    return -max(item[1].old.macs, item[1].new.macs), item[0]
+
+
+def _inexact(found: Diff) -> Iterator[Note]:
+    lines = [
+        f"{op}{f' on {shapes}' if shapes else ''}: {plural(old, 'execution')} before, {new:,} now"
+        for (op, shapes), (old, new) in unknown_work(found).items()
+    ]
+    if lines:
+        yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of what was counted)", tuple(lines))
+    told = [(side.target, side.approximations) for side in (found.old, found.new) if side.approximations]
+    if told:
+        yield Note("approximate", tuple(f"{target}: {line}" for target, lines in told for line in lines))

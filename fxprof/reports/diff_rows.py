@@ -1,0 +1,91 @@
+"""A diff for programs: what it is about, and a row for every module that changed.
+
+What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
+`shapes_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), and `components`. Rows are single
+modules, never folded and never left out, and one row `equal` for the others of each component: they add up to `delta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fxprof.reports.tables import Column, Row, Table
+from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
+from fxprof.result.folding import op_changes, size_changes
+
+
+def about(found: Diff) -> dict[str, Any]:
+    """What a diff is about, as plain values."""
+    return {
+        "old": _subject(found.old),
+        "new": _subject(found.new),
+        "delta": found.delta.macs,
+        "shapes_compared": found.shapes_compared,
+        "versions": _settings(found.versions),
+        "workload": _settings(found.workload),
+        "sizes": _settings(found.sizes),
+        "components": [_component(part) for part in found.components],
+    }
+
+
+def _subject(side: Subject) -> dict[str, Any]:
+    total = {"macs": side.total.macs, "uncounted": side.total.uncounted, "bounded": side.total.bounded}
+    return {"target": side.target, "class_name": side.class_name, **total}
+
+
+def _settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
+    return [{"name": item.name, "old": item.old, "new": item.new} for item in settings]
+
+
+def _component(part: ComponentDiff) -> dict[str, Any]:
+    """A component; `by_calls` and `by_cost` add up to `delta`, and are null where they cannot be told apart."""
+    by_calls, by_cost = part.split or (None, None)
+    sides: dict[str, Any] = {}
+    for name, side, calls in zip(("old", "new"), (part.old, part.new), part.counts, strict=True):
+        sides |= {f"{name}_name": side.name if side else None, f"{name}_class": side.class_name if side else None}
+        sides |= {
+            f"{name}_params": side.params if side else 0,
+            f"{name}_calls": calls,
+            f"{name}_macs": side.macs if side else 0,
+        }
+    split = {"delta": part.delta.macs, "sign": part.delta.sign, "by_calls": by_calls, "by_cost": by_cost}
+    return {"name": part.name, "change": part.change, **sides, **split, "equal_modules": part.equal_modules}
+
+
+_COLUMNS = (
+    *("component", "change", "old_path", "new_path", "old_class", "new_class", "modules"),
+    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "lost", "gained", "macs"),
+)
+
+
+def program_rows(found: Diff) -> Table:
+    """A row for each module that changed, and one for the equal ones of each component."""
+    rows = [row for part in found.components for row in _rows(part)]
+    return Table(tuple(map(Column, _COLUMNS)), tuple(rows), people=False)
+
+
+def _rows(part: ComponentDiff) -> Iterator[Row]:
+    for change in part.modules:
+        sides = change.old, change.new
+        lost, gained = op_changes(change)
+        sizes = ", ".join(f"{old} -> {new}" for old, new in size_changes(change))
+        modules = max(side.modules for side in sides if side)
+        named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)
+        counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
+        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, _listed(lost), _listed(gained), change.delta))
+    if part.equal_modules:
+        nothing = (None,) * 4
+        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 4, part.equal))
+
+
+def _class(side: ModuleSide | None) -> str | None:
+    return side.class_name if side else None
+
+
+def _aspects(change: ModuleChange) -> Iterator[str]:
+    return (aspect.replace(" ", "_") for aspect in change.aspects)
+
+
+def _listed(ops: tuple[tuple[str, int], ...]) -> str:
+    return ", ".join(f"{op} x{count}" for op, count in ops)
