@@ -13,6 +13,7 @@ import oracle
 import pytest
 import tiny
 import torch
+from families.proof import calls_of, entries_of
 from PIL import Image
 from torch import nn
 
@@ -27,20 +28,6 @@ from fxprof.source.stand_ins import stand_in
 
 SIZE = 32
 STEPS = 3
-
-
-def entries_of(profile: Profile) -> set[tuple[str, str]]:
-    return {(name, call.entry) for name, component in profile.components.items() for call in component.calls}
-
-
-def calls_of(profile: Profile) -> dict[tuple[str, str, oracle.Shapes], list[int]]:
-    """Profiled calls in the form of the observed ones: MACs once per execution."""
-    found: dict[tuple[str, str, oracle.Shapes], list[int]] = {}
-    for name, component in profile.components.items():
-        for call in component.calls:
-            shapes = tuple(sorted(item.shape for item in call.inputs if item.shape is not None))
-            found.setdefault((name, call.entry, shapes), []).extend([call.macs] * call.count)
-    return found
 
 
 def assert_agrees(pipeline: Any, profile: Profile, **arguments: Any) -> None:

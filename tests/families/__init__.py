@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from families import bundled, flow, kandinsky, mechanisms, stable_diffusion, video
+from families import adapters, bundled, flow, mechanisms, stable_diffusion, stages, variants, video
 from families.case import Case
 
 CASES: dict[str, Case] = {
     **stable_diffusion.CASES,
+    **adapters.CASES,
     **flow.CASES,
+    **variants.CASES,
     **bundled.CASES,
-    **kandinsky.CASES,
+    **stages.CASES,
     **video.CASES,
     **mechanisms.CASES,
 }
 """Class, perhaps with a word on what is special, to how it is made and called."""
+
+BROKEN = {
+    "ChromaInpaintPipeline": "diffusers 0.42.1 asks its transformer for `guidance_embeds`, which it does not have",
+}
+"""Class that does not run at all, to why."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from families.case import Case
-from families.parts import SIZED, UNBINNED
+from families.parts import FREE, LARGE, UNBINNED
 from families.shrunk import configuration, live, shrunk
 
 LAYERS = {"text_encoder_out_layers": (0, 1, 2)}
@@ -68,31 +68,31 @@ def hunyuan_image(*, guided: bool = True) -> Any:
 
 
 CASES: dict[str, Case] = {
-    "AuraFlowPipeline": Case(shrunk("auraflow-v0.3"), SIZED),
-    "ChromaPipeline": Case(shrunk("chroma1-hd"), SIZED),
-    "CogView3PlusPipeline": Case(shrunk("cogview3-plus-3b"), SIZED),
-    "CogView4Pipeline": Case(shrunk("cogview4-6b"), SIZED),
-    "Flux2KleinPipeline": Case(shrunk("flux.2-klein-base-4b"), {**SIZED, **LAYERS}),
-    "Flux2Pipeline": Case(shrunk("flux.2-dev"), {**SIZED, **LAYERS}, guidance_costs=False),
+    "AuraFlowPipeline": Case(shrunk("auraflow-v0.3"), LARGE),
+    "ChromaPipeline": Case(shrunk("chroma1-hd"), LARGE),
+    "CogView3PlusPipeline": Case(shrunk("cogview3-plus-3b"), LARGE),
+    "CogView4Pipeline": Case(shrunk("cogview4-6b"), LARGE),
+    "Flux2KleinPipeline": Case(shrunk("flux.2-klein-base-4b"), {**LARGE, **LAYERS}),
+    "Flux2Pipeline": Case(shrunk("flux.2-dev"), {**LARGE, **LAYERS}, guidance_costs=False),
     "HiDreamImagePipeline": Case(
         shrunk("hidream-i1-full", attributes={"default_sample_size": 8}),
-        SIZED,
+        LARGE,
         routed=r"\.experts\.",
         uncounted=frozenset({"aten._linalg_solve_ex.default"}),
     ),
-    "HunyuanDiTPipeline": Case(shrunk("hunyuandit"), UNBINNED),
-    "HunyuanImagePipeline": Case(hunyuan_image, SIZED, make_unguided=lambda: hunyuan_image(guided=False)),
+    "HunyuanDiTPipeline": Case(shrunk("hunyuandit"), {**LARGE, **FREE}),
+    "HunyuanImagePipeline": Case(hunyuan_image, LARGE, make_unguided=lambda: hunyuan_image(guided=False)),
     "IFPipeline": Case(shrunk("deepfloyd-if-i-xl", unet=IF_UNET), {"height": 32, "width": 32}),
-    "Kandinsky3Pipeline": Case(shrunk("kandinsky-3"), SIZED),
+    "Kandinsky3Pipeline": Case(shrunk("kandinsky-3"), LARGE),
     "KandinskyCombinedPipeline": Case(
-        shrunk("kandinsky-2.1", unet=CROSS_UNET, text_encoder=MCLIP), {**SIZED, "prior_num_inference_steps": 2}
+        shrunk("kandinsky-2.1", unet=CROSS_UNET, text_encoder=MCLIP), {**LARGE, "prior_num_inference_steps": 2}
     ),
-    "KandinskyV22CombinedPipeline": Case(shrunk("kandinsky-2.2", unet=CROSS_UNET), {**SIZED, "prior_num_inference_steps": 2}),
-    "KolorsPipeline": Case(shrunk("kolors", unet=KOLORS_UNET), SIZED),
-    "Lumina2Pipeline": Case(shrunk("lumina-image-2.0"), SIZED),
-    "LuminaPipeline": Case(shrunk("lumina-next-sft"), SIZED),
-    "OvisImagePipeline": Case(shrunk("ovis-image-7b"), SIZED),
-    "QwenImagePipeline": Case(shrunk("qwen-image"), SIZED),
+    "KandinskyV22CombinedPipeline": Case(shrunk("kandinsky-2.2", unet=CROSS_UNET), {**LARGE, "prior_num_inference_steps": 2}),
+    "KolorsPipeline": Case(shrunk("kolors", unet=KOLORS_UNET), LARGE),
+    "Lumina2Pipeline": Case(shrunk("lumina-image-2.0"), LARGE),
+    "LuminaPipeline": Case(shrunk("lumina-next-sft"), LARGE),
+    "OvisImagePipeline": Case(shrunk("ovis-image-7b"), LARGE),
+    "QwenImagePipeline": Case(shrunk("qwen-image"), LARGE),
     "SanaSprintPipeline": Case(shrunk("sana-sprint-0.6b"), UNBINNED, steps=2, guidance_costs=False),
     "StableCascadeCombinedPipeline": Case(
         shrunk("stable-cascade", prior_prior=CASCADE_PRIOR, decoder=CASCADE_DECODER), TWO_STAGES
@@ -100,5 +100,5 @@ CASES: dict[str, Case] = {
     "WuerstchenCombinedPipeline": Case(
         shrunk("wuerstchen", prior_prior=WUERSTCHEN_PRIOR, decoder=WUERSTCHEN_DECODER), TWO_STAGES
     ),
-    "ZImagePipeline": Case(shrunk("z-image-turbo"), SIZED),
+    "ZImagePipeline": Case(shrunk("z-image-turbo"), LARGE),
 }

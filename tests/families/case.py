@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
-import torch
 from PIL import Image
+
+_HIDDEN = {
+    "KolorsPipeline": "diffusers.pipelines.kolors",
+    "KolorsImg2ImgPipeline": "diffusers.pipelines.kolors",
+    "KolorsPAGPipeline": "diffusers.pipelines.pag.pipeline_pag_kolors",
+}
+"""Class that diffusers hides for want of a package that only its real tokenizer needs, to the module that has it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,16 @@ class Case:
     """Arguments for another size; twice the width of everything when None."""
     routed: str = ""
     """A pattern of modules among which values choose, so that only their sum can be known without weights."""
+    needs: str = ""
+    """A package without which the pipeline does not run."""
+
     uncounted: frozenset[str] = frozenset()
     """Operators without a formula that the pipeline runs, which no counter counts."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether what it needs is installed."""
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
 
 
 @dataclass(frozen=True)
@@ -47,11 +61,11 @@ class Point:
     arguments: Mapping[str, Any]
 
 
-def picture(size: int = 64) -> Any:
+def picture(size: int = 32) -> Any:
     return Image.new("RGB", (size, size), "red")
 
 
-def mask(size: int = 64) -> Any:
+def mask(size: int = 32) -> Any:
     return Image.new("L", (size, size), 255)
 
 
@@ -63,22 +77,18 @@ def pipeline_class(name: str) -> Any:
     """A pipeline class, also one that diffusers hides for want of a package that only its real tokenizer needs."""
     found = getattr(diffusers, name)
     if "_backends" in vars(found):
-        home = name.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("PAG").lower()
-        found = getattr(importlib.import_module(f"diffusers.pipelines.{home}"), name)
+        home = importlib.import_module(_HIDDEN[name])
+        found = getattr(home, name)
     return found
 
 
 def points(name: str, case: Case) -> dict[str, Point]:
     """The ways to call it, by name; those out of guidance only where the class can be in guidance."""
     guided, unguided = _guidance(name, case)
-    ways = {"": (case.make, {**case.arguments, **guided})}
+    ways = {"": Point(case.make, {**case.arguments, **guided})}
     if guided or case.make_unguided:
-        ways["unguided"] = (case.make_unguided or case.make, {**case.arguments, **unguided})
-    wide = {
-        f"{way} wide".strip(): Point(case.make_wide or make, widened(arguments, case.wide))
-        for way, (make, arguments) in ways.items()
-    }
-    return {way: Point(*point) for way, point in ways.items()} | wide
+        ways["unguided"] = Point(case.make_unguided or case.make, {**case.arguments, **unguided})
+    return ways | {f"{way} wide".strip(): _widened(case, point) for way, point in ways.items()}
 
 
 def _guidance(name: str, case: Case) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -89,11 +99,10 @@ def _guidance(name: str, case: Case) -> tuple[Mapping[str, Any], Mapping[str, An
     return guided if case.guided is None else case.guided, unguided if case.unguided is None else case.unguided
 
 
-def widened(arguments: Mapping[str, Any], wide: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Arguments for twice the width, or with the given changes."""
-    if wide is not None:
-        return {**arguments, **wide}
-    return {name: 2 * value if name == "width" else _wide(value) for name, value in arguments.items()}
+def _widened(case: Case, point: Point) -> Point:
+    """The same at another size."""
+    doubled = {name: 2 * value if name == "width" else _wide(value) for name, value in point.arguments.items()}
+    return Point(case.make_wide or point.make, doubled if case.wide is None else {**point.arguments, **case.wide})
 
 
 def _wide(value: Any) -> Any:
@@ -102,9 +111,3 @@ def _wide(value: Any) -> Any:
     if isinstance(value, list):
         return [_wide(item) for item in value]
     return value
-
-
-def silent(pipeline: Any) -> Any:
-    pipeline.set_progress_bar_config(disable=True)
-    torch.manual_seed(0)
-    return pipeline

@@ -15,7 +15,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from families.bundled import hunyuan_image
 from families.case import Case, picture
 from families.flow import controlnet_sd3, flux_controlnet
-from families.parts import IMG, SAFE, SD, SD3, SIZED, XL, controlnet_sd, controlnet_xl, of, processor, vision
+from families.parts import LARGE, SAFE, SD, SD3, SIZED, XL, controlnet_sd, controlnet_xl, of, processor, vision
 from families.shrunk import shrunk
 from families.video import wan
 
@@ -120,7 +120,9 @@ CASES: dict[str, Case] = {
         stable_diffusion(lambda pipeline: pipeline.vae.enable_slicing()), {**SIZED, "num_images_per_prompt": 2}
     ),
     "StableDiffusionImg2ImgPipeline with tiled encoding": Case(
-        changed(of("StableDiffusionImg2ImgPipeline", SD, **SAFE), lambda pipeline: pipeline.vae.enable_tiling()), IMG, steps=4
+        changed(of("StableDiffusionImg2ImgPipeline", SD, **SAFE), lambda pipeline: pipeline.vae.enable_tiling()),
+        {"image": picture(64), "strength": 0.7},
+        steps=4,
     ),
     "WanPipeline with tiled decoding": Case(
         changed(wan, tile_wan), {"height": 32, "width": 32, "num_frames": 5, "max_sequence_length": 16}
@@ -134,13 +136,13 @@ CASES: dict[str, Case] = {
     "StableDiffusion3Pipeline with Heun's method": Case(
         of("StableDiffusion3Pipeline", SD3, scheduler=diffusers.FlowMatchHeunDiscreteScheduler), SIZED
     ),
-    "Lumina2Pipeline with guidance in some steps": Case(shrunk("lumina-image-2.0"), {**SIZED, "cfg_trunc_ratio": 0.5}, steps=4),
+    "Lumina2Pipeline with guidance in some steps": Case(shrunk("lumina-image-2.0"), {**LARGE, "cfg_trunc_ratio": 0.5}, steps=4),
     "StableDiffusionPipeline with guidance in some steps": Case(
         partial(tiny.make, SD),
         {**SIZED, "callback_on_step_end": stop_guiding, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]},
     ),
     "HunyuanImagePipeline with guidance in some steps": Case(
-        changed(hunyuan_image, guide_in_part), SIZED, make_unguided=partial(hunyuan_image, guided=False), steps=5
+        changed(hunyuan_image, guide_in_part), LARGE, make_unguided=partial(hunyuan_image, guided=False), steps=5
     ),
     "StableDiffusionPipeline with fused projections": Case(
         stable_diffusion(lambda pipeline: pipeline.fuse_qkv_projections()), SIZED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,18 +19,25 @@ XL = "stable_diffusion_xl"
 SD3 = "stable_diffusion_3"
 IMG = {"image": picture(), "strength": 0.7}
 FILL = {"image": picture(), "mask_image": mask()}
-SIZED = {"height": 64, "width": 64}
-UNBINNED = {**SIZED, "use_resolution_binning": False}
+SIZED = {"height": 32, "width": 32}
+LARGE_IMG = {"image": picture(64), "strength": 0.7}
+LARGE_FILL = {"image": picture(64), "mask_image": mask(64)}
+LARGE = {"height": 64, "width": 64}
+"""For autoencoders of the size that the bundled models have, which compress eightfold."""
+FREE = {"use_resolution_binning": False}
+UNBINNED = {**SIZED, **FREE}
 
 
-def of(class_name: str, base: str | Callable[[], Any], *, without: tuple[str, ...] = (), **more: Any) -> Callable[[], Any]:
-    """A pipeline of another class from the parts of a basic one."""
+def of(class_name: str, base: str | Callable[[], Any], **more: Any) -> Callable[[], Any]:
+    """A pipeline of another class from those parts of a basic one that it takes, and more."""
 
     def make() -> Any:
         pipeline = tiny.make(base) if isinstance(base, str) else base()
-        parts = {name: part for name, part in pipeline.components.items() if name not in without}
+        class_ = pipeline_class(class_name)
+        accepted = inspect.signature(class_.__init__).parameters
+        parts = {name: part for name, part in pipeline.components.items() if name in accepted}
         made = {name: value() if callable(value) else value for name, value in more.items()}
-        return pipeline_class(class_name)(**{**parts, **made})
+        return class_(**{**parts, **made})
 
     return make
 
@@ -48,15 +56,15 @@ def unet(**changes: Any) -> Any:
     return diffusers.UNet2DConditionModel(**{**values, **changes}).eval()
 
 
-def vision(*, projection: bool = True) -> Any:
+def vision(size: int = 32, *, projection: bool = True) -> Any:
     config = transformers.CLIPVisionConfig(
         hidden_size=32,
         projection_dim=32,
         intermediate_size=37,
         num_attention_heads=4,
         num_hidden_layers=2,
-        image_size=32,
-        patch_size=8,
+        image_size=size,
+        patch_size=size // 4,
     )
     class_ = transformers.CLIPVisionModelWithProjection if projection else transformers.CLIPVisionModel
     return class_(config).eval()
@@ -74,7 +82,11 @@ def controlnet_xl() -> Any:
     return diffusers.ControlNetModel.from_unet(tiny.make(XL).unet, conditioning_embedding_out_channels=(16, 32)).eval()
 
 
-def motion() -> Any:
-    return diffusers.MotionAdapter(
-        block_out_channels=(32, 64), motion_layers_per_block=1, motion_norm_num_groups=2, motion_num_attention_heads=4
-    ).eval()
+def motion(**changes: Any) -> Any:
+    values: dict[str, Any] = {
+        "block_out_channels": (32, 64),
+        "motion_layers_per_block": 1,
+        "motion_norm_num_groups": 2,
+        "motion_num_attention_heads": 4,
+    }
+    return diffusers.MotionAdapter(**{**values, **changes}).eval()

@@ -99,7 +99,6 @@ CASES: dict[str, Case] = {
         of(
             "StableDiffusionImageVariationPipeline",
             SD,
-            without=("text_encoder", "tokenizer"),
             image_encoder=vision,
             feature_extractor=processor,
             **SAFE,
@@ -122,7 +121,6 @@ CASES: dict[str, Case] = {
         of(
             "AnimateDiffPipeline",
             SD,
-            without=("safety_checker",),
             motion_adapter=motion,
             scheduler=lambda: diffusers.DDIMScheduler(clip_sample=False),
         ),

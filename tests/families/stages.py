@@ -17,7 +17,7 @@ from families.bundled import (
     WUERSTCHEN_PRIOR,
 )
 from families.case import Case, mask, picture, pipeline_class
-from families.parts import FILL, IMG, SIZED, of
+from families.parts import LARGE, LARGE_FILL, LARGE_IMG, of
 from families.shrunk import shrunk
 
 K21 = shrunk("kandinsky-2.1", unet=CROSS_UNET, text_encoder=MCLIP)
@@ -26,6 +26,8 @@ K22 = shrunk("kandinsky-2.2", unet=CROSS_UNET)
 K21_FILL = shrunk("kandinsky-2.1", unet={**CROSS_UNET, "in_channels": 9}, text_encoder=MCLIP)
 K22_FILL = shrunk("kandinsky-2.2", unet={**CROSS_UNET, "in_channels": 9})
 """The same for inpainting, which also sees the masked image and the mask."""
+K22_SEEING = shrunk("kandinsky-2.2", unet=CROSS_UNET, prior_image_encoder={"image_size": 224, "patch_size": 56})
+"""One whose images come in the size that their processor makes."""
 CASCADE = shrunk("stable-cascade", prior_prior=CASCADE_PRIOR, decoder=CASCADE_DECODER)
 WUERSTCHEN = shrunk("wuerstchen", prior_prior=WUERSTCHEN_PRIOR, decoder=WUERSTCHEN_DECODER)
 EMBEDDED = {"image_embeds": torch.zeros(1, 32), "negative_image_embeds": torch.zeros(1, 32)}
@@ -43,12 +45,12 @@ def stage(class_name: str, whole: Callable[[], Any], **more: Any) -> Callable[[]
     return make
 
 
-def decoder(class_name: str, whole: Callable[[], Any], *, without: tuple[str, ...] = (), **more: Any) -> Callable[[], Any]:
+def decoder(class_name: str, whole: Callable[[], Any], **more: Any) -> Callable[[], Any]:
     """A decoder by itself, from the parts of a combined pipeline."""
 
     def make() -> Any:
         parts = whole().components
-        own = {name: part for name, part in parts.items() if not name.startswith("prior_") and name not in without}
+        own = {name: part for name, part in parts.items() if not name.startswith("prior_")}
         return pipeline_class(class_name)(**own, **more)
 
     return make
@@ -58,42 +60,42 @@ WIDE_HINT = {"width": 128, "hint": torch.zeros(1, 3, 64, 128)}
 
 CASES: dict[str, Case] = {
     "KandinskyPriorPipeline": Case(stage("KandinskyPriorPipeline", K21), wide={"num_images_per_prompt": 2}),
-    "KandinskyPipeline": Case(decoder("KandinskyPipeline", K21), {**SIZED, **EMBEDDED}),
-    "KandinskyImg2ImgPipeline": Case(decoder("KandinskyImg2ImgPipeline", K21), {**SIZED, **EMBEDDED, **IMG}, steps=4),
-    "KandinskyInpaintPipeline": Case(decoder("KandinskyInpaintPipeline", K21_FILL), {**SIZED, **EMBEDDED, **FILL}),
+    "KandinskyPipeline": Case(decoder("KandinskyPipeline", K21), {**LARGE, **EMBEDDED}),
+    "KandinskyImg2ImgPipeline": Case(decoder("KandinskyImg2ImgPipeline", K21), {**LARGE, **EMBEDDED, **LARGE_IMG}, steps=4),
+    "KandinskyInpaintPipeline": Case(decoder("KandinskyInpaintPipeline", K21_FILL), {**LARGE, **EMBEDDED, **LARGE_FILL}),
     "KandinskyImg2ImgCombinedPipeline": Case(
-        of("KandinskyImg2ImgCombinedPipeline", K21), {**SIZED, **IMG, "prior_num_inference_steps": 2}, steps=4
+        of("KandinskyImg2ImgCombinedPipeline", K21), {**LARGE, **LARGE_IMG, "prior_num_inference_steps": 2}, steps=4
     ),
     "KandinskyInpaintCombinedPipeline": Case(
-        of("KandinskyInpaintCombinedPipeline", K21_FILL), {**SIZED, **FILL, "prior_num_inference_steps": 2}
+        of("KandinskyInpaintCombinedPipeline", K21_FILL), {**LARGE, **LARGE_FILL, "prior_num_inference_steps": 2}
     ),
     "KandinskyV22PriorPipeline": Case(stage("KandinskyV22PriorPipeline", K22), wide={"num_images_per_prompt": 2}),
     "KandinskyV22PriorEmb2EmbPipeline": Case(
-        stage("KandinskyV22PriorEmb2EmbPipeline", K22), IMG, steps=4, wide={"num_images_per_prompt": 2}
+        stage("KandinskyV22PriorEmb2EmbPipeline", K22_SEEING), LARGE_IMG, steps=4, wide={"num_images_per_prompt": 2}
     ),
-    "KandinskyV22Pipeline": Case(decoder("KandinskyV22Pipeline", K22), {**SIZED, **EMBEDDED}, prompt=False),
+    "KandinskyV22Pipeline": Case(decoder("KandinskyV22Pipeline", K22), {**LARGE, **EMBEDDED}, prompt=False),
     "KandinskyV22Img2ImgPipeline": Case(
-        decoder("KandinskyV22Img2ImgPipeline", K22), {**SIZED, **EMBEDDED, **IMG}, prompt=False, steps=4
+        decoder("KandinskyV22Img2ImgPipeline", K22), {**LARGE, **EMBEDDED, **LARGE_IMG}, prompt=False, steps=4
     ),
     "KandinskyV22InpaintPipeline": Case(
-        decoder("KandinskyV22InpaintPipeline", K22_FILL), {**SIZED, **EMBEDDED, **FILL}, prompt=False
+        decoder("KandinskyV22InpaintPipeline", K22_FILL), {**LARGE, **EMBEDDED, **LARGE_FILL}, prompt=False
     ),
     "KandinskyV22Img2ImgCombinedPipeline": Case(
-        of("KandinskyV22Img2ImgCombinedPipeline", K22), {**SIZED, **IMG, "prior_num_inference_steps": 2}, steps=4
+        of("KandinskyV22Img2ImgCombinedPipeline", K22), {**LARGE, **LARGE_IMG, "prior_num_inference_steps": 2}, steps=4
     ),
     "KandinskyV22InpaintCombinedPipeline": Case(
-        of("KandinskyV22InpaintCombinedPipeline", K22_FILL), {**SIZED, **FILL, "prior_num_inference_steps": 2}
+        of("KandinskyV22InpaintCombinedPipeline", K22_FILL), {**LARGE, **LARGE_FILL, "prior_num_inference_steps": 2}
     ),
     "KandinskyV22ControlnetPipeline": Case(
         decoder(
             "KandinskyV22ControlnetPipeline",
             shrunk("kandinsky-2.2", unet={**CROSS_UNET, "addition_embed_type": "image_hint", "in_channels": 8}),
         ),
-        {**SIZED, **EMBEDDED, **HINT},
+        {**LARGE, **EMBEDDED, **HINT},
         prompt=False,
         wide=WIDE_HINT,
     ),
-    "Kandinsky3Img2ImgPipeline": Case(of("Kandinsky3Img2ImgPipeline", shrunk("kandinsky-3")), IMG, steps=4),
+    "Kandinsky3Img2ImgPipeline": Case(of("Kandinsky3Img2ImgPipeline", shrunk("kandinsky-3")), LARGE_IMG, steps=4),
     "StableCascadePriorPipeline": Case(stage("StableCascadePriorPipeline", CASCADE), {"height": 128, "width": 128}),
     "StableCascadeDecoderPipeline": Case(
         decoder("StableCascadeDecoderPipeline", CASCADE),
