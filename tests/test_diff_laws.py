@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import net, profile, renamed, spelled_out, widened, without
 
 from fxprof.result import Call, Component, Input, ModuleRecord, OpRow, Profile, Total
 from fxprof.result.diff import Delta, Diff, diff
@@ -75,7 +77,36 @@ def altered(draw: st.DrawFn) -> tuple[Profile, Profile]:
     return profile, replace(profile, components={name: again(part) for name, part in profile.components.items()})
 
 
-_pairs = st.one_of(st.tuples(profiles(), profiles()), altered())
+_BLOCKS = "transformer_blocks"
+_MUTATIONS: tuple[Callable[[Component], Component], ...] = (
+    lambda part: renamed(part, _BLOCKS, "blocks"),
+    lambda part: renamed(part, f"{_BLOCKS}.1.attn", f"{_BLOCKS}.1.attention"),
+    lambda part: renamed(part, "proj_out", "head.proj"),
+    lambda part: widened(part, f"{_BLOCKS}.0.ff.in"),
+    lambda part: spelled_out(part, f"{_BLOCKS}.2.attn"),
+    lambda part: without(part, f"{_BLOCKS}.1"),
+    lambda part: without(part, f"{_BLOCKS}.2.norm1"),
+    lambda part: replace(part, calls=tuple(replace(call, count=call.count + 3) for call in part.calls)),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[Profile, Profile]:
+    """A small transformer, and the same after a few changes."""
+    part = net()
+    for number in draw(st.lists(st.integers(0, len(_MUTATIONS) - 1), unique=True, min_size=1, max_size=4).map(sorted)):
+        paths = {record.path for record in part.modules}
+        if {
+            _BLOCKS,
+            f"{_BLOCKS}.0",
+            f"{_BLOCKS}.1",
+            f"{_BLOCKS}.2",
+        } <= paths:  # otherwise they look for what is no longer there
+            part = _MUTATIONS[number](part)
+    return profile(net()), profile(part)
+
+
+_pairs = st.one_of(st.tuples(profiles(), profiles()), altered(), mutated())
 
 
 def holds_together(found: Diff) -> None:
@@ -106,6 +137,18 @@ def test_the_way_back_is_the_negative(pair: tuple[Profile, Profile]) -> None:
     assert diff(new, old) == -found
     back = -found
     assert -back == found
+
+
+@settings(max_examples=60, deadline=None)
+@given(mutated())
+def test_what_was_changed_is_reported(pair: tuple[Profile, Profile]) -> None:
+    old, new = pair
+    (part,) = diff(old, new).components
+    assert part.change == "changed"
+    moved = {row.old.path: row.new.path for row in part.modules if row.change == "moved" and row.old and row.new}
+    before, after = ({record.path for record in side.components["transformer"].modules} for side in pair)
+    assert (_BLOCKS in moved) == (_BLOCKS in before - after)
+    assert ("proj_out" in moved) == ("proj_out" in before - after)
 
 
 @settings(max_examples=60, deadline=None)
