@@ -39,6 +39,7 @@ _NAMES = {
     "FloorToInt": "floor",
     "floor": "floor",
     "TruncToInt": "trunc",
+    "TruncToFloat": "trunc",
     "RoundToInt": "round",
 }
 """Functions of sympy and torch to ours; any other keeps its name, and has no value."""
