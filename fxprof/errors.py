@@ -20,9 +20,17 @@ class FxprofError(Exception):
             message: what was attempted, on what, and what happened.
             hint: what to try, as a sentence; empty when there is nothing to suggest.
         """
-        self.message = " ".join(message.split())
-        self.hint = " ".join(hint.split())
+        self.message = _printable(message)
+        self.hint = _printable(hint)
         super().__init__(self.message if not self.hint else f"{self.message} ({self.hint})")
+
+
+def _printable(text: str) -> str:
+    """The text on one line, with what would steer a terminal written out."""
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
 
 
 class UsageError(FxprofError, ValueError):

@@ -14,7 +14,7 @@ from fxprof.cost.bodies import treatment_of
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
-from fxprof.trace import Expr, Frame, Op, Tensor, Trace, UnboundSymbolError, Value, evaluate
+from fxprof.trace import Expr, Frame, Op, Tensor, Trace, UnboundSymbolError, Value, evaluate, evaluate_size
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.shapes import write_shapes
@@ -131,7 +131,7 @@ class _Pass:
         return evaluate(value, self._symbols) if isinstance(value, Expr) else value
 
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:
-        return tuple([size if type(size) is int else evaluate(size, self._symbols) for size in tensor.shape])
+        return tuple([size if type(size) is int else evaluate_size(size, self._symbols) for size in tensor.shape])
 
     def _higher_order(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         treatment = treatment_of(op.target)
@@ -189,7 +189,7 @@ class _Pass:
         """The leading size of what a loop runs over."""
         xs = op.argument("xs")
         first = xs[0] if isinstance(xs, tuple) and xs else xs
-        return evaluate(first.shape[0], self._symbols) if isinstance(first, Tensor) and first.shape else None
+        return evaluate_size(first.shape[0], self._symbols) if isinstance(first, Tensor) and first.shape else None
 
 
 _BRANCHES = 2

@@ -9,7 +9,7 @@ from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import Call, Component, Input, ModuleRecord, OpRow, Profile
-from fxprof.trace import Tensor, Trace, Value, evaluate
+from fxprof.trace import Tensor, Trace, Value, evaluate_size
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 
 
@@ -109,5 +109,5 @@ def _visits(trace: Trace) -> dict[str, int]:
 def _input(name: str, value: Value, trace: Trace) -> Input:
     if isinstance(value, Tensor):
         symbols = dict(trace.symbols)
-        return Input(name, tuple(evaluate(size, symbols) for size in value.shape), value.dtype)
+        return Input(name, tuple(evaluate_size(size, symbols) for size in value.shape), value.dtype)
     return Input(name, None, "", str(value))

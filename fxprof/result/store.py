@@ -82,6 +82,8 @@ _BEGINNING = re.compile(r'\s*\{\s*"format"\s*:\s*-?\d')
 def looks_like_profile(path: str | Path) -> bool:
     """Whether a file is a saved profile, damaged or not, by what it holds and not by its name."""
     try:
+        if not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
+            return False
         with Path(path).open("rb") as file:
             raw = file.read(400)
             text = raw.decode(json.detect_encoding(raw), errors="replace")

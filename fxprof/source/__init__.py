@@ -66,6 +66,8 @@ def _unresolved(text: str, path: Path) -> TargetError:
         return TargetError("no target was named", f"name a pipeline directory or a bundled model; {_LIST}")
     if holds(path.is_dir):
         return _no_index(path)
+    if holds(path.exists) and not holds(path.is_file):
+        return TargetError(f"cannot profile {text!r}: it is neither a file nor a directory", "check the path")
     if holds(path.exists):
         return TargetError(
             f"cannot profile {text!r}: it is a file, not a pipeline",

@@ -5,25 +5,31 @@ Weights, example inputs and custom objects, which torch pickles, are never opene
 
 from __future__ import annotations
 
-import json
 import re
+import struct
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, NoReturn
 
 from fxprof.errors import TargetError
+from fxprof.trace.fields import brief, read_json
 
 MOST_BYTES = 128 * 2**20
-"""Of one JSON text. The graph of FLUX.1-dev's 12 billion parameters takes 11 MiB."""
-MOST_VALUES = 12_000_000
-"""Values in one JSON text, each of which takes some 60 bytes."""
+"""Of all JSON texts of an archive. The graph of FLUX.1-dev's 12 billion parameters takes 11 MiB."""
 MOST_RATIO = 500
 """Of a text's size to what it takes in the archive: JSON packs to a twentieth, rarely to a hundredth."""
 MOST_ENTRIES = 200_000
+_LONGEST_LIST = 32 * 2**20
+"""Bytes of the directory that says what is in the archive."""
+_LONGEST_TEXT = 2**20
+"""Bytes of a text that is no graph."""
+_LONGEST_PROGRAM = 200
+"""Characters of the name of a program."""
 
 LEGACY_MODEL = "serialized_exported_program.json"
 """The graph in archives of torch before 2.8."""
@@ -39,9 +45,16 @@ _OTHERS = (
     (b"GGUF", "a GGUF file, which holds weights but no graph"),
     (b"\x7fELF", "a compiled library"),
     (b"\x89HDF", "an HDF5 file, which holds weights but no graph"),
+    (b"\x08", "not a zip archive, but perhaps an ONNX file"),
 )
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, MemoryError)
+"""How files of other formats begin."""
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError),
+    *(NotImplementedError, RuntimeError, OverflowError),
+)
 """What reading a damaged, encrypted or oddly packed archive can raise."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways of packing that are read: that of torch, and that of whoever packs an archive anew."""
 
 _WRITE = "write it with torch.export.save(program, 'file.pt2')"
 
@@ -63,8 +76,10 @@ def looks_like_archive(path: str | Path) -> bool:
     try:
         if not Path(path).is_file():
             return False
+        if str(path).lower().endswith(_SUFFIXES):
+            return True
         with Path(path).open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC or str(path).lower().endswith(_SUFFIXES)
+            return file.read(len(_MAGIC)) == _MAGIC
     except (OSError, ValueError):  # ValueError: a name with a null character
         return False
 
@@ -84,25 +99,48 @@ def read_archive(path: str | Path, *, extra: tuple[str, ...] = ()) -> Archive:
     """
     _refuse_other_files(path)
     try:
-        with zipfile.ZipFile(path) as file:
+        with _open(path) as raw, zipfile.ZipFile(raw) as file:
             return _Reader(path, file).archive(extra)
-    except TargetError:
-        raise
     except _BROKEN as error:
         raise _unreadable(path, f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
 
 
+class _Bounded(BufferedReader):
+    """A file that is never read in pieces larger than the directory of an archive may be."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, or all that are left."""
+        if size is not None and size > _LONGEST_LIST:
+            raise zipfile.BadZipFile(f"its directory takes more than {_LONGEST_LIST:,} bytes")
+        return super().read(_LONGEST_LIST if size is None or size < 0 else size)
+
+
+def _open(path: str | Path) -> _Bounded:
+    return _Bounded(FileIO(path))
+
+
 def _refuse_other_files(path: str | Path) -> None:
     try:
-        with Path(path).open("rb") as file:
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
+            raise _unreadable(path, "it is not a regular file")
+        with _open(path) as file:
             head = file.read(64)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, str(getattr(error, "strerror", "") or error)) from error
+        text = str(getattr(error, "strerror", "") or error)
+        raise _unreadable(path, text[:1].lower() + text[1:]) from error
     if not head.startswith(_MAGIC):
-        kind = next((text for magic, text in _OTHERS if head.startswith(magic)), "not a zip archive")
-        if head[4:6] == b"ET":
-            kind = "a program of ExecuTorch, which is compiled"
-        raise TargetError(f"cannot read {path}: it is {kind if head else 'empty'}", f"a .pt2 file is a zip archive; {_WRITE}")
+        raise TargetError(f"cannot read {path}: it is {_kind(head)}", f"a .pt2 file is a zip archive; {_WRITE}")
+
+
+def _kind(head: bytes) -> str:
+    """What a file is that begins like this."""
+    if not head:
+        return "empty"
+    if head[4:6] == b"ET":
+        return "a program of ExecuTorch, which is compiled"
+    if head[8:10] == b'{"':
+        return "a safetensors file, which holds weights but no graph"
+    return next((text for magic, text in _OTHERS if head.startswith(magic)), "not a zip archive")
 
 
 def _unreadable(path: str | Path, what: str) -> TargetError:
@@ -115,6 +153,7 @@ class _Reader:
     def __init__(self, path: str | Path, file: zipfile.ZipFile) -> None:
         self._path = path
         self._file = file
+        self._left = MOST_BYTES
         self._entries = self._list()
 
     def _fail(self, what: str, hint: str = "") -> NoReturn:
@@ -127,16 +166,19 @@ class _Reader:
         names = [info.filename for info in infos]
         for name in names:
             if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
-                self._fail(f"it has an entry with an absolute path or one outside of it, {_brief(name)}")
+                self._fail(f"it has an entry with an absolute path or one outside of it, {brief(name)}")
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
-            self._fail(f"it has two entries of the name {_brief(twice)}")
+            self._fail(f"it has two entries of the name {brief(twice)}")
         roots = {name.partition("/")[0] for name in names if "/" in name}
         root = f"{roots.pop()}/" if len(roots) == 1 and all("/" in name for name in names) else ""
         return {name.removeprefix(root): info for name, info in zip(names, infos, strict=True)}
 
     def archive(self, extra: tuple[str, ...]) -> Archive:
         models = {match[1]: name for name in self._entries if (match := _MODELS.match(name))}
+        for name in models:
+            if len(name) > _LONGEST_PROGRAM or not name.isprintable():
+                self._fail(f"it names a program in {len(name):,} characters, {brief(name)}")
         if LEGACY_MODEL in self._entries and not models:
             return Archive({"model": self._json(LEGACY_MODEL)}, {}, self._extra(extra))
         if not models:
@@ -151,13 +193,13 @@ class _Reader:
 
     def _extra(self, names: tuple[str, ...]) -> dict[str, str]:
         found = {name: f"{_EXTRA}{name}" for name in names if f"{_EXTRA}{name}" in self._entries}
-        return {name: self._bytes(entry).decode("utf-8", "replace") for name, entry in found.items()}
+        return {name: self._bytes(entry, _LONGEST_TEXT).decode("utf-8", "replace") for name, entry in found.items()}
 
     def _check_version(self) -> None:
         if "archive_version" in self._entries:
-            version = self._bytes("archive_version").strip().decode("ascii", "replace")
+            version = self._bytes("archive_version", _LONGEST_TEXT).strip().decode("ascii", "replace")
             if version != "0":
-                self._fail(f"its archive version is {_brief(version)}, and this fxprof reads 0", "is there a newer fxprof?")
+                self._fail(f"its archive version is {brief(version)}, and this fxprof reads 0", "is there a newer fxprof?")
 
     def _refuse(self) -> NoReturn:
         """Say what a zip archive without a graph is."""
@@ -172,34 +214,26 @@ class _Reader:
             self._fail("it was written by torch.save: pickled objects, which are never opened, and no graph", _WRITE)
         self._fail("it is a zip archive, but holds no graph of torch.export (models/*.json)", _WRITE)
 
-    def _bytes(self, name: str) -> bytes:
+    def _bytes(self, name: str, most: int = MOST_BYTES) -> bytes:
         info = self._entries[name]
-        if info.file_size > MOST_BYTES:
-            self._fail(f"{_brief(name)} holds {info.file_size:,} bytes, more than {MOST_BYTES:,}")
-        if info.file_size > MOST_RATIO * max(info.compress_size, 1) and info.file_size > 2**20:
-            self._fail(f"{_brief(name)} grows from {info.compress_size:,} to {info.file_size:,} bytes, as no graph does")
+        self._check_sizes(brief(name), info, min(most, self._left))
         with self._file.open(info) as stream:
-            data = stream.read(MOST_BYTES + 1)
+            data = stream.read(info.file_size + 1)
         if len(data) != info.file_size:
-            self._fail(f"{_brief(name)} holds {len(data):,} bytes, not the {info.file_size:,} that the archive says")
+            self._fail(f"{brief(name)} holds {len(data):,} bytes, not the {info.file_size:,} that the archive says")
+        self._left -= len(data)
         return data
 
+    def _check_sizes(self, name: str, info: zipfile.ZipInfo, most: int) -> None:
+        """Refuse an entry by what the archive says of it, before anything is unpacked."""
+        if info.compress_type not in _METHODS:
+            self._fail(f"{name} is packed by method {info.compress_type}, which torch does not use", _WRITE)
+        if info.file_size > most:
+            self._fail(f"{name} holds {info.file_size:,} bytes, more than {most:,}")
+        if info.file_size > MOST_RATIO * max(info.compress_size, 1) and info.file_size > 2**20:
+            self._fail(f"{name} grows from {info.compress_size:,} to {info.file_size:,} bytes, as no graph does")
+        if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
+            self._fail(f"{name} is not packed, but said to hold {info.file_size:,} bytes in {info.compress_size:,}")
+
     def _json(self, name: str) -> Any:
-        data = self._bytes(name)
-        values = sum(map(data.count, (b",", b"[", b"{")))
-        if values > MOST_VALUES:
-            self._fail(f"{_brief(name)} holds some {values:,} values, more than {MOST_VALUES:,}")
-        try:
-            return json.loads(data, parse_constant=_no_constant)
-        except RecursionError as error:
-            raise TargetError(f"cannot read {self._path}: {_brief(name)} nests too deeply") from error
-        except ValueError as error:  # of JSON, of UTF-8, and integers of thousands of digits
-            raise TargetError(f"cannot read {self._path}: {_brief(name)} is not JSON: {str(error)[:200]}") from error
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
-
-
-def _brief(name: str) -> str:
-    return repr(name if len(name) <= 60 else f"{name[:57]}...")  # noqa: PLR2004 - fits a line
+        return read_json(self._bytes(name), brief(name))

@@ -9,13 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fxprof.errors import TargetError
 from fxprof.trace.archive import MOST_BYTES
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
-from fxprof.trace.fields import FaultError, a_float, a_list, a_text, an_integer, an_object, brief, check_path, fail
+from fxprof.trace.fields import (
+    FaultError,
+    a_float,
+    a_list,
+    a_name,
+    a_text,
+    an_integer,
+    an_object,
+    brief,
+    check_path,
+    check_sizes,
+    fail,
+    read_json,
+)
 from fxprof.trace.pt2 import read_programs
 from fxprof.trace.records import Frame, Op, Tensor, Trace, Value
 
@@ -113,36 +126,35 @@ def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
         TargetError: the manifest or a graph is missing, damaged, of a newer format, or contradicts itself.
     """
     path = Path(directory) / MANIFEST
-    fields = _load(path)
     try:
+        fields = _load(path)
         return _capture(fields, Path(directory)), a_text(fields.get("target"), "target"), _texts_by_name(fields, "versions")
     except FaultError as fault:
         raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
-    except RecursionError as error:
-        raise TargetError(f"cannot read {path}: it nests too deeply") from error
+    except MemoryError as error:
+        raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
 
 
 def _load(path: Path) -> Json:
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise TargetError(f"cannot read {path}: it is larger than {MOST_BYTES // 2**20} MiB, as no manifest is")
-        value = json.loads(data)
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise TargetError(f"cannot read {path}: it is not valid JSON: {str(error)[:200]}") from error
+    if len(data) > MOST_BYTES:
+        fail("", f"it is larger than {MOST_BYTES // 2**20} MiB, as no manifest is")
+    value = read_json(data, "it")
     if not isinstance(value, dict) or type(value.get("capture_format")) is not int:
-        raise TargetError(f"cannot read {path}: it is not the manifest of a captured run")
+        fail("", "it is not the manifest of a captured run")
     if not 1 <= value["capture_format"] <= FORMAT:
-        raise TargetError(f"cannot read {path}: it is of format {value['capture_format']}; this fxprof reads {FORMAT}")
+        fail("", f"it is of format {brief(value['capture_format'])}; this fxprof reads {FORMAT}")
     return value
 
 
 def _capture(fields: Json, directory: Path) -> Capture:
+    files = _Files(directory)
     components = tuple(
-        _read_component(an_object(item, f"components[{place}]"), directory, f"components[{place}]")
+        _read_component(an_object(item, f"components[{place}]"), files, f"components[{place}]")
         for place, item in enumerate(a_list(fields.get("components"), "components"))
     )
     names = [component.name for component in components]
@@ -196,10 +208,19 @@ def _texts_by_name(fields: Json, name: str) -> dict[str, str]:
     return {key: a_text(text, f"{name}.{key}") for key, text in an_object(fields.get(name), name).items()}
 
 
-def _read_component(fields: Json, directory: Path, where: str) -> CapturedComponent:
+def _aliases(fields: Json) -> dict[str, str]:
     aliases = _texts_by_name(fields, "aliases")
+    for path, one in aliases.items():
+        check_path(one, "aliases")
+        if one in aliases:
+            fail("aliases", f"leads from {brief(path)} to {brief(one)}, which is an alias too")
+    return aliases
+
+
+def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponent:
+    aliases = _aliases(fields)
     calls = tuple(
-        _read_call(an_object(item, f"{where}.calls[{place}]"), directory, aliases, f"{where}.calls[{place}]")
+        _read_call(an_object(item, f"{where}.calls[{place}]"), files, aliases, f"{where}.calls[{place}]")
         for place, item in enumerate(a_list(fields.get("calls"), f"{where}.calls"))
     )
     return CapturedComponent(
@@ -227,12 +248,12 @@ def _read_modules(items: list[Any], where: str) -> Iterator[CapturedModule]:
         yield CapturedModule(path, class_name, _count(int(params), where))
 
 
-def _read_call(fields: Json, directory: Path, aliases: Mapping[str, str], where: str) -> CapturedCall:
+def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: str) -> CapturedCall:
     entry = a_text(fields.get("entry"), f"{where}.entry")
     check_path(entry, f"{where}.entry")
     inputs = tuple(_read_input(an_object(item, f"{where}.inputs")) for item in a_list(fields.get("inputs"), f"{where}.inputs"))
     if "file" in fields:
-        trace = _read_graph(directory, a_text(fields["file"], f"{where}.file"), entry, aliases)
+        trace = files.graph(a_name(fields["file"], f"{where}.file"), f"{where}.file", entry, aliases)
     else:
         ops = a_list(fields.get("ops"), f"{where}.ops")
         trace = Trace(tuple(_read_op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
@@ -241,20 +262,47 @@ def _read_call(fields: Json, directory: Path, aliases: Mapping[str, str], where:
     return CapturedCall(entry, _count(fields.get("count"), f"{where}.count"), replace(trace, inputs=inputs), text)
 
 
-def _read_graph(directory: Path, file: str, entry: str, aliases: Mapping[str, str]) -> Trace:
-    if Path(file).name != file or file in {"", ".", ".."}:
-        fail("file", f"{brief(file)} is not in the directory")
-    programs, _ = read_programs(directory / file, prefix=entry, aliases=aliases)
-    return programs[0].trace
+class _Files:
+    """The graphs in a directory, each of which is that of one call."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._read: set[tuple[int, int]] = set()
+
+    def graph(self, file: str, where: str, entry: str, aliases: Mapping[str, str]) -> Trace:
+        """The one graph in a file."""
+        if PureWindowsPath(file).name != file or file in {".", ".."}:  # which knows both sorts of slashes, and drives
+            fail(where, f"is {brief(file)}, which is not in the directory")
+        path = self._directory / file
+        self._check_unread(path, where)
+        programs, _ = read_programs(path, prefix=entry, aliases=aliases)
+        if len(programs) != 1:
+            raise TargetError(f"cannot read {path}: it holds {len(programs)} programs, and a call has one")
+        return programs[0].trace
+
+    def _check_unread(self, path: Path, where: str) -> None:
+        """Refuse a file that was read under this name or another: reading one over and over would take forever."""
+        try:
+            found = path.stat()
+        except OSError:  # as reading it will say
+            return
+        if (found.st_dev, found.st_ino) in self._read:
+            fail(where, f"is {brief(path.name)}, the file of another call")
+        self._read.add((found.st_dev, found.st_ino))
 
 
 def _read_input(fields: Json) -> tuple[str, Value]:
     name = a_text(fields.get("name"), "inputs.name")
-    return name, _tensor(fields, "inputs") if "shape" in fields else a_text(fields.get("value"), "inputs.value")
+    return name, _tensor(fields, "inputs") if "shape" in fields else _plain_text(fields.get("value"), "inputs.value")
+
+
+def _plain_text(value: Any, where: str) -> str:
+    return value if type(value) is str else fail(where, f"is {brief(value)}, not a text")
 
 
 def _tensor(fields: Json, where: str) -> Tensor:
     shape = tuple(_count(size, f"{where}.shape") for size in a_list(fields.get("shape"), f"{where}.shape"))
+    check_sizes(shape, f"{where}.shape")
     return Tensor(shape, a_text(fields.get("dtype"), f"{where}.dtype"))
 
 
@@ -268,7 +316,7 @@ def _read_op(fields: Json, where: str) -> Op:
                 fail(f"{where}.args", "holds what is not a name and a value")
     source = fields.get("source")
     return Op(
-        a_text(fields.get("target"), f"{where}.target"),
+        a_name(fields.get("target"), f"{where}.target"),
         tuple(args),
         tuple(_read_value(value, f"{where}.outputs") for value in a_list(fields.get("outputs"), f"{where}.outputs")),
         tuple(_read_frame(item, where) for item in a_list(fields.get("stack"), f"{where}.stack")),
@@ -278,21 +326,23 @@ def _read_op(fields: Json, where: str) -> Op:
 
 def _read_frame(item: Any, where: str) -> Frame:
     match item:
-        case [str() as path, str() as class_name, int() as visit]:
+        case [str() as path, str() as class_name, int() as visit] if type(visit) is int:
             check_path(path, f"{where}.stack")
-            return Frame(path, class_name, visit)
+            return Frame(path, a_text(class_name, f"{where}.stack"), _count(visit, f"{where}.stack"))
         case _:
             return fail(f"{where}.stack", "holds what is not a path, a class and a number")
 
 
-def _read_value(value: Any, where: str) -> Value:
+def _read_value(value: Any, where: str, depth: int = 0) -> Value:
+    if depth > _DEEPEST:
+        fail(where, "nests too deeply")
     match value:
         case {"shape": _, "dtype": _}:
             return _tensor(value, where)
         case {"number": str() as text} if len(text) < _LONGEST_NUMBER:
             return _number(text, where)
         case list():
-            return tuple(_read_value(item, where) for item in value)
+            return tuple(_read_value(item, where, depth + 1) for item in value)
         case dict():
             return fail(where, "holds an object that is no tensor")
         case _:
@@ -300,6 +350,8 @@ def _read_value(value: Any, where: str) -> Value:
 
 
 _LONGEST_NUMBER = 100
+_DEEPEST = 20
+"""Lists in lists."""
 
 
 def _number(text: str, where: str) -> Value:

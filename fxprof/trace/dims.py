@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fxprof.errors import UsageError
+from fxprof.errors import FxprofError, TargetError, UsageError
 from fxprof.trace.records import Tensor, Trace
-from fxprof.trace.symbols import Expr, UnboundSymbolError, evaluate, solve, symbols_in
+from fxprof.trace.symbols import Expr, UnboundSymbolError, evaluate, evaluate_size, in_short, solve, symbols_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ def bind_dims(
         given: size by symbol, place or further name.
 
     Raises:
-        UsageError: a name that no program has, a size out of range, two sizes for one symbol, or a size without a value.
+        UsageError: a name that no program has, a size out of range, two sizes for one symbol, or one that makes no sizes.
+        TargetError: the file does not say how large an input is, or says what cannot be.
     """
     for name in given:
         if not any(_resolve(program, names.get(name, name), 1) for program in programs):
@@ -90,8 +91,29 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
     bound = {**dict(program.trace.symbols), **sizes}
     missing = [symbol for symbol in program.needed() if symbol not in bound]
     if missing:
-        raise UsageError(f"{target} does not say how large {', '.join(missing)} is", _known([program], names))
+        hint = f"say it with --dim {missing[0]}=N; {_known([program], names)}"
+        raise TargetError(f"{target} does not say how large {_listed(missing)} is", hint)
+    _check_inputs(target, program, bound, UsageError if sizes else TargetError)
     return bound
+
+
+def _check_inputs(target: str, program: Dims, bound: Mapping[str, int], error: type[FxprofError]) -> None:
+    """Refuse sizes of inputs that are negative or no integers."""
+    for name, value in program.trace.inputs:
+        for axis, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
+            try:
+                evaluate_size(size, bound)
+            except UnboundSymbolError as found:
+                raise error(f"{target} has the size {name}.{axis}: {found.args[0]}, which no size is") from found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+_SHOWN = 6
+"""Sizes that a message names."""
 
 
 def _resolve(program: Dims, name: str, size: int) -> tuple[str, int | None] | None:
@@ -101,7 +123,7 @@ def _resolve(program: Dims, name: str, size: int) -> tuple[str, int | None] | No
     for place, expression in program.places():
         if place == name:
             solved = solve(expression, size)
-            return solved if solved is not None else (str(expression), None)
+            return solved if solved is not None else (in_short(expression), None)
     return None
 
 
@@ -113,7 +135,7 @@ def _check_range(program: Dims, asked: str, symbol: str, value: int, about: tupl
     for _, expression in program.places():
         try:
             if set(symbols_in(expression)) == {symbol} and evaluate(expression, {symbol: value}) < 0:
-                raise UsageError(f"{asked} makes the size {expression} of {target} negative")
+                raise UsageError(f"{asked} makes the size {in_short(expression)} of {target} negative")
         except UnboundSymbolError:
             continue
 
@@ -126,11 +148,11 @@ def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
     """All sizes that can be set, in words: `s77 (x.0, batch): 2 to 64, 4 in the example`."""
     parts = []
     for program in programs:
-        for symbol in program.symbols():
+        for symbol in program.symbols()[:_SHOWN]:
             at = [place for place, size in program.places() if symbol in symbols_in(size)]
             called = [name for name, meant in names.items() if meant == symbol or meant in at]
             example = dict(program.trace.symbols).get(symbol)
-            label = f"{symbol} ({', '.join([*called, *at])})" if called or at else symbol
+            label = f"{symbol} ({_listed([*called, *at])})" if called or at else symbol
             known = f", {example} in the example" if example is not None else ""
             parts.append(f"{label}: {_range(*program.ranges.get(symbol, (None, None)))}{known}")
-    return f"it has {'; '.join(dict.fromkeys(parts))}" if parts else "all its sizes are fixed"
+    return f"it has {'; '.join(list(dict.fromkeys(parts))[:_SHOWN])}" if parts else "all its sizes are fixed"

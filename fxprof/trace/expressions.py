@@ -13,7 +13,7 @@ from fxprof.trace.symbols import Dim, Expr
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d+)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<sign>[(),=]))"
 )
-_LONGEST = 100_000
+_LONGEST = 20_000
 """Characters of an expression."""
 _DEEPEST = 200
 """Levels of nesting."""
@@ -77,8 +77,8 @@ class _Reader:
         self._next = next(self._tokens)
 
     def _split(self) -> Iterator[tuple[str, str]]:
-        place = 0
-        while place < len(self._text.rstrip()):
+        place, end = 0, len(self._text.rstrip())
+        while place < end:
             match = _TOKEN.match(self._text, place)
             if match is None:
                 raise ExpressionError(f"{self._text[place : place + 20]!r} in a symbolic size is not understood")
@@ -109,7 +109,7 @@ class _Reader:
             return re.sub(r"\\(.)", r"\1", text[1:-1])
         if kind != "word":
             raise ExpressionError(f"a symbolic size is cut short: {self._text[:60]!r}")
-        return _made(text, self._operands(depth)) if self._next[1] == "(" else Expr("symbol", (text,))
+        return _made(text, self._operands(depth)) if self._next[1] == "(" else _symbol(text)
 
     def _operands(self, depth: int) -> list[Dim | str]:
         """What stands between parentheses; assumptions such as `positive=True` are left out."""
@@ -133,13 +133,19 @@ def _made(name: str, operands: list[Dim | str]) -> Dim:
         case "Integer", [int() as number]:
             return number
         case "Symbol" | "Dummy", [str() as symbol, *_]:
-            return Expr("symbol", (symbol,))
+            return _symbol(symbol)
         case "Float", [str() as number, *_]:
             return Expr("float", (_checked(number),))
         case _ if all(isinstance(operand, (int, Expr)) for operand in operands):
             return _applied(name, [operand for operand in operands if not isinstance(operand, str)])
         case _:
             raise ExpressionError(f"{name} of a text in a symbolic size is not understood")
+
+
+def _symbol(name: str) -> Expr:
+    if not name.isidentifier():
+        raise ExpressionError(f"{name[:60]!r} is no name of a symbol")
+    return Expr("symbol", (name,))
 
 
 def _checked(number: str) -> str:

@@ -5,10 +5,17 @@ Standard library only.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from math import prod
 from typing import Any, NoReturn
 
 MOST_ELEMENTS = 2**63
 """Of a tensor, and the largest number anywhere: torch counts in 64 bits."""
+MOST_SIZES = 64
+"""Of a tensor; operators of torch work on no more."""
+MOST_VALUES = 12_000_000
+"""Values in one JSON text, each of which takes some 60 bytes."""
 LONGEST_NAME = 4000
 DEEPEST_MODULE = 100
 """Levels of modules; real ones stay below twenty."""
@@ -31,6 +38,23 @@ def brief(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - fits a line
 
 
+def read_json(data: bytes, where: str) -> Any:
+    """The value of a JSON text in UTF-8, which must hold no more than any graph does."""
+    values = sum(map(data.count, (b",", b"[", b"{")))
+    if values > MOST_VALUES:
+        fail(where, f"holds some {values:,} values, more than {MOST_VALUES:,}")
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except RecursionError:
+        return fail(where, "nests too deeply")
+    except ValueError as error:  # of JSON, of UTF-8, and integers of thousands of digits
+        return fail(where, f"is not JSON: {str(error)[:200]}")
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
 def an_object(value: Any, where: str) -> dict[str, Any]:
     """The value, which must be an object."""
     return value if type(value) is dict else fail(where, f"is {brief(value)}, not an object")
@@ -42,10 +66,15 @@ def a_list(value: Any, where: str) -> list[Any]:
 
 
 def a_text(value: Any, where: str) -> str:
-    """The value, which must be a text of a sensible length."""
-    if type(value) is not str or len(value) > LONGEST_NAME:
+    """The value, which must be a text of a sensible length that can be printed."""
+    if type(value) is not str or len(value) > LONGEST_NAME or not value.isprintable():
         fail(where, f"is {brief(value)}, not a name")
     return value
+
+
+def a_name(value: Any, where: str) -> str:
+    """The value, which must be a text as above, and not empty."""
+    return a_text(value, where) or fail(where, "is '', not a name")
 
 
 def an_integer(value: Any, where: str) -> int:
@@ -53,6 +82,19 @@ def an_integer(value: Any, where: str) -> int:
     if type(value) is not int or abs(value) > MOST_ELEMENTS:
         fail(where, f"is {brief(value)}, not an integer of 64 bits")
     return value
+
+
+def check_sizes(sizes: Sequence[object], where: str) -> None:
+    """Refuse sizes of which torch makes no tensor; those that are expressions may have any value."""
+    if len(sizes) > MOST_SIZES:
+        fail(where, f"has {len(sizes):,} sizes, as no tensor has")
+    if prod(size for size in sizes if type(size) is int) >= MOST_ELEMENTS:
+        fail(where, "hold more elements than 64 bits count")
+
+
+def given(value: Any, default: Any) -> Any:
+    """The value, or what stands for one that is missing or null."""
+    return default if value is None else value
 
 
 def the_one(value: Any, where: str) -> tuple[str, Any]:
@@ -79,3 +121,5 @@ def check_path(path: str, where: str) -> None:
     """Refuse a module path that no module has."""
     if len(path) > LONGEST_NAME or path.count(".") >= DEEPEST_MODULE:
         fail(where, f"names a module {path.count('.') + 1} levels deep, in {len(path):,} characters")
+    if not path.isprintable():
+        fail(where, f"names the module {brief(path)}")

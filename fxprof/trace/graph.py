@@ -6,7 +6,6 @@ Everything is checked on the way: types, names that must be defined before they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from math import prod
 from typing import Any
 
 from fxprof.trace.expressions import ExpressionError, parse_expression
@@ -14,12 +13,15 @@ from fxprof.trace.fields import (
     MOST_ELEMENTS,
     a_float,
     a_list,
+    a_name,
     a_text,
     an_integer,
     an_object,
     brief,
     check_path,
+    check_sizes,
     fail,
+    given,
     the_one,
 )
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
@@ -57,7 +59,7 @@ class ProgramReader:
 
     def target(self, name: Any, where: str) -> str:
         """The name of an operator as in `Op.target`."""
-        text = a_text(name, where)
+        text = a_name(name, where)
         known = self._targets.get(text)
         if known is None:
             module, _, function = text.rpartition(".")
@@ -67,7 +69,7 @@ class ProgramReader:
 
     def frames(self, text: Any, where: str) -> tuple[Frame, ...]:
         """The module stack of an operator."""
-        if not text:
+        if text is None or text == "":
             return ()
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
@@ -75,16 +77,17 @@ class ProgramReader:
             frames = self._frames[text] = self._stacks.frames(parse_stack(text))
             for frame in frames:
                 check_path(frame.path, where)
+                a_text(frame.class_name, f"{where}: a class")
         return self._frames[text]
 
     def source(self, text: Any, where: str) -> str | None:
         """The source line of an operator."""
-        if not text:
+        if text is None or text == "":
             return None
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
         if text not in self._sources:
-            self._sources[text] = source_of(text)
+            self._sources[text] = a_text(source_of(text) or "", f"{where}: a file") or None
         return self._sources[text]
 
     def tensor(self, value: Any, where: str) -> Tensor:
@@ -95,8 +98,7 @@ class ProgramReader:
         if dtype is None:
             fail(f"{where}.dtype", f"is {brief(number)}, which no type of torch is")
         sizes = tuple(self.size(size, f"{where}.sizes") for size in a_list(fields.get("sizes"), f"{where}.sizes"))
-        if prod(size for size in sizes if type(size) is int) >= MOST_ELEMENTS:
-            fail(f"{where}.sizes", "hold more elements than 64 bits count")
+        check_sizes(sizes, f"{where}.sizes")
         return Tensor(sizes, dtype)
 
     def size(self, value: Any, where: str) -> Dim:
@@ -148,14 +150,19 @@ class ProgramReader:
 
 
 _MOST_HINTS = 10_000
+_DEEPEST = 20
+"""Levels of bodies in bodies, and of arguments in arguments; real ones stay below five."""
 
 
 class GraphReader:
     """Reads one graph, or the body of a higher-order operator, with the values that are defined in it."""
 
-    def __init__(self, program: ProgramReader, graph: Any, where: str) -> None:
+    def __init__(self, program: ProgramReader, graph: Any, where: str, depth: int = 0) -> None:
+        if depth > _DEEPEST:
+            fail(where, "nests too deeply")
         self._program = program
         self._where = where
+        self._depth = depth
         self._graph = an_object(graph, where)
         self._metas = self._table("tensor_values")
         self._tensors: dict[str, Tensor] = {}
@@ -166,12 +173,14 @@ class GraphReader:
             self.output(argument, f"{where}.inputs[{place}]")
 
     def _table(self, name: str) -> dict[str, Any]:
-        return an_object(self._graph.get(name) or {}, f"{self._where}.{name}")
+        return an_object(given(self._graph.get(name), {}), f"{self._where}.{name}")
 
     def ops(self) -> Iterator[Op]:
         """The operators, in order."""
         for place, node in enumerate(a_list(self._graph.get("nodes"), f"{self._where}.nodes")):
             yield self._op(node, f"{self._where}.nodes[{place}]")
+        for place, argument in enumerate(a_list(self._graph.get("outputs"), f"{self._where}.outputs")):
+            self.argument(argument, f"{self._where}.outputs[{place}]")
 
     def _op(self, node: Any, where: str) -> Op:
         fields = an_object(node, where)
@@ -179,7 +188,7 @@ class GraphReader:
         named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
         args = tuple((name, self._bound(value, where)) for name, value in named)
         bodies = tuple(self._bodies(named, where)) if target.startswith(PREFIX) else ()
-        metadata = an_object(fields.get("metadata") or {}, f"{where}.metadata")
+        metadata = an_object(given(fields.get("metadata"), {}), f"{where}.metadata")
         return Op(
             target,
             args,
@@ -212,7 +221,7 @@ class GraphReader:
             for item in argument if type(argument) is tuple else (argument,):
                 if type(item) is dict and "as_graph" in item:
                     fields = an_object(item["as_graph"], f"{where}.{name}")
-                    reader = GraphReader(self._program, fields.get("graph"), f"{where}.{name}.graph")
+                    reader = GraphReader(self._program, fields.get("graph"), f"{where}.{name}.graph", self._depth + 1)
                     yield Subgraph(name, tuple(reader.ops()))
 
     def _outputs(self, outputs: list[Any], where: str) -> tuple[Value, ...]:
@@ -235,11 +244,14 @@ class GraphReader:
                 if name is not None:
                     self._define(name, where)
             case "as_optional_tensor":
-                return self.output(value, where)
+                kind, _ = the_one(value, where)
+                return self.output(value, where) if kind == "as_tensor" else None
         return self.argument(argument, where)
 
     def _define(self, name: Any, where: str) -> None:
-        self._defined.add(a_text(name, where))
+        if a_name(name, where) in self._defined:
+            fail(where, f"defines {brief(name)} a second time")
+        self._defined.add(name)
 
     def argument(self, argument: Any, where: str) -> Value:
         """The value of an argument."""
@@ -256,7 +268,7 @@ class GraphReader:
 
     def _tensor(self, value: Any, where: str) -> Tensor:
         name = an_object(value, where).get("name")
-        if name not in self._defined:
+        if type(name) is not str or name not in self._defined:
             fail(where, f"uses {brief(name)}, which nothing before it defines")
         if name not in self._tensors:
             if name not in self._metas:
@@ -268,7 +280,7 @@ class GraphReader:
         kind, found = the_one(value, where)
         if kind != "as_name":
             return self._program.symbolic(value, where)
-        if found not in self._defined or found not in self._numbers:
+        if type(found) is not str or found not in self._defined or found not in self._numbers:
             fail(where, f"uses the number {brief(found)}, which nothing before it defines")
         if found not in self._values:
             self._values[found] = self._program.symbolic(self._numbers[found], f"{self._where}.{brief(found)}")
@@ -279,7 +291,12 @@ class GraphReader:
         return self._tensor(found, where) if kind == "as_tensor" else None
 
     def _named_arguments(self, value: Any, where: str) -> Value:
-        return tuple((a_text(name, where), self.argument(item, where)) for name, item in an_object(value, where).items())
+        if self._depth > _DEEPEST:
+            fail(where, "nests too deeply")
+        self._depth += 1
+        named = tuple([(a_text(name, where), self.argument(item, where)) for name, item in an_object(value, where).items()])
+        self._depth -= 1
+        return named
 
 
 _Argument = Callable[[GraphReader, Any, str], Value]

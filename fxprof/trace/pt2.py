@@ -22,13 +22,14 @@ from fxprof.trace.fields import (
     brief,
     check_path,
     fail,
+    given,
     the_one,
 )
 from fxprof.trace.graph import GraphReader, ProgramReader
 from fxprof.trace.modules import called_paths, modules_of_graph
 from fxprof.trace.records import Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
-from fxprof.trace.symbols import UnboundSymbolError, evaluate
+from fxprof.trace.symbols import UnboundSymbolError, evaluate_size
 
 DIM_NAMES = "dim_names.json"
 """A text in an archive that gives symbols the names that they had in `dynamic_shapes`, which torch does not keep."""
@@ -70,7 +71,7 @@ def read_programs(
         with _uncollected():
             archive = read_archive(path, extra=(DIM_NAMES,))
             programs = tuple(
-                _program(name, value, archive.weights.get(name), ProgramReader(prefix, aliases))
+                _program(name, value, archive.weights.get(name, {"config": {}}), ProgramReader(prefix, aliases))
                 for name, value in archive.programs.items()
             )
             return programs, read_names(archive.extra.get(DIM_NAMES, "{}"))
@@ -78,6 +79,8 @@ def read_programs(
         raise TargetError(f"cannot read {path}: {fault}", "export the program anew with torch.export.save") from fault
     except RecursionError as error:
         raise TargetError(f"cannot read {path}: its graph nests too deeply") from error
+    except MemoryError as error:
+        raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
 
 
 @contextmanager
@@ -101,7 +104,7 @@ def read_capture(path: str | Path, dims: Mapping[str, int]) -> tuple[Capture, st
 
     Raises:
         TargetError: as `read_programs`.
-        UsageError: `dims` names a size that no program has, or is outside of its range; a size has no value.
+        UsageError: `dims` names a size that no program has, or is outside of its range.
     """
     programs, names = read_programs(path)
     bound = bind_dims(Path(path).name, [_dims(program) for program in programs], names, dims)
@@ -173,16 +176,14 @@ _NAMED = ("as_tensor", "as_sym_int", "as_sym_float", "as_sym_bool", "as_custom_o
 
 def _places(weights: Any) -> dict[str, tuple[Any, ...]]:
     """Name of a weight to where it lies: two names of one place are one weight."""
-    if weights is None:
-        return {}
     table = an_object(an_object(weights, "weights").get("config"), "weights.config")
     return {name: _place(an_object(item, f"weights.config[{brief(name)}]")) for name, item in table.items()}
 
 
 def _place(item: dict[str, Any]) -> tuple[Any, ...]:
-    meta = an_object(item.get("tensor_meta") or {}, "weights.tensor_meta")
-    offset = an_object(meta.get("storage_offset") or {}, "weights.storage_offset").get("as_int")
-    sizes = [an_object(size, "weights.sizes").get("as_int") for size in a_list(meta.get("sizes") or [], "weights.sizes")]
+    meta = an_object(given(item.get("tensor_meta"), {}), "weights.tensor_meta")
+    offset = an_object(given(meta.get("storage_offset"), {}), "weights.storage_offset").get("as_int")
+    sizes = [an_object(size, "weights.sizes").get("as_int") for size in a_list(given(meta.get("sizes"), []), "weights.sizes")]
     return a_text(item.get("path_name"), "weights.path_name"), str(offset), str(sizes)
 
 
@@ -209,7 +210,7 @@ def _elements(tensor: Tensor) -> int:
     elements = 1
     for size in tensor.shape:
         try:
-            elements *= evaluate(size, {})
+            elements *= evaluate_size(size, {})
         except UnboundSymbolError:
             fail("parameter", "has a symbolic size")
     return elements
@@ -217,7 +218,7 @@ def _elements(tensor: Tensor) -> int:
 
 def _order(entries: Any) -> Iterator[str]:
     """Paths of the modules as they were built."""
-    for entry in a_list(entries or [], "module_call_graph"):
+    for entry in a_list(given(entries, []), "module_call_graph"):
         path = a_text(an_object(entry, "module_call_graph").get("fqn"), "module_call_graph.fqn")
         check_path(path, "module_call_graph.fqn")
         yield path
@@ -225,7 +226,7 @@ def _order(entries: Any) -> Iterator[str]:
 
 def _ranges(value: Any) -> dict[str, tuple[int | None, int | None]]:
     ranges = {}
-    for name, item in an_object(value or {}, "range_constraints").items():
+    for name, item in an_object(given(value, {}), "range_constraints").items():
         fields = an_object(item, "range_constraints")
         least, largest = fields.get("min_val"), fields.get("max_val")
         ranges[name] = (_bound(least), _bound(largest))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from fxprof.trace.records import Op, Tensor, Value
-from fxprof.trace.symbols import Dim, UnboundSymbolError, evaluate
+from fxprof.trace.symbols import Dim, UnboundSymbolError, evaluate_size, in_short
 
 
 def write_shapes(op: Op, symbols: Mapping[str, int]) -> str:
@@ -32,6 +32,6 @@ def _written(tensor: Tensor, symbols: Mapping[str, int]) -> str:
 
 def _size(size: Dim, symbols: Mapping[str, int]) -> str:
     try:
-        return str(evaluate(size, symbols))
+        return str(evaluate_size(size, symbols))
     except UnboundSymbolError:
-        return str(size)
+        return in_short(size)

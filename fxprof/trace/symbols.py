@@ -36,7 +36,11 @@ _LEAVES = ("symbol", "float")
 _Number = int | Fraction
 
 _MOST_BITS = 4096
-"""Powers beyond this are no sizes; computing them could take forever."""
+"""Numbers beyond this are no sizes; computing with them could take forever."""
+_MOST_ELEMENTS = 2**63
+"""Of a tensor: torch counts in 64 bits."""
+_SHOWN = 60
+"""Characters of an expression in a message."""
 
 
 class UnboundSymbolError(KeyError):
@@ -103,9 +107,27 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
     if isinstance(dim, int):
         return dim
     number = _number(dim, values)
-    if number.denominator != 1:
-        raise UnboundSymbolError(str(dim))
+    if number.denominator != 1 or not -_MOST_ELEMENTS <= number <= _MOST_ELEMENTS:
+        raise UnboundSymbolError(in_short(dim))
     return int(number)
+
+
+def evaluate_size(dim: Dim, values: Mapping[str, int]) -> int:
+    """As `evaluate`, of a size, which is never negative.
+
+    Raises:
+        UnboundSymbolError: as `evaluate`; or the value is negative.
+    """
+    size = evaluate(dim, values)
+    if size < 0:
+        raise UnboundSymbolError(f"{in_short(dim)} = {size}")
+    return size
+
+
+def in_short(dim: Dim) -> str:
+    """The expression for a message."""
+    text = str(dim)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _number(dim: Dim | str, values: Mapping[str, int]) -> _Number:
@@ -118,13 +140,20 @@ def _number(dim: Dim | str, values: Mapping[str, int]) -> _Number:
             raise UnboundSymbolError(name)
         return values[name]
     if dim.operator == "float":
-        return Fraction(str(dim.operands[0]))
+        return _bounded(Fraction(str(dim.operands[0])))
     numbers = [_number(part, values) for part in dim.operands]
     if dim.operator in OPERATORS and numbers:
-        return reduce(OPERATORS[dim.operator], numbers)
+        combine = OPERATORS[dim.operator]
+        return reduce(lambda left, right: _bounded(combine(left, right)), numbers)
     if dim.operator in ROUNDINGS and len(numbers) == 1:
         return ROUNDINGS[dim.operator](numbers[0])
-    raise UnboundSymbolError(str(dim))
+    raise UnboundSymbolError(in_short(dim))
+
+
+def _bounded(number: _Number) -> _Number:
+    if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_BITS:
+        raise UnboundSymbolError("a number that is no size")
+    return number
 
 
 def symbols_in(dim: object) -> Iterator[str]:
