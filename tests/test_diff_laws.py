@@ -79,7 +79,6 @@ def altered(draw: st.DrawFn) -> tuple[Profile, Profile]:
 
 _BLOCKS = "transformer_blocks"
 _MUTATIONS: tuple[Callable[[Component], Component], ...] = (
-    lambda part: renamed(part, _BLOCKS, "blocks"),
     lambda part: renamed(part, f"{_BLOCKS}.1.attn", f"{_BLOCKS}.1.attention"),
     lambda part: renamed(part, "proj_out", "head.proj"),
     lambda part: widened(part, f"{_BLOCKS}.0.ff.in"),
@@ -87,6 +86,7 @@ _MUTATIONS: tuple[Callable[[Component], Component], ...] = (
     lambda part: without(part, f"{_BLOCKS}.1"),
     lambda part: without(part, f"{_BLOCKS}.2.norm1"),
     lambda part: replace(part, calls=tuple(replace(call, count=call.count + 3) for call in part.calls)),
+    lambda part: renamed(part, _BLOCKS, "blocks"),
 )
 
 

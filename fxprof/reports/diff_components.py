@@ -42,7 +42,9 @@ def _reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
     """What a component is now, how often it is called, what a call costs."""
     if part.old is None or part.new is None:
         there = part.new or part.old
-        yield f"{part.change}: {there.class_name}, {format_params(there.params)} parameters" if there else ""
+        if there is not None:
+            params = f", {format_params(there.params)} parameters" if there.params else ""
+            yield f"{part.change}: {there.class_name}{params}"
         return
     if part.evidence:
         same = plural(part.evidence.modules, "module")

@@ -73,10 +73,10 @@ def _words(group: Group) -> Iterator[str]:
     if old is None or new is None:
         yield _what(change) + (" each" if len(group.members) > 1 else "")
         return
+    yield _class(old.class_name, new.class_name)
     if change.change == "moved":
         yield f"was {group.old_path}"
         yield from _evidence(change.evidence)
-    yield _class(old.class_name, new.class_name)
     if group.sizes:
         yield "sizes " + ", ".join(f"{before} → {after}" for before, after in _few(group.sizes))
     if "ops" in change.aspects:

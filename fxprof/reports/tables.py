@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fxprof.result import Profile, Total
 from fxprof.result.diff import Delta
-from fxprof.units import format_delta, format_growth, format_macs, format_params, format_share
+from fxprof.units import SIGNS, format_delta, format_growth, format_macs, format_params, format_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def display(cell: Cell, unit: str = "auto") -> str:
         case str():
             return clean(cell)
         case Total() | Delta():
-            return (format_delta if isinstance(cell, Delta) else format_macs)(cell.macs, unit, cell.sign)
+            return _delta(cell, unit) if isinstance(cell, Delta) else format_macs(cell.macs, unit, cell.sign)
         case Params():
             return format_params(cell.count)
         case Share() | Growth():
@@ -156,6 +156,10 @@ def display(cell: Cell, unit: str = "auto") -> str:
 
 def _share(cell: Share) -> str:
     return format_share(cell.part, cell.whole) if cell.known else "?"
+
+
+def _delta(delta: Delta, unit: str) -> str:
+    return f"{SIGNS[delta.sign]}0" if delta.old == delta.new else format_delta(delta.macs, unit, delta.sign)
 
 
 def _growth(delta: Delta) -> str:

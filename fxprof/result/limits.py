@@ -91,21 +91,23 @@ _Work = dict[tuple[str, str], int]
 
 def unknown_work(found: Diff) -> dict[tuple[str, str], tuple[int, int]]:
     """(operator, shapes) of what is uncounted or bounded to its executions before and after, in one run of the pipeline."""
-    old, new = (_unknown(sides) for sides in zip(*((part.old, part.new) for part in found.components), strict=True))
+    shapes = found.shapes_compared
+    old, new = (_unknown((getattr(part, side) for part in found.components), shapes=shapes) for side in ("old", "new"))
     return {key: (old.get(key, 0), new.get(key, 0)) for key in sorted({**old, **new})}
 
 
 def _settled(found: Diff, names: Iterable[str]) -> bool:
     """Whether what is not known is the same on both sides, as far as operators and shapes tell."""
     parts = [find_part(found, name) for name in names] or found.components
-    return found.shapes_compared and _unknown(part.old for part in parts) == _unknown(part.new for part in parts)
+    old, new = (_unknown((getattr(part, side) for part in parts), shapes=True) for side in ("old", "new"))
+    return found.shapes_compared and old == new
 
 
-def _unknown(components: Iterable[Component | None]) -> _Work:
+def _unknown(components: Iterable[Component | None], *, shapes: bool) -> _Work:
     work: _Work = {}
     for call in (call for component in components if component for call in component.calls):
         for row in call.ops:
             if row.macs is None or row.bounded:
-                key = row.op, row.shapes
+                key = row.op, row.shapes if shapes else ""
                 work[key] = work.get(key, 0) + row.count * call.count
     return work
