@@ -242,7 +242,7 @@ def test_options_have_the_same_order_and_words_everywhere() -> None:
         start = next(index for index, option in enumerate(options) if option.name == "height")
         return [(option.opts, option.help) for option in options[start:]]
 
-    assert shared("profile") == shared("layers") == shared("hotspots")
+    assert shared("profile") == shared("layers") == shared("hotspots") == shared("diff")
     assert len(shared("profile")) == 20
 
 

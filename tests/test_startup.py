@@ -96,6 +96,7 @@ def guarded(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ["profile", DATA / "uncounted.json", "--format", "json", "--component", "unet"],
         ["layers", DATA / "uncounted.json", "--format", "markdown"],
         ["hotspots", DATA / "uncounted.json", "--format", "csv"],
+        ["diff", DATA / "uncounted.json", DATA / "normal.json", "--format", "markdown", "--ops"],
     ],
     ids=lambda arguments: " ".join(Path(word).name for word in arguments),
 )
