@@ -146,6 +146,37 @@ def test_state_that_a_module_keeps_is_kept() -> None:
     assert profile.macs == 3 * 4 * 4 + 6 * 4 * 4
 
 
+class Switching(nn.Module):
+    """Switches a part of a module off before its second call, as some pipelines do after their first steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fuser = Fuser()
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        self.fuser.enabled = int(rows[0, 0]) == 0
+        once = self.fuser(rows)
+        self.fuser.enabled = False
+        return self.fuser(self.fuser(once))  # type: ignore[no-any-return]
+
+
+class Fuser(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.enabled = True
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.linear(self.linear(rows) if self.enabled else rows)
+        return result
+
+
+def test_what_a_caller_switches_in_a_module_tells_calls_apart() -> None:
+    profile = fxprof.profile_module(Switching(), (torch.zeros(3, 4),))
+    calls = profile.components["model"].calls
+    assert [(call.count, call.macs) for call in calls] == [(1, 2 * 3 * 4 * 4), (2, 3 * 4 * 4)]
+
+
 class Loud(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         torch.set_default_dtype(torch.float64)

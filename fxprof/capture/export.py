@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
+from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
 from fxprof.trace import Expr, Tensor, Trace, Value
 
@@ -80,9 +79,9 @@ class _Wrapper(nn.Module):
         self._returns_arguments = returns_arguments
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        before = _state(self.module)
+        before = snapshot(self.module)
         leaves, spec = pytree.tree_flatten(self.module(*args, **kwargs))
-        self.seen.kept = _kept(before)
+        self.seen.kept = kept_since(before)
         for position, leaf in enumerate(leaves):
             if not isinstance(leaf, _GRAPH_VALUES):
                 self.seen.objects[position] = leaf
@@ -111,14 +110,14 @@ def export_call(
     """
     returns_arguments = any(has_containers(value) for value in (*args, *kwargs.values()))
     wrapper = _Wrapper(module, returns_arguments=returns_arguments)
-    before = _state(module)
+    before = snapshot(module)
     try:
         with redirect_stderr(StringIO()):  # where it prints the graph that it could not finish
             program = torch.export.export(wrapper.eval(), args, kwargs, strict=False)
     except Exception as error:
         raise NotExportableError(describe(error)) from error
     finally:
-        _restore(before)
+        restore(before)
     if wrapper.seen.kept:
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     program.example_inputs = None  # it would keep every argument alive for as long as it is kept itself
@@ -169,76 +168,3 @@ def _zeros(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype)
     return value
-
-
-_CONTAINERS = (list, dict, set, OrderedDict)
-_State = list[tuple[Any, dict[str, Any], dict[str, Any]]]
-
-
-def _state(module: nn.Module) -> _State:
-    """What a module could change about itself: attributes, and the contents of those that are containers."""
-    return [
-        (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in _CONTAINERS})
-        for part in _holders(module)
-    ]
-
-
-def _holders(module: nn.Module) -> list[Any]:
-    """The modules, and the plain objects that they work with, such as attention processors."""
-    found: dict[int, Any] = {}
-    for part in module.modules():
-        found[id(part)] = part
-        for value in vars(part).values():
-            if (
-                hasattr(value, "__dict__")
-                and not isinstance(value, _NOT_HOLDERS)
-                and not callable(getattr(value, "__get__", None))
-            ):
-                found.setdefault(id(value), value)
-    return list(found.values())
-
-
-_NOT_HOLDERS = (nn.Module, torch.Tensor, type, ModuleType, *_CONTAINERS)
-
-
-def _kept(before: _State) -> str:
-    """The first attribute in which a module kept a tensor or a number from the call, or "".
-
-    Flags and hooks that a first call sets up do not count: every call is captured from the state before it.
-    """
-    for part, attributes, contents in before:
-        now = vars(part)
-        for name in now.keys() | attributes.keys():
-            old = contents.get(name, attributes.get(name))
-            if (name not in attributes or now.get(name) is not old) and _differ(now.get(name), old):
-                return f"{type(part).__name__}.{name}"
-    return ""
-
-
-def _differ(now: Any, old: Any) -> bool:
-    """Whether two values of an attribute differ in a tensor or a number."""
-    if now is old:
-        return False
-    if type(now) is type(old) and isinstance(now, (list, tuple)) and len(now) == len(old):
-        return any(_differ(one, other) for one, other in zip(now, old, strict=True))
-    if isinstance(now, dict) and isinstance(old, dict):
-        return any(_differ(now.get(key), old.get(key)) for key in now.keys() | old.keys())
-    return any(_carries_state(value) for value in (now, old)) and not (isinstance(now, (int, float)) and now == old)
-
-
-def _carries_state(value: Any) -> bool:
-    if isinstance(value, (list, tuple, set)):
-        return any(_carries_state(item) for item in value)
-    if isinstance(value, dict):
-        return any(_carries_state(item) for item in value.values())
-    return isinstance(value, (torch.Tensor, int, float)) and not isinstance(value, bool)
-
-
-def _restore(before: _State) -> None:
-    for part, attributes, contents in before:
-        part.__dict__.clear()
-        part.__dict__.update(attributes)
-        for name, value in contents.items():
-            held = attributes[name]
-            held.clear()
-            held.extend(value) if isinstance(held, list) else held.update(value)

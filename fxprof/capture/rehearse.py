@@ -30,6 +30,7 @@ from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.failure import Failure
 from fxprof.capture.hollow import convert
 from fxprof.capture.quiet import unchanged
+from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
 from fxprof.trace import Frame, Op, Tensor, Trace, Value
 from fxprof.trace.captured import CapturedCall, CapturedModule
@@ -223,7 +224,7 @@ class Rehearsal:
             return self._run_for_real(module, place, args, kwargs)
 
     def _exported(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        key = (place.component, place.path, *key_of(args, kwargs))
+        key = (place.component, place.path, settings_of(module), *key_of(args, kwargs))
         found = self.calls.get(key)
         if found is None:
             found = self._capture(module, place, args, kwargs)

@@ -1,0 +1,101 @@
+"""What modules hold beside parameters: flags, numbers, caches, and the objects that they work with."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+_CONTAINERS = (list, dict, set, OrderedDict)
+Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
+"""Each holder of attributes, the attributes, and the contents of those that are containers."""
+
+_SETTINGS = (bool, int, float, str)
+"""Types of the attributes that a pipeline switches modules with."""
+
+
+def settings_of(module: nn.Module) -> tuple[tuple[Any, ...], ...]:
+    """The plain attributes of a module, of its parts and of what they work with.
+
+    A pipeline can change them from one call to the next: a layer that is only switched on in the first steps, the scale of an
+    adapter. Then the same arguments make another graph.
+    """
+    return tuple(
+        (type(holder), *((name, value) for name, value in vars(holder).items() if type(value) in _SETTINGS))
+        for holder in _holders(module)
+    )
+
+
+def snapshot(module: nn.Module) -> Snapshot:
+    """What a module could change about itself: attributes, and the contents of those that are containers."""
+    return [
+        (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in _CONTAINERS})
+        for part in _holders(module)
+    ]
+
+
+def _holders(module: nn.Module) -> list[Any]:
+    """The modules, and the plain objects that they work with, such as attention processors."""
+    found: dict[int, Any] = {}
+    for part in module.modules():
+        found[id(part)] = part
+        for value in vars(part).values():
+            if type(value) not in _PLAIN and (
+                hasattr(value, "__dict__")
+                and not isinstance(value, _NOT_HOLDERS)
+                and not callable(getattr(value, "__get__", None))
+            ):
+                found.setdefault(id(value), value)
+    return list(found.values())
+
+
+_PLAIN = {bool, int, float, str, type(None), tuple, *_CONTAINERS}
+"""Types of most attributes: to look no further at them makes this several times faster, and every call asks."""
+_NOT_HOLDERS = (nn.Module, torch.Tensor, type, ModuleType, *_CONTAINERS)
+
+
+def kept_since(before: Snapshot) -> str:
+    """The first attribute in which a module kept a tensor or a number from the call, or "".
+
+    Flags and hooks that a first call sets up do not count: every call is captured from the state before it.
+    """
+    for part, attributes, contents in before:
+        now = vars(part)
+        for name in now.keys() | attributes.keys():
+            old = contents.get(name, attributes.get(name))
+            if (name not in attributes or now.get(name) is not old) and _differ(now.get(name), old):
+                return f"{type(part).__name__}.{name}"
+    return ""
+
+
+def _differ(now: Any, old: Any) -> bool:
+    """Whether two values of an attribute differ in a tensor or a number."""
+    if now is old:
+        return False
+    if type(now) is type(old) and isinstance(now, (list, tuple)) and len(now) == len(old):
+        return any(_differ(one, other) for one, other in zip(now, old, strict=True))
+    if isinstance(now, dict) and isinstance(old, dict):
+        return any(_differ(now.get(key), old.get(key)) for key in now.keys() | old.keys())
+    return any(_carries_state(value) for value in (now, old)) and not (isinstance(now, (int, float)) and now == old)
+
+
+def _carries_state(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set)):
+        return any(_carries_state(item) for item in value)
+    if isinstance(value, dict):
+        return any(_carries_state(item) for item in value.values())
+    return isinstance(value, (torch.Tensor, int, float)) and not isinstance(value, bool)
+
+
+def restore(before: Snapshot) -> None:
+    """Make everything what it was when the snapshot was taken."""
+    for part, attributes, contents in before:
+        part.__dict__.clear()
+        part.__dict__.update(attributes)
+        for name, value in contents.items():
+            held = attributes[name]
+            held.clear()
+            held.extend(value) if isinstance(held, list) else held.update(value)
