@@ -121,6 +121,46 @@ def stable_video() -> Any:
     )
 
 
+def amused() -> Any:
+    """A transformer that fills in the tokens of an autoencoder that quantises."""
+    transformer = diffusers.UVit2DModel(
+        hidden_size=32,
+        cond_embed_dim=32,
+        micro_cond_encode_dim=4,
+        micro_cond_embed_dim=5 * 4,
+        encoder_hidden_size=32,
+        vocab_size=65,
+        codebook_size=64,
+        in_channels=32,
+        block_out_channels=32,
+        num_res_blocks=1,
+        block_num_heads=2,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=37,
+        sample_size=8,
+    )
+    vqvae = diffusers.VQModel(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=8,
+        num_vq_embeddings=64,
+        vq_embed_dim=8,
+        layers_per_block=1,
+        sample_size=16,
+        mid_block_add_attention=False,
+        lookup_from_codebook=True,
+    )
+    return diffusers.AmusedPipeline(
+        vqvae=vqvae.eval(),
+        tokenizer=tiny.clip_tokenizer(),
+        text_encoder=tiny.clip_text(projection=True),
+        transformer=transformer.eval(),
+        scheduler=diffusers.AmusedScheduler(mask_token_id=64),
+    )
+
+
 DEEP = partial(unet, layers_per_block=2, norm_num_groups=8)
 DEEP_XL = partial(xl_unet, layers_per_block=2)
 """As many layers as a ControlNet-XS insists on."""
@@ -339,4 +379,15 @@ CASES: dict[str, Case] = {
         ),
         {"image": picture(32)},
     ),
+    "StableDiffusionLDM3DPipeline": Case(
+        of("StableDiffusionLDM3DPipeline", SD, vae=partial(tiny.kl_autoencoder, in_channels=6, out_channels=6), **SAFE),
+        {**SIZED, "output_type": "np"},
+    ),
+    "StableDiffusionGLIGENPipeline": Case(
+        of("StableDiffusionGLIGENPipeline", SD, unet=partial(unet, attention_type="gated"), **SAFE),
+        {**SIZED, "gligen_phrases": ["a hat"], "gligen_boxes": [[0.1, 0.1, 0.5, 0.5]]},
+    ),
+    "AmusedPipeline": Case(amused, SIZED),
+    "AmusedImg2ImgPipeline": Case(of("AmusedImg2ImgPipeline", amused), IMG, steps=4),
+    "AmusedInpaintPipeline": Case(of("AmusedInpaintPipeline", amused), FILL),
 }

@@ -59,5 +59,5 @@ def agreed(case: Case, point: Point) -> int:
 
 
 def _settled(calls: Calls, case: Case) -> Calls:
-    """Calls that shapes decide."""
-    return {place: macs for place, macs in calls.items() if not (case.routed and re.search(case.routed, place[1]))}
+    """Calls that shapes decide, in the order of their costs: the pipeline can come back to an earlier one."""
+    return {place: sorted(macs) for place, macs in calls.items() if not (case.routed and re.search(case.routed, place[1]))}

@@ -148,4 +148,15 @@ CASES: dict[str, Case] = {
         make_wide=unconditional("ConsistencyModelPipeline", "CMStochasticIterativeScheduler", 64),
     ),
     "DiTPipeline": Case(dit, {"class_labels": [1]}, prompt=False, make_wide=partial(dit, 16)),
+    "PNDMPipeline": Case(
+        unconditional("PNDMPipeline", "PNDMScheduler"),
+        prompt=False,
+        steps=4,
+        make_wide=unconditional("PNDMPipeline", "PNDMScheduler", 64),
+    ),
+    "ScoreSdeVePipeline": Case(
+        unconditional("ScoreSdeVePipeline", "ScoreSdeVeScheduler"),
+        prompt=False,
+        make_wide=unconditional("ScoreSdeVePipeline", "ScoreSdeVeScheduler", 64),
+    ),
 }

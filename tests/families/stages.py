@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import torch
 
 from families.bundled import (
@@ -32,6 +33,17 @@ CASCADE = shrunk("stable-cascade", prior_prior=CASCADE_PRIOR, decoder=CASCADE_DE
 WUERSTCHEN = shrunk("wuerstchen", prior_prior=WUERSTCHEN_PRIOR, decoder=WUERSTCHEN_DECODER)
 EMBEDDED = {"image_embeds": torch.zeros(1, 32), "negative_image_embeds": torch.zeros(1, 32)}
 HINT = {"hint": torch.zeros(1, 3, 64, 64)}
+
+
+def if_stage(class_name: str) -> Callable[[], Any]:
+    return of(class_name, shrunk("deepfloyd-if-i-xl", unet=IF_UNET), requires_safety_checker=False)
+
+
+def if_upscaler(class_name: str) -> Callable[[], Any]:
+    """The second stage, whose UNet also sees the small image and is told how noisy it is."""
+    unet = {**IF_UNET, "in_channels": 6, "class_embed_type": "timestep"}
+    base = shrunk("deepfloyd-if-i-xl", unet=unet)
+    return of(class_name, base, image_noising_scheduler=diffusers.DDPMScheduler, requires_safety_checker=False)
 
 
 def stage(class_name: str, whole: Callable[[], Any], **more: Any) -> Callable[[], Any]:
@@ -109,11 +121,21 @@ CASES: dict[str, Case] = {
         wide={"image_embeddings": torch.zeros(1, 16, 3, 6)},
     ),
     "IFImg2ImgPipeline": Case(
-        of("IFImg2ImgPipeline", shrunk("deepfloyd-if-i-xl", unet=IF_UNET), requires_safety_checker=False),
+        if_stage("IFImg2ImgPipeline"),
         {"image": picture(32)},
     ),
     "IFInpaintingPipeline": Case(
-        of("IFInpaintingPipeline", shrunk("deepfloyd-if-i-xl", unet=IF_UNET), requires_safety_checker=False),
+        if_stage("IFInpaintingPipeline"),
         {"image": picture(32), "mask_image": mask(32)},
+    ),
+    "IFSuperResolutionPipeline": Case(
+        if_upscaler("IFSuperResolutionPipeline"), {"image": picture(16), "height": 32, "width": 32}
+    ),
+    "IFImg2ImgSuperResolutionPipeline": Case(
+        if_upscaler("IFImg2ImgSuperResolutionPipeline"), {"image": picture(16), "original_image": picture(32)}
+    ),
+    "IFInpaintingSuperResolutionPipeline": Case(
+        if_upscaler("IFInpaintingSuperResolutionPipeline"),
+        {"image": picture(16), "original_image": picture(32), "mask_image": mask(32)},
     ),
 }
