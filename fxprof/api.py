@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
-from fxprof.errors import UsageError
+from fxprof.errors import FormulaError, TargetError, UsageError
 from fxprof.result.diff import Diff
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
@@ -122,7 +122,10 @@ def _profile_graphs(path: Path, dims: Mapping[str, int], formulas: Formulas | No
     else:
         captured, torch_version = read_capture(path, dims)
         target, made_with = path.name, {"torch": torch_version}
-    return assemble(captured, target, {"fxprof": _own_version(), **made_with}, table)
+    try:
+        return assemble(captured, target, {"fxprof": _own_version(), **made_with}, table)
+    except (FormulaError, TargetError) as error:
+        raise type(error)(f"cannot count {path}: {error.message}", error.hint) from error
 
 
 def save_graphs(

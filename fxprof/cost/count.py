@@ -218,9 +218,14 @@ def _bounded(counted: CountedOp, note: str) -> CountedOp:
 
 
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:
-    arguments = ", ".join(f"{name}={value}" for name, value in bound.items())
+    arguments = ", ".join(f"{name}={_short(str(value), 40)}" for name, value in bound.items())
     absent = [name for name in bound if name not in {"out", "outs", *dict(op.args)}]
-    given = ", ".join(name for name, _ in op.args)
+    given = _short(", ".join(name for name, _ in op.args), 100)
     has = f"it was called without {' or '.join(absent)}, with {given}; what can be left out needs a default in the formula"
-    message = f"{op.target}: the formula {formula.function.__name__}({arguments}) from {formula.origin} {what}"
+    called = f"{formula.function.__name__}({_short(arguments, 160)})"
+    message = f"{op.target}: the formula {called} from {formula.origin} {_short(what, 120)}"
     return FormulaError(message, has if absent else "a formula gives an integer, zero or more")
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

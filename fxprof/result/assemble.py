@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas
+from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
-from fxprof.result.profile import Call, Component, Input, ModuleRecord, OpRow, Profile
+from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile
 from fxprof.trace import Tensor, Trace, Value, evaluate_size
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 
@@ -24,8 +25,10 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
 
     Raises:
         FormulaError: a formula does not fit an operator of a graph.
+        TargetError: the graphs compute more than any computer could.
     """
     components = {item.name: assemble_component(item, formulas) for item in capture.components}
+    _check_largest(components)
     return Profile(
         target=target,
         class_name=capture.class_name,
@@ -36,6 +39,16 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         approximations=capture.approximations,
         remarks=capture.remarks,
     )
+
+
+def _check_largest(components: Mapping[str, Component]) -> None:
+    calls = [call for component in components.values() for call in component.calls]
+    runs = sum(row.count * call.count for call in calls for row in call.ops)
+    macs = sum(component.macs for component in components.values())
+    params = sum(component.params for component in components.values())
+    for what, number in (("MACs", macs), ("executions", runs), ("parameters", params)):
+        if number >= LARGEST:
+            raise TargetError(f"the graphs make some 10**{len(str(number)) - 1} {what}, more than any computer could run")
 
 
 def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_IN) -> Component:

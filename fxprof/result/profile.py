@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
+LARGEST = 10**36
+"""Numbers beyond this are damage: a year of all the world's computers stays below it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """A sum of MACs that remembers what it could not count. Add totals with `+` or `Total.sum`, scale with `*`."""

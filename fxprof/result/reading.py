@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 from fxprof.errors import ProfileError
-from fxprof.result.profile import Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
+from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
 from fxprof.result.tree import parent_of
 
 FORMAT_VERSION = 2
@@ -18,8 +19,12 @@ FORMAT_VERSION = 2
 2: operators that cost something have `shapes`. Files of format 1 are read; their operators have none.
 """
 
-_LARGEST = 10**36
-"""Numbers beyond this are damage: a year of all the world's computers stays below it."""
+MOST_BYTES = 256 * 2**20
+"""Of a saved profile."""
+MOST_VALUES = 16_000_000
+"""In a saved profile: a value takes some twenty bytes there, and sixty in memory."""
+_LONGEST = 4000
+"""Characters of a module's path."""
 _DEEPEST = 100
 """Modules that are nested deeper are damage: real ones stay below twenty levels."""
 
@@ -32,10 +37,14 @@ _MISSING = object()
 
 def read_profile(text: str, name: str) -> Profile:
     """The profile of a JSON text; see `fxprof.result.store.loads`."""
+    if sum(map(text.count, ",[{")) > MOST_VALUES:
+        raise ProfileError(f"{name} is not a profile: it holds more values than any")
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError as error:
         raise ProfileError(f"{name} is not a profile: it nests too deeply") from error
+    except MemoryError as error:
+        raise ProfileError(f"cannot load {name}: it takes more memory than there is") from error
     except ValueError as error:  # includes json.JSONDecodeError and integers of thousands of digits
         raise ProfileError(f"{name} is not a profile, or is damaged: {error}") from error
     if not isinstance(value, dict) or "format" not in value:
@@ -53,8 +62,8 @@ class _FaultError(Exception):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the field {next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the field {twice[:_QUOTED]!r} stands twice in one object")
     return fields
 
 
@@ -149,16 +158,16 @@ class _Fields:
 
     def done(self) -> None:
         for field in self.left:
-            self.fail(field, "is not a field of this format")
+            self.fail(field[:_QUOTED], "is not a field of this format")
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST
+    return type(value) is int and 0 <= value < LARGEST
 
 
 def _is_plain(value: object) -> bool:
     if type(value) is int:
-        return abs(value) < _LARGEST
+        return abs(value) < LARGEST
     if isinstance(value, float):
         return isfinite(value)  # 1e999 is valid JSON
     return value is None or isinstance(value, str | bool)
@@ -303,7 +312,7 @@ def _usual_row(item: Any) -> OpRow | None:
     path, op, kind, source, count, macs = (item[name] for name in ("path", "op", "kind", "source", "count", "macs"))
     shapes = item.get("shapes", "")
     texts = type(path) is type(op) is type(kind) is type(source) is type(shapes) is str
-    sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and path.count(".") < _DEEPEST
+    sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and _is_sound(path)
     return OpRow(path, op, kind, source, count, macs, shapes=shapes) if sound else None
 
 
@@ -328,6 +337,12 @@ def _op(fields: _Fields) -> OpRow:
 def _check_depth(fields: _Fields, field: str, path: str) -> None:
     if path.count(".") >= _DEEPEST:
         fields.fail(field, f"nests deeper than {_DEEPEST} modules")
+    if not _is_sound(path):
+        fields.fail(field, f"has {len(path):,} characters, as no module has")
+
+
+def _is_sound(path: str) -> bool:
+    return len(path) <= _LONGEST and path.count(".") < _DEEPEST
 
 
 def _modules(node: object, where: str) -> Iterator[ModuleRecord]:

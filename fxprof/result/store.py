@@ -17,7 +17,7 @@ from typing import Any
 from fxprof.errors import OutputError, ProfileError
 from fxprof.result.files import reason, write_whole
 from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Total
-from fxprof.result.reading import FORMAT_VERSION, read_profile
+from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, MOST_VALUES, read_profile
 
 __all__ = ["FORMAT_VERSION", "dumps", "load", "loads", "looks_like_profile", "save"]
 
@@ -67,7 +67,10 @@ def load(path: str | Path) -> Profile:
         ProfileError: the file cannot be read, or what it holds is not a profile.
     """
     try:
-        raw = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+        if len(raw) > MOST_BYTES:
+            raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
         text = raw.decode(json.detect_encoding(raw))
     except UnicodeDecodeError as error:
         raise ProfileError(f"cannot load {path}: it is not text") from error
@@ -89,16 +92,18 @@ def looks_like_profile(path: str | Path) -> bool:
             text = raw.decode(json.detect_encoding(raw), errors="replace")
             if not text.lstrip().startswith("{"):
                 return False
-            return bool(_BEGINNING.match(text)) or _has_fields(raw + file.read())
+            return bool(_BEGINNING.match(text)) or _has_fields(raw + file.read(MOST_BYTES))
     except (OSError, ValueError):  # ValueError: a name with a null character
         return False
 
 
 def _has_fields(raw: bytes) -> bool:
     """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        return False
     try:
         value = json.loads(raw)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         return False
     return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()
 
