@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from fxprof.reports.common import value_of
 from fxprof.reports.diff_components import components
@@ -41,19 +41,31 @@ def diff(found: Diff, limit: int | None = 10, *, ops: bool = False, unit: str = 
 def _facts(found: Diff) -> Iterator[tuple[str, str]]:
     yield "old", f"{found.old.target}  {found.old.class_name}"
     yield "new", f"{found.new.target}  {found.new.class_name}"
-    yield "versions", _settings(found.versions)
-    yield "workload", _settings(found.workload)
-    yield "sizes", ", ".join(f"{item.name} {item.old or 'none'} → {item.new or 'none'}" for item in found.sizes) or "the same"
+    yield "versions", _settings(found, found.versions)
+    yield "workload", _settings(found, found.workload)
+    yield "sizes", _settings(found, found.sizes)
     if not found.shapes_compared:
         unaware = " and ".join(side.target for side in (found.old, found.new) if not side.has_shapes)
         yield "shapes", f"not compared, because an early fxprof saved {unaware} without them"
 
 
-def _settings(settings: Iterable[Setting]) -> str:
-    return ", ".join(f"{item.name} {_value(item.old)} → {_value(item.new)}" for item in settings) or "the same"
+def _settings(found: Diff, settings: tuple[Setting, ...]) -> str:
+    """What differs; where there are several, and one side has none of them, what the other has."""
+    if not settings:
+        return "the same"
+    for name, values in (
+        (found.old.target, [item.new for item in settings]),
+        (found.new.target, [item.old for item in settings]),
+    ):
+        if len(values) > 1 and values == [None] * len(values):
+            return f"of {name} alone: " + ", ".join(f"{item.name} {_value(item.old or item.new)}" for item in settings)
+    return ", ".join(f"{item.name} {_value(item.old)} → {_value(item.new)}" for item in settings)
 
 
 def _value(value: object) -> str:
+    """A value; sizes such as `512 x 512` are no texts to quote."""
+    if isinstance(value, str) and value.replace(" x ", "").replace(" and ", "").isdecimal():
+        return value
     return "none" if value is None else value_of(value)
 
 

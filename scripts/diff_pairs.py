@@ -1,0 +1,95 @@
+"""Compare the pairs of bundled models that docs/diff.md shows, and write the page's tables anew.
+
+    python scripts/diff_pairs.py [--profiles DIR] [--check]
+
+Each model is profiled once, half a minute or so, and kept in DIR for the next time. With --check the page is only compared.
+Of each report the table by kind of work and the notes below the tables are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fxprof import Profile, diff, load, profile
+from fxprof.reports import FORMATS
+from fxprof.reports.diff import diff as report
+from fxprof.source.stand_ins import stand_in
+
+PAGE = Path(__file__).parents[1] / "docs" / "diff.md"
+_BLOCK = re.compile(r"(<!-- pair: (?P<old>\S+) (?P<new>\S+) -->\n```\n)(?P<shown>.*?)(?P<end>```)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model and what is not a default of it."""
+
+    model: str
+    steps: int | None = None
+    image: str = ""
+
+    def profile(self) -> Profile:
+        """Profile it, with the network's help in nothing."""
+        arguments = {"image": stand_in(self.image)} if self.image else {}
+        return profile(self.model, steps=self.steps, arguments=arguments)
+
+
+RUNS = {
+    **{name: Run(name) for name in ("sd-1.5", "sd-2.1-base", "sd3-medium", "sd3.5-medium", "sdxl-base-1.0", "flux.1-dev")},
+    **{name: Run(name) for name in ("pixart-alpha-1024", "pixart-sigma-1024")},
+    "sdxl-refiner.json": Run("sdxl-refiner-1.0", image="image:1024x1024"),
+    "flux-schnell.json": Run("flux.1-schnell", steps=4),
+}
+"""What the page calls a target, and how it is profiled; a saved profile has options that the other side does not take."""
+
+
+def page_with(profiles: Path, text: str) -> str:
+    """The page with its tables anew."""
+
+    def shown(match: re.Match[str]) -> str:
+        old, new = (_profile(profiles, match[side]) for side in ("old", "new"))
+        whole = FORMATS["text"].render(report(diff(old, new), limit=6))
+        return match[1] + abridged(whole) + match["end"]
+
+    return _BLOCK.sub(shown, text)
+
+
+def abridged(text: str) -> str:
+    """The report without the table by kind of work, and without what stands below the tables."""
+    blocks = text.rstrip("\n").split("\n\n")
+    kept = [block for block in blocks if "-----" not in block or "kind of work" not in block.split("---", maxsplit=1)[0]]
+    tables = [index for index, block in enumerate(kept) if "-----" in block or block.startswith("per ")]
+    return "\n\n".join(kept[: tables[-1] + 1]) + "\n"
+
+
+def _profile(directory: Path, name: str) -> Profile:
+    path = directory / f"{name.removesuffix('.json')}.json"
+    if not path.exists():
+        RUNS[name].profile().save(path)
+    return load(path)
+
+
+def main() -> int:
+    """Write the page, or tell whether it is as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profiles", type=Path, help="where profiles are kept")
+    parser.add_argument("--check", action="store_true", help="only compare")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        profiles = arguments.profiles or Path(temporary)
+        profiles.mkdir(parents=True, exist_ok=True)
+        before = PAGE.read_text(encoding="utf-8")
+        after = page_with(profiles, before)
+    if not arguments.check:
+        PAGE.write_text(after, encoding="utf-8")
+    same = before == after
+    print("docs/diff.md is up to date" if same else f"docs/diff.md {'differs' if arguments.check else 'is written anew'}")
+    return int(arguments.check and not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
