@@ -22,13 +22,28 @@ def profile() -> Profile:
     return fxprof.profile("sd3-medium", height=512, width=512, steps=30)
 
 
+@pytest.fixture(scope="module")
+def newer() -> Profile:
+    """What the documents compare the other one with."""
+    return fxprof.profile("sd3.5-medium", height=512, width=512, steps=30)
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_transcripts_are_what_the_commands_print(
-    path: Path, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+    path: Path,
+    profile: Profile,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
 ) -> None:
+    def stand_in(target: str, **_: object) -> Profile:
+        found: Profile = request.getfixturevalue("newer") if target == "sd3.5-medium" else profile
+        return found
+
     monkeypatch.chdir(tmp_path)
     profile.save("sd3.json")
-    monkeypatch.setattr("fxprof.api.profile", lambda *_, **__: profile)  # the one that the documents profile
+    monkeypatch.setattr("fxprof.api.profile", stand_in)
 
     def printed(match: re.Match[str]) -> str:
         result = run(*shlex.split(match["command"]))
@@ -65,6 +80,28 @@ def test_every_command_in_the_documents_runs(
     assert result.exit_code == 0, result.output
     assert result.stdout or (tmp_path / "sd3.json").exists()
     assert bool(asked) == any(name in line for name in ("my-pipeline", "sd3-medium"))
+
+
+def test_the_job_of_the_page_passes_and_fails_as_it_says(
+    profile: Profile, newer: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    path = ROOT / "docs" / "ci.md"
+    page = path.read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    baseline, check, parts = (shlex.split(line)[1:] for line in lines if line.startswith("fxprof "))
+    assert f"- run: fxprof {shlex.join(check)}\n" in page
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fxprof.api.profile", lambda *_, **__: profile)
+    assert [run(*command).exit_code for command in (baseline, check, parts)] == [0, 0, 0]
+    assert (tmp_path / "diff.md").read_text(encoding="utf-8").startswith("## ")
+    monkeypatch.setattr("fxprof.api.profile", lambda *_, **__: newer)
+    failed = run(*check, "--force")
+    assert failed.exit_code == 1
+    told = re.sub(r"(?m)^fxprof: grew .*\n", lambda _: failed.stderr, page)
+    if pytestconfig.getoption("--update-golden"):
+        path.write_text(told, encoding="utf-8")
+    else:
+        assert told == page
 
 
 def test_the_figures_in_the_readme_are_the_profile_s(profile: Profile) -> None:
