@@ -13,6 +13,8 @@ from profiles import BUILDERS
 
 from fxprof.result import Profile
 
+pytest.register_assert_rewrite("families.proof")  # so that a proof that fails says what differs
+
 HERE = Path(__file__).parent
 
 Golden = Callable[[str, str], None]

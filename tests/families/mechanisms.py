@@ -12,7 +12,7 @@ import torch
 import transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
-from families.bundled import hunyuan_image
+from families.bundled import LAYERS, hunyuan_image
 from families.case import Case, picture
 from families.flow import controlnet_sd3, flux_controlnet
 from families.parts import LARGE, SAFE, SD, SD3, SIZED, XL, controlnet_sd, controlnet_xl, of, processor, vision
@@ -141,6 +141,7 @@ CASES: dict[str, Case] = {
         partial(tiny.make, SD),
         {**SIZED, "callback_on_step_end": stop_guiding, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]},
     ),
+    "Flux2KleinPipeline with a distilled model": Case(shrunk("flux.2-klein-4b"), {**LARGE, **LAYERS}, guidance_costs=False),
     "HunyuanImagePipeline with guidance in some steps": Case(
         changed(hunyuan_image, guide_in_part), LARGE, make_unguided=partial(hunyuan_image, guided=False), steps=5
     ),
