@@ -35,7 +35,6 @@ def test_transcripts_are_what_the_commands_print(
     request: pytest.FixtureRequest,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    pytestconfig: pytest.Config,
 ) -> None:
     def stand_in(target: str, **_: object) -> Profile:
         found: Profile = request.getfixturevalue("newer") if target == "sd3.5-medium" else profile
@@ -52,7 +51,7 @@ def test_transcripts_are_what_the_commands_print(
 
     shown = path.read_text(encoding="utf-8")
     expected = TRANSCRIPT.sub(printed, shown)
-    if pytestconfig.getoption("--update-golden"):
+    if request.config.getoption("--update-golden"):
         path.write_text(expected, encoding="utf-8")
     else:
         assert shown == expected
