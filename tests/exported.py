@@ -31,7 +31,7 @@ def read(path: Path) -> Program:
 def assert_equal(read_one: Trace, live: Trace) -> None:
     """Op for op, so that a difference shows as two operators rather than two graphs."""
     for place, (one, other) in enumerate(zip(read_one.ops, live.ops, strict=False)):
-        assert one == other, f"operator {place}"
+        assert one == other, f"operator {place}: the file has {one}, the program {other}"
     assert len(read_one.ops) == len(live.ops)
     assert read_one.inputs == live.inputs
     assert read_one.symbols == live.symbols

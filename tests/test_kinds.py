@@ -11,7 +11,9 @@ from types import ModuleType
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
+import torch.export.custom_ops  # registers export
 import torch.nn.attention.varlen  # registers torch_attn
+import torchao_ops  # noqa: F401 - registers torchao
 import transformers.integrations.moe  # noqa: F401 - registers transformers
 
 from fxprof.cost.kinds import KIND_OF, REASONS, kind_of
@@ -111,6 +113,9 @@ def test_what_contracts_without_a_formula_is_unknown() -> None:
         ("torch.sym_max", "symbolic"),
         ("aten._assert_scalar.default", "check"),
         ("quantized_decomposed.dequantize_per_tensor.default", "elementwise"),
+        ("torchao.dequantize_affine.default", "elementwise"),
+        ("torchao.choose_qparams_affine.default", "reduction"),
+        ("export.access_subclass_inner_tensor.default", "view"),
         ("prims.convert_element_type.default", "movement"),
         ("operator.matmul", "unknown"),
         ("mylib.add.default", "unknown"),

@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 import torch
 from torch.export import ExportedProgram
-from torch.export.graph_signature import CustomObjArgument
+from torch.export.graph_signature import ConstantArgument, CustomObjArgument, InputKind
 from torch.fx import GraphModule, Node
 
 from fxprof.trace import Expr, Frame, Op, Subgraph, Tensor, Trace, Value
@@ -77,12 +77,15 @@ def bind(
 
 def _bind_without_schema(target: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
     name = target_name(target)
-    if not name.startswith(PREFIX) and callable(target):
-        try:
-            return list(zip(signature(target).parameters, args, strict=False))
-        except (TypeError, ValueError):  # some built-in functions do not tell theirs
-            pass
-    return bind_by_table(name, args)
+    # A file names the arguments of arithmetic on sizes, and of no other function.
+    return (
+        list(zip(signature(target).parameters, args, strict=False))
+        if name.startswith(_ARITHMETIC)
+        else bind_by_table(name, args)
+    )
+
+
+_ARITHMETIC = ("operator.", "math.", "torch.sym_", "torch._sym_")
 
 
 def plain(value: Any) -> Value:
@@ -212,6 +215,8 @@ def _class_name(class_: Any) -> str:
 
 
 def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tuple[str, Value], ...]:
-    names = set(program.graph_signature.user_inputs)
+    # Not `user_inputs`: where an input is no tensor, that holds its value instead of its name.
+    specs = [spec for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
+    names = {spec.arg.name for spec in specs if not isinstance(spec.arg, ConstantArgument)}
     nodes = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     return tuple((node.name, reader.value(node.meta.get("val"))) for node in nodes)

@@ -107,6 +107,10 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
             dequantize_per_token fake_quant_per_channel quantize_per_channel quantize_per_channel_group
             quantize_per_tensor quantize_per_token
         """,
+        "torchao": """
+            dequantize_affine dequantize_affine_float8_non_decomposed quantize_affine
+            quantize_affine_float8_non_decomposed
+        """,
     },
     "reduction": {
         "aten": """
@@ -135,6 +139,9 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "quantized_decomposed": """
             _choose_qparams_per_token_asymmetric_impl choose_qparams choose_qparams_per_token
             choose_qparams_per_token_asymmetric choose_qparams_symmetric
+        """,
+        "torchao": """
+            choose_qparams_affine choose_scale_float8
         """,
     },
     "resampling": {
@@ -216,6 +223,9 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "prims": """
             as_strided_scatter cat clone collapse convert_element_type copy_strided copy_to device_put reshape rev
         """,
+        "torchao": """
+            da8w4_linear_prepack_cpu float8_linear_prepack_cpu
+        """,
     },
     "view": {
         "aten": """
@@ -230,6 +240,9 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
             sparse_resize sparse_resize_and_clear split split_with_sizes squeeze swapaxes swapdims t tensor_split
             transpose unbind unflatten unflatten_dense_tensors unfold unsafe_chunk unsafe_split
             unsafe_split_with_sizes unsqueeze values view view_as view_as_complex view_as_real vsplit
+        """,
+        "export": """
+            access_subclass_inner_tensor
         """,
         "prims": """
             as_strided broadcast_in_dim collapse_view resize split_dim squeeze transpose view_of view_of_dtype

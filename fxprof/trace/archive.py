@@ -26,6 +26,8 @@ MOST_RATIO = 500
 MOST_ENTRIES = 200_000
 _LONGEST_LIST = 32 * 2**20
 """Bytes of the directory that says what is in the archive."""
+_PIECE = 2**20
+"""Bytes that are read at once."""
 _LONGEST_TEXT = 2**20
 """Bytes of a text that is no graph."""
 _LONGEST_PROGRAM = 200
@@ -35,7 +37,8 @@ LEGACY_MODEL = "serialized_exported_program.json"
 """The graph in archives of torch before 2.8."""
 _MODELS = re.compile(r"models/([^/]+)\.json\Z")
 _WEIGHTS = "data/weights/{}_weights_config.json"
-_EXTRA = "extra/"
+_EXTRA = ("extra/", "extra_files/")
+"""Folders of further texts: that of today, and that of torch before 2.8."""
 
 _MAGIC = b"PK"
 _OTHERS = (
@@ -192,7 +195,7 @@ class _Reader:
         )
 
     def _extra(self, names: tuple[str, ...]) -> dict[str, str]:
-        found = {name: f"{_EXTRA}{name}" for name in names if f"{_EXTRA}{name}" in self._entries}
+        found = {name: f"{folder}{name}" for name in names for folder in _EXTRA if f"{folder}{name}" in self._entries}
         return {name: self._bytes(entry, _LONGEST_TEXT).decode("utf-8", "replace") for name, entry in found.items()}
 
     def _check_version(self) -> None:
@@ -218,7 +221,7 @@ class _Reader:
         info = self._entries[name]
         self._check_sizes(brief(name), info, min(most, self._left))
         with self._file.open(info) as stream:
-            data = stream.read(info.file_size + 1)
+            data = b"".join(iter(lambda: stream.read(_PIECE), b""))
         if len(data) != info.file_size:
             self._fail(f"{brief(name)} holds {len(data):,} bytes, not the {info.file_size:,} that the archive says")
         self._left -= len(data)
