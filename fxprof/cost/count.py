@@ -14,7 +14,7 @@ from fxprof.cost.bodies import treatment_of
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
-from fxprof.trace import Expr, Frame, Op, Tensor, Trace, UnboundSymbolError, Value, evaluate, evaluate_size
+from fxprof.trace import Expr, Frame, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.shapes import write_shapes
@@ -60,7 +60,7 @@ class _Pass:
 
     def __init__(self, formulas: Formulas, symbols: Mapping[str, int]) -> None:
         self._formulas = formulas
-        self._symbols = symbols
+        self._sizes = Sizes(symbols)
         self._known: dict[str, tuple[Formula | None, str]] = {}
 
     def ops(self, ops: tuple[Op, ...], outer: tuple[Frame, ...]) -> Iterator[CountedOp]:
@@ -85,7 +85,7 @@ class _Pass:
             macs, note = self._apply(op, formula), ""
         except UnboundSymbolError as error:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
-        shapes = "" if macs == 0 else write_shapes(op, self._symbols)
+        shapes = "" if macs == 0 else write_shapes(op, self._sizes)
         return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes)
 
     def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
@@ -95,7 +95,7 @@ class _Pass:
         return CountedOp(op.target, kind, stack, op.source, 0)
 
     def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
-        return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=write_shapes(op, self._symbols))
+        return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=write_shapes(op, self._sizes))
 
     def _apply(self, op: Op, formula: Formula) -> int:
         bound = self._bind(op, formula)
@@ -128,10 +128,10 @@ class _Pass:
             return Tensor(shape, value.dtype) if whole else shape
         if isinstance(value, tuple):
             return tuple(self._plain(item, whole=whole) for item in value)
-        return evaluate(value, self._symbols) if isinstance(value, Expr) else value
+        return self._sizes.value(value) if isinstance(value, Expr) else value
 
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:
-        return tuple([size if type(size) is int else evaluate_size(size, self._symbols) for size in tensor.shape])
+        return tuple([size if type(size) is int else self._sizes.size(size) for size in tensor.shape])
 
     def _higher_order(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         treatment = treatment_of(op.target)
@@ -189,7 +189,7 @@ class _Pass:
         """The leading size of what a loop runs over."""
         xs = op.argument("xs")
         first = xs[0] if isinstance(xs, tuple) and xs else xs
-        return evaluate_size(first.shape[0], self._symbols) if isinstance(first, Tensor) and first.shape else None
+        return self._sizes.size(first.shape[0]) if isinstance(first, Tensor) and first.shape else None
 
 
 _BRANCHES = 2

@@ -10,7 +10,8 @@ from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile
-from fxprof.trace import Tensor, Trace, Value, evaluate_size
+from fxprof.result.tree import is_real
+from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 
 
@@ -42,6 +43,9 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
 
 
 def _check_largest(components: Mapping[str, Component]) -> None:
+    for component in components.values():
+        if not is_real(component):
+            raise TargetError(f"the graphs of {component.name} mention more modules than any model has")
     calls = [call for component in components.values() for call in component.calls]
     runs = sum(row.count * call.count for call in calls for row in call.ops)
     macs = sum(component.macs for component in components.values())
@@ -121,6 +125,6 @@ def _visits(trace: Trace) -> dict[str, int]:
 
 def _input(name: str, value: Value, trace: Trace) -> Input:
     if isinstance(value, Tensor):
-        symbols = dict(trace.symbols)
-        return Input(name, tuple(evaluate_size(size, symbols) for size in value.shape), value.dtype)
+        sizes = Sizes(dict(trace.symbols))
+        return Input(name, tuple(sizes.size(size) for size in value.shape), value.dtype)
     return Input(name, None, "", str(value))

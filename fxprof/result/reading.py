@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from fxprof.errors import ProfileError
 from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
-from fxprof.result.tree import parent_of
+from fxprof.result.tree import is_real, parent_of
 
 FORMAT_VERSION = 2
 """The format that is written.
@@ -23,7 +23,7 @@ MOST_BYTES = 256 * 2**20
 """Of a saved profile."""
 MOST_VALUES = 16_000_000
 """In a saved profile: a value takes some twenty bytes there, and sixty in memory."""
-_LONGEST = 4000
+_LONGEST = 1000
 """Characters of a module's path."""
 _DEEPEST = 100
 """Modules that are nested deeper are damage: real ones stay below twenty levels."""
@@ -266,6 +266,8 @@ def _component(fields: _Fields) -> Component:
         calls=tuple(_call(item) for item in fields.objects("calls")),
         modules=tuple(_modules(tree.left, tree.where)),
     )
+    if not is_real(component):
+        fields.fail("tree", "has more modules than any model")
     fields.agree("macs", stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
     _check_tree(tree, component.tree)

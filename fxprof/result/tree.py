@@ -27,6 +27,19 @@ def build_tree(component: Component) -> Node:
     return root
 
 
+def is_real(component: Component) -> bool:
+    """Whether a component has no more modules than fit into memory, those around them included."""
+    paths = {record.path for record in component.modules}
+    for call in component.calls:
+        paths.update(call.visits)
+        paths.update(row.path for row in call.ops)
+    return sum(path.count(".") + 1 for path in paths) <= _MOST_LEVELS
+
+
+_MOST_LEVELS = 400_000
+"""Modules, counted once for each level around them, as each may bring in as many parents."""
+
+
 def parent_of(path: str) -> str:
     """The path of the module that holds the one at `path`."""
     return path.rpartition(".")[0]

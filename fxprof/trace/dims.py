@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fxprof.errors import FxprofError, TargetError, UsageError
 from fxprof.trace.records import Tensor, Trace
-from fxprof.trace.symbols import Expr, UnboundSymbolError, evaluate, evaluate_size, in_short, solve, symbols_in
+from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, evaluate, in_short, solve, symbols_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,11 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
 
 def _check_inputs(target: str, program: Dims, bound: Mapping[str, int], error: type[FxprofError]) -> None:
     """Refuse sizes of inputs that are negative or no integers."""
+    sizes = Sizes(bound)
     for name, value in program.trace.inputs:
         for axis, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
             try:
-                evaluate_size(size, bound)
+                sizes.size(size)
             except UnboundSymbolError as found:
                 raise error(f"{target} has the size {name}.{axis}: {found.args[0]}, which no size is") from found
 

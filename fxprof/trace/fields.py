@@ -17,8 +17,14 @@ MOST_SIZES = 64
 MOST_VALUES = 12_000_000
 """Values in one JSON text, each of which takes some 60 bytes."""
 LONGEST_NAME = 4000
+LONGEST_PATH = 1000
+"""Characters of a module's path."""
 DEEPEST_MODULE = 100
 """Levels of modules; real ones stay below twenty."""
+
+
+_LONGEST_PLACE = 150
+"""Characters that say where something is wrong."""
 
 
 class FaultError(Exception):
@@ -27,6 +33,8 @@ class FaultError(Exception):
 
 def fail(where: str, what: str) -> NoReturn:
     """Refuse the file."""
+    if len(where) > _LONGEST_PLACE:
+        where = f"{where[: _LONGEST_PLACE // 2]}...{where[-_LONGEST_PLACE // 2 :]}"
     raise FaultError(f"{where} {what}" if where else what)
 
 
@@ -119,7 +127,7 @@ MOST_FLOAT = 10**300
 
 def check_path(path: str, where: str) -> None:
     """Refuse a module path that no module has."""
-    if len(path) > LONGEST_NAME or path.count(".") >= DEEPEST_MODULE:
+    if len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE:
         fail(where, f"names a module {path.count('.') + 1} levels deep, in {len(path):,} characters")
     if not path.isprintable():
         fail(where, f"names the module {brief(path)}")

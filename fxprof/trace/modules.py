@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from fxprof.trace.captured import CapturedModule
+from fxprof.trace.fields import fail
 from fxprof.trace.records import Op
+
+MOST_MODULES = 100_000
+"""With those around them."""
 
 
 def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterable[str] = ()) -> tuple[CapturedModule, ...]:
@@ -20,6 +24,8 @@ def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterab
     children: dict[str, dict[str, None]] = {"": {}}
     for path in (*order, *params, *classes):
         _insert(children, path)
+        if len(children) > MOST_MODULES:
+            fail("", f"it has more than {MOST_MODULES:,} modules, as no model has")
     return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in _walk(children))
 
 

@@ -29,7 +29,7 @@ from fxprof.trace.graph import GraphReader, ProgramReader
 from fxprof.trace.modules import called_paths, modules_of_graph
 from fxprof.trace.records import Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
-from fxprof.trace.symbols import UnboundSymbolError, evaluate_size
+from fxprof.trace.symbols import Sizes, UnboundSymbolError
 
 DIM_NAMES = "dim_names.json"
 """A text in an archive that gives symbols the names that they had in `dynamic_shapes`, which torch does not keep."""
@@ -161,6 +161,7 @@ def _torch_version(value: Any) -> str:
 
 
 def _inputs(graph: GraphReader, specs: list[tuple[str, Any]]) -> Iterator[tuple[str, Value]]:
+    seen: set[str] = set()
     for kind, spec in specs:
         if kind == "user_input":
             argument = an_object(spec, "user_input").get("arg")
@@ -168,6 +169,9 @@ def _inputs(graph: GraphReader, specs: list[tuple[str, Any]]) -> Iterator[tuple[
             name = an_object(value, "user_input.arg") if held in _NAMED else {}
             named = name.get("name", name.get("as_name"))
             if named is not None:
+                if a_text(named, "user_input.arg") in seen:
+                    fail("user_input.arg", f"names {brief(named)} a second time")
+                seen.add(named)
                 yield a_text(named, "user_input.arg"), graph.argument(argument, "user_input.arg")
 
 
@@ -210,7 +214,7 @@ def _elements(tensor: Tensor) -> int:
     elements = 1
     for size in tensor.shape:
         try:
-            elements *= evaluate_size(size, {})
+            elements *= Sizes({}).size(size)
         except UnboundSymbolError:
             fail("parameter", "has a symbolic size")
     return elements

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from fxprof.trace.records import Op, Tensor, Value
-from fxprof.trace.symbols import Dim, UnboundSymbolError, evaluate_size, in_short
+from fxprof.trace.symbols import Dim, Sizes, UnboundSymbolError, in_short
 
 
-def write_shapes(op: Op, symbols: Mapping[str, int]) -> str:
+def write_shapes(op: Op, sizes: Sizes) -> str:
     """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; of tensors alone, in the schema's order.
 
-    A size that depends on a symbol without a value reads as its expression, a tensor of no dimensions as `scalar`.
+    A size that depends on a symbol without a value reads as its expression, a tensor of no dimensions as `scalar`. What
+    would be longer than any real operator's ends in dots.
     """
-    operands = ", ".join(_written(tensor, symbols) for tensor in _tensors(value for _, value in op.args))
-    results = ", ".join(_written(tensor, symbols) for tensor in _tensors(op.outputs))
-    return f"{operands} -> {results}"
+    operands = ", ".join(_written(tensor, sizes) for tensor in _tensors(value for _, value in op.args))
+    results = ", ".join(_written(tensor, sizes) for tensor in _tensors(op.outputs))
+    text = f"{operands} -> {results}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+_LONGEST = 2000
+"""Characters of the line, which takes some hundred tensors."""
 
 
 def _tensors(values: Iterable[Value]) -> Iterator[Tensor]:
@@ -26,12 +32,12 @@ def _tensors(values: Iterable[Value]) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def _written(tensor: Tensor, symbols: Mapping[str, int]) -> str:
-    return "x".join([str(size) if type(size) is int else _size(size, symbols) for size in tensor.shape]) or "scalar"
+def _written(tensor: Tensor, sizes: Sizes) -> str:
+    return "x".join([str(size) if type(size) is int else _size(size, sizes) for size in tensor.shape]) or "scalar"
 
 
-def _size(size: Dim, symbols: Mapping[str, int]) -> str:
+def _size(size: Dim, sizes: Sizes) -> str:
     try:
-        return str(evaluate_size(size, symbols))
+        return str(sizes.size(size))
     except UnboundSymbolError:
         return in_short(size)

@@ -112,16 +112,40 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
     return int(number)
 
 
-def evaluate_size(dim: Dim, values: Mapping[str, int]) -> int:
-    """As `evaluate`, of a size, which is never negative.
+class Sizes:
+    """The values of expressions where symbols have these sizes; each is worked out once, however many operators share it."""
 
-    Raises:
-        UnboundSymbolError: as `evaluate`; or the value is negative.
-    """
-    size = evaluate(dim, values)
-    if size < 0:
-        raise UnboundSymbolError(f"{in_short(dim)} = {size}")
-    return size
+    def __init__(self, symbols: Mapping[str, int]) -> None:
+        self.symbols = symbols
+        self._known: dict[int, tuple[Expr, int | UnboundSymbolError]] = {}
+
+    def value(self, dim: Dim) -> int:
+        """As `evaluate`."""
+        if isinstance(dim, int):
+            return dim
+        known = self._known.get(id(dim))
+        if known is None:
+            known = self._known[id(dim)] = dim, self._evaluate(dim)
+        if isinstance(known[1], UnboundSymbolError):
+            raise UnboundSymbolError(*known[1].args)
+        return known[1]
+
+    def _evaluate(self, dim: Expr) -> int | UnboundSymbolError:
+        try:
+            return evaluate(dim, self.symbols)
+        except UnboundSymbolError as error:
+            return error
+
+    def size(self, dim: Dim) -> int:
+        """As `value`, of a size, which is never negative.
+
+        Raises:
+            UnboundSymbolError: as `evaluate`; or the value is negative.
+        """
+        size = self.value(dim)
+        if size < 0:
+            raise UnboundSymbolError(f"{in_short(dim)} = {size}")
+        return size
 
 
 def in_short(dim: Dim) -> str:

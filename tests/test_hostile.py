@@ -1,0 +1,213 @@
+"""Files from strangers: whatever is in them, one line, exit code 3, nothing written, nothing run."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import archives
+import pytest
+from click.testing import Result
+from commands import run
+from hostile import CASES, COSTLY
+
+from fxprof.trace import archive
+
+LONGEST = 400
+"""Characters of a message, apart from the path of the file."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Import all that a profile needs, which compiles and executes code, before that is forbidden."""
+    folder = tmp_path_factory.mktemp("warm")
+    assert run("profile", archives.write(folder / "x.pt2"), "-o", folder / "a.json").exit_code == 0
+    assert run("profile", archives.write_capture(folder / "run"), "-o", folder / "b.json").exit_code == 0
+    assert run("profile", folder / "a.json").exit_code == 0
+    assert run("profile", folder / "nothing").exit_code == 3
+    for encoding in ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le"):
+        assert b"a".ljust(4, b"a").decode(encoding, "replace")
+
+
+@contextmanager
+def nothing_is_run() -> Iterator[None]:
+    """Forbid what turns data into code, while a file is read."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise AssertionError("data was about to be run")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load", "loads", "Unpickler", "_Unpickler"):
+            patch.setattr(pickle, name, refuse)
+        for name in ("eval", "exec", "compile"):
+            patch.setattr(builtins, name, refuse)
+        yield
+
+
+def profiled(path: Path, output: Path) -> Result:
+    with nothing_is_run():
+        return run("profile", path, "-o", output)
+
+
+def check_refusal(code: int, stdout: str, stderr: str, path: Path) -> str:
+    """Hold what a command answered to what every refusal is; the message."""
+    assert code == 3, stderr
+    assert stdout == ""
+    lines = stderr.removesuffix("\n").split("\n")
+    assert lines[0].startswith("fxprof: ")
+    assert [line[:7] for line in lines[1:]] in ([], ["  try: "])
+    assert all(line.isprintable() for line in lines)
+    assert path.name in lines[0]
+    assert all(len(line.replace(str(path), "")) <= LONGEST for line in lines)
+    return lines[0]
+
+
+def listed(folder: Path) -> list[tuple[str, int]]:
+    return sorted((str(path), path.lstat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_hostile_file_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    make, expected = CASES[name]
+    path = make(tmp_path)
+    before = listed(tmp_path)
+    result = profiled(path, tmp_path / "out.json")
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert expected in check_refusal(result.exit_code, result.stdout, result.stderr, path)
+    assert listed(tmp_path) == before
+
+
+# --- within a bounded time and memory
+
+LIMITED = """
+import contextlib, io, resource, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "diffusers", "transformers", "numpy", "sympy", "huggingface_hub"}:
+            raise AssertionError(f"{name} was imported")
+
+RUN = {"exec", "compile", "marshal.loads", "pickle.find_class", "os.system", "os.exec", "os.fork", "os.posix_spawn"}
+RUN |= {"subprocess.Popen", "socket.connect", "socket.getaddrinfo", "ctypes.dlopen"}
+
+def watch(event, arguments):
+    if event in RUN:
+        raise AssertionError(f"{event} was about to be run")
+
+sys.meta_path.insert(0, Refuse())
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+from fxprof.cli import fxprof, main
+
+sound, *arguments = sys.argv[1:]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    fxprof(["profile", sound], standalone_mode=False)
+    fxprof(["profile", sound + "/nothing"], standalone_mode=False)
+sys.addaudithook(watch)
+sys.argv[1:] = arguments
+main()
+"""
+"""A process of a gigabyte that may run nothing but what a sound file has made it import."""
+
+_HANGS = 20
+"""Seconds after which a command is taken to hang."""
+
+
+def limited(sound: Path, *arguments: str | Path, script: str = LIMITED) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, str(sound), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", timeout=_HANGS)
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_what_would_take_all_memory_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    make, expected = COSTLY[name]
+    path = make(tmp_path)
+    result = limited(archives.write(tmp_path / "sound.pt2"), "profile", path, "-o", tmp_path / "out.json")
+    assert expected in check_refusal(result.returncode, result.stdout, result.stderr, path)
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_sound_file_is_profiled_within_the_same_limits(tmp_path: Path) -> None:
+    sound = archives.write(tmp_path / "sound.pt2")
+    result = limited(sound, "profile", sound, "-o", tmp_path / "out.json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads((tmp_path / "out.json").read_text())["macs"] == archives.MACS
+
+
+@pytest.mark.parametrize("code", ["eval('1')", "exec('1')", "import pickle; pickle.loads(b'cos\\nsystem\\n.')", "import torch"])
+def test_the_limits_are_in_force(code: str, tmp_path: Path) -> None:
+    result = limited(archives.write(tmp_path / "sound.pt2"), script=LIMITED.replace("\nmain()", f"\n{code}"))
+    assert result.returncode == 1
+    assert re.search("AssertionError: .* was (about to be run|imported)", result.stderr)
+
+
+# --- what is never opened
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.path), "w")
+
+
+def test_pickles_are_never_opened_and_code_is_never_run(tmp_path: Path) -> None:
+    victim = tmp_path / "owned"
+    bomb, code = pickle.dumps(Bomb(victim)), f"open({str(victim)!r}, 'w')"
+    program, places = archives.model(), archives.weights()
+    program["guards_code"] = program["verifiers"] = [code]
+    program["graph_module"]["module_call_graph"][0]["signature"] = {
+        "inputs": [],
+        "outputs": [],
+        "in_spec": code,
+        "out_spec": code,
+    }
+    for place in places["config"].values():
+        place["use_pickle"] = True
+    parts = archives.entries(program, places)
+    harmful = [name for name in parts if name.endswith((".pt", *"0123"))]
+    parts |= dict.fromkeys([*harmful, "data/constants/custom_obj_0", "data.pkl", "extra/a.pkl"], bomb)
+    path = tmp_path / "x.pt2"
+    path.write_bytes(archives.packed(parts))
+    result = profiled(path, tmp_path / "out.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads((tmp_path / "out.json").read_text())["macs"] == archives.MACS
+    assert not victim.exists()
+    pickle.loads(bomb)
+    assert victim.exists()
+
+
+def test_a_link_to_a_sound_file_is_that_file(tmp_path: Path) -> None:
+    archives.write(tmp_path / "sound.pt2")
+    (tmp_path / "x.pt2").symlink_to("sound.pt2")
+    found = [json.loads(run("profile", tmp_path / name, "--format", "json").stdout) for name in ("sound.pt2", "x.pt2")]
+    assert [(one["macs"], one["components"]) for one in found] == [(archives.MACS, found[0]["components"])] * 2
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: object) -> None:
+        raise PermissionError(13, "Permission denied")  # the tests may run as root, who may read everything
+
+    monkeypatch.setattr(archive, "_open", refuse)
+    path = archives.write(tmp_path / "x.pt2")
+    result = run("profile", path)
+    assert check_refusal(result.exit_code, result.stdout, result.stderr, path).endswith("x.pt2: permission denied")
+
+
+def test_a_text_with_half_a_character_is_written_to_a_file(tmp_path: Path) -> None:
+    whole = archives.manifest()
+    whole["workload"]["prompt"] = "a \ud800 cat"
+    path = archives.write_capture(tmp_path / "run", whole)
+    for form in ("json", "text", "csv", "markdown"):
+        output = tmp_path / f"out.{form}"
+        assert run("profile", path, "--format", form, "-o", output).stderr == ""
+    assert json.loads((tmp_path / "out.json").read_text())["workload"]["prompt"] == "a \ud800 cat"
