@@ -141,5 +141,8 @@ def _empty_weights(program: ExportedProgram) -> None:
 
 
 def _one_zero(tensor: torch.Tensor) -> torch.Tensor:
-    empty = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+    # Without elements there is nothing to stand for, and torch would take a view for a slice that it cannot complete.
+    empty = (
+        torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) if tensor.numel() else torch.empty_like(tensor, device="cpu")
+    )
     return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty

@@ -79,6 +79,7 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
         "class_name": component.class_name,
         "tiling": component.tiling,
         "slicing": component.slicing,
+        "entered": component.entered,
         "calls": calls,
         "aliases": dict(component.aliases),
         "modules": [f"{module.path} {module.class_name} {module.params}" for module in component.modules],
@@ -230,6 +231,7 @@ def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponen
         calls=calls,
         tiling=_flag(fields.get("tiling"), f"{where}.tiling"),
         slicing=_flag(fields.get("slicing"), f"{where}.slicing"),
+        entered=_count(fields.get("entered", 0), f"{where}.entered"),
         aliases=aliases,
     )
 
