@@ -103,11 +103,14 @@ def test_modules_that_only_one_side_calls_run_now() -> None:
     maker = Maker("vae", "AutoencoderKL")
     maker.convolution("encoder.conv", 4, 3, 2)
     encode = Call("encoder", 1, (tensor("x", 1, 3, 4),), tuple(maker.rows), {"encoder": 1, "encoder.conv": 1})
-    modules = (*whole.modules, *[record for record in maker.modules if record.path == "encoder.conv"])
+    maker.module("encoder.act", "SiLU")
+    modules = (*whole.modules, *[record for record in maker.modules if record.path.startswith("encoder.")])
     idle = replace(whole, modules=modules)
     part = compared(idle, replace(idle, calls=(*whole.calls, encode)))
     assert [(row.change, row.old and row.old.path, row.aspects) for row in part.modules] == [("changed", "encoder", ("runs",))]
     assert part.modules[0].delta == Delta(Total(), Total(4 * 3 * 2 * 9))
+    assert part.modules[0].new
+    assert part.modules[0].new.modules == 2  # the activation runs on neither side
     assert part.split == (4 * 3 * 2 * 9, 0)
 
 
@@ -123,6 +126,14 @@ def test_widths_are_told_and_equal_blocks_are_one_row() -> None:
     assert group.first.aspects == ("params", "shapes", "macs")
     assert group.sizes == (("32", "64"),)
     assert group.delta == Delta(Total(3 * 2 * 6 * 8 * 32), Total(3 * 2 * 6 * 8 * 64))
+
+
+def test_layers_whose_sizes_changed_otherwise_are_rows_of_their_own() -> None:
+    new = widened(widened(net(), f"{BLOCKS}.0.ff.in", 2), f"{BLOCKS}.1.ff.in", 3)
+    assert [(group.new_path, group.sizes) for group in folded(net(), new)] == [
+        (f"{BLOCKS}.1.ff.in", (("32", "96"),)),
+        (f"{BLOCKS}.0.ff.in", (("32", "64"),)),
+    ]
 
 
 def test_layers_of_one_block_that_changed_alike_are_one_row() -> None:
@@ -278,6 +289,21 @@ def test_equal_siblings_are_told_by_their_order() -> None:
     assert found == {"to_q": "query", "to_k": "key", "to_v": "value"}
 
 
+def test_two_lists_that_became_one_are_neither_of_them() -> None:
+    def side(**lists: int) -> Component:
+        maker, outside = Maker("unet", "UNet"), 2
+        for name, layers in lists.items():
+            maker.module(name, "ModuleList")
+            for number in range(layers):
+                outside += 1
+                maker.linear(f"{name}.{number}", 2, 3, outside)
+        return maker.component(maker.call(1))
+
+    found = rows(side(first=2, second=3), side(both=5))
+    assert sorted(row.change for row in found) == ["added", *["moved"] * 5, "removed", "removed"]
+    assert told([row for row in found if row.change == "added"]) == [("added", None, "both")]
+
+
 def test_what_is_ambiguous_stays_added_and_removed() -> None:
     old = net()
     for name in ("to_q", "to_k", "to_v"):
@@ -351,6 +377,8 @@ def test_a_renamed_component_is_recognised_by_class_and_modules() -> None:
 def test_components_of_another_class_or_of_several_candidates_are_added_and_removed() -> None:
     movq = replace(autoencoder(), name="movq", class_name="VQModel")
     assert [part.change for part in diff(profile(movq), profile(autoencoder())).components] == ["removed", "added"]
+    other = replace(autoencoder(), name="movq", modules=autoencoder().modules[: len(autoencoder().modules) // 2 - 1])
+    assert [part.change for part in diff(profile(other), profile(autoencoder())).components] == ["removed", "added"]
     two = [replace(autoencoder(), name=name) for name in ("first", "second")]
     assert sorted(part.change for part in diff(profile(*two), profile(autoencoder())).components) == [
         "added",
