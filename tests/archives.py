@@ -194,6 +194,12 @@ def packed(parts: Mapping[str, bytes], root: str = "net/", method: int = zipfile
     return buffer.getvalue()
 
 
+def unpacked(data: bytes) -> Entries:
+    """What an archive holds, without the outer folder."""
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        return {entry.partition("/")[2]: file.read(entry) for entry in file.namelist()}
+
+
 def write(path: Path, program: Any = None, places: Any = None) -> Path:
     """Write an archive to a file."""
     path.write_bytes(packed(entries(program, places)))

@@ -155,6 +155,8 @@ def _checked(number: str) -> str:
 
 
 def _applied(name: str, operands: list[Dim]) -> Dim:
+    if not operands:
+        raise ExpressionError(f"{name[:60]} of nothing in a symbolic size is not understood")
     if name in _ITSELF and len(operands) == 1:
         return operands[0]
     if name == "ModularIndexing" and len(operands) == 3:  # noqa: PLR2004 - base, divisor, modulus

@@ -45,6 +45,7 @@ class ProgramReader:
         self._hints: list[tuple[Expr, int]] = []
         self._stacks = StackReader(prefix, aliases=aliases)
         self._frames: dict[str, tuple[Frame, ...]] = {}
+        self._stacked = 0
         self._sources: dict[str, str | None] = {}
         self._targets: dict[str, str] = {}
         self._expressions: dict[str, Dim] = {}
@@ -74,7 +75,11 @@ class ProgramReader:
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
         if text not in self._frames:
-            frames = self._frames[text] = self._stacks.frames(parse_stack(text))
+            entries = parse_stack(text)
+            self._stacked += len(entries)
+            if len(entries) > _DEEPEST_STACK or self._stacked > _MOST_STACKED:
+                fail(where, f"is of {len(entries):,} modules, each in the one before")
+            frames = self._frames[text] = self._stacks.frames(entries)
             for frame in frames:
                 check_path(frame.path, where)
                 a_text(frame.class_name, f"{where}: a class")
@@ -150,6 +155,10 @@ class ProgramReader:
 
 
 _MOST_HINTS = 10_000
+_DEEPEST_STACK = 200
+"""Modules in a stack, among them the scaffolding that torch puts around a method."""
+_MOST_STACKED = 1_000_000
+"""Modules in all different stacks of a program together."""
 _DEEPEST = 20
 """Levels of bodies in bodies, and of arguments in arguments; real ones stay below five."""
 

@@ -61,18 +61,25 @@ def parse_stack(text: str) -> tuple[Entry, ...]:
     Names of modules may hold commas and semicolons, too: where the key repeats the path, the two show where each ends.
     """
     entries: list[Entry] = []
-    pending = ""
+    pending, pieces = "", 0
     for piece in text.split(";"):
-        pending = f"{pending};{piece}" if pending else piece
-        entry = _parse_entry(pending)
+        pending, pieces = f"{pending};{piece}" if pending else piece, pieces + 1
+        entry = _parse_entry(pending) or (_cut(pending) if pieces > _MOST_SIGNS else None)
         if entry is not None:
             entries.append(entry)
-            pending = ""
-    if pending:
-        head, _, class_name = pending.rpartition(",")
-        key, _, path = head.partition(",")
-        entries.append((key, path, class_name))
-    return tuple(entries)
+            pending, pieces = "", 0
+    return (*entries, _cut(pending)) if pending else tuple(entries)
+
+
+_MOST_SIGNS = 16
+"""Commas, or semicolons, within one entry; trying more out could take forever."""
+
+
+def _cut(text: str) -> Entry:
+    """An entry that cannot be told apart: the key up to the first comma, the class from the last."""
+    head, _, class_name = text.rpartition(",")
+    key, _, path = head.partition(",")
+    return key, path, class_name
 
 
 def _parse_entry(text: str) -> Entry | None:
@@ -80,7 +87,9 @@ def _parse_entry(text: str) -> Entry | None:
     if not comma or ("." not in class_name and class_name != _PLACEHOLDER):
         return None
     place = head.find(",")
-    while place >= 0:
+    for _ in range(_MOST_SIGNS):
+        if place < 0:
+            return None
         key, path = head[:place], head[place + 1 :]
         if _belong_together(key, path):
             return key, path, class_name
