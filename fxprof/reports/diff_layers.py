@@ -76,7 +76,7 @@ def _words(group: Group) -> Iterator[str]:
     yield _class(old.class_name, new.class_name)
     if change.change == "moved":
         yield f"was {group.old_path}"
-        yield from _evidence(change.evidence)
+        yield from evidence_words(change.evidence)
     if group.sizes:
         yield "sizes " + ", ".join(f"{before} → {after}" for before, after in _few(group.sizes))
     if "ops" in change.aspects:
@@ -112,7 +112,7 @@ def _params(group: Group, side: str) -> int:
     return sum(found.params for found in sides if found)
 
 
-def _evidence(evidence: Evidence | None) -> Iterator[str]:
+def evidence_words(evidence: Evidence | None) -> Iterator[str]:
     """Why a module is taken for one of another path."""
     if evidence is None:
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fxprof.reports.diff_layers import evidence_words
 from fxprof.reports.tables import Column, Row, Table
 from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
 from fxprof.result.folding import op_changes, size_changes
@@ -49,13 +50,22 @@ def _component(part: ComponentDiff) -> dict[str, Any]:
             f"{name}_calls": calls,
             f"{name}_macs": side.macs if side else 0,
         }
+    evidence = "; ".join(evidence_words(part.evidence)) or None
     split = {"delta": part.delta.macs, "sign": part.delta.sign, "by_calls": by_calls, "by_cost": by_cost}
-    return {"name": part.name, "change": part.change, **sides, **split, "equal_modules": part.equal_modules}
+    return {
+        "name": part.name,
+        "change": part.change,
+        **sides,
+        **split,
+        "evidence": evidence,
+        "equal_modules": part.equal_modules,
+    }
 
 
 _COLUMNS = (
     *("component", "change", "old_path", "new_path", "old_class", "new_class", "modules"),
-    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "lost", "gained", "macs"),
+    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "lost", "gained"),
+    *("evidence", "macs"),
 )
 
 
@@ -70,13 +80,14 @@ def _rows(part: ComponentDiff) -> Iterator[Row]:
         sides = change.old, change.new
         lost, gained = op_changes(change)
         sizes = ", ".join(f"{old} -> {new}" for old, new in size_changes(change))
+        evidence = "; ".join(evidence_words(change.evidence))
         modules = max(side.modules for side in sides if side)
         named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)
         counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
-        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, _listed(lost), _listed(gained), change.delta))
+        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, _listed(lost), _listed(gained), evidence, change.delta))
     if part.equal_modules:
         nothing = (None,) * 4
-        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 4, part.equal))
+        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 5, part.equal))
 
 
 def _class(side: ModuleSide | None) -> str | None:
