@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fxprof.capture.blame import causes, is_our_bug, reason_of
+from fxprof.capture.places import Place
 from fxprof.trace import Frame, Op, Trace, Value
 from fxprof.trace.captured import NOT_CAPTURED
 
@@ -31,3 +35,41 @@ class Failure:
     def place(self) -> tuple[str, str]:
         """Component and path of the innermost module."""
         return self.component, self.stack[-1].path
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A module that an error came through on its way out of the pipeline."""
+
+    error: BaseException
+    place: Place
+    stack: tuple[Frame, ...]
+    inputs: tuple[tuple[str, Value], ...] = ()
+
+
+def failure_of(error: BaseException, passed: Iterable[Passed], places: Mapping[int, Place]) -> Failure | None:
+    """Which call of a component failed, if that is what an error that came out of a pipeline is about.
+
+    Args:
+        error: what came out.
+        passed: modules that errors came through, the innermost first.
+        places: modules of components by identity.
+    """
+    through = [item for item in passed if any(item.error is cause for cause in causes(error))]
+    through = through or _passed_in_methods(error, places)
+    if not through or is_our_bug(through[0].error):
+        return None
+    innermost, name = through[0], through[0].place.component
+    called = next(item for item in reversed(through) if item.place.component == name)
+    return Failure(name, called.place.path, called.inputs, innermost.stack, reason_of(innermost.error))
+
+
+def _passed_in_methods(error: BaseException, places: Mapping[int, Place]) -> list[Passed]:
+    """The same for a component that the pipeline used through a method such as `decode`, innermost first."""
+    frames = [(cause, frame) for cause in causes(error) for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    owners = [(cause, frame.f_locals.get("self")) for cause, frame in frames]
+    return [
+        Passed(cause, place, (Frame(place.path, type(owner).__name__),))
+        for cause, owner in reversed(owners)
+        if (place := places.get(id(owner)))
+    ]

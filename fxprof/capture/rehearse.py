@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,15 +23,16 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fxprof.capture.blame import causes, is_our_bug, reason_of
 from fxprof.capture.calls import Key, inputs_of, key_of
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
-from fxprof.capture.failure import Failure
+from fxprof.capture.failure import Failure, Passed, failure_of
 from fxprof.capture.hollow import convert
+from fxprof.capture.places import Place, find_modules
 from fxprof.capture.quiet import unchanged
+from fxprof.capture.replay import Memory
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
-from fxprof.trace import Frame, Op, Tensor, Trace, Value
+from fxprof.trace import Frame, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule
 from fxprof.trace.stacks import is_torch_file, source_line
 
@@ -60,14 +60,6 @@ class Recorded:
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a module belongs."""
-
-    component: str
-    path: str
-
-
 @dataclass(slots=True)
 class _Running:
     """A module, or the pipeline itself, whose Python runs for real: the operators that it runs directly."""
@@ -75,16 +67,6 @@ class _Running:
     component: str
     stack: tuple[Frame, ...]
     ops: list[Op] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    """A module that an error came through on its way out of the pipeline."""
-
-    error: BaseException
-    place: _Place
-    stack: tuple[Frame, ...]
-    inputs: tuple[tuple[str, Value], ...] = ()
 
 
 class Rehearsal:
@@ -114,12 +96,13 @@ class Rehearsal:
         """What the rehearsal ended at, when it did not come to the end of the pipeline."""
         self.export_seconds = 0.0
         self._components = dict(components)
-        self._places, self._aliases = _find_modules(components)
+        self._places, self._aliases = find_modules(components)
         self._notable = notable
         self._outside = outside
         self._progress = progress or (lambda _: None)
         self._running: list[_Running] = []
-        self._passed: list[_Passed] = []
+        self._passed: list[Passed] = []
+        self._memories: dict[Place, Memory] = {}
         self._inside = 0
         self._recorder = _Recorder(self)
         self._frozen = False
@@ -143,7 +126,7 @@ class Rehearsal:
         Returns:
             None, and nothing is recorded, when no component failed, or when no call of another component stands.
         """
-        failure = self._failure(error)
+        failure = failure_of(error, self._passed, self._places)
         others = [found for found in self.calls.values() if failure and found.component != failure.component]
         if failure is None or not any(found.call for found in others):
             return None
@@ -170,7 +153,7 @@ class Rehearsal:
         except _EnoughError:
             return True
         except Exception as error:
-            failure = self._failure(error)
+            failure = failure_of(error, self._passed, self._places)
             if self.failure is None or failure is None:
                 raise
             return failure == self.failure
@@ -223,21 +206,24 @@ class Rehearsal:
             self.ran_for_real[place.component, place.path] = str(error)
             return self._run_for_real(module, place, args, kwargs)
 
-    def _exported(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         key = (place.component, place.path, settings_of(module), *key_of(args, kwargs))
         found = self.calls.get(key)
         if found is None:
             found = self._capture(module, place, args, kwargs)
         assert found.call is not None
-        with self._silent():
+        with self._unseen():
             answer = found.call.answer(args, kwargs)
         self.calls[key] = found
-        found.count += 1
-        if self._frozen and found is self._busiest and found.count > self._busiest_count + 1:
-            raise _EnoughError
+        self._count(found, 1)
         return answer
 
-    def _capture(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
+    def _count(self, found: Recorded, times: int) -> None:
+        found.count += times
+        if self._frozen and found is self._busiest and found.count > self._busiest_count + 1:
+            raise _EnoughError
+
+    def _capture(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
         if self._frozen:
             raise DifferentCallError
         self._progress(f"capturing {'.'.join(part for part in (place.component, place.path) if part)}")
@@ -248,42 +234,40 @@ class Rehearsal:
         self.export_seconds += time.perf_counter() - started
         return Recorded(place.component, place.path, Trace(call.trace.ops, inputs), call)
 
-    def _run_for_real(self, module: nn.Module, place: _Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run_for_real(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it, unless it was called like this before and would do the same again."""
+        if _is_watched(module):
+            return self._really_run(module, place, args, kwargs)
+        counts = {key: found.count for key, found in self.calls.items()}
+        with self._unseen():
+            attempt = self._memories.setdefault(place, Memory()).begin(module, args, kwargs)
+        if attempt.known is None:
+            result = self._really_run(module, place, args, kwargs)
+            made = {key: times for key, found in self.calls.items() if (times := found.count - counts.get(key, 0))}
+            with self._unseen():
+                attempt.remember(module, args, kwargs, result, made)
+            return result
+        for key, times in attempt.known.calls.items():
+            self._count(self.calls[key], times)
+        with self._unseen():
+            return attempt.known.answer(args, kwargs)
+
+    def _really_run(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         running = _Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)))
         self._running.append(running)
         try:
             return _CALL(module, *args, **kwargs)
         except Exception as error:
-            with self._silent():
+            with self._unseen():
                 inputs = inputs_of(module, args, kwargs)
             before = (item for item in self._passed if item.error is error)
-            self._passed = [*before, _Passed(error, place, running.stack, inputs)]
+            self._passed = [*before, Passed(error, place, running.stack, inputs)]
             raise
         finally:
             self._running.pop()
             self._finish(running, place.path)
 
-    def _failure(self, error: BaseException) -> Failure | None:
-        """Which call of a component failed, if that is what an error that came out of the pipeline is about."""
-        passed = [item for item in self._passed if any(item.error is cause for cause in causes(error))]
-        passed = passed or self._passed_in_methods(error)
-        if not passed or is_our_bug(passed[0].error):
-            return None
-        innermost, name = passed[0], passed[0].place.component
-        called = next(item for item in reversed(passed) if item.place.component == name)
-        return Failure(name, called.place.path, called.inputs, innermost.stack, reason_of(innermost.error))
-
-    def _passed_in_methods(self, error: BaseException) -> list[_Passed]:
-        """The same for a component that the pipeline used through a method such as `decode`, innermost first."""
-        frames = [(cause, frame) for cause in causes(error) for frame, _ in traceback.walk_tb(cause.__traceback__)]
-        owners = [(cause, frame.f_locals.get("self")) for cause, frame in frames]
-        return [
-            _Passed(cause, place, (Frame(place.path, type(owner).__name__),))
-            for cause, owner in reversed(owners)
-            if (place := self._places.get(id(owner)))
-        ]
-
-    def _frames(self, place: _Place) -> tuple[Frame, ...]:
+    def _frames(self, place: Place) -> tuple[Frame, ...]:
         outer = self._running[-1]
         return outer.stack if outer.component == place.component else ()
 
@@ -320,16 +304,24 @@ class Rehearsal:
 
     @contextmanager
     def _silent(self) -> Iterator[None]:
-        """Neither intercept nor record: for work of the rehearsal itself."""
+        """Neither intercept nor record: for calls of modules that are the rehearsal's own."""
         self._inside += 1
         self._patch(_CALL, _APPLY)
+        try:
+            with self._unseen():
+                yield
+        finally:
+            self._patch(*self._patches)
+            self._inside -= 1
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """Record nothing, which is far cheaper: for operators that are the rehearsal's own."""
         self._recorder.__exit__(None, None, None)
         try:
             yield
         finally:
             self._recorder.__enter__()
-            self._patch(*self._patches)
-            self._inside -= 1
 
     @staticmethod
     def _patch(call: Any, apply: Any) -> None:
@@ -364,18 +356,6 @@ def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
         seen.update(id(tensor) for tensor in own)
         found.append(CapturedModule(path, type(part).__name__, sum(tensor.numel() for tensor in own)))
     return tuple(found)
-
-
-def _find_modules(components: Mapping[str, nn.Module]) -> tuple[dict[int, _Place], dict[str, dict[str, str]]]:
-    places: dict[int, _Place] = {}
-    aliases: dict[str, dict[str, str]] = {}
-    for name, component in components.items():
-        aliases[name] = {}
-        for path, part in component.named_modules(remove_duplicate=False):
-            place = places.setdefault(id(part), _Place(name, path))
-            if place.component == name and place.path != path:
-                aliases[name][path] = place.path
-    return places, aliases
 
 
 def _calling_line() -> str | None:

@@ -1,0 +1,29 @@
+"""Where the modules of a pipeline's components are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a module belongs."""
+
+    component: str
+    path: str
+
+
+def find_modules(components: Mapping[str, nn.Module]) -> tuple[dict[int, Place], dict[str, dict[str, str]]]:
+    """By identity, each module's place; and by component, the other paths of modules that have several."""
+    places: dict[int, Place] = {}
+    aliases: dict[str, dict[str, str]] = {}
+    for name, component in components.items():
+        aliases[name] = {}
+        for path, part in component.named_modules(remove_duplicate=False):
+            place = places.setdefault(id(part), Place(name, path))
+            if place.component == name and place.path != path:
+                aliases[name][path] = place.path
+    return places, aliases

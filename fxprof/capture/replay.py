@@ -1,0 +1,178 @@
+"""What a module that ran for real did, so that it need not run again when it is called the same way.
+
+At full size, running for real takes seconds for each of dozens of blocks in each of dozens of steps, and nearly always on the
+same contents: the zeros that the calls around it were answered with. A run is repeated from memory only if nothing that could
+change it has changed: the contents of every argument, the attributes of the module and of all below it, no random number
+drawn, no argument written to, no result but zeros. Otherwise the module runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.state import Snapshot, snapshot
+
+_PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a call led to."""
+
+    calls: Mapping[Key, int]
+    """Recorded calls, to how often each was made."""
+    results: tuple[Any, ...]
+    """For each leaf of what was returned: a plain value, a `_Given` or a `_Zeros`."""
+    spec: pytree.TreeSpec
+
+    def answer(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What was returned, anew."""
+        given = pytree.tree_leaves((args, kwargs))
+        return pytree.tree_unflatten([_made(item, given) for item in self.results], self.spec)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Zeros:
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def _made(item: Any, given: list[Any]) -> Any:
+    if isinstance(item, _Given):
+        return given[item.position]
+    return torch.zeros(item.shape, dtype=item.dtype) if isinstance(item, _Zeros) else item
+
+
+@dataclass(slots=True)
+class Memory:
+    """The runs of one module."""
+
+    state: Snapshot = field(default_factory=list)
+    """Its attributes, and those of all below it, before and after each of the runs."""
+    writes: tuple[int, ...] = ()
+    """How often each tensor among them had been written to."""
+    runs: dict[Key, Run] = field(default_factory=dict)
+
+    def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Attempt:
+        """What the module is called with, and how things stand; `known` is what it did when it was called like this."""
+        if not self.holds_for(module):
+            self.state, self.runs = snapshot(module), {}
+            self.writes = _writes(_tensors(self.state))
+        key = _contents(args, kwargs)
+        known = self.runs.get(key) if key is not None else None
+        return Attempt(self, key, known, _writes(pytree.tree_leaves((args, kwargs))), torch.get_rng_state())
+
+    def holds_for(self, module: nn.Module) -> bool:
+        """Whether the module is as it was for the runs that are remembered."""
+        state = snapshot(module)
+        return _same(self.state, state) and self.writes == _writes(_tensors(state))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A call of a module that runs for real, before it is made."""
+
+    memory: Memory
+    key: Key | None
+    known: Run | None
+    writes: tuple[int, ...]
+    random: torch.Tensor
+
+    def remember(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, calls: Mapping[Key, int]
+    ) -> None:
+        """Keep what the run did, if a repetition could not differ from it; `calls` are those that it made."""
+        if self.key is None or self.writes != _writes(pytree.tree_leaves((args, kwargs))):
+            return
+        if not torch.equal(self.random, torch.get_rng_state()) or not self.memory.holds_for(module):
+            return
+        leaves, spec = pytree.tree_flatten(result)
+        results = _described(leaves, pytree.tree_leaves((args, kwargs)), _tensors(self.memory.state))
+        if results is not None:
+            self.memory.runs[self.key] = Run(calls, results, spec)
+
+
+def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
+    """The arguments with the contents of their tensors; None when the module could change them, or hides what they hold."""
+    leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
+    if any(has_containers(value) for value in (*args, *kwargs.values())):
+        return None
+    if not all(isinstance(leaf, _PLAIN) or (type(leaf) is torch.Tensor and _is_tensor(leaf)) for leaf in leaves):
+        return None
+    return (repr(spec), tuple(_digest(leaf) if isinstance(leaf, torch.Tensor) else (type(leaf), repr(leaf)) for leaf in leaves))
+
+
+def _digest(tensor: torch.Tensor) -> Key:
+    contents = b""
+    if tensor.any():
+        contents = blake2b(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).digest()
+    return (tuple(tensor.shape), tensor.dtype, contents)
+
+
+def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
+    for _, attributes, contents in state:
+        for values in (attributes, *contents.values()):
+            yield from (value for value in (values.values() if isinstance(values, dict) else values) if _is_tensor(value))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not value.is_inference()  # which nobody counts the writes of
+
+
+def _writes(values: Iterable[Any]) -> tuple[int, ...]:
+    return tuple(value._version for value in values if _is_tensor(value))  # noqa: SLF001 - there is no other way to ask
+
+
+def _described(leaves: list[Any], given: list[Any], held: Iterable[torch.Tensor]) -> tuple[Any, ...] | None:
+    """The leaves of a result, without their memory; None when one holds more than zeros, or has its memory from elsewhere."""
+    found: list[Any] = []
+    shared = {_memory(value) for value in (*given, *held) if isinstance(value, torch.Tensor)}
+    for leaf in leaves:
+        position = next((at for at, value in enumerate(given) if value is leaf and isinstance(leaf, torch.Tensor)), None)
+        if position is not None:
+            found.append(_Given(position))
+        elif isinstance(leaf, _PLAIN):
+            found.append(leaf)
+        elif type(leaf) is torch.Tensor and _memory(leaf) not in shared and not leaf.any():
+            found.append(_Zeros(tuple(leaf.shape), leaf.dtype))
+            shared.add(_memory(leaf))
+        else:
+            return None
+    return tuple(found)
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _same(before: Snapshot, now: Snapshot) -> bool:
+    """Whether no attribute was set to something else, and nothing was put into a container."""
+    return len(before) == len(now) and all(
+        one[0] is other[0] and _equal(one[1], other[1]) and _equal(one[2], other[2])
+        for one, other in zip(before, now, strict=True)
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(_equal(*pair) for pair in zip(one, other, strict=True))
+    return isinstance(one, (*_PLAIN, set)) and bool(one == other)
