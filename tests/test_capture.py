@@ -12,6 +12,7 @@ from torch import nn
 from toys import TOYS, ReadsValues, Shared, Subgraphs, Toy
 
 import fxprof
+from fxprof.capture.hollow import fresh_zeros
 from fxprof.cost.registry import BUILT_IN
 from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Node, Profile, Total
@@ -300,3 +301,14 @@ def test_source_lines_name_the_file_but_no_folder_of_this_machine() -> None:
     sources = {row.source for call in profile.components["model"].calls for row in call.ops if row.macs}
     assert any(source.startswith("tests/toys.py:") for source in sources)
     assert all(not source.startswith("/") for source in sources)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3), (1, 4, 1024, 1024)])
+def test_fresh_zeros_are_zeros_with_memory_of_their_own(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    one, other = fresh_zeros(shape, dtype), fresh_zeros(shape, dtype)
+    assert torch.equal(one, torch.zeros(shape, dtype=dtype))
+    assert (one.shape, one.dtype, one.is_contiguous()) == (torch.Size(shape), dtype, True)
+    one.fill_(1)
+    assert torch.equal(one, torch.ones(shape, dtype=dtype))
+    assert torch.equal(other, torch.zeros(shape, dtype=dtype))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import fxprof
+from fxprof.capture import replay
 from fxprof.result.profile import Profile
 
 ROWS = 5
@@ -189,6 +190,25 @@ def test_each_repetition_has_memory_of_its_own() -> None:
 
     profile_of(Part(), look)
     assert len(set(pointers)) == 3
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(1).expand(3),
+        torch.ones((), dtype=torch.bfloat16),
+        torch.ones(2, 3).t(),
+        torch.tensor([True]),
+        torch.ones(1, dtype=torch.complex64).expand(1, 1),
+        torch.tensor([7]).as_strided((1,), (0,)),
+        torch.ones(3, requires_grad=True),
+    ],
+)
+def test_contents_of_every_sort_are_told_apart(tensor: torch.Tensor) -> None:
+    same, other = tensor.detach().clone(), torch.zeros_like(tensor)
+    assert replay._digest(tensor) == replay._digest(same)
+    assert replay._digest(tensor) != replay._digest(other)
+    assert replay._digest(other) == replay._digest(torch.zeros_like(other))
 
 
 class Direct(Part):

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
+from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
 from fxprof.trace import Expr, Tensor, Trace, Value
@@ -139,7 +140,7 @@ def _is_symbolic(value: Value) -> bool:
 def _without_data(value: Any) -> Any:
     """A copy of an object in which every tensor, however deep, is zeros."""
     if isinstance(value, torch.Tensor):
-        return torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype)
+        return fresh_zeros(tuple(int(size) for size in value.shape), value.dtype)
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)(_without_data(item) for item in value)
     if isinstance(value, dict):
@@ -166,5 +167,5 @@ def _leaf(value: Any, placeholders: Mapping[str, int], given: list[Any]) -> Any:
 
 def _zeros(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype)
+        return fresh_zeros(tuple(int(size) for size in value.shape), value.dtype)
     return value

@@ -7,6 +7,7 @@ page. Unlike meta or fake tensors they can be read, converted and computed with 
 from __future__ import annotations
 
 import copy
+import math
 import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,18 @@ class ZeroPages:
 
 
 PAGES = ZeroPages()
+
+_LARGE = 1 << 20
+"""Bytes from which on a map of its own is worth its while."""
+
+
+def fresh_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros that may be written to; a large tensor takes memory, and the time to clear it, only where somebody touches it."""
+    length = math.prod(shape) * dtype.itemsize
+    if length < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):
+        return torch.zeros(shape, dtype=dtype)
+    pages = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=torch.uint8).view(dtype).view(shape)
 
 
 def empty_out(module: nn.Module) -> nn.Module:

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.state import Snapshot, snapshot
 
 _PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, type(None))
@@ -53,7 +54,7 @@ class _Zeros:
 def _made(item: Any, given: list[Any]) -> Any:
     if isinstance(item, _Given):
         return given[item.position]
-    return torch.zeros(item.shape, dtype=item.dtype) if isinstance(item, _Zeros) else item
+    return fresh_zeros(item.shape, item.dtype) if isinstance(item, _Zeros) else item
 
 
 @dataclass(slots=True)
@@ -118,7 +119,8 @@ def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
 def _digest(tensor: torch.Tensor) -> Key:
     contents = b""
     if tensor.any():
-        contents = blake2b(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).digest()
+        flat = torch.empty(tensor.numel(), dtype=tensor.dtype).copy_(tensor.detach().reshape(-1))
+        contents = blake2b(flat.view(torch.uint8).numpy().tobytes()).digest()
     return (tuple(tensor.shape), tensor.dtype, contents)
 
 
