@@ -11,13 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import archives
 import pytest
 from click.testing import Result
 from commands import run
 from hostile import CASES, COSTLY
+from profiles import uncounted
 
+from fxprof.result.store import dumps
 from fxprof.trace import archive
 
 LONGEST = 400
@@ -203,11 +206,31 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest
     assert check_refusal(result.exit_code, result.stdout, result.stderr, path).endswith("x.pt2: permission denied")
 
 
-def test_a_text_with_half_a_character_is_written_to_a_file(tmp_path: Path) -> None:
-    whole = archives.manifest()
-    whole["workload"]["prompt"] = "a \ud800 cat"
-    path = archives.write_capture(tmp_path / "run", whole)
-    for form in ("json", "text", "csv", "markdown"):
-        output = tmp_path / f"out.{form}"
-        assert run("profile", path, "--format", form, "-o", output).stderr == ""
-    assert json.loads((tmp_path / "out.json").read_text())["workload"]["prompt"] == "a \ud800 cat"
+def _spoiled(value: Any, kept: set[str]) -> Any:
+    """The value with half a character, and what would colour a terminal, in every text but those."""
+    match value:
+        case dict():
+            return {key: _spoiled(item, kept) for key, item in value.items()}
+        case list():
+            return [_spoiled(item, kept) for item in value]
+        case str() if value not in kept:
+            return f"{value}\x1b[31m\ud800"
+        case _:
+            return value
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv", "json"])
+def test_texts_that_steer_or_are_no_characters_are_written_out(form: str, tmp_path: Path) -> None:
+    whole = json.loads(dumps(uncounted()))
+    rows = [row for component in whole["components"] for call in component["calls"] for row in call["ops"]]
+    nodes = [node for component in uncounted().components.values() for node in component.tree.walk()]
+    kept = {row["kind"] for row in rows} | {node.path for node in nodes}
+    (tmp_path / "x.json").write_text(json.dumps(_spoiled(whole, kept)))
+    for place, command in enumerate((["profile"], ["layers"], ["hotspots", "--by", "op"], ["hotspots", "--by", "source"])):
+        output = tmp_path / str(place)
+        shown = run(*command, tmp_path / "x.json", "--format", form)
+        saved = run(*command, tmp_path / "x.json", "--format", form, "-o", output)
+        assert (shown.exit_code, saved.exit_code, saved.stderr) == (0, 0, "")
+        for text in (shown.stdout, output.read_text(encoding="utf-8")):
+            assert "unet" in text or "mylib" in text or "/" in text
+            assert form == "csv" or "\x1b" not in text  # programs get the names as they are

@@ -22,6 +22,7 @@ from fxprof.errors import FxprofError, TargetError, UsageError
 from fxprof.reports import FORMATS
 from fxprof.reports.summary import summary
 from fxprof.result import Profile, Total
+from fxprof.result.files import write_whole
 from fxprof.result.store import dumps, load, loads
 from fxprof.trace import Expr, Sizes, Tensor, Trace, UnboundSymbolError
 from fxprof.trace.dims import Dims, bind_dims, read_names
@@ -90,7 +91,7 @@ def check(path: Path) -> None:
     except FxprofError as error:
         check_refusal(error, path)
     else:
-        check_profile(profile)
+        check_profile(profile, path.parent)
 
 
 def check_refusal(error: FxprofError, path: Path) -> None:
@@ -101,11 +102,11 @@ def check_refusal(error: FxprofError, path: Path) -> None:
         assert len(text.replace(str(path.parent), "")) <= LONGEST
 
 
-def check_profile(profile: Profile) -> None:
+def check_profile(profile: Profile, folder: Path) -> None:
     assert loads(dumps(profile)) == profile
     assert profile.total == Total.sum(component.total for component in profile.components.values())
     for form in FORMATS.values():
-        assert form.render(summary(profile)).encode("utf-8")
+        write_whole(folder / "report", form.render(summary(profile)), force=True)
 
 
 # --- JSON, changed by its structure
@@ -189,7 +190,7 @@ def profile_property(real: Real, data: st.DataObject) -> None:
     except FxprofError as error:
         check_refusal(error, path)
     else:
-        check_profile(profile)
+        check_profile(profile, real.folder)
 
 
 def _saved() -> bytes:

@@ -205,7 +205,7 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
 
 
 def _why_unknown(op: Op) -> str:
-    return str(op.argument("reason")) if op.target == NOT_CAPTURED else "no formula"
+    return _short(str(op.argument("reason")), 1000) if op.target == NOT_CAPTURED else "no formula"
 
 
 def _costless(op: Op, stack: tuple[Frame, ...]) -> CountedOp:

@@ -56,7 +56,8 @@ def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
     goal = _real(Path(path))
     part = goal.with_name(f".{goal.name[:100]}.{os.getpid()}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="\n") as file:
+        # JSON can name half a character, which has no bytes: it is written out as \udc00, as it is on a terminal.
+        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
         part.replace(goal)
     except OSError as error:
