@@ -1,86 +1,32 @@
-"""Every feature of the archive: small modules, saved, and read without torch as the live program says."""
+"""Every feature of graphs: arguments, sizes, bodies and types of small modules, read from a file as the live program says."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 import torchao_ops  # noqa: F401 - registers torchao
-from exported import assert_equal, assert_reads_as_live, export, read, save
+from exported import (
+    LINEAR,
+    Case,
+    Plain,
+    assert_reads_as_live,
+    check,
+    export,
+    macs_of,
+    rows,
+    targets,
+)
 from torch import nn
-from torch._export.serde.serialize import serialize
 from torch.export import Dim
-from torch.export.pt2_archive._package import package_pt2
 from torch.nn import functional
 from torch.testing._internal.two_tensor import TwoTensor
 
-import fxprof
-from fxprof.capture.module import capture_program
-from fxprof.capture.translate import translate
 from fxprof.cost.count import count
-from fxprof.trace import Expr, Tensor, Trace
-from fxprof.trace.pt2 import read_programs
-
-
-class Case(NamedTuple):
-    """A function or module to export, what to call it with, and what must come out."""
-
-    run: Any
-    args: tuple[Any, ...]
-    macs: int | None
-    """As derived by hand; None where a part is uncounted."""
-    options: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    has: tuple[str, ...] = ()
-    """Operators that the graph must hold, so that the case is about what it says."""
-
-
-class Plain(nn.Module):
-    """A function as a module with one linear layer that it may call."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 5)
-        self.square = nn.Linear(4, 4)
-        self.function = function
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self, *args, **kwargs)
-
-
-def macs_of(trace: Trace) -> int | None:
-    counted = count(trace)
-    if any(op.macs is None for op in counted):
-        return None
-    return sum((op.macs or 0) * op.times for op in counted)
-
-
-def targets(trace: Trace) -> set[str]:
-    return {op.target for op in trace.walk()}
-
-
-def check(case: Case, directory: Path) -> Trace:
-    module = case.run if isinstance(case.run, nn.Module) else Plain(case.run)
-    program = export(module, *case.args, **case.options)
-    found = assert_reads_as_live(program, directory)
-    assert set(case.has) <= targets(found.trace), targets(found.trace)
-    assert macs_of(found.trace) == case.macs
-    return found.trace
-
-
-def rows(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape)
-
-
-LINEAR = 3 * 4 * 5
-"""`Plain.layer` on three rows."""
+from fxprof.trace import Expr, Tensor
 
 # --- arguments
 
@@ -289,12 +235,19 @@ def printed(module: Any, x: torch.Tensor) -> Any:
     return module.layer(x)
 
 
+def by_the_truth_of_a_value(module: Any, x: torch.Tensor) -> Any:
+    n: Any = x.sum().to(torch.int64).item()
+    torch._check(n >= 0)
+    return torch.cond(n > 4, module.square, lambda x: module.square(x) * 2, (x,)), x * torch.sym_float(n)
+
+
 def mapped_over_a_batch(module: Any, x: torch.Tensor) -> Any:
     return torch.vmap(lambda row: module.layer(row).sum())(x)
 
 
 BODIES = {
     "cond": Case(nested, (rows(3, 4),), 3 * 4 * 4, has=("higher_order.cond",)),
+    "numbers that are not known": Case(by_the_truth_of_a_value, (rows(3, 4),), 3 * 4 * 4, has=("operator.gt",)),
     "while_loop": Case(loop, (rows(3, 4),), None, has=("higher_order.while_loop",)),
     "scan": Case(scanned, (rows(6, 2, 4),), 6 * (2 * 4 * 4 + 2 * 2 * 4), has=("higher_order.scan",)),
     "map": Case(mapped, (rows(6, 3, 4),), 6 * 3 * 4 * 5, has=("higher_order.map_impl",)),
@@ -325,7 +278,7 @@ _OURS.define(
     "mixed(Tensor x, Tensor?[] maybe, Tensor[] all, float[] scales, bool[] flags, str[] names, int[] sizes, Scalar number, "
     "ScalarType kind, Device? device=None, MemoryFormat? format=None, *, str mode='a', float? rate=None) -> (Tensor, Tensor[])"
 )
-_OURS.define("numbers(Tensor x) -> (Tensor, int, float)")
+_OURS.define("nested(Tensor[][] tensors, float[][] scales) -> Tensor")
 _OURS.define("nothing(Tensor x) -> ()")
 _OURS.define("change(Tensor(a!) x, Tensor y) -> ()")
 _OURS.define("maybe(Tensor x) -> Tensor?")
@@ -346,6 +299,24 @@ def _change(x: torch.Tensor, y: torch.Tensor) -> None:
     x.add_(y)
 
 
+@torch.library.impl(_OURS, "nested", "CompositeExplicitAutograd")
+def _nested(tensors: list[list[torch.Tensor]], scales: list[list[float]]) -> torch.Tensor:
+    return tensors[0][0] + 1
+
+
+@torch.library.impl(_OURS, "maybe", "CompositeExplicitAutograd")
+def _maybe(x: torch.Tensor) -> None:
+    return None
+
+
+def lists_of_lists(module: Any, x: torch.Tensor) -> Any:
+    return torch.ops.fxprof_test.nested([[module.layer(x), x], [x]], [(0.5,), (1.5, 2.5)])
+
+
+def no_result(module: Any, x: torch.Tensor) -> Any:
+    return module.layer(x), torch.ops.fxprof_test.maybe(x)
+
+
 def mixed(module: Any, x: torch.Tensor) -> Any:
     return torch.ops.fxprof_test.mixed(
         module.layer(x), [x, None], [x, x], [0.5, 2.0], [True, False], ["a", "b"], [], 1.5, torch.float16, "cpu",
@@ -362,6 +333,8 @@ def changed(module: Any, x: torch.Tensor) -> Any:
 
 OWN = {
     "arguments of every sort": Case(mixed, (rows(3, 4),), None, has=("fxprof_test.mixed.default",)),
+    "lists of lists": Case(lists_of_lists, (rows(3, 4),), None, has=("fxprof_test.nested.default",)),
+    "a result that may be missing": Case(no_result, (rows(3, 4),), None, has=("fxprof_test.maybe.default",)),
     "no results": Case(changed, (rows(3, 4),), None, has=("fxprof_test.change.default", "fxprof_test.nothing.default")),
 }
 
@@ -377,145 +350,6 @@ def test_an_operator_that_changes_its_argument_once_decomposed(tmp_path: Path) -
     program = export(Plain(changed), rows(3, 4)).run_decompositions()
     found = assert_reads_as_live(program, tmp_path)
     assert "higher_order.auto_functionalized_v2" in targets(found.trace)
-
-
-# --- modules and their weights
-
-
-class Tied(nn.Module):
-    """A weight of two modules, a module of two names, and a view of a weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(9, 4)
-        self.first = nn.Linear(4, 4)
-        self.second = self.first
-        self.head = nn.Linear(4, 9, bias=False)
-        self.head.weight = self.embed.weight
-        self.part = nn.Parameter(self.first.weight.detach()[:2])
-
-    def forward(self, ids: torch.Tensor) -> Any:
-        hidden = self.second(self.first(self.embed(ids)))
-        return self.head(hidden), hidden @ self.part.T
-
-
-class Buffers(nn.Module):
-    """Buffers that are kept, that are not, that change, and constants."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("kept", torch.ones(4, 4))
-        self.register_buffer("lost", torch.ones(4, 4), persistent=False)
-        self.register_buffer("calls", torch.zeros(()))
-        self.constant = torch.ones(4, 4)
-        self.frozen = nn.Parameter(torch.ones(4, 4), requires_grad=False)
-
-    def forward(self, x: torch.Tensor) -> Any:
-        buffers: Any = self
-        buffers.calls.add_(1)
-        buffers.lost = buffers.lost + 1
-        return x @ buffers.kept @ buffers.lost @ self.constant @ self.frozen @ torch.full((4, 4), 0.5) * self.calls
-
-
-class Normed(nn.Module):
-    """Batch statistics, which training changes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 1)
-        self.norm = nn.BatchNorm2d(4)
-        self.drop = nn.Dropout(0.5)
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.drop(self.norm(self.conv(x)))
-
-
-def test_shared_weights_count_once(tmp_path: Path) -> None:
-    module = Tied()
-    found = assert_reads_as_live(export(module, torch.tensor([[1, 2, 3]])), tmp_path)
-    assert {part.path: part.params for part in found.modules if part.params} == {
-        "": 2 * 4,
-        "embed": 9 * 4,
-        "first": 4 * 4 + 4,
-    }
-    assert sum(part.params for part in found.modules) == sum(weight.numel() for weight in module.parameters())
-    loaded = torch.export.load(tmp_path / "program.pt2")
-    assert assert_reads_as_live(loaded, tmp_path) == found
-    assert macs_of(found.trace) == 3 * (2 * 4 * 4 + 4 * 9 + 4 * 2)
-
-
-def test_buffers_and_constants(tmp_path: Path) -> None:
-    found = assert_reads_as_live(export(Buffers(), rows(3, 4)), tmp_path)
-    assert macs_of(found.trace) == 5 * 3 * 4 * 4
-    assert sum(part.params for part in found.modules) == 4 * 4
-    assert_reads_as_live(export(Buffers(), rows(3, 4)).run_decompositions(), tmp_path)
-
-
-def test_a_graph_for_training(tmp_path: Path) -> None:
-    program = torch.export.export(Normed().train(), (rows(2, 3, 4, 4),), strict=False)
-    found = assert_reads_as_live(program, tmp_path)
-    assert macs_of(found.trace) == 2 * 4 * 16 * 3
-    found = assert_reads_as_live(program.run_decompositions(), tmp_path)
-    assert macs_of(found.trace) == 2 * 4 * 16 * 3
-
-
-NAMES = [
-    "plain",
-    "Überblick",
-    "注意力",
-    "with space",
-    "comma,inside",
-    "semi;colon",
-    "a,b;c,d;e",
-    "bracket[0]",
-    "par(en)s",
-    "quote's",
-    'double"quote',
-    "back\\slash",
-    "at@1",
-    "sign@sign",
-    "1",
-    "L__self__",
-    "percent%s",
-    "équation=x:y",
-]
-
-
-class Wrapped(nn.Module):
-    """A module around others of any names, each called twice."""
-
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        for name in names:
-            self.add_module(name, nn.Sequential(nn.Linear(4, 4)))
-
-    def forward(self, x: torch.Tensor) -> Any:
-        for part in self.children():
-            x = part(part(x))
-        return x
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])
-def test_modules_of_any_name(name: str, strict: bool, tmp_path: Path) -> None:
-    try:
-        program = export(Wrapped([name]), rows(3, 4), strict=strict)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the name is refused before there is a graph
-        pytest.skip(f"torch itself refuses it: {type(error).__name__}")
-    found = assert_reads_as_live(program, tmp_path)
-    assert {part.path: part.params for part in found.modules}[f"{name}.0"] == 4 * 4 + 4
-    assert macs_of(found.trace) == 2 * 3 * 4 * 4
-    if strict:  # where torch itself spells some names as `_modules["name"]`
-        return
-    assert [part.path for part in found.modules] == ["", name, f"{name}.0"]
-    profile = fxprof.profile(tmp_path / "program.pt2")
-    assert {row.path: row.macs for row in profile.components["model"].calls[0].ops} == {f"{name}.0": 2 * 3 * 4 * 4}
-
-
-def test_modules_of_all_names_at_once(tmp_path: Path) -> None:
-    found = assert_reads_as_live(export(Wrapped(NAMES), rows(3, 4)), tmp_path)
-    assert [part.path for part in found.modules if part.path.endswith(".0")] == [f"{name}.0" for name in NAMES]
-    assert macs_of(found.trace) == len(NAMES) * 2 * 3 * 4 * 4
 
 
 # --- numbers of fewer bits
@@ -592,139 +426,3 @@ def test_a_weight_that_is_made_of_others(tmp_path: Path) -> None:
     program = torch.export.export(module, (rows(3, 4),), strict=False)
     assert macs_of(assert_reads_as_live(program, tmp_path).trace) == LINEAR
     assert macs_of(assert_reads_as_live(program.run_decompositions(), tmp_path).trace) == 2 * LINEAR
-
-
-# --- objects that are no tensors
-
-OBJECT = "__torch__.torch.classes.library.Packed"
-
-
-def _with_object(program: Any) -> dict[str, Any]:
-    """The JSON of a program with one linear layer, in which a custom object stands for weight and bias."""
-    fields: dict[str, Any] = json.loads(serialize(program).exported_program)
-    graph = fields["graph_module"]["graph"]
-    held = {"name": "obj_packed", "class_fqn": OBJECT}
-    (node,) = graph["nodes"]
-    node["target"] = "torch.ops.higher_order.call_torchbind"
-    rows_in = node["inputs"][0]["arg"]
-    values = [{"as_custom_obj": held}, {"as_string": "run"}, rows_in]
-    node["inputs"] = [{"name": "", "arg": value, "kind": 1} for value in values]
-    signature = fields["graph_module"]["signature"]
-    spec = {"custom_obj": {"arg": held, "custom_obj_name": "packed"}}
-    signature["input_specs"] = [spec, signature["input_specs"][-1]]
-    graph["inputs"] = [{"as_custom_obj": held}, graph["inputs"][-1]]
-    graph["custom_obj_values"] = {"obj_packed": held}
-    return fields
-
-
-def test_an_object_is_known_by_its_class(tmp_path: Path) -> None:
-    """No class with such objects comes with torch: the graph is written by hand."""
-    program = export(nn.Linear(4, 5), rows(3, 4))
-    write_zip(tmp_path / "object.pt2", {"program/models/model.json": json.dumps(_with_object(program))})
-    trace = read(tmp_path / "object.pt2").trace
-    (op,) = trace.ops
-    assert op.target == "higher_order.call_torchbind"
-    assert op.args == (("arg0", OBJECT), ("arg1", "run"), ("arg2", Tensor((3, 4), "float32")))
-    assert op.outputs == (Tensor((3, 5), "float32"),)
-    assert [name for name, _ in trace.inputs] == ["input"]
-    assert [found.macs for found in count(trace)] == [None]
-
-
-# --- containers
-
-
-def write_zip(path: Path, entries: Mapping[str, str | bytes], packing: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", packing) as file:
-        for name, content in entries.items():
-            file.writestr(name, content)
-    return path
-
-
-def entries_of(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
-@pytest.fixture
-def saved_block(tmp_path: Path) -> Path:
-    return save(export(Wrapped(["a", "b"]), rows(3, 4)), tmp_path / "block.pt2")
-
-
-BLOCK = 2 * 2 * (3 * 4 * 4)
-
-
-@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
-@pytest.mark.parametrize("root", ["block/", "", "another name/"], ids=["its folder", "no folder", "another folder"])
-@pytest.mark.parametrize("name", ["block.pt2", "block.zip", "BLOCK", "a b.ünïcode"])
-def test_any_name_folder_and_packing(saved_block: Path, name: str, root: str, packing: int, tmp_path: Path) -> None:
-    entries = {f"{root}{key.partition('/')[2]}": content for key, content in entries_of(saved_block).items()}
-    (tmp_path / "again").mkdir()
-    path = write_zip(tmp_path / "again" / name, entries, packing)
-    assert read(path) == read(saved_block)
-    profile = fxprof.profile(path)
-    assert (profile.target, profile.macs, profile.class_name) == (name, BLOCK, "Wrapped")
-
-
-def test_only_the_json_texts_are_needed(saved_block: Path, tmp_path: Path) -> None:
-    wanted = ("models/model.json", "data/weights/model_weights_config.json")
-    entries = {name: content for name, content in entries_of(saved_block).items() if name.endswith(wanted)}
-    assert read(write_zip(tmp_path / "part.pt2", entries)) == read(saved_block)
-
-
-def test_the_container_of_before_torch_2_8(saved_block: Path, tmp_path: Path) -> None:
-    program = export(Wrapped(["a", "b"]), rows(3, 4))
-    artifact = serialize(program)
-    path = write_zip(
-        tmp_path / "old.pt2",
-        {
-            "version": "8.7",
-            "serialized_exported_program.json": artifact.exported_program,
-            "serialized_state_dict.pt": artifact.state_dict,
-            "serialized_constants.pt": artifact.constants,
-            "serialized_example_inputs.pt": artifact.example_inputs,
-            "extra_files/dim_names.json": "{}",
-        },
-    )
-    found = read(path)
-    assert_equal(found.trace, translate(program))
-    assert found == read(saved_block)
-    assert fxprof.profile(path).macs == BLOCK
-    assert_equal(translate(torch.export.load(path)), found.trace)
-
-
-def test_the_old_container_keeps_names_of_sizes(tmp_path: Path) -> None:
-    program = export(nn.Linear(4, 5), rows(3, 4), dynamic_shapes=({0: Dim("batch", min=2, max=64)},))
-    artifact = serialize(program)
-    entries: dict[str, str | bytes] = {
-        "version": "8.7",
-        "serialized_exported_program.json": artifact.exported_program,
-        "extra_files/dim_names.json": '{"batch": "input.0"}',
-    }
-    path = write_zip(tmp_path / "old.pt2", entries)
-    assert fxprof.profile(path).macs == LINEAR
-    assert fxprof.profile(path, dims={"batch": 7}).macs == 7 * 4 * 5
-
-
-def test_several_programs_in_one_archive(tmp_path: Path) -> None:
-    encode = export(nn.Linear(4, 5), rows(3, 4))
-    decode = export(Wrapped(["a"]), rows(2, 4))
-    sized = export(nn.Linear(4, 6), rows(3, 4), dynamic_shapes=({0: Dim("batch", max=64)},))
-    programs = {"encode": encode, "decode.fine": decode, "sized": sized}
-    package_pt2(str(tmp_path / "methods.pt2"), exported_programs=programs)
-    found, _ = read_programs(tmp_path / "methods.pt2")
-    assert {program.name for program in found} == set(programs)
-    for program in found:
-        assert_equal(program.trace, translate(programs[program.name]))
-        assert program.modules == capture_program(programs[program.name], {}).components[0].modules
-    profile = fxprof.profile(tmp_path / "methods.pt2")
-    macs = {name: component.macs for name, component in profile.components.items()}
-    assert macs == {"encode": LINEAR, "decode.fine": 2 * 2 * 4 * 4, "sized": 3 * 4 * 6}
-    assert fxprof.profile(tmp_path / "methods.pt2", dims={"input.0": 10}).components["sized"].macs == 10 * 4 * 6
-
-
-def test_no_torch_is_imported(saved_block: Path) -> None:
-    code = (
-        f"import sys, fxprof; print(fxprof.profile({str(saved_block)!r}).macs, 'torch' in sys.modules, 'sympy' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(BLOCK), "False", "False"]

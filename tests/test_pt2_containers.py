@@ -1,0 +1,171 @@
+"""Archives of every make: names, folders, packing, several programs, the container of before, objects, and no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
+import torchao_ops  # noqa: F401 - registers torchao
+from exported import (
+    LINEAR,
+    Wrapped,
+    assert_equal,
+    export,
+    read,
+    rows,
+    save,
+)
+from torch import nn
+from torch._export.serde.serialize import serialize
+from torch.export import Dim
+from torch.export.pt2_archive._package import package_pt2
+
+import fxprof
+from fxprof.capture.module import capture_program
+from fxprof.capture.translate import translate
+from fxprof.cost.count import count
+from fxprof.trace import Tensor
+from fxprof.trace.pt2 import read_programs
+
+# --- objects that are no tensors
+
+OBJECT = "__torch__.torch.classes.library.Packed"
+
+
+def _with_object(program: Any) -> dict[str, Any]:
+    """The JSON of a program with one linear layer, in which a custom object stands for weight and bias."""
+    fields: dict[str, Any] = json.loads(serialize(program).exported_program)
+    graph = fields["graph_module"]["graph"]
+    held = {"name": "obj_packed", "class_fqn": OBJECT}
+    (node,) = graph["nodes"]
+    node["target"] = "torch.ops.higher_order.call_torchbind"
+    rows_in = node["inputs"][0]["arg"]
+    values = [{"as_custom_obj": held}, {"as_string": "run"}, rows_in]
+    node["inputs"] = [{"name": "", "arg": value, "kind": 1} for value in values]
+    signature = fields["graph_module"]["signature"]
+    spec = {"custom_obj": {"arg": held, "custom_obj_name": "packed"}}
+    signature["input_specs"] = [spec, signature["input_specs"][-1]]
+    graph["inputs"] = [{"as_custom_obj": held}, graph["inputs"][-1]]
+    graph["custom_obj_values"] = {"obj_packed": held}
+    return fields
+
+
+def test_an_object_is_known_by_its_class(tmp_path: Path) -> None:
+    """No class with such objects comes with torch: the graph is written by hand."""
+    program = export(nn.Linear(4, 5), rows(3, 4))
+    write_zip(tmp_path / "object.pt2", {"program/models/model.json": json.dumps(_with_object(program))})
+    trace = read(tmp_path / "object.pt2").trace
+    (op,) = trace.ops
+    assert op.target == "higher_order.call_torchbind"
+    assert op.args == (("arg0", OBJECT), ("arg1", "run"), ("arg2", Tensor((3, 4), "float32")))
+    assert op.outputs == (Tensor((3, 5), "float32"),)
+    assert [name for name, _ in trace.inputs] == ["input"]
+    assert [found.macs for found in count(trace)] == [None]
+
+
+# --- containers
+
+
+def write_zip(path: Path, entries: Mapping[str, str | bytes], packing: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", packing) as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+    return path
+
+
+def entries_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+@pytest.fixture
+def saved_block(tmp_path: Path) -> Path:
+    return save(export(Wrapped(["a", "b"]), rows(3, 4)), tmp_path / "block.pt2")
+
+
+BLOCK = 2 * 2 * (3 * 4 * 4)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+@pytest.mark.parametrize("root", ["block/", "", "another name/"], ids=["its folder", "no folder", "another folder"])
+@pytest.mark.parametrize("name", ["block.pt2", "block.zip", "BLOCK", "a b.ünïcode"])
+def test_any_name_folder_and_packing(saved_block: Path, name: str, root: str, packing: int, tmp_path: Path) -> None:
+    entries = {f"{root}{key.partition('/')[2]}": content for key, content in entries_of(saved_block).items()}
+    (tmp_path / "again").mkdir()
+    path = write_zip(tmp_path / "again" / name, entries, packing)
+    assert read(path) == read(saved_block)
+    profile = fxprof.profile(path)
+    assert (profile.target, profile.macs, profile.class_name) == (name, BLOCK, "Wrapped")
+
+
+def test_only_the_json_texts_are_needed(saved_block: Path, tmp_path: Path) -> None:
+    wanted = ("models/model.json", "data/weights/model_weights_config.json")
+    entries = {name: content for name, content in entries_of(saved_block).items() if name.endswith(wanted)}
+    assert read(write_zip(tmp_path / "part.pt2", entries)) == read(saved_block)
+
+
+def test_the_container_of_before_torch_2_8(saved_block: Path, tmp_path: Path) -> None:
+    program = export(Wrapped(["a", "b"]), rows(3, 4))
+    artifact = serialize(program)
+    path = write_zip(
+        tmp_path / "old.pt2",
+        {
+            "version": "8.7",
+            "serialized_exported_program.json": artifact.exported_program,
+            "serialized_state_dict.pt": artifact.state_dict,
+            "serialized_constants.pt": artifact.constants,
+            "serialized_example_inputs.pt": artifact.example_inputs,
+            "extra_files/dim_names.json": "{}",
+        },
+    )
+    found = read(path)
+    assert_equal(found.trace, translate(program))
+    assert found == read(saved_block)
+    assert fxprof.profile(path).macs == BLOCK
+    assert_equal(translate(torch.export.load(path)), found.trace)
+
+
+def test_the_old_container_keeps_names_of_sizes(tmp_path: Path) -> None:
+    program = export(nn.Linear(4, 5), rows(3, 4), dynamic_shapes=({0: Dim("batch", min=2, max=64)},))
+    artifact = serialize(program)
+    entries: dict[str, str | bytes] = {
+        "version": "8.7",
+        "serialized_exported_program.json": artifact.exported_program,
+        "extra_files/dim_names.json": '{"batch": "input.0"}',
+    }
+    path = write_zip(tmp_path / "old.pt2", entries)
+    assert fxprof.profile(path).macs == LINEAR
+    assert fxprof.profile(path, dims={"batch": 7}).macs == 7 * 4 * 5
+
+
+def test_several_programs_in_one_archive(tmp_path: Path) -> None:
+    encode = export(nn.Linear(4, 5), rows(3, 4))
+    decode = export(Wrapped(["a"]), rows(2, 4))
+    sized = export(nn.Linear(4, 6), rows(3, 4), dynamic_shapes=({0: Dim("batch", max=64)},))
+    programs = {"encode": encode, "decode.fine": decode, "sized": sized}
+    package_pt2(str(tmp_path / "methods.pt2"), exported_programs=programs)
+    found, _ = read_programs(tmp_path / "methods.pt2")
+    assert {program.name for program in found} == set(programs)
+    for program in found:
+        assert_equal(program.trace, translate(programs[program.name]))
+        assert program.modules == capture_program(programs[program.name], {}).components[0].modules
+    profile = fxprof.profile(tmp_path / "methods.pt2")
+    macs = {name: component.macs for name, component in profile.components.items()}
+    assert macs == {"encode": LINEAR, "decode.fine": 2 * 2 * 4 * 4, "sized": 3 * 4 * 6}
+    assert fxprof.profile(tmp_path / "methods.pt2", dims={"input.0": 10}).components["sized"].macs == 10 * 4 * 6
+
+
+def test_no_torch_is_imported(saved_block: Path) -> None:
+    code = (
+        f"import sys, fxprof; print(fxprof.profile({str(saved_block)!r}).macs, 'torch' in sys.modules, 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(BLOCK), "False", "False"]
