@@ -160,6 +160,26 @@ SIZES = {
 }
 
 
+def turned_out_to_be_given(module: Any, x: torch.Tensor) -> Any:
+    size: Any = x.shape[0]
+    branch = torch.cond(size > 2, module.square, lambda x: module.square(x) * 2, (x,))
+    return branch * (torch.sym_float(size) * 0.5) * torch.sym_sqrt(size), x + torch.ones(3, 4)
+
+
+def test_a_size_that_turns_out_to_be_given(tmp_path: Path) -> None:
+    """What was computed from it before that was known is a number or a truth value, not an expression."""
+    options = {"dynamic_shapes": (({0: Dim.AUTO},),)}
+    trace = check(Case(turned_out_to_be_given, (rows(3, 4),), 3 * 4 * 4, options), tmp_path)
+    numbers = {op.target: op.outputs for op in trace.ops if not isinstance(op.outputs[0], Tensor)}
+    assert numbers == {
+        "aten.sym_size.int": (3,),
+        "operator.gt": (True,),
+        "operator.mul": (1.5,),
+        "torch.sym_float": (3.0,),
+        "torch._sym_sqrt": (3**0.5,),
+    }
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(name: str, tmp_path: Path) -> None:
     trace = check(SIZES[name], tmp_path)

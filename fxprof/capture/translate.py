@@ -177,8 +177,9 @@ class _GraphReader:
     def _symbolic(self, value: Any) -> Value:
         node = value.node
         expression = node.expr
-        if isinstance(expression, sympy.Integer):
-            return int(expression)
+        fixed = next((kind for theirs, kind in _FIXED if isinstance(expression, theirs)), None)
+        if fixed is not None:  # as sizes are that turned out to be given, and what follows from them
+            return fixed(expression)
         known = "backed_var_to_val" if hasattr(node.shape_env, "backed_var_to_val") else "var_to_val"  # of older torch
         hints = getattr(node.shape_env, known, {})
         for symbol in expression.free_symbols:
@@ -188,6 +189,14 @@ class _GraphReader:
             # By way of the text that a file would hold, so that both make the same expression.
             self._expressions[expression] = parse_expression(sympy.srepr(expression))
         return self._expressions[expression]
+
+
+_FIXED: tuple[tuple[Any, Callable[[Any], Value]], ...] = (
+    (sympy.Integer, int),
+    (sympy.Float, float),
+    (sympy.logic.boolalg.BooleanAtom, bool),
+)
+"""Expressions that are plain numbers and truth values."""
 
 
 def _computes(node: Node) -> bool:
