@@ -198,6 +198,22 @@ def test_a_denoiser_that_is_captured_by_its_children_is_called_as_often_as_the_p
     assert profile.geometry == whole.geometry
 
 
+def test_several_controlnets_in_one_component_are_read_from_their_directories(tmp_path: Path) -> None:
+    parts = tiny.make("stable_diffusion").components
+    parts["controlnet"] = [tiny.controlnet(parts["unet"]), tiny.controlnet(parts["unet"])]
+    pipeline = diffusers.StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
+    save_configurations(pipeline, tmp_path)
+    pictures = {"image": stand_in("[image:64x64,image:64x64]")}
+    live = fxprof.profile(pipeline, steps=2, arguments=pictures)
+    read = fxprof.profile(tmp_path, steps=2, arguments=pictures)
+    assert read.components == live.components
+    assert read.components["controlnet"].params == sum(item.numel() for item in pipeline.controlnet.parameters())
+    with pytest.raises(
+        CaptureError, match="For multiple controlnets: `image` must have the same length as the number of controlnets"
+    ):
+        fxprof.profile(tmp_path, steps=2, arguments={"image": stand_in("[image:64x64]")})
+
+
 def test_an_optional_component_can_be_left_out(tmp_path: Path) -> None:
     pipeline = tiny.make("stable_diffusion_3")
     without = ("text_encoder_3",)
@@ -256,6 +272,8 @@ def save_configurations(pipeline: Any, directory: Path) -> None:
             part.save_config(directory / name)
         elif part is not None and hasattr(part, "config"):
             part.config.save_pretrained(directory / name)
+        elif isinstance(part, nn.Module):  # a list of models, which has no configuration of its own
+            part.save_pretrained(str(directory / name))
         elif part is not None:
             (directory / name).mkdir()
             (directory / name / "tokenizer_config.json").write_text(f'{{"model_max_length": {part.model_max_length}}}')

@@ -169,7 +169,8 @@ def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype
     found = _class(what, part)
     with _explained(what):
         if issubclass(found, nn.Module):
-            return _module(found, part.values, dtype)
+            members = [_component(target, name, member, dtype) for member in part.members]
+            return found(members).eval() if members else _module(found, part.values, dtype)
         if issubclass(found, transformers.PreTrainedTokenizerBase):
             return _tokenizer(found, part)
         if hasattr(found, "from_config"):

@@ -19,6 +19,8 @@ class ComponentConfig:
     """The configuration, as in its `config.json`."""
     directory: Path | None = None
     """Where its files are, for what is more than a configuration (tokenizer vocabularies)."""
+    members: tuple[ComponentConfig, ...] = ()
+    """The models of a list of them, such as several ControlNets in one `MultiControlNetModel`."""
     published_params: int | None = None
     """Parameters according to the source, when the source says."""
     published_where: str = ""

@@ -6,6 +6,7 @@ Imports the standard library only. Only JSON files are read. Weights are never o
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -138,7 +139,19 @@ def _read_component(directory: Path, name: str, entry: list[Any], code: Collecti
             raise TargetError(f"cannot read {path}: the entry {name!r} is {reprlib.repr(entry)}, not [library, class]")
     _refuse_code(directory, name, library, code)
     folder = directory / name
-    return ComponentConfig(library, class_name, _read_values(folder, class_name), folder)
+    return ComponentConfig(library, class_name, _read_values(folder, class_name), folder, _read_members(folder, class_name))
+
+
+def _read_members(folder: Path, class_name: str) -> tuple[ComponentConfig, ...]:
+    """The models of a list of them, which diffusers saves beside each other: `controlnet`, `controlnet_1`, `controlnet_2`."""
+    path = folder / CONFIG
+    is_list = re.search("Multi[A-Z]", class_name) and holds(path.is_file)
+    if not is_list or _read_object(path).get("_class_name") == class_name:
+        return ()
+    folders = [folder]
+    while holds((following := folder.with_name(f"{folder.name}_{len(folders)}")).is_dir):
+        folders.append(following)
+    return tuple(read_component(item).component for item in folders)
 
 
 def _refuse_code(directory: Path, name: str, library: str, code: Collection[str]) -> None:
