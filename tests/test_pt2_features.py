@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from exported import (
     export,
     macs_of,
     rows,
+    save,
     targets,
 )
 from torch import nn
@@ -25,7 +27,10 @@ from torch.export import Dim
 from torch.nn import functional
 from torch.testing._internal.two_tensor import TwoTensor
 
+import fxprof
+from fxprof.capture.translate import translate
 from fxprof.cost.count import count
+from fxprof.errors import UsageError
 from fxprof.trace import Expr, Tensor
 
 # --- arguments
@@ -185,6 +190,23 @@ def test_sizes(name: str, tmp_path: Path) -> None:
     trace = check(SIZES[name], tmp_path)
     sizes = [size for op in trace.walk() for value in op.outputs if isinstance(value, Tensor) for size in value.shape]
     assert any(isinstance(size, Expr) for size in sizes)
+    loaded = torch.export.load(tmp_path / "program.pt2")
+    assert assert_reads_as_live(loaded, tmp_path).trace == trace
+
+
+def test_a_derived_size_is_set_by_its_symbol_or_its_place(tmp_path: Path) -> None:
+    program = export(nn.Linear(4, 5), rows(7, 4), dynamic_shapes=({0: 2 * Dim("half", max=50) + 1},))
+    path = save(program, tmp_path / "derived.pt2")
+    (symbol,) = (name for name, _ in translate(program).symbols)
+    assert fxprof.profile(path).macs == 7 * 4 * 5
+    for dims in ({symbol: 10}, {"input.0": 21}):
+        assert fxprof.profile(path, dims=dims).macs == 21 * 4 * 5
+        assert fxprof.profile_program(torch.export.load(path), dims=dims).macs == 21 * 4 * 5
+    for dims in ({f"2*{symbol} + 1": 21}, {"input.0": 20}, {symbol: 51}):
+        with pytest.raises(
+            UsageError, match=re.escape(f"it has {symbol} (input.0): 2 to 50, 3 in the example") + "|another size"
+        ):
+            fxprof.profile(path, dims=dims)
 
 
 def test_a_size_out_of_a_tensor(tmp_path: Path) -> None:

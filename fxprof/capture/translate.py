@@ -21,6 +21,7 @@ from fxprof.trace import Expr, Frame, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.stacks import StackReader, source_of
+from fxprof.trace.symbols import solve
 
 
 def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None) -> Trace:
@@ -35,8 +36,9 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
     """
     reader = _GraphReader(prefix, skip, aliases or {})
-    ops = reader.ops(program.graph_module)
-    return Trace(ops, _program_inputs(program, reader), tuple(sorted(reader.symbols.items())))
+    ops, inputs = reader.ops(program.graph_module), _program_inputs(program, reader)
+    reader.finish()
+    return Trace(ops, inputs, tuple(sorted(reader.symbols.items())))
 
 
 def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Op:
@@ -122,6 +124,15 @@ class _GraphReader:
         self._stacks = StackReader(prefix, skip, aliases)
         self._sources: dict[str, str | None] = {}
         self._expressions: dict[Any, Value] = {}
+        self._hints: dict[Any, int] = {}
+
+    def finish(self) -> None:
+        """Find the sizes of symbols that occur inside of expressions only: loaded programs know no others."""
+        for expression, size in self._hints.items():
+            parsed = self._expressions[expression]
+            solved = solve(parsed, size) if isinstance(parsed, Expr) else None
+            if solved is not None:
+                self.symbols.setdefault(*solved)
 
     def ops(self, module: GraphModule) -> tuple[Op, ...]:
         return tuple(self._op(module, node) for node in module.graph.nodes if _computes(node))
@@ -185,6 +196,8 @@ class _GraphReader:
         for symbol in expression.free_symbols:
             if symbol in hints:
                 self.symbols[str(symbol)] = int(hints[symbol])
+            elif expression in hints:
+                self._hints[expression] = int(hints[expression])
         if expression not in self._expressions:
             # By way of the text that a file would hold, so that both make the same expression.
             self._expressions[expression] = parse_expression(sympy.srepr(expression))

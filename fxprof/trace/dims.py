@@ -37,7 +37,8 @@ class Dims:
     def symbols(self) -> tuple[str, ...]:
         """All symbols, those of the inputs first."""
         inside = (symbol for op in self.trace.walk() for value in op.outputs for symbol in _of_value(value))
-        return tuple(dict.fromkeys((*self.needed(), *dict(self.trace.symbols), *self.ranges, *inside)))
+        ranged = (name for name in self.ranges if name.isidentifier())  # torch gives sizes such as `2*s44 + 1` a range, too
+        return tuple(dict.fromkeys((*self.needed(), *dict(self.trace.symbols), *ranged, *inside)))
 
 
 def _of_value(value: object) -> Iterator[str]:
