@@ -304,6 +304,20 @@ def test_two_lists_that_became_one_are_neither_of_them() -> None:
     assert told([row for row in found if row.change == "added"]) == [("added", None, "both")]
 
 
+def test_a_list_of_which_less_than_half_is_the_same_is_another_one() -> None:
+    def side(name: str, *widths: int) -> Component:
+        maker = Maker("unet", "UNet")
+        maker.module(name, "ModuleList")
+        for number, outside in enumerate(widths):
+            maker.linear(f"{name}.{number}", 2, 3, outside)
+        return maker.component(maker.call(1))
+
+    few = rows(side("first", 4, 5, 6), side("other", 4, 7, 8))
+    assert set(told(few)) == {("removed", "first", None), ("moved", "first.0", "other.0"), ("added", None, "other")}
+    most = rows(side("first", 4, 5, 6), side("other", 4, 5, 8))
+    assert set(told(most)) == {("moved", "first", "other"), ("changed", "first.2", "other.2")}
+
+
 def test_what_is_ambiguous_stays_added_and_removed() -> None:
     old = net()
     for name in ("to_q", "to_k", "to_v"):
