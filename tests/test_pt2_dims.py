@@ -23,7 +23,7 @@ class Pairs(nn.Module):
         super().__init__()
         self.linear = nn.Linear(8, 4)
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> Any:
         return self.linear(torch.cat([x, y], dim=0))
 
 
@@ -111,7 +111,7 @@ class Chosen(nn.Module):
         super().__init__()
         self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.second(self.first(x)[x[:, 0].nonzero().squeeze(1)])
 
 
