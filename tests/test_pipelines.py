@@ -271,7 +271,7 @@ def save_configurations(pipeline: Any, directory: Path) -> None:
         elif part is not None and hasattr(part, "config"):
             part.config.save_pretrained(directory / name)
         elif isinstance(part, nn.Module):  # a list of models, which has no configuration of its own
-            part.save_pretrained(str(directory / name))
+            part.save_pretrained(str(directory / name))  # type: ignore[operator]
         elif part is not None:
             (directory / name).mkdir()
             (directory / name / "tokenizer_config.json").write_text(f'{{"model_max_length": {part.model_max_length}}}')
