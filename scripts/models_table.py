@@ -23,11 +23,12 @@ from fxprof.source import load_zoo, names
 
 INTRO = """\
 Each at the size, the number of steps and the guidance that its pipeline takes when nothing is asked for; models that were
-distilled to a few steps, too. MACs are those of one image, for the prompt "a photo of a cat". A call is one evaluation of the
-denoiser: it holds two samples where guidance is in the batch, and there are two calls for a step where guidance is a pass of
-its own. Where calls differ, the figure is their mean. "Other" is image encoders and safety checkers. A tilde: the length of
-the text is approximate, as it is not padded and no vocabulary is bundled. [zoo.md](zoo.md) says where the models' values come
-from. `python scripts/models_table.py` makes the table.
+distilled to a few steps, too. Pixels are those that are computed: some pipelines go by sizes that the model was trained for.
+MACs are those of one image, for the prompt "a photo of a cat". A call is one evaluation of the denoiser: it holds two samples
+where guidance is in the batch, and there are two calls for a step where guidance is a pass of its own. Where calls differ, the
+figure is their mean. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate, as it is
+not padded and no vocabulary is bundled. "≥": the scheduler of HiDream-I1 Full solves small systems of equations, for which
+there is no formula. [zoo.md](zoo.md) says where the models' values come from. `python scripts/models_table.py` makes the table.
 """
 
 ARGUMENTS: Mapping[str, str] = {"sdxl-refiner-1.0": "image:1024x1024"}
@@ -45,6 +46,7 @@ class Row:
 
     name: str
     pixels: str
+    """What is computed, where a pipeline goes by bins and scales the image up at last."""
     steps: str
     denoisers: tuple[tuple[str, int, int], ...]
     """Name, calls and MACs of what is called for every step."""
@@ -77,7 +79,7 @@ def one_model(name: str) -> Row:
     sign = {"": "", ">=": "≥", "<=": "≤"}[profile.total.sign]
     return Row(
         name=name,
-        pixels="x".join(map(str, profile.geometry.pixels_asked or ("?",))),
+        pixels="x".join(map(str, profile.geometry.pixels_computed or profile.geometry.pixels_asked or ("?",))),
         steps=str(profile.workload.get("steps", "?")),
         denoisers=tuple(denoisers),
         text=sum(part.macs for key, part in parts.items() if "text_encoder" in key),
