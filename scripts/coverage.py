@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-Row = tuple[str, str, str]
+Row = tuple[str, str, str, str]
 
 _MODULES = {"opencv": "cv2"}
 """Package to the module that it is imported as, where they differ."""
@@ -67,46 +67,69 @@ def proofs() -> dict[str, str]:
 
 
 def class_rows(found: dict[str, str]) -> list[Row]:
-    """(class, status, what is known) for each class."""
+    """(class, status, bundled models, remark) for each class."""
     from fxprof.source import load_zoo, names
 
     bundled: dict[str, list[str]] = {}
     for name in names():
         bundled.setdefault(load_zoo(name).class_name, []).append(name)
-    return [_class_row(name, missing, found, ", ".join(bundled.get(name, []))) for name, missing in classes().items()]
-
-
-def _class_row(name: str, missing: str, found: dict[str, str], models: str) -> Row:
-    from families import BROKEN, CASES
-
-    if name in found:
-        return name, "fails" if found[name] else "proven", found[name] or models
-    missing = CASES[name].needs if name in CASES else missing
-    return name, "not tried", f"needs {missing}, which is not installed here" if missing else BROKEN.get(name, models)
+    return [
+        (name, _status(name, found), ", ".join(bundled.get(name, [])), _remark(name, found, missing))
+        for name, missing in classes().items()
+    ]
 
 
 def mechanism_rows(found: dict[str, str]) -> list[Row]:
-    """(class and mechanism, status, what is known) for what was proven beyond the class as such."""
-    return [(name, "fails" if problem else "proven", problem) for name, problem in sorted(found.items()) if " " in name]
+    """The same for what was proven beyond a class as such; no models."""
+    return [(name, _status(name, found), "", _remark(name, found, "")) for name in sorted(found) if " " in name]
 
 
-def main() -> None:
-    """Print the page."""
-    found = proofs()
+def _status(name: str, found: dict[str, str]) -> str:
+    return "not tried" if name not in found else "fails" if found[name] else "proven"
+
+
+def _remark(name: str, found: dict[str, str], missing: str) -> str:
+    """Why a class fails or was not tried, or what its proof leaves open."""
+    from families import BROKEN, CASES
+
+    case = CASES.get(name)
+    if found.get(name):
+        return found[name]
+    if case is None or name not in found:
+        missing = case.needs if case else missing
+        return f"needs {missing}, which is not installed here" if missing else BROKEN.get(name, "")
+    remarks = [
+        "values choose among experts, whose calls agree in sum" if case.routed else "",
+        f"also runs {', '.join(sorted(case.uncounted))}, which neither side counts" if case.uncounted else "",
+        "the class itself fails out of guidance" if case.always_guided else "",
+    ]
+    return "; ".join(filter(None, remarks))
+
+
+def page(found: dict[str, str]) -> str:
+    """The whole page, from what came of each proof."""
     table, mechanisms = class_rows(found), mechanism_rows(found)
-    counts = Counter(status for _, status, _ in table)
-    models = sum(len(row[2].split(", ")) for row in table if row[1] == "proven" and row[2])
-    print("# Pipeline classes\n")
-    print((__doc__ or "").split("\n\n", 2)[2].strip() + "\n")
-    print(
-        f"diffusers {diffusers.__version__}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common()) + "."
+    short = [(name, status, remark) for name, status, _, remark in mechanisms]
+    parts = [
+        "# Pipeline classes",
+        (__doc__ or "").split("\n\n", 2)[2].strip(),
+        f"diffusers {diffusers.__version__}: {_counts(table)}.",
+        tabulate(table, ["class", "status", "bundled models", "remark"], tablefmt="github"),
+        "## Beyond the class",
+        "What else changes the calls of a pipeline, proven in the same way.",
+        tabulate(short, ["what", "status", "remark"], tablefmt="github"),
+    ]
+    return "\n\n".join(parts)
+
+
+def _counts(table: list[Row]) -> str:
+    classes_by_status = Counter(row[1] for row in table)
+    models_by_status = Counter(row[1] for row in table for _ in filter(None, row[2].split(", ")))
+    return ", ".join(
+        f"{count} classes {status}, with {models_by_status[status]} bundled models"
+        for status, count in classes_by_status.most_common()
     )
-    print(f"The {models} bundled models are all of proven classes.\n" if not counts["fails"] else "")
-    print(tabulate(table, ["class", "status", "bundled models, or why not"], tablefmt="github"))
-    print("\n## Beyond the class\n")
-    print("What else changes the calls of a pipeline, proven in the same way.\n")
-    print(tabulate(mechanisms, ["class and mechanism", "status", "why not"], tablefmt="github"))
 
 
 if __name__ == "__main__":
-    main()
+    print(page(proofs()))

@@ -331,6 +331,7 @@ CASES: dict[str, Case] = {
     "TextToVideoZeroPipeline": Case(
         of("TextToVideoZeroPipeline", SD, scheduler=diffusers.DDIMScheduler, **SAFE),
         {**SIZED, "video_length": 2, "t0": 1, "t1": 2},
+        always_guided=True,
         steps=4,
     ),
     "TextToVideoZeroSDXLPipeline": Case(

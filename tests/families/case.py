@@ -33,6 +33,8 @@ class Case:
     """Arguments that put it out of guidance; as above."""
     guidance_costs: bool = True
     """Whether there is more to compute in guidance: not where the model is told a scale and computes the same."""
+    always_guided: bool = False
+    """Whether the class itself fails out of guidance."""
     make_unguided: Callable[[], Any] | None = None
     """The same pipeline out of guidance, where a component of it decides."""
     make_wide: Callable[[], Any] | None = None
@@ -86,7 +88,7 @@ def points(name: str, case: Case) -> dict[str, Point]:
     """The ways to call it, by name; those out of guidance only where the class can be in guidance."""
     guided, unguided = _guidance(name, case)
     ways = {"": Point(case.make, {**case.arguments, **guided})}
-    if guided or case.make_unguided:
+    if (guided or case.make_unguided) and not case.always_guided:
         ways["unguided"] = Point(case.make_unguided or case.make, {**case.arguments, **unguided})
     return ways | {f"{way} wide".strip(): _widened(case, point) for way, point in ways.items()}
 
