@@ -52,7 +52,15 @@ ARGUMENTS = {
     "an infinity, and the least number": Case(
         lambda m, x: x.masked_fill(x > 0, float("-inf")).clamp(max=torch.finfo(torch.float32).max), (rows(3, 4),), 0
     ),
-    "the largest integer": Case(lambda m, x: x[1:], (rows(3, 4),), 0, has=("aten.slice.Tensor",)),
+    "the largest integers": Case(
+        lambda m, x: (x[1:], torch.full((2,), -(2**63)), torch.full((2,), 2**64 - 1, dtype=torch.uint64)),
+        (rows(3, 4),),
+        0,
+        has=("aten.slice.Tensor",),
+    ),
+    "the largest and the least floats": Case(
+        lambda m, x: (x.double() * torch.finfo(torch.float64).max, x.double() * 5e-324, x.double() * -0.0), (rows(3, 4),), 0
+    ),
     "a complex number": Case(
         lambda m, x: torch.mul(torch.complex(x, x), 1 + 2j), (rows(3, 4),), 0, has=("aten.complex.default",)
     ),

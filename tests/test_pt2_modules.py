@@ -17,6 +17,8 @@ from exported import (
     rows,
 )
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram
 
 import fxprof
 
@@ -98,6 +100,60 @@ def test_a_graph_for_training(tmp_path: Path) -> None:
     assert macs_of(found.trace) == 2 * 4 * 16 * 3
     found = assert_reads_as_live(program.run_decompositions(), tmp_path)
     assert macs_of(found.trace) == 2 * 4 * 16 * 3
+
+
+class Various(nn.Module):
+    """Layers with parametrised weights, with modules inside that are never called, and recurrent ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+        self.parts = nn.ModuleDict({"up": nn.Linear(4, 8), "unused": nn.Linear(3, 3)})
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.recurrent = nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.parts["up"](self.normed(x))
+        return self.recurrent(self.encoder(self.attention(x, x, x)[0]))[0]
+
+
+def various(*, training: bool = False, **options: Any) -> ExportedProgram:
+    return torch.export.export(Various().train(training), (rows(2, 3, 4),), strict=False, **options)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluating", "training"])
+def test_modules_of_every_sort(training: bool, tmp_path: Path) -> None:
+    program = various(training=training)
+    found = assert_reads_as_live(program, tmp_path)
+    assert sum(part.params for part in found.modules) == sum(weight.numel() for weight in Various().parameters())
+    assert_reads_as_live(program.run_decompositions(), tmp_path)
+
+
+def test_programs_that_are_exported_anew(tmp_path: Path) -> None:
+    """Each time torch puts a prefix before the keys of the stacks that it finds; or there are modules made of graphs."""
+    program = various(preserve_module_call_signature=("normed", "attention"))
+    first = assert_reads_as_live(program, tmp_path)
+    module: Any = program.module()
+    for _ in range(2):
+        again = torch.export.export(module, (rows(2, 3, 4),), strict=False)
+        found = assert_reads_as_live(again, tmp_path)
+        assert {op.stack[-1].path for op in found.trace.ops} == {op.stack[-1].path for op in first.trace.ops}
+        assert macs_of(found.trace) == macs_of(first.trace)
+        module = again.module()
+    unflat: Any = torch.export.unflatten(program)
+    found = assert_reads_as_live(torch.export.export(unflat, (rows(2, 3, 4),), strict=False), tmp_path)
+    assert macs_of(found.trace) == macs_of(first.trace)
+
+
+@pytest.mark.parametrize("mode", [lambda: torch.device("meta"), FakeTensorMode], ids=["on the meta device", "fake"])
+def test_weights_without_data_are_as_many_as_there_are(mode: Any, tmp_path: Path) -> None:
+    """torch gives all of them one record, as if they were shared."""
+    with mode():
+        module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        program = export(module, torch.randn(3, 4))
+    found = assert_reads_as_live(program, tmp_path)
+    assert [part.params for part in found.modules] == [0, 20, 20, 20]
 
 
 NAMES = [

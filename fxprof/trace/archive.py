@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -36,7 +36,8 @@ _LONGEST_PROGRAM = 200
 LEGACY_MODEL = "serialized_exported_program.json"
 """The graph in archives of torch before 2.8."""
 _MODELS = re.compile(r"models/([^/]+)\.json\Z")
-_WEIGHTS = "data/weights/{}_weights_config.json"
+_RECORDS = "data/weights/"
+_WEIGHTS = f"{_RECORDS}{{}}_weights_config.json"
 _EXTRA = ("extra/", "extra_files/")
 """Folders of further texts: that of today, and that of torch before 2.8."""
 
@@ -72,6 +73,8 @@ class Archive:
     """Name of a program to the JSON that says where its weights lie; without one in old archives."""
     extra: Mapping[str, str]
     """Further texts that whoever wrote the archive put in, by name; those that are no text are left out."""
+    empty: frozenset[str] = frozenset()
+    """Names of records of weights without a byte: of weights that never had data, all of which torch gives one record."""
 
 
 def looks_like_archive(path: str | Path) -> bool:
@@ -192,7 +195,13 @@ class _Reader:
             {name: self._json(entry) for name, entry in models.items()},
             {name: self._json(entry) for name, entry in weights.items() if entry in self._entries},
             self._extra(extra),
+            frozenset(self._empty_records()),
         )
+
+    def _empty_records(self) -> Iterator[str]:
+        for name, info in self._entries.items():
+            if name.startswith(_RECORDS) and not info.file_size:
+                yield name.removeprefix(_RECORDS)
 
     def _extra(self, names: tuple[str, ...]) -> dict[str, str]:
         found = {name: f"{folder}{name}" for name in names for folder in _EXTRA if f"{folder}{name}" in self._entries}

@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
@@ -87,7 +88,7 @@ def a_name(value: Any, where: str) -> str:
 
 def an_integer(value: Any, where: str) -> int:
     """The value, which must be an integer of 64 bits."""
-    if type(value) is not int or abs(value) > MOST_ELEMENTS:
+    if type(value) is not int or not -MOST_ELEMENTS <= value < 2 * MOST_ELEMENTS:  # signed or unsigned
         fail(where, f"is {brief(value)}, not an integer of 64 bits")
     return value
 
@@ -116,13 +117,13 @@ def the_one(value: Any, where: str) -> tuple[str, Any]:
 def a_float(value: Any, where: str) -> float:
     """A number; infinities and what is not a number are written as texts."""
     if type(value) in (int, float) and type(value) is not bool:
-        return float(value) if abs(value) < MOST_FLOAT else fail(where, "is a number beyond all floats")
+        return float(value) if -MOST_FLOAT <= value <= MOST_FLOAT else fail(where, "is a number beyond all floats")
     if value in ("Infinity", "-Infinity", "NaN"):
         return float(value)
     return fail(where, f"is {brief(value)}, not a number")
 
 
-MOST_FLOAT = 10**300
+MOST_FLOAT = sys.float_info.max
 
 
 def check_path(path: str, where: str) -> None:

@@ -71,7 +71,12 @@ def read_programs(
         with _uncollected():
             archive = read_archive(path, extra=(DIM_NAMES,))
             programs = tuple(
-                _program(name, value, archive.weights.get(name, {"config": {}}), ProgramReader(prefix, aliases))
+                _program(
+                    name,
+                    value,
+                    _places(archive.weights.get(name, {"config": {}}), archive.empty),
+                    ProgramReader(prefix, aliases),
+                )
                 for name, value in archive.programs.items()
             )
             return programs, read_names(archive.extra.get(DIM_NAMES, "{}"))
@@ -124,7 +129,7 @@ def _component(program: Program, symbols: Mapping[str, int]) -> CapturedComponen
     return CapturedComponent(program.name, program.class_name or "GraphModule", program.modules, calls)
 
 
-def _program(name: str, value: Any, weights: Any, reader: ProgramReader) -> Program:
+def _program(name: str, value: Any, places: Mapping[str, _Place], reader: ProgramReader) -> Program:
     where = "" if name == "model" else f"{name}: "
     fields = an_object(value, f"{where}the program")
     _check_schema(fields)
@@ -135,7 +140,7 @@ def _program(name: str, value: Any, weights: Any, reader: ProgramReader) -> Prog
     inputs = tuple(_inputs(graph, specs))
     trace = Trace(tuple(graph.ops()), inputs)
     reader.finish()
-    params = _params(graph, specs, _places(weights))
+    params = _params(graph, specs, places)
     order = called_paths(list(_order(module.get("module_call_graph"))))
     return Program(
         name,
@@ -178,23 +183,27 @@ def _inputs(graph: GraphReader, specs: list[tuple[str, Any]]) -> Iterator[tuple[
 _NAMED = ("as_tensor", "as_sym_int", "as_sym_float", "as_sym_bool", "as_custom_obj")
 
 
-def _places(weights: Any) -> dict[str, tuple[Any, ...]]:
-    """Name of a weight to where it lies: two names of one place are one weight."""
+_Place = tuple[Any, ...]
+
+
+def _places(weights: Any, empty: frozenset[str]) -> dict[str, _Place]:
+    """Name of a weight to where it lies: two names of one place are one weight. Those without data have no place."""
     table = an_object(an_object(weights, "weights").get("config"), "weights.config")
-    return {name: _place(an_object(item, f"weights.config[{brief(name)}]")) for name, item in table.items()}
+    found = {name: _place(an_object(item, f"weights.config[{brief(name)}]")) for name, item in table.items()}
+    return {name: place for name, place in found.items() if place[0] not in empty}
 
 
-def _place(item: dict[str, Any]) -> tuple[Any, ...]:
+def _place(item: dict[str, Any]) -> _Place:
     meta = an_object(given(item.get("tensor_meta"), {}), "weights.tensor_meta")
     offset = an_object(given(meta.get("storage_offset"), {}), "weights.storage_offset").get("as_int")
     sizes = [an_object(size, "weights.sizes").get("as_int") for size in a_list(given(meta.get("sizes"), []), "weights.sizes")]
     return a_text(item.get("path_name"), "weights.path_name"), str(offset), str(sizes)
 
 
-def _params(graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[str, tuple[Any, ...]]) -> dict[str, int]:
+def _params(graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[str, _Place]) -> dict[str, int]:
     """Module path to the parameters that it holds itself; a shared one belongs to the first module that holds it."""
     params: dict[str, int] = {}
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[_Place] = set()
     for kind, spec in specs:
         if kind == "parameter":
             fields = an_object(spec, "parameter")

@@ -98,9 +98,10 @@ def _parse_entry(text: str) -> Entry | None:
 
 
 def _belong_together(key: str, path: str) -> bool:
-    """Whether a key is that of a path: the path behind a prefix, as a rule, or a number, or of older make."""
+    """Whether a key is that of a path: the path behind prefixes, as a rule, or a number, or of older make."""
     bare = _NUMBERED.sub("", key)
-    if f"{_SELF}{path}" in {key, bare} or bare.isdecimal():
+    # Behind several where a program was exported anew: each time puts one before the keys that it finds.
+    if any(text.startswith(_SELF) and text.endswith(f"{_SELF}{path}") for text in (key, bare)) or bare.isdecimal():
         return True
     older = not key.startswith(_SELF) or key.startswith(f"{_SELF}_")
     return older and "," not in key + path
