@@ -1,4 +1,4 @@
-"""Archives of every make: names, folders, packing, several programs, the container of before, objects, and no torch."""
+"""Archives of every make: names, folders, packing, several programs, the container of before, graphs by hand, and no torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
-import torchao_ops  # noqa: F401 - registers torchao
 from exported import (
     LINEAR,
+    Plain,
     Wrapped,
     assert_equal,
     export,
+    macs_of,
     read,
     rows,
     save,
@@ -27,12 +27,13 @@ from torch import nn
 from torch._export.serde.serialize import serialize
 from torch.export import Dim
 from torch.export.pt2_archive._package import package_pt2
+from torch.nn import functional
 
 import fxprof
 from fxprof.capture.module import capture_program
 from fxprof.capture.translate import translate
 from fxprof.cost.count import count
-from fxprof.trace import Tensor
+from fxprof.trace import Tensor, Trace
 from fxprof.trace.pt2 import read_programs
 
 # --- objects that are no tensors
@@ -42,7 +43,7 @@ OBJECT = "__torch__.torch.classes.library.Packed"
 
 def _with_object(program: Any) -> dict[str, Any]:
     """The JSON of a program with one linear layer, in which a custom object stands for weight and bias."""
-    fields: dict[str, Any] = json.loads(serialize(program).exported_program)
+    fields = json_of(program)
     graph = fields["graph_module"]["graph"]
     held = {"name": "obj_packed", "class_fqn": OBJECT}
     (node,) = graph["nodes"]
@@ -69,6 +70,66 @@ def test_an_object_is_known_by_its_class(tmp_path: Path) -> None:
     assert op.outputs == (Tensor((3, 5), "float32"),)
     assert [name for name, _ in trace.inputs] == ["input"]
     assert [found.macs for found in count(trace)] == [None]
+
+
+# --- bodies that torch itself cannot export, or cannot save
+
+
+def json_of(program: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(serialize(program).exported_program)
+    return fields
+
+
+def read_by_hand(fields: dict[str, Any], directory: Path) -> Trace:
+    return read(write_zip(directory / "hand.pt2", {"models/model.json": json.dumps(fields)})).trace
+
+
+def unnamed(*values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": "", "arg": value, "kind": 1} for value in values]
+
+
+def test_a_region_that_is_shared(tmp_path: Path) -> None:
+    def run(module: Any, x: torch.Tensor) -> Any:
+        with torch.no_grad():
+            return module.layer(x)
+
+    program = torch.export.export(Plain(run), (rows(3, 4),), strict=False)
+    fields = json_of(program)
+    (node,) = fields["graph_module"]["graph"]["nodes"]
+    _, body, *operands = [item["arg"] for item in node["inputs"]]
+    node["target"] = "torch.ops.higher_order.invoke_subgraph"
+    node["inputs"] = unnamed(body, {"as_string": "region_0"}, *operands)
+    trace = read_by_hand(fields, tmp_path)
+    (op,) = trace.ops
+    assert [name for name, _ in op.args] == ["subgraph", "identifier", "operands"]
+    assert op.argument("operands") == (Tensor((3, 4), "float32"), Tensor((5, 4), "float32"), Tensor((5,), "float32"))
+    assert op.subgraphs[0].ops == translate(program).ops[0].subgraphs[0].ops
+    assert macs_of(trace) == LINEAR
+
+
+def test_flexible_attention(tmp_path: Path) -> None:
+    heads = [rows(1, 2, 128, 16) for _ in range(3)]
+    fields = json_of(export(Plain(lambda m, *heads: functional.scaled_dot_product_attention(*heads)), *heads))
+    modify = json_of(export(Plain(lambda m, score, at: score + at), torch.ones(()), torch.ones(())))["graph_module"]["graph"]
+    (node,) = fields["graph_module"]["graph"]["nodes"]
+    node["target"] = "torch.ops.higher_order.flex_attention"
+    options = {"BLOCK_M": {"as_int": 16}, "BACKEND": {"as_string": "AUTO"}, "PRESCALE_QK": {"as_bool": False}}
+    node["inputs"] = unnamed(
+        *(item["arg"] for item in node["inputs"][:3]),
+        {"as_graph": {"name": "score_mod_0", "graph": modify}},
+        {"as_int_lists": [[1, 1], [128]]},
+        {"as_float": 0.25},
+        {"as_string_to_argument": options},
+        {"as_tensors": []},
+        {"as_tensors": []},
+    )
+    trace = read_by_hand(fields, tmp_path)
+    (op,) = trace.ops
+    assert op.argument("query") == Tensor((1, 2, 128, 16), "float32")
+    assert op.argument("block_mask") == ((1, 1), (128,))
+    assert op.argument("kernel_options") == (("BLOCK_M", 16), ("BACKEND", "AUTO"), ("PRESCALE_QK", False))
+    assert [(body.name, [inner.target for inner in body.ops]) for body in op.subgraphs] == [("score_mod", ["aten.add.Tensor"])]
+    assert macs_of(trace) == 2 * 128 * 128 * (16 + 16)
 
 
 # --- containers
@@ -110,6 +171,11 @@ def test_only_the_json_texts_are_needed(saved_block: Path, tmp_path: Path) -> No
     wanted = ("models/model.json", "data/weights/model_weights_config.json")
     entries = {name: content for name, content in entries_of(saved_block).items() if name.endswith(wanted)}
     assert read(write_zip(tmp_path / "part.pt2", entries)) == read(saved_block)
+
+
+@pytest.mark.parametrize("name", ["models.pt2", "data.pt2", "extra.pt2", "model.json.pt2"])
+def test_folders_that_are_called_as_torch_calls_its_own(name: str, tmp_path: Path) -> None:
+    assert macs_of(read(save(export(nn.Linear(4, 5), rows(3, 4)), tmp_path / name)).trace) == LINEAR
 
 
 def test_the_container_of_before_torch_2_8(saved_block: Path, tmp_path: Path) -> None:

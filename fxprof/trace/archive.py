@@ -177,7 +177,8 @@ class _Reader:
             twice = next(name for name, count in Counter(names).items() if count > 1)
             self._fail(f"it has two entries of the name {brief(twice)}")
         roots = {name.partition("/")[0] for name in names if "/" in name}
-        root = f"{roots.pop()}/" if len(roots) == 1 and all("/" in name for name in names) else ""
+        bare = any(_MODELS.match(name) for name in names)  # without that folder, and perhaps with nothing but graphs
+        root = f"{roots.pop()}/" if len(roots) == 1 and not bare and all("/" in name for name in names) else ""
         return {name.removeprefix(root): info for name, info in zip(names, infos, strict=True)}
 
     def archive(self, extra: tuple[str, ...]) -> Archive:
