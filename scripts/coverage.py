@@ -125,10 +125,8 @@ def page(found: dict[str, str]) -> str:
 def _counts(table: list[Row]) -> str:
     classes_by_status = Counter(row[1] for row in table)
     models_by_status = Counter(row[1] for row in table for _ in filter(None, row[2].split(", ")))
-    return ", ".join(
-        f"{count} classes {status}, with {models_by_status[status]} bundled models"
-        for status, count in classes_by_status.most_common()
-    )
+    models = {status: f", with {count} bundled models" for status, count in models_by_status.items()}
+    return "; ".join(f"{count} classes {status}{models.get(status, '')}" for status, count in classes_by_status.most_common())
 
 
 if __name__ == "__main__":
