@@ -132,16 +132,19 @@ def start_up(runs: int) -> list[list[str]]:
     """Median wall seconds of commands that need no torch, in processes of their own."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        saved = str(Path(folder) / "sd3.json")
+        saved, other = str(Path(folder) / "sd3.json"), str(Path(folder) / "sd3.5.json")
         base = [sys.executable, "-m", "fxprof"]
-        subprocess.run([*base, "profile", "sd3-medium", "--format", "json", "-o", saved], check=True, capture_output=True)
-        for arguments in (["--help"], ["models"], ["profile", saved], ["layers", saved], ["hotspots", saved]):
+        for model, file in (("sd3-medium", saved), ("sd3.5-medium", other)):
+            subprocess.run([*base, "profile", model, "-o", file], check=True, capture_output=True)
+        on_saved = (["profile", saved], ["layers", saved], ["hotspots", saved], ["diff", saved, other])
+        for arguments in (["--help"], ["models"], *on_saved):
             seconds = []
             for _ in range(max(runs, 5)):
                 started = time.perf_counter()
                 subprocess.run([*base, *arguments], check=True, capture_output=True)
                 seconds.append(time.perf_counter() - started)
-            rows.append([" ".join(["fxprof", *arguments]).replace(saved, "SAVED"), f"{statistics.median(seconds):.3f}"])
+            command = " ".join(["fxprof", *arguments]).replace(saved, "SAVED").replace(other, "OTHER")
+            rows.append([command, f"{statistics.median(seconds):.3f}"])
     return rows
 
 
