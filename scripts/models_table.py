@@ -23,7 +23,8 @@ from fxprof.source import load_zoo, names
 
 INTRO = """\
 Each at the size, the number of steps and the guidance that its pipeline takes when nothing is asked for; models that were
-distilled to a few steps, too. Pixels are those that are computed: some pipelines go by sizes that the model was trained for.
+distilled to a few steps, too. Only Stable Cascade and Wuerstchen are asked for the 1024x1024 that they were trained for, of which
+their combined pipelines take a quarter. Pixels are those that are computed: some pipelines go by sizes of their own.
 MACs are those of one image, for the prompt "a photo of a cat". A call is one evaluation of the denoiser: it holds two samples
 where guidance is in the batch, and there are two calls for a step where guidance is a pass of its own. Where calls differ, the
 figure is their mean. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate, as it is
@@ -33,6 +34,10 @@ there is no formula. [zoo.md](zoo.md) says where the models' values come from. `
 
 ARGUMENTS: Mapping[str, str] = {"sdxl-refiner-1.0": "image:1024x1024"}
 """Stand-ins for the image that a pipeline starts from."""
+
+
+TRAINED_FOR: Mapping[str, int] = {"stable-cascade": 1024, "wuerstchen": 1024}
+"""Height and width of models whose pipeline's own default is another size."""
 
 
 def is_denoiser(name: str) -> bool:
@@ -73,7 +78,8 @@ def one_model(name: str) -> Row:
     from fxprof.source.stand_ins import stand_in
 
     arguments = {"image": stand_in(ARGUMENTS[name])} if name in ARGUMENTS else None
-    profile = fxprof.profile(name, arguments=arguments)
+    size = TRAINED_FOR.get(name)
+    profile = fxprof.profile(name, height=size, width=size, arguments=arguments)
     parts = {key: part for key, part in profile.components.items() if part.calls and key in load_zoo(name).components}
     denoisers = [(key, _evaluations(part), part.macs) for key, part in parts.items() if is_denoiser(key)]
     sign = {"": "", ">=": "≥", "<=": "≤"}[profile.total.sign]
