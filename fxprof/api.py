@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
 from fxprof.errors import FormulaError, TargetError, UsageError
-from fxprof.result.diff import Diff
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.workload import Workload
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+    from fxprof.result.diff import Diff
     from fxprof.trace.captured import Capture
 
 _COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])

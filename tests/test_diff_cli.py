@@ -15,7 +15,7 @@ from fxprof.cli.work import encodable
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as report
 from fxprof.result import Profile
-from fxprof.result.diff import diff
+from fxprof.result.compare import compare as diff
 from fxprof.units import format_macs
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mutations import net, profile, renamed, spelled_out, widened, without
 
 from fxprof.result import Call, Component, Input, ModuleRecord, OpRow, Profile, Total
-from fxprof.result.diff import Delta, Diff, diff
+from fxprof.result.compare import compare as diff
+from fxprof.result.diff import Delta, Diff
 from fxprof.result.folding import fold
 
 # Few names and few numbers, so that modules that look the same, and moved ones, are common.

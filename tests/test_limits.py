@@ -10,7 +10,8 @@ from profiles import autoencoder
 
 from fxprof.errors import UsageError
 from fxprof.result import Component, OpRow, Total
-from fxprof.result.diff import Delta, diff
+from fxprof.result.compare import compare as diff
+from fxprof.result.diff import Delta
 from fxprof.result.limits import judge, read_limit, unknown_work
 
 

@@ -12,8 +12,8 @@ from fxprof.cli.work import prepare, profile_of, refuse_changes, strict_error, w
 from fxprof.errors import FxprofError
 from fxprof.reports import Document
 from fxprof.reports.tables import Growth, display
-from fxprof.result.compare import select
-from fxprof.result.diff import Diff, diff
+from fxprof.result.compare import compare, select
+from fxprof.result.diff import Diff
 from fxprof.result.limits import Limit, Verdict, judge
 from fxprof.result.profile import Profile
 from fxprof.result.store import looks_like_profile
@@ -34,7 +34,7 @@ def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Ca
     form = prepare(old.output)
     profiles = _profiles(old, new)
     names = old.counting.component
-    whole = diff(*profiles)
+    whole = compare(*profiles)
     found = select(whole, names) if names else whole
     write(form.render(build(found)), old.output)
     _judge(judge(whole, limits, names), strict=old.counting.strict)

@@ -354,10 +354,3 @@ class Diff:
         """Whether anything differs: a setting, a component, a module."""
         settings = self.versions or self.workload or self.sizes
         return bool(settings or self.delta.macs or any(part.change != "equal" or part.modules for part in self.components))
-
-
-def diff(old: Profile, new: Profile) -> Diff:
-    """What changed from one profile to another."""
-    from fxprof.result.compare import compare
-
-    return compare(old, new)
