@@ -312,6 +312,11 @@ def test_a_directory_that_cannot_be_listed_is_still_named(tmp_path: Path, monkey
     assert "it has no model_index.json; in it: nothing" in refusal(tmp_path).message
 
 
+@pytest.mark.parametrize("target", ["missing.pt2", "saved.json"])
+def test_a_missing_file_is_named_as_one(target: str) -> None:
+    assert refusal(target).message == f"cannot profile '{target}': there is no such file"
+
+
 def test_a_file_is_not_a_pipeline(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     error = refusal(tmp_path / "model.safetensors")

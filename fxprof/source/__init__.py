@@ -75,6 +75,8 @@ def _unresolved(text: str, path: Path) -> TargetError:
         )
     if {"/", os.sep} & set(text) or text.startswith(("~", ".")):
         return TargetError(f"cannot profile {text!r}: there is no such directory", "check the path")
+    if text.endswith((".pt2", ".json")):
+        return TargetError(f"cannot profile {text!r}: there is no such file", "check the path")
     return TargetError(f"cannot profile {text!r}: it is neither a directory nor a bundled model", _suggest(text))
 
 

@@ -49,7 +49,6 @@ class ProgramReader:
         self._sources: dict[str, str | None] = {}
         self._targets: dict[str, str] = {}
         self._expressions: dict[str, Dim] = {}
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def finish(self) -> None:
         """Find the sizes of symbols that occur inside of expressions only."""
