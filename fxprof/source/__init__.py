@@ -73,11 +73,17 @@ def _unresolved(text: str, path: Path) -> TargetError:
             f"cannot profile {text!r}: it is a file, not a pipeline",
             f"name a directory with a {INDEX}, a bundled model, a saved profile or a .pt2 file",
         )
-    if {"/", os.sep} & set(text) or text.startswith(("~", ".")):
-        return TargetError(f"cannot profile {text!r}: there is no such directory", "check the path")
-    if text.endswith((".pt2", ".json")):
-        return TargetError(f"cannot profile {text!r}: there is no such file", "check the path")
+    missing = _missing(text)
+    if missing:
+        return TargetError(f"cannot profile {text!r}: there is no such {missing}", "check the path")
     return TargetError(f"cannot profile {text!r}: it is neither a directory nor a bundled model", _suggest(text))
+
+
+def _missing(text: str) -> str:
+    """What a path that leads nowhere was to be; "" for what is no path."""
+    if text.endswith((".pt2", ".json")):
+        return "file"
+    return "directory" if {"/", os.sep} & set(text) or text.startswith(("~", ".")) else ""
 
 
 def _no_index(path: Path) -> TargetError:
