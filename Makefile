@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-all lint types format clean
+.PHONY: help demo test test-all results lint types format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -27,6 +27,12 @@ test: lint types  ## Check style and types, then run the tests that fit into min
 
 test-all: lint types  ## The same with the full-size checks
 	$(BIN)/pytest -n 2
+
+results: $(READY)  ## Count everything in docs/RESULTS.md and docs/diff.md again; half an hour
+	$(BIN)/python scripts/check_published.py
+	$(BIN)/python scripts/origin_table.py --write
+	$(BIN)/python scripts/models_table.py --write
+	$(BIN)/python scripts/diff_pairs.py
 
 format: $(READY)  ## Apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
