@@ -44,7 +44,9 @@ def arguments(torch: Any, module: Any, inputs: list[dict[str, Any]], device: str
     """Keyword arguments with tensors of the right shapes; those that `module` insists on and that are not given are None."""
     parameters = inspect.signature(module.forward).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    found: dict[str, Any] = {item.name: None for item in parameters if item.kind in kinds and item.default is item.empty}
+    given = {item["name"].partition(".")[0] for item in inputs}
+    required = (item.name for item in parameters if item.kind in kinds and item.default is item.empty)
+    found: dict[str, Any] = {name: None for name in required if name not in given}
     for item in inputs:
         *outer, last = item["name"].split(".")
         place = found
