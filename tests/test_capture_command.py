@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from commands import run
 from loaded_counter import flops
 from test_pipelines import save_configurations
 from tiny import stable_diffusion, stable_diffusion_3
+from torch import nn
 
 import fxprof
+from fxprof.capture.module import capture_module
+from fxprof.capture.save import save_graphs
 from fxprof.errors import CaptureError, OutputError, TargetError, UsageError
 from fxprof.result.store import dumps
 from fxprof.trace.bundle import MANIFEST
+from fxprof.trace.pt2 import read_programs
 
 WORKLOAD: dict[str, Any] = {"height": 16, "width": 16, "steps": 2}
 
@@ -133,3 +138,29 @@ def test_one_component_can_be_captured(tmp_path: Path, tiny_directory: Path) -> 
     assert result.exit_code == 0
     direct = json.loads(run("profile", tiny_directory / "unet", *inputs, "--format", "json").stdout)
     assert json.loads(run("profile", tmp_path / "unet", "--format", "json").stdout) == direct
+
+
+class Embedder(nn.Module):
+    """Its last operator shares what torch notes about it with the end of the body that it stands in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, modes: list[Any]) -> Any:
+        with torch.amp.autocast("cuda", enabled=False):
+            both = torch.cat([x.cos(), x.sin()], dim=-1)
+        return self.inner(both)
+
+
+def test_bodies_of_operators_and_texts_that_are_passed_through_survive(tmp_path: Path) -> None:
+    captured = capture_module(Embedder().eval(), (torch.zeros(2, 2), ["Rep", 1]), {}, notable=lambda _: True)
+    (component,) = captured.components
+    ((key, file),) = save_graphs(captured, tmp_path).items()
+    assert key == (component.name, 0)
+    (program,), _ = read_programs(tmp_path / file)
+    assert program.trace.ops == component.calls[0].trace.ops
+    (body,) = (op for op in program.trace.ops if op.subgraphs)
+    assert all(op.stack for op in body.subgraphs[0].ops)
+    loaded = torch.export.load(tmp_path / file)
+    assert loaded.graph_signature.user_outputs[-2:] == (None, 1)

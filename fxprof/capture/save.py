@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputSpec, OutputSpec
+from torch.export.graph_signature import ConstantArgument, InputSpec, OutputSpec
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
@@ -69,6 +69,7 @@ _LONGEST = 150
 
 def _save(program: ExportedProgram, path: Path) -> None:
     _remove_scaffolding(program)
+    _drop_texts(program)
     _empty_weights(program)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
@@ -80,12 +81,9 @@ def _save(program: ExportedProgram, path: Path) -> None:
 
 def _remove_scaffolding(program: ExportedProgram) -> None:
     """Take the wrapper out of every name, so that the module that was called is the root."""
-    for graph_module in program.graph_module.modules():
-        if isinstance(graph_module, GraphModule):
-            for node in graph_module.graph.nodes:
-                stack = node.meta.get("nn_module_stack")
-                if stack:
-                    node.meta["nn_module_stack"] = dict(_unwrapped(stack))
+    for meta in _metas(program):
+        if meta.get("nn_module_stack"):
+            meta["nn_module_stack"] = dict(_unwrapped(meta["nn_module_stack"]))
     for spec in (*program.graph_signature.input_specs, *program.graph_signature.output_specs):
         _rename(spec)
     for table in (program.state_dict, program.constants):
@@ -97,6 +95,12 @@ def _remove_scaffolding(program: ExportedProgram) -> None:
     for entry in entries:
         entry.fqn = _inner(entry.fqn)
     _flatten_containers(program)
+
+
+def _metas(program: ExportedProgram) -> Iterator[dict[str, Any]]:
+    """What torch notes about each node, every note once: in the body of an operator, nodes can share one."""
+    graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule)]
+    yield from {id(node.meta): node.meta for graph in graphs for node in graph.nodes}.values()
 
 
 def _unwrapped(stack: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -114,6 +118,16 @@ def _inner(name: str) -> str:
 def _rename(spec: InputSpec | OutputSpec) -> None:
     if spec.target is not None:
         spec.target = _inner(spec.target)
+
+
+def _drop_texts(program: ExportedProgram) -> None:
+    """Return None for a text, such as an argument that was passed through: torch writes it, but does not read it back."""
+    specs = program.graph_signature.output_specs
+    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
+    texts = {place for place, value in enumerate(output.args[0]) if isinstance(value, str)}
+    output.args = (tuple(None if place in texts else value for place, value in enumerate(output.args[0])),)
+    for place in texts:
+        specs[place].arg = ConstantArgument(specs[place].arg.name, None)
 
 
 def _flatten_containers(program: ExportedProgram) -> None:

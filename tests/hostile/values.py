@@ -9,7 +9,7 @@ from hostile.case import SIZES, TENSORS, Case, Change, Make, in_turn, program, p
 from hostile.graphs import argument
 
 X_TYPE = (*TENSORS, "x", "dtype")
-CODE = "__import__('os').system('touch /tmp/owned')"
+CODE = "__import__('os').system('exit 1')"
 SYMBOL = "Symbol('s1', positive=True, integer=True)"
 
 
