@@ -96,19 +96,17 @@ def profile(
 
 def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: Formulas | None) -> Profile | None:
     """The profile of a file or directory that holds results or graphs; None for anything that has to be captured first."""
-    from fxprof.result.store import load, looks_like_profile
-    from fxprof.trace.archive import looks_like_archive
-    from fxprof.trace.bundle import looks_like_bundle
+    from fxprof.result.kept import PROFILE, RUN, find_kept
+    from fxprof.result.store import load
 
-    saved, graph, bundle = looks_like_profile(path), looks_like_archive(path), looks_like_bundle(path)
-    if not (saved or graph or bundle):
+    kept = find_kept(path)
+    if kept is None:
         return None
-    what = "a saved profile" if saved else "an exported graph" if graph else "a captured run"
     if not fixed:
-        raise UsageError(f"{path} is {what}, of one workload", "profile the pipeline itself, or leave the options out")
-    if dims and not graph:
-        raise UsageError(f"{path} is {what}, whose sizes are fixed", "dims are for a .pt2 file with dynamic shapes")
-    return load(path) if saved else _profile_graphs(path, dims, formulas, bundle=bundle)
+        raise UsageError(f"{path} is {kept.words}, of one workload", "profile the pipeline itself, or leave the options out")
+    if dims and "dims" not in kept.takes:
+        raise UsageError(f"{path} is {kept.words}, whose sizes are fixed", "dims are for a .pt2 file with dynamic shapes")
+    return load(path) if kept is PROFILE else _profile_graphs(path, dims, formulas, bundle=kept is RUN)
 
 
 def _profile_graphs(path: Path, dims: Mapping[str, int], formulas: Formulas | None, *, bundle: bool) -> Profile:
@@ -190,16 +188,12 @@ def _workload(given: Mapping[str, Any]) -> Workload:
 
 
 def _uncaptured(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
-    from fxprof.result.store import looks_like_profile
+    from fxprof.result.kept import find_kept
     from fxprof.source import resolve
-    from fxprof.trace.archive import looks_like_archive
-    from fxprof.trace.bundle import looks_like_bundle
 
-    path = Path(target)
-    if looks_like_profile(path) or looks_like_archive(path) or looks_like_bundle(path):
-        raise UsageError(
-            f"{path} holds no pipeline that could be captured", "name a pipeline; this one can be profiled as it is"
-        )
+    if find_kept(Path(target)) is not None:
+        what = f"{os.fspath(target)} holds no pipeline that could be captured"
+        raise UsageError(what, "name a pipeline; this one can be profiled as it is")
     return resolve(target)
 
 

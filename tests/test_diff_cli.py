@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import archives
 import pytest
 from commands import FakeApi, run
 from mutations import net, profile, widened
@@ -102,6 +103,27 @@ def test_options_of_a_workload_are_refused_where_both_are_saved(
         f"fxprof: {flag} needs a pipeline, but {pair[0]} and {pair[1]} are saved profiles",
         "  try: name the pipeline instead, or leave the options out",
     ]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    return archives.write(tmp_path / "graph.pt2")
+
+
+def test_each_side_gets_the_options_that_it_takes(api: FakeApi, graph: Path) -> None:
+    assert run("diff", graph, "sd3-medium", "--steps", "4", "--dim", "x.0=8").exit_code == 0
+    asked = [(target, workload.get("steps"), workload.get("dims")) for target, workload in api.calls]
+    assert asked == [(str(graph), None, {"x.0": 8}), ("sd3-medium", 4, None)]
+
+
+def test_an_option_that_neither_side_takes_is_refused(api: FakeApi, graph: Path, saved: Path) -> None:
+    result = run("diff", graph, saved / "normal.json", "--steps", "4")
+    assert result.exit_code == 2
+    sides = f"{graph} is an exported graph and {saved / 'normal.json'} is a saved profile"
+    assert result.stderr.splitlines()[0] == f"fxprof: --steps needs a pipeline, but {sides}"
+    result = run("diff", saved / "normal.json", "sd3-medium", "--dim", "x.0=8")
+    assert f"--dim needs an exported graph, but {saved / 'normal.json'} is a saved profile and sd3-medium is" in result.stderr
+    assert api.calls == []
 
 
 def test_impossible_output_is_refused_before_any_work(api: FakeApi, tmp_path: Path) -> None:

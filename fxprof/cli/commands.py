@@ -117,8 +117,8 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
 def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit: int | None) -> None:
     """Show what changed from OLD to NEW: the run, components, layers.
 
-    Both are targets of any kind; the options of the workload apply to those that are not saved profiles. Layers that
-    changed in the same way are one row, those of the largest difference come first. Moved and renamed ones are told
+    Both are targets of any kind, and each gets the options that it takes: pipelines the workload, .pt2 files --dim.
+    Layers that changed in the same way are one row, those of the largest difference come first. Moved and renamed ones are told
     by what they are made of.
     """
     from fxprof.reports.diff import diff as report

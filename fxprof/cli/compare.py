@@ -8,15 +8,15 @@ from dataclasses import replace
 import click
 
 from fxprof.cli.options import Request
-from fxprof.cli.work import prepare, profile_of, refuse_changes, strict_error, write
-from fxprof.errors import FxprofError
+from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, strict_error, write
+from fxprof.errors import FxprofError, UsageError
 from fxprof.reports import Document
 from fxprof.reports.tables import Growth, display
 from fxprof.result.compare import compare, select
 from fxprof.result.diff import Diff
+from fxprof.result.kept import PROFILE, Kept, find_kept
 from fxprof.result.limits import Limit, Verdict, judge
 from fxprof.result.profile import Profile
-from fxprof.result.store import looks_like_profile
 
 
 class GrowthError(FxprofError):
@@ -43,16 +43,32 @@ def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Ca
 
 
 def _profiles(old: Request, new: Request) -> tuple[Profile, Profile]:
-    """Both profiles; options of the workload are for the sides that are not saved ones."""
-    saved = [looks_like_profile(side.target) for side in (old, new)]
-    if all(saved):
+    """Both profiles; each side gets the options that it takes.
+
+    Raises:
+        UsageError: an option that neither side takes.
+    """
+    kept = find_kept(old.target), find_kept(new.target)
+    if kept == (PROFILE, PROFILE):
         refuse_changes(old, old.target, new.target)
-    asked = [_bare(side) if is_saved else side for side, is_saved in zip((old, new), saved, strict=True)]
-    return profile_of(asked[0]), profile_of(asked[1])
+    untaken = [flag_of(name) for name in options_given(old) if not any(_takes(side, name) for side in kept)]
+    if untaken:
+        whats = (found.words if found else "a pipeline" for found in kept)
+        sides = " and ".join(f"{side.target} is {what}" for side, what in zip((old, new), whats, strict=True))
+        need = f"need{'s' * (len(untaken) == 1)} {'an exported graph' if untaken == ['--dim'] else 'a pipeline'}"
+        raise UsageError(f"{', '.join(untaken)} {need}, but {sides}", "leave the options out")
+    return profile_of(_fit(old, kept[0])), profile_of(_fit(new, kept[1]))
 
 
-def _bare(request: Request) -> Request:
-    return replace(request, workload={}, counting=replace(request.counting, formulas=()))
+def _takes(kept: Kept | None, name: str) -> bool:
+    return name in kept.takes if kept else name != "dims"
+
+
+def _fit(request: Request, kept: Kept | None) -> Request:
+    """The request without the options that its target does not take."""
+    workload = {name: value for name, value in request.workload.items() if _takes(kept, name)}
+    formulas = request.counting.formulas if _takes(kept, "formulas") else ()
+    return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas))
 
 
 def _judge(verdicts: Iterable[Verdict], *, strict: bool) -> None:

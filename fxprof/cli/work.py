@@ -83,14 +83,19 @@ def profile_of(request: Request) -> Profile:
     return api.profile(request.target, **request.workload, formulas=_formulas(request.counting), progress=progress)
 
 
+def options_given(request: Request) -> list[str]:
+    """The options that change what is analysed, as `fxprof.profile` names them."""
+    given = [name for name, value in request.workload.items() if value not in (None, (), {})]
+    return given + (["formulas"] if request.counting.formulas else [])
+
+
 def refuse_changes(request: Request, *saved: str) -> None:
     """Refuse options of a workload where all that is named are saved profiles.
 
     Raises:
         UsageError: there are such options.
     """
-    given = [_flag(name) for name, value in request.workload.items() if value not in (None, (), {})]
-    given += ["--formulas"] if request.counting.formulas else []
+    given = [flag_of(name) for name in options_given(request)]
     if given:
         need = "needs" if len(given) == 1 else "need"
         are = "is a saved profile" if len(saved) == 1 else "are saved profiles"
@@ -98,7 +103,8 @@ def refuse_changes(request: Request, *saved: str) -> None:
         raise UsageError(what, "name the pipeline instead, or leave the options out")
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The option that sets an argument of `fxprof.profile`."""
     return {"arguments": "--arg", "inputs": "--input", "dims": "--dim"}.get(name, f"--{name.replace('_', '-')}")
 
 
