@@ -13,7 +13,7 @@ _CONTAINERS = (list, dict, set, OrderedDict)
 Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
 """Each holder of attributes, the attributes, and the contents of those that are containers."""
 
-_SETTINGS = (bool, int, float, str)
+_SETTINGS = frozenset({bool, int, float, str})
 """Types of the attributes that a pipeline switches modules with."""
 
 
