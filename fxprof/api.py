@@ -42,6 +42,7 @@ def profile(
     inputs: Mapping[str, Any] | None = None,
     dims: Mapping[str, int] | None = None,
     formulas: Formulas | None = None,
+    whole: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Profile:
     """What one run of a pipeline, or one call of a component, computes, in MACs, exactly; no weights and no GPU.
@@ -66,6 +67,7 @@ def profile(
         dims: for a `.pt2` file with dynamic shapes, sizes by symbol (`s77`), by place (`x.0`: the first size of the input
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
+        whole: export every module of a model, also those that are alike; slower, with the same result.
         progress: told what is being done, a line at a time.
 
     Raises:
@@ -90,7 +92,7 @@ def profile(
     from fxprof.result.assemble import assemble
 
     table = formulas if formulas is not None else default_formulas()
-    captured, name = _captured(target, workload, inputs or {}, table, progress)
+    captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole)
     return assemble(captured, name, versions(), table)
 
 
@@ -168,7 +170,7 @@ def save_graphs(
     with whole_directory(Path(directory), force=force, owned=MANIFEST) as part:
         if isinstance(target, (str, os.PathLike)):
             target = _uncaptured(target)
-        captured, name = _captured(target, asked, inputs or {}, table, progress)
+        captured, name = _captured(target, asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
             progress("writing the graphs")
         from fxprof.capture.save import save_graphs as write_graphs
@@ -203,20 +205,24 @@ def _captured(
     inputs: Mapping[str, Any],
     table: Formulas,
     progress: Callable[[str], None] | None,
+    *,
+    whole: bool,
 ) -> tuple[Capture, str]:
     """The capture of a target, and its name."""
+    notable = notable_with(table)
     if isinstance(target, SingleComponent):
         read = _inputs_of(target, workload, inputs)
         _say_imports(progress)
         from fxprof.capture.module import capture_component
 
-        return capture_component(target, read, workload.dtype, notable=notable_with(table), progress=progress), target.name
+        captured = capture_component(target, read, workload.dtype, notable=notable, whole=whole, progress=progress)
+        return captured, target.name
     if inputs:
         raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
     _say_imports(progress)
     from fxprof.capture.pipeline import capture_pipeline
 
-    captured = capture_pipeline(target, workload, notable=notable_with(table), progress=progress)
+    captured = capture_pipeline(target, workload, notable=notable, whole=whole, progress=progress)
     return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
 
 
@@ -264,6 +270,7 @@ def profile_module(
     kwargs: Mapping[str, Any] | None = None,
     *,
     formulas: Formulas | None = None,
+    whole: bool = False,
 ) -> Profile:
     """What one call of any `nn.Module` computes; the module is only read.
 
@@ -272,6 +279,7 @@ def profile_module(
         args: positional arguments of its `forward`; of tensors only the shapes matter, unless `forward` reads them.
         kwargs: keyword arguments.
         formulas: the table to count with.
+        whole: export every module in it, also those that are alike; slower, with the same result.
 
     The profile has one component, called `model`.
 
@@ -282,7 +290,7 @@ def profile_module(
     from fxprof.capture.module import capture_module
     from fxprof.result.assemble import assemble
 
-    captured = capture_module(module, args, dict(kwargs or {}), notable=notable_with(table))
+    captured = capture_module(module, args, dict(kwargs or {}), notable=notable_with(table), whole=whole)
     return assemble(captured, type(module).__name__, versions(), table)
 
 

@@ -36,8 +36,8 @@ def written(target: Any, directory: Path, monkeypatch: pytest.MonkeyPatch, **wor
     captured: list[Capture] = []
     capture = api._captured
 
-    def kept(*args: Any) -> tuple[Capture, str]:
-        found = capture(*args)
+    def kept(*args: Any, whole: bool) -> tuple[Capture, str]:
+        found = capture(*args, whole=whole)
         captured.append(found[0])
         return found
 

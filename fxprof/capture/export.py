@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
 from fxprof.trace import Expr, Tensor, Trace, Value
@@ -95,7 +96,13 @@ _GRAPH_VALUES = (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool, int,
 
 
 def export_call(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, prefix: str, aliases: Mapping[str, str]
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    prefix: str,
+    aliases: Mapping[str, str],
+    whole: bool = False,
 ) -> ExportedCall:
     """Capture one call.
 
@@ -105,6 +112,7 @@ def export_call(
         kwargs: keyword arguments.
         prefix: the module's path below its component.
         aliases: see `translate`.
+        whole: trace every module, also those that are alike, so that the program is complete.
 
     Raises:
         NotExportableError: torch.export refuses the call, or the module changed itself while it ran.
@@ -113,8 +121,7 @@ def export_call(
     wrapper = _Wrapper(module, returns_arguments=returns_arguments)
     before = snapshot(module)
     try:
-        with redirect_stderr(StringIO()):  # where it prints the graph that it could not finish
-            program = torch.export.export(wrapper.eval(), args, kwargs, strict=False)
+        program = _export(wrapper.eval(), args, kwargs, whole=whole)
     except Exception as error:
         raise NotExportableError(describe(error)) from error
     finally:
@@ -129,6 +136,22 @@ def export_call(
     # Only now: while torch.export traces, every new tensor is a fake one.
     objects = {position: _without_data(value) for position, value in wrapper.seen.objects.items()}
     return ExportedCall(trace, program, objects, returns_arguments)
+
+
+def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool) -> ExportedProgram:
+    with redirect_stderr(StringIO()):  # where it prints the graph that it could not finish
+        if whole:
+            return torch.export.export(wrapper, args, kwargs, strict=False)
+        before = snapshot(wrapper.module)
+        with repeated_once(wrapper.module) as sharing:
+            try:
+                return torch.export.export(wrapper, args, kwargs, strict=False)
+            except Exception:
+                if not sharing.stand_ins:
+                    raise
+        # What stood for a call did not do for what came after it.
+        restore(before)
+        return torch.export.export(wrapper, args, kwargs, strict=False)
 
 
 def _is_symbolic(value: Value) -> bool:

@@ -31,9 +31,9 @@ COMPONENT = "model"
 
 
 def capture_module(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, notable: Callable[[str], bool]
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, notable: Callable[[str], bool], whole: bool = False
 ) -> Capture:
-    """Capture one call of a live module, which is only read.
+    """Capture one call of a live module, which is only read; with `whole`, modules that are alike are all exported.
 
     Raises:
         CaptureError: the module cannot be copied without its weights, or fails on these arguments.
@@ -42,7 +42,7 @@ def capture_module(
     with unchanged():
         try:
             hollow = hollow_copy(module, {})
-            rehearsal = Rehearsal({COMPONENT: hollow}, notable=notable, outside=("outside", name))
+            rehearsal = Rehearsal({COMPONENT: hollow}, notable=notable, outside=("outside", name), whole=whole)
             given, named = pytree.tree_map_only(torch.Tensor, _zeros_or_values, (args, kwargs))
             rehearsal.run(hollow, *given, **named)
         except Exception as error:
@@ -64,6 +64,7 @@ def capture_component(
     dtype: str | None,
     *,
     notable: Callable[[str], bool],
+    whole: bool = False,
     progress: Progress | None = None,
 ) -> Capture:
     """Capture one call of a model that is built from its configuration.
@@ -73,6 +74,7 @@ def capture_component(
         inputs: arguments of its `forward` by name, stand-ins among them; empty for the class's own dummy inputs.
         dtype: element type to build in; stand-ins for float32 tensors follow it.
         notable: as for a pipeline.
+        whole: as for a pipeline.
         progress: told what is being done, line by line.
 
     Raises:
@@ -89,7 +91,7 @@ def capture_component(
     given = pytree.tree_map_only(StandIn, lambda item: _in_dtype(item, built_in), given)
     given = {name: real(value) for name, value in given.items()}
     report("capturing the model")
-    captured = capture_module(module, (), given, notable=notable)
+    captured = capture_module(module, (), given, notable=notable, whole=whole)
     workload = {**{name: plain(value) for name, value in given.items()}, "dtype": built_in}
     return replace(captured, workload=workload, remarks=(*captured.remarks, *remarks))
 

@@ -40,6 +40,7 @@ def capture_pipeline(
     workload: Workload,
     *,
     notable: Callable[[str], bool],
+    whole: bool = False,
     progress: Progress | None = None,
 ) -> Capture:
     """Capture one run of a pipeline.
@@ -48,6 +49,7 @@ def capture_pipeline(
         target: a configuration, or a live `DiffusionPipeline`, which is only read.
         workload: what is asked of it.
         notable: whether an operator that runs outside every component's call is to be recorded.
+        whole: export every module, also those that are alike.
         progress: told what is being done, line by line.
 
     Raises:
@@ -55,10 +57,12 @@ def capture_pipeline(
         UsageError: the pipeline has no argument for something that the workload sets.
     """
     with unchanged():
-        return _capture(target, workload, notable, progress or (lambda _: None))
+        return _capture(target, workload, notable, progress or (lambda _: None), whole=whole)
 
 
-def _capture(target: PipelineConfig | Any, workload: Workload, notable: Callable[[str], bool], report: Progress) -> Capture:
+def _capture(
+    target: PipelineConfig | Any, workload: Workload, notable: Callable[[str], bool], report: Progress, *, whole: bool
+) -> Capture:
     started = time.perf_counter()
     report("building the pipeline")
     built = _build(target, workload)
@@ -66,7 +70,7 @@ def _capture(target: PipelineConfig | Any, workload: Workload, notable: Callable
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
-    rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, progress=report)
+    rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, whole=whole, progress=report)
     result, ended = _rehearse(name, rehearsal, built, arguments)
     approximations += ended
     size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)

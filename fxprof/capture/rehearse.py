@@ -76,6 +76,7 @@ class Rehearsal:
         components: modules by component name, without data (see `fxprof.capture.hollow`).
         notable: whether an operator outside every exported call is to be recorded: all but those known to cost nothing.
         outside: the name under which operators are recorded that run in no component, and the class to show for it.
+        whole: export every module, also those that are alike, so that programs are complete.
         progress: told the component and entry before each capture.
     """
 
@@ -85,6 +86,7 @@ class Rehearsal:
         *,
         notable: Callable[[str], bool],
         outside: tuple[str, str],
+        whole: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.calls: dict[Key, Recorded] = {}
@@ -103,6 +105,7 @@ class Rehearsal:
         self._running: list[_Running] = []
         self._passed: list[Passed] = []
         self._memories: dict[Place, Memory] = {}
+        self._whole = whole
         self._inside = 0
         self._recorder = _Recorder(self)
         self._frozen = False
@@ -173,7 +176,7 @@ class Rehearsal:
         for found in self.calls.values():
             if found.component == component:
                 tensors = tuple(item for item in found.trace.inputs if isinstance(item[1], Tensor))
-                key = (found.entry, found.trace.ops, tensors)
+                key = (found.entry, found.trace.expanded().ops, tensors)
                 program = found.call.program if found.call else None
                 first = merged.get(key, CapturedCall(found.entry, 0, found.trace, found.note, program))
                 merged[key] = replace(first, count=first.count + found.count)
@@ -230,9 +233,11 @@ class Rehearsal:
         started = time.perf_counter()
         with self._silent():
             inputs = inputs_of(module, args, kwargs)
-            call = export_call(module, args, kwargs, prefix=place.path, aliases=self._aliases[place.component])
+            call = export_call(
+                module, args, kwargs, prefix=place.path, aliases=self._aliases[place.component], whole=self._whole
+            )
         self.export_seconds += time.perf_counter() - started
-        return Recorded(place.component, place.path, Trace(call.trace.ops, inputs), call)
+        return Recorded(place.component, place.path, Trace(call.trace.parts, inputs), call)
 
     def _run_for_real(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run it, unless it was called like this before and would do the same again."""

@@ -17,7 +17,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, CustomObjArgument, InputKind
 from torch.fx import GraphModule, Node
 
-from fxprof.trace import Expr, Frame, Op, Subgraph, Tensor, Trace, Value
+from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
+from fxprof.trace import Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.stacks import StackReader, source_of
@@ -35,7 +36,7 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
 
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
     """
-    reader = _GraphReader(prefix, skip, aliases or {})
+    reader = _GraphReader(prefix, skip, aliases or {}, _repeated(program.graph_module))
     ops, inputs = reader.ops(program.graph_module), _program_inputs(program, reader)
     reader.finish()
     return Trace(ops, inputs, tuple(sorted(reader.symbols.items())))
@@ -119,12 +120,15 @@ def dtype_name(dtype: torch.dtype) -> str:
 class _GraphReader:
     """Reads one program; remembers what many nodes share."""
 
-    def __init__(self, prefix: str, skip: int, aliases: Mapping[str, str]) -> None:
+    def __init__(self, prefix: str, skip: int, aliases: Mapping[str, str], repeated: frozenset[int]) -> None:
         self.symbols: dict[str, int] = {}
         self._stacks = StackReader(prefix, skip, aliases)
         self._sources: dict[str, str | None] = {}
         self._expressions: dict[Any, Value] = {}
         self._hints: dict[Any, int] = {}
+        self._repeated = repeated
+        self._blocks: dict[int, Block] = {}
+        self._calls: dict[Block, dict[str, tuple[int, int]]] = {}
 
     def finish(self) -> None:
         """Find the sizes of symbols that occur inside of expressions only: loaded programs know no others."""
@@ -134,8 +138,48 @@ class _GraphReader:
             if solved is not None:
                 self.symbols.setdefault(*solved)
 
-    def ops(self, module: GraphModule) -> tuple[Op, ...]:
-        return tuple(self._op(module, node) for node in module.graph.nodes if _computes(node))
+    def ops(self, module: GraphModule) -> tuple[Op | Occurrence, ...]:
+        found: list[Op | Occurrence] = []
+        outer: list[list[Op | Occurrence]] = []
+        for node in module.graph.nodes:
+            if node.target is BEGIN:
+                outer.append(found)
+                found = []
+            elif node.target is END:
+                inside, found = found, outer.pop()
+                found += self._block(number_of(node), self._stack(node), tuple(inside))
+            elif node.target is REPEAT:
+                found.append(self._occurrence(self._blocks[number_of(node)], self._stack(node)))
+            elif _computes(node):
+                found.append(self._op(module, node))
+        assert not outer, "every block that begins in a graph ends in it"
+        return tuple(found)
+
+    def _block(self, number: int, stack: tuple[Frame, ...], ops: tuple[Op | Occurrence, ...]) -> tuple[Op | Occurrence, ...]:
+        if number not in self._repeated:
+            return ops
+        self._blocks[number] = Block(stack, ops)
+        return (Occurrence(self._blocks[number], stack),)
+
+    def _occurrence(self, block: Block, stack: tuple[Frame, ...]) -> Occurrence:
+        """A later module, with the numbers of its calls as if each had been traced."""
+        old, new = block.stack[-1].path, stack[-1].path
+        shifts = []
+        for path, (first, calls) in self._calls_in(block).items():
+            moved = f"{new}{path[len(old) :]}"
+            shift = self._stacks.visit(moved, calls) - first
+            shifts += [(moved, shift)] if shift else []
+        return Occurrence(block, stack, tuple(shifts))
+
+    def _calls_in(self, block: Block) -> dict[str, tuple[int, int]]:
+        """For each module inside of a block, the number of its first call there, and how many there are."""
+        if block not in self._calls:
+            frames = {frame for op in Trace(block.parts).walk() for frame in op.stack[len(block.stack) :]}
+            visits: dict[str, list[int]] = {}
+            for frame in frames:
+                visits.setdefault(frame.path, []).append(frame.visit)
+            self._calls[block] = {path: (min(numbers), len(numbers)) for path, numbers in visits.items()}
+        return self._calls[block]
 
     def value(self, value: Any) -> Value:
         if isinstance(value, Node):
@@ -210,6 +254,12 @@ _FIXED: tuple[tuple[Any, Callable[[Any], Value]], ...] = (
     (sympy.logic.boolalg.BooleanAtom, bool),
 )
 """Expressions that are plain numbers and truth values."""
+
+
+def _repeated(module: GraphModule) -> frozenset[int]:
+    """The blocks that something stands for a later call of."""
+    graphs = [part.graph for part in module.modules() if isinstance(part, GraphModule)]
+    return frozenset(number_of(node) for graph in graphs for node in graph.nodes if node.target is REPEAT)
 
 
 def _computes(node: Node) -> bool:

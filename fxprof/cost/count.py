@@ -14,7 +14,7 @@ from fxprof.cost.bodies import treatment_of
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
-from fxprof.trace import Expr, Frame, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
+from fxprof.trace import Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.shapes import write_shapes
@@ -41,6 +41,12 @@ class CountedOp:
     shapes: str = ""
     """What it works on, as `fxprof.trace.shapes` writes it; "" where it costs nothing."""
 
+    def moved(self, stack: tuple[Frame, ...]) -> CountedOp:
+        """The same in another module."""
+        return CountedOp(
+            self.target, self.kind, stack, self.source, self.macs, self.times, self.bounded, self.note, self.shapes
+        )
+
 
 def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
     """What every operator of a trace costs, bodies of higher-order operators after their operator.
@@ -52,7 +58,7 @@ def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
     Raises:
         FormulaError: a formula does not fit an operator.
     """
-    return tuple(_Pass(formulas, dict(trace.symbols)).ops(trace.ops, ()))
+    return tuple(_Pass(formulas, dict(trace.symbols)).ops(trace.parts, ()))
 
 
 class _Pass:
@@ -62,10 +68,14 @@ class _Pass:
         self._formulas = formulas
         self._sizes = Sizes(symbols)
         self._known: dict[str, tuple[Formula | None, str]] = {}
+        self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
 
-    def ops(self, ops: tuple[Op, ...], outer: tuple[Frame, ...]) -> Iterator[CountedOp]:
+    def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...]) -> Iterator[CountedOp]:
         known = self._known
         for op in ops:
+            if isinstance(op, Occurrence):
+                yield from self._block(op)
+                continue
             found = known.get(op.target) or self._look_up(op.target)
             stack = op.stack or outer
             if found[0] is not None:
@@ -74,6 +84,17 @@ class _Pass:
                 yield from self._higher_order(op, stack)
             else:
                 yield self._without(op, found[1], stack)
+
+    def _block(self, occurrence: Occurrence) -> Iterator[CountedOp]:
+        """What a block does, counted once, in the place of this occurrence."""
+        block = occurrence.block
+        if block not in self._blocks:
+            self._blocks[block] = tuple(self.ops(block.parts, block.stack))
+        stacks: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
+        for op in self._blocks[block]:
+            if op.stack not in stacks:
+                stacks[op.stack] = occurrence.frames(op.stack)
+            yield op.moved(stacks[op.stack])
 
     def _look_up(self, target: str) -> tuple[Formula | None, str]:
         formula = self._formulas.find(target)
@@ -145,13 +166,13 @@ class _Pass:
         """The operator and its one body."""
         if len(op.subgraphs) > 1:
             return [self._uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
-        return chain([_costless(op, stack)], self.ops(op.subgraphs[0].ops, stack))
+        return chain([_costless(op, stack)], self.ops(op.subgraphs[0].parts, stack))
 
     def choose(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         """The operator and its dearer branch."""
         if len(op.subgraphs) != _BRANCHES:
             return [self._uncounted(op, stack, "the graph does not hold both branches")]
-        branches = [tuple(self.ops(body.ops, stack)) for body in op.subgraphs]
+        branches = [tuple(self.ops(body.parts, stack)) for body in op.subgraphs]
         (cheap_cost, _), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
         itself = _costless(op, stack)
         if cheap_cost[1] > dear_cost[1]:
@@ -171,7 +192,7 @@ class _Pass:
 
     def leave(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         """The operator alone, uncounted."""
-        macs, uncounted = _cost(chain.from_iterable(self.ops(body.ops, stack) for body in op.subgraphs))
+        macs, uncounted = _cost(chain.from_iterable(self.ops(body.parts, stack) for body in op.subgraphs))
         least = "at least " if uncounted else ""
         return [self._uncounted(op, stack, f"how often it runs depends on data; one iteration costs {least}{macs:,} MACs")]
 
@@ -182,7 +203,7 @@ class _Pass:
             return [self._uncounted(op, stack, f"its length depends on {error.args[0]}, which has no value")]
         if length is None:
             return [self._uncounted(op, stack, "it has no xs that would say how often it runs")]
-        body = self.ops(op.subgraphs[0].ops, stack) if length else ()
+        body = self.ops(op.subgraphs[0].parts, stack) if length else ()
         return [_costless(op, stack), *(replace(counted, times=counted.times * length * factor) for counted in body)]
 
     def _length(self, op: Op) -> int | None:

@@ -77,7 +77,7 @@ def _batch(component: CapturedComponent | None) -> int:
 
 
 def _pixels(trace: Trace) -> tuple[int, int] | None:
-    images = [value for value in (trace.ops[-1].outputs if trace.ops else ()) if isinstance(value, Tensor)]
+    images = [value for op in trace.ops[-1:] for value in op.outputs if isinstance(value, Tensor)]
     shape = images[0].shape if images else ()
     if len(shape) < _SPATIAL or not isinstance(shape[-1], int) or not isinstance(shape[-2], int):
         return None

@@ -1,12 +1,14 @@
 """What a graph says: operators, shapes, module stacks. Standard library only."""
 
-from fxprof.trace.records import Frame, Op, Subgraph, Tensor, Trace, Value
+from fxprof.trace.records import Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.symbols import Dim, Expr, Sizes, UnboundSymbolError, evaluate
 
 __all__ = [
+    "Block",
     "Dim",
     "Expr",
     "Frame",
+    "Occurrence",
     "Op",
     "Sizes",
     "Subgraph",

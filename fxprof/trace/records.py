@@ -43,7 +43,13 @@ class Subgraph:
 
     name: str
     """The operator's argument that holds it: `true_fn`, `combine_fn`, `subgraph`."""
-    ops: tuple[Op, ...]
+    parts: tuple[Op | Occurrence, ...]
+    """As for a `Trace`."""
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """Every operator in its place."""
+        return expand(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +73,94 @@ class Op:
         return next((value for key, value in self.args if key == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """One captured graph."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """What several modules of a graph do alike, held once: as the first of them does it."""
 
-    ops: tuple[Op, ...]
+    stack: tuple[Frame, ...]
+    """Of the first module, down to itself."""
+    parts: tuple[Op | Occurrence, ...]
+    """As for a `Trace`, each where it stands in the first module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A module that does what a block says, in its own place."""
+
+    block: Block
+    stack: tuple[Frame, ...]
+    """Down to the module itself."""
+    visits: tuple[tuple[str, int], ...] = ()
+    """(path, number) to be added to the visits of a module inside; those of others are the same as in the block."""
+
+    def frames(self, stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+        """Where an operator of the block stands here, from where it stands in the block."""
+        if not stack:
+            return ()
+        inner = stack[len(self.block.stack) :]
+        old, new, visits = self.block.stack[-1].path, self.stack[-1].path, dict(self.visits)
+        moved = ((f"{new}{frame.path[len(old) :]}", frame) for frame in inner)
+        return (*self.stack, *(Frame(path, frame.class_name, frame.visit + visits.get(path, 0)) for path, frame in moved))
+
+    def ops(self) -> Iterator[Op]:
+        """The operators, each in its place here."""
+        known: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
+
+        def moved(op: Op) -> Op:
+            if op.stack not in known:
+                known[op.stack] = self.frames(op.stack)
+            bodies = tuple(Subgraph(body.name, tuple(map(moved, body.ops))) for body in op.subgraphs)
+            return Op(op.target, op.args, op.outputs, known[op.stack], op.source, bodies)
+
+        return map(moved, expand(self.block.parts))
+
+
+def expand(parts: tuple[Op | Occurrence, ...]) -> tuple[Op, ...]:
+    """The operators, those of occurrences of a block in the places of those."""
+    if all(type(part) is Op for part in parts):
+        return parts  # type: ignore[return-value]  # as was just asked
+    return tuple(op for part in parts for op in (part.ops() if isinstance(part, Occurrence) else (part,)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """One captured graph. Two are equal when they hold the same operators, whether once or repeated."""
+
+    parts: tuple[Op | Occurrence, ...]
+    """The operators; what several modules do alike is held once, and each of the modules refers to it."""
     inputs: tuple[tuple[str, Value], ...] = ()
     """(name, value) of the graph's inputs as the caller gave them, nested containers flattened to dotted names."""
     symbols: tuple[tuple[str, int], ...] = ()
     """(symbol, its size in the example inputs), for graphs exported with dynamic shapes."""
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """Every operator in its place; bodies of higher-order operators stay inside of them."""
+        return expand(self.parts)
+
     def walk(self) -> Iterator[Op]:
         """All operators, those of the bodies of higher-order operators after their operator."""
         yield from _walk(self.ops)
+
+    def expanded(self) -> Trace:
+        """The same without references."""
+        return Trace(tuple(map(_expanded, self.ops)), self.inputs, self.symbols)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Trace):
+            return NotImplemented
+        one, two = self.expanded(), other.expanded()
+        return (one.parts, one.inputs, one.symbols) == (two.parts, two.inputs, two.symbols)
+
+    def __hash__(self) -> int:
+        return hash((self.expanded().parts, self.inputs, self.symbols))
+
+
+def _expanded(op: Op) -> Op:
+    if not op.subgraphs:
+        return op
+    bodies = tuple(Subgraph(body.name, tuple(map(_expanded, body.ops))) for body in op.subgraphs)
+    return Op(op.target, op.args, op.outputs, op.stack, op.source, bodies)
 
 
 def _walk(ops: tuple[Op, ...]) -> Iterator[Op]:

@@ -41,6 +41,13 @@ class StackReader:
             self._known[entries] = tuple(self._frames(entries))
         return self._known[entries]
 
+    def visit(self, path: str, times: int) -> int:
+        """Note calls of a module that no stack shows; the number of the first of them."""
+        visits = self._visits.setdefault(path, {})
+        first = len(visits)
+        visits.update((f"unseen {first + number}", first + number) for number in range(times))
+        return first
+
     def _frames(self, entries: Sequence[Entry]) -> Iterator[Frame]:
         outer = ""
         for position, (key, path, class_name) in enumerate(entries):

@@ -1,0 +1,438 @@
+"""Repeated modules, traced once: while `torch.export` traces, a call that is known already is one opaque node.
+
+Most of a transformer is one block repeated. The first call of a block is traced as usual, between two marks. A later call of a
+module that is the same, with arguments that are the same, is not run: one node stands for it, with the results of the first
+as shapes. `fxprof.capture.translate` makes of it a reference to what was traced between the marks.
+
+Two calls are the same when nothing that a module's Python can see differs: class, attributes, shapes of parameters and
+buffers, the modules inside, and of the arguments everything but the contents of tensors. An attribute with another
+plain value, such as a layer's number, may differ if the first call did not read it, for then the second does not
+either. Whatever cannot be compared is taken to differ, and then the call is traced in full.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import types
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.amp.autocast_mode import _enter_autocast, _exit_autocast
+from torch.fx import Node
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, get_proxy_slot, track_tensor_tree
+from torch.utils import _pytree as pytree
+
+from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.marks import BEGIN, END, REPEAT
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a module's Python can see of it, apart from the contents of tensors."""
+
+    structure: Key
+    plain: tuple[tuple[type, Any], ...]
+    """Attributes with plain values, by their place."""
+    places: tuple[tuple[int, str], ...]
+    """For each of those, which of the module's parts holds it, and its name; the same for equal structures."""
+    watched: bool
+    """Whether a hook watches a part of it."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A call that was traced."""
+
+    number: int
+    plain: tuple[tuple[type, Any], ...]
+    reads: frozenset[int]
+    """Places of those plain attributes that differ between modules of this structure and that the call read."""
+    used: tuple[int, ...]
+    """Which of its arguments' leaves its operators take: what others compute for a call stays of use to it."""
+    results: list[Any]
+    """For each leaf of what it returned: a plain value, a `_Given` or a `_Made`."""
+    spec: pytree.TreeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A tensor that the call made; the same one at every leaf with the same number."""
+
+    number: int
+    size: tuple[Any, ...]
+    stride: tuple[Any, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+@contextmanager
+def repeated_once(root: nn.Module) -> Iterator[Sharing]:
+    """For the time of an export of `root`, trace modules that are alike once; all is as before afterwards."""
+    sharing = Sharing(root)
+    with sharing.installed():
+        yield sharing
+
+
+@dataclass(slots=True)
+class Sharing:
+    """The repeated modules of one export."""
+
+    root: nn.Module
+    stand_ins: int = 0
+    """How many calls were not traced because they were known."""
+    _members: dict[int, nn.Module] = field(default_factory=dict)
+    """Modules with one like them, by the identity of their attributes: torch wraps modules in proxies that share these."""
+    _doubtful: dict[type, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Plain attributes, by class, in which modules differ that are otherwise alike."""
+    _known: dict[Key, list[_Known]] = field(default_factory=lambda: defaultdict(list))
+    _refused: set[Key] = field(default_factory=set)
+    _read: list[tuple[int, str]] = field(default_factory=list)
+    """Doubtful attributes that were read, in order: whose, and the name."""
+    _count: int = 0
+    _modes: Key = ()
+    _graph: Any = None
+    """What is traced into."""
+    _seen: Any = None
+    """The last of its nodes that was looked at."""
+    _regions: int = 0
+    """How many regions of autocast are open there."""
+
+    def __post_init__(self) -> None:
+        for group in _alike(self.root):
+            first = group[0][1]
+            for module, found in group:
+                self._members[id(vars(module))] = module
+                parts = list(module.modules())
+                for at in _differing(first.plain, found.plain):
+                    part, name = first.places[at]
+                    self._doubtful[type(parts[part])].add(name)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Stand between the modules' calls and their `forward`, and watch the doubtful attributes."""
+        self._modes = _modes()
+        classes = {type(module) for module in self._members.values()}
+        with _replaced({(class_, "forward"): self._forward_of(class_) for class_ in classes}):
+            watched = {
+                (class_, name): self._watcher(name)
+                for class_, names in self._doubtful.items()
+                for name in names
+                if not hasattr(getattr(class_, name, None), "__set__")
+            }
+            unwatched = {(class_, name) for class_, names in self._doubtful.items() for name in names} - watched.keys()
+            for class_, name in unwatched:
+                self._doubtful[class_].discard(name)
+            with _replaced(watched):
+                yield
+
+    def _forward_of(self, class_: type) -> Callable[..., Any]:
+        original, sharing = class_.forward, self  # type: ignore[attr-defined]  # of a module
+
+        @functools.wraps(original)
+        def forward(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            member = sharing._members.get(id(vars(module)))
+            # A class may call the `forward` of the one that it is made of, for a part of its work.
+            if member is None or type(member) is not class_:
+                return original(module, *args, **kwargs)
+            return sharing._call(member, functools.partial(original, module), args, kwargs)
+
+        return forward
+
+    def _watcher(self, name: str) -> property:
+        read = self._read
+
+        def get(module: Any) -> Any:
+            read.append((id(vars(module)), name))
+            try:
+                return vars(module)[name]
+            except KeyError:
+                raise AttributeError(name) from None
+
+        return property(get, lambda module, value: vars(module).__setitem__(name, value))
+
+    def _call(self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        mode = get_proxy_mode()
+        if mode is None or self._is_in_region(mode.tracer):
+            return forward(*args, **kwargs)
+        found = fingerprint(module)
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        inputs = None if found.watched else _inputs(leaves, spec, mode.tracer)
+        if inputs is None:
+            return forward(*args, **kwargs)
+        key = (found.structure, inputs)
+        if key in self._refused:
+            return forward(*args, **kwargs)
+        for known in self._known[key]:
+            if self._is_same(known, found):
+                parts = list(module.modules())
+                self._read += [(id(vars(parts[part])), name) for part, name in (found.places[at] for at in known.reads)]
+                return self._stand_in(known, leaves, mode.tracer)
+        return self._first(key, module, found, (forward, args, kwargs))
+
+    def _is_in_region(self, tracer: Any) -> bool:
+        """Whether the call is part of what becomes the body of an operator, which takes in all weights that it uses."""
+        if self._graph is None:
+            self._graph, self._seen = tracer.graph, tracer.graph._root  # noqa: SLF001 - where its list of nodes starts
+        if tracer.graph is not self._graph or _modes() != self._modes:
+            return True
+        while self._seen.next.op != "root":
+            self._seen = self._seen.next
+            self._regions += (self._seen.target is _enter_autocast) - (self._seen.target is _exit_autocast)
+        return self._regions > 0
+
+    def _is_same(self, known: _Known, found: Fingerprint) -> bool:
+        return not any(at in known.reads for at in _differing(known.plain, found.plain))
+
+    def _stand_in(self, known: _Known, given: Sequence[Any], tracer: Any) -> Any:
+        self.stand_ins += 1
+        inputs = [get_proxy_slot(given[at], tracer).proxy for at in known.used]
+        proxy = tracer.create_proxy("call_function", REPEAT, (known.number, inputs), {})
+        made: dict[int, torch.Tensor] = {}
+        with disable_proxy_modes_tracing():
+            for item in known.results:
+                if isinstance(item, _Made) and item.number not in made:
+                    made[item.number] = torch.empty_strided(item.size, item.stride, dtype=item.dtype, device=item.device)
+        track_tensor_tree(list(made.values()), proxy, constant=None, tracer=tracer)
+        proxy.node.meta.setdefault("val", list(made.values()))
+        leaves = [
+            given[item.position] if isinstance(item, _Given) else made[item.number] if isinstance(item, _Made) else item
+            for item in known.results
+        ]
+        return pytree.tree_unflatten(leaves, known.spec)
+
+    def _first(
+        self, key: Key, module: nn.Module, found: Fingerprint, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    ) -> Any:
+        forward, args, kwargs = call
+        tracer: Any = get_proxy_mode().tracer  # type: ignore[union-attr]  # it was asked before
+        self._count += 1
+        number, reads = self._count, len(self._read)
+        before = _state(module, args, kwargs)
+        given = pytree.tree_leaves((args, kwargs))
+        begin = tracer.create_proxy("call_function", BEGIN, (number,), {}).node
+        result = forward(*args, **kwargs)
+        end = tracer.create_proxy("call_function", END, (number,), {}).node
+        leaves, spec = pytree.tree_flatten(result)
+        results = _results(leaves, given)
+        after = fingerprint(module)
+        if (
+            results is None
+            or before != _state(module, args, kwargs)
+            or (after.structure, after.plain)
+            != (
+                found.structure,
+                found.plain,
+            )
+        ):
+            self._refused.add(key)
+            return result
+        noted, parts = set(self._read[reads:]), list(module.modules())
+        known_reads = frozenset(
+            at
+            for at, (part, name) in enumerate(found.places)
+            if name not in self._doubtful.get(type(parts[part]), ()) or (id(vars(parts[part])), name) in noted
+        )
+        taken = _taken(begin, end)
+        used = tuple(
+            at
+            for at, leaf in enumerate(given)
+            if isinstance(leaf, torch.Tensor) and get_proxy_slot(leaf, tracer).proxy.node in taken
+        )
+        self._known[key].append(_Known(number, found.plain, known_reads, used, results, spec))
+        return result
+
+
+@contextmanager
+def _replaced(attributes: Mapping[tuple[type, str], Any]) -> Iterator[None]:
+    """Set attributes of classes, and put back what they had of their own."""
+    before = [(class_, name, vars(class_).get(name, _ABSENT)) for class_, name in attributes]
+    try:
+        for (class_, name), value in attributes.items():
+            setattr(class_, name, value)
+        yield
+    finally:
+        for class_, name, value in before:
+            if value is not _ABSENT:
+                setattr(class_, name, value)
+            elif name in vars(class_):
+                delattr(class_, name)
+
+
+_ABSENT = object()
+
+
+def _alike(root: nn.Module) -> list[list[tuple[nn.Module, Fingerprint]]]:
+    """Groups of modules that are alike but for plain attributes; those that hold others, for the rest is not worth a node."""
+    paths: dict[int, int] = defaultdict(int)
+    for _, module in root.named_modules(remove_duplicate=False):
+        paths[id(module)] += 1
+    candidates: dict[Key, list[nn.Module]] = defaultdict(list)
+    for module in root.modules():
+        parts = list(module.modules())
+        if module is not root and len(parts) > 1 and _can_stand_for(module) and all(paths[id(part)] == 1 for part in parts):
+            candidates[type(module), len(parts)].append(module)
+    groups: dict[Key, list[tuple[nn.Module, Fingerprint]]] = defaultdict(list)
+    for members in candidates.values():
+        for module in members if len(members) > 1 else ():
+            found = fingerprint(module)
+            groups[found.structure].append((module, found))
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _can_stand_for(module: nn.Module) -> bool:
+    forward = getattr(type(module), "forward", None)
+    return "forward" not in vars(module) and forward is not nn.Module.forward and inspect.isfunction(forward)
+
+
+def fingerprint(module: nn.Module) -> Fingerprint:
+    """What a module is, as its Python can see it."""
+    structure: list[Any] = []
+    plain: list[tuple[type, Any]] = []
+    places: list[tuple[int, str]] = []
+    tensors: list[int] = []
+    watched = False
+    for at, (path, part) in enumerate(module.named_modules()):
+        watched = watched or (at > 0 and any(vars(part).get(name) for name in _HOOKS))
+        own: list[Any] = [path, type(part)]
+        for name, value in vars(part).items():
+            if name in _TABLES:
+                for key, tensor in value.items():
+                    own.append((name, key, None if tensor is None else _like(tensor)))
+                    tensors += [] if tensor is None else [id(tensor)]
+            elif name in _INTERNAL:
+                continue
+            elif type(value) in _PLAIN:
+                own.append(name)
+                places.append((at, name))
+                plain.append((type(value), value if value == value else repr(value)))  # noqa: PLR0124 - nan differs from itself
+            else:
+                own.append((name, _token(value, _DEEPEST)))
+        structure.append(tuple(own))
+    shared = tuple(map(tensors.index, tensors)) if len(set(tensors)) < len(tensors) else ()
+    return Fingerprint((*structure, shared), tuple(plain), tuple(places), watched)
+
+
+_PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
+_TABLES = frozenset({"_parameters", "_buffers"})
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_INTERNAL = frozenset(vars(nn.Module())) - _TABLES - {"training"}
+_DEEPEST = 6
+_PYTHON_CLASS = 1 << 9
+"""The flag of classes that are written in Python, so that `vars` shows all that their objects hold."""
+
+
+def _token(value: Any, depth: int) -> Key:
+    """An attribute's value; objects that cannot be compared are equal to themselves alone."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return (kind, value if value == value else repr(value))  # noqa: PLR0124 - as above
+    if isinstance(value, (torch.dtype, torch.device, torch.Size, enum.Enum)):
+        return (kind, str(value))
+    if depth > 0 and kind in (list, tuple):
+        return (kind, tuple(_token(item, depth - 1) for item in value))
+    if depth > 0 and kind is dict:
+        return (kind, tuple((_token(key, depth - 1), _token(item, depth - 1)) for key, item in value.items()))
+    if depth > 0 and _is_work_of_python(value):
+        return (kind, tuple((name, _token(item, depth - 1)) for name, item in vars(value).items()))
+    return ("object", id(value))
+
+
+def _is_work_of_python(value: Any) -> bool:
+    """Whether `vars` shows all that an object holds, and the object is no part of something larger."""
+    if isinstance(value, (nn.Module, torch.Tensor, type, types.FunctionType, types.MethodType, types.ModuleType)):
+        return False
+    return hasattr(value, "__dict__") and all(class_.__flags__ & _PYTHON_CLASS for class_ in type(value).__mro__[:-1])
+
+
+def _like(tensor: torch.Tensor) -> Key:
+    return (type(tensor), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad)
+
+
+def _differing(one: Sequence[Any], other: Sequence[Any]) -> Iterator[int]:
+    return (at for at, (left, right) in enumerate(zip(one, other, strict=True)) if left != right)
+
+
+def _inputs(leaves: Sequence[Any], spec: pytree.TreeSpec, tracer: Any) -> Key | None:
+    """The arguments of a call but for the contents of tensors; None when they hold what cannot be compared."""
+    found: list[Any] = [repr(spec)]
+    first: dict[int, int] = {}
+    for at, leaf in enumerate(leaves):
+        if type(leaf) is FakeTensor:
+            proxy = get_proxy_slot(leaf, tracer, None)
+            if proxy is None or proxy.constant is not None:
+                return None  # its contents may be known to the tracer
+            sizes = tuple(map(_size, (*leaf.shape, *leaf.stride())))
+            found.append((first.setdefault(id(leaf), at), sizes, leaf.dtype, leaf.device, leaf.layout, leaf.requires_grad))
+        elif type(leaf) in _PLAIN:
+            found.append((type(leaf), leaf if leaf == leaf else repr(leaf)))  # noqa: PLR0124 - nan differs from itself
+        elif isinstance(leaf, (torch.dtype, torch.device)):
+            found.append((type(leaf), str(leaf)))
+        elif isinstance(leaf, torch.SymInt):
+            found.append(("symbol", _size(leaf)))
+        else:
+            return None
+    return tuple(found)
+
+
+def _size(size: Any) -> Any:
+    return size if isinstance(size, int) else ("expression", size.node.expr)
+
+
+def _modes() -> Key:
+    """What a module's Python can see of torch's state."""
+    autocast = [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
+    return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), *autocast)
+
+
+def _state(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+    """What a call could change that is not its own: contents of tensors that it was given or holds, and of containers."""
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    held = (tensor for part in module.modules() for name in _TABLES for tensor in vars(part)[name].values())
+    tensors = [leaf for leaf in (*leaves, *held) if isinstance(leaf, torch.Tensor)]
+    containers = any(has_containers(value) for value in (*args, *kwargs.values()))
+    inside = (repr(spec), tuple(map(id, leaves))) if containers else ()
+    return (*inside, tuple((id(tensor), tensor._version) for tensor in tensors))  # noqa: SLF001 - there is no other way to ask
+
+
+def _taken(begin: Node, end: Node) -> set[Node]:
+    """The nodes that those between two others take in."""
+    taken: set[Node] = set()
+    node = begin.next
+    while node is not end:
+        taken.update(node.all_input_nodes)
+        node = node.next
+    return taken
+
+
+def _results(leaves: Sequence[Any], given: Sequence[Any]) -> list[Any] | None:
+    """How to make the same results again; None when some are neither tensors nor plain values."""
+    places: dict[int, int] = {}
+    for at, leaf in enumerate(given):
+        if isinstance(leaf, torch.Tensor):
+            places.setdefault(id(leaf), at)
+    numbers: dict[int, int] = {}
+    found: list[Any] = []
+    for leaf in leaves:
+        if id(leaf) in places:
+            found.append(_Given(places[id(leaf)]))
+        elif type(leaf) is FakeTensor and leaf.layout is torch.strided:
+            number = numbers.setdefault(id(leaf), len(numbers))
+            found.append(_Made(number, tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device))
+        elif type(leaf) in _PLAIN:
+            found.append(leaf)
+        else:
+            return None
+    return found
