@@ -47,7 +47,7 @@ class ZeroPages:
 
 PAGES = ZeroPages()
 
-_LARGE = 1 << 20
+_LARGE = 1 << 16
 """Bytes from which on a map of its own is worth its while."""
 
 

@@ -17,7 +17,7 @@ import functools
 import inspect
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +76,37 @@ class _Made:
     stride: tuple[Any, ...]
     dtype: torch.dtype
     device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call that is about to be made."""
+
+    key: Key
+    """What is the same for equal calls, but for plain attributes."""
+    module: nn.Module
+    found: Fingerprint
+    leaves: list[Any]
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def named(self, places: Iterable[int]) -> list[tuple[int, str]]:
+        """Plain attributes by the identity of what holds them, and their name."""
+        parts = list(self.module.modules())
+        return [(id(vars(parts[part])), name) for part, name in (self.found.places[at] for at in places)]
+
+    def state(self) -> Key:
+        """What the call could change that is not its own: contents of tensors that it is given or holds, and of containers."""
+        args, kwargs = self.arguments
+        held = (tensor for part in self.module.modules() for name in _TABLES for tensor in vars(part)[name].values())
+        writes = tuple(
+            (id(tensor), tensor._version)  # noqa: SLF001 - there is no other way to ask
+            for tensor in (*self.leaves, *held)
+            if isinstance(tensor, torch.Tensor)
+        )
+        if not any(has_containers(value) for value in (*args, *kwargs.values())):
+            return writes
+        leaves, spec = pytree.tree_flatten(self.arguments)
+        return (repr(spec), tuple(map(id, leaves)), writes)
 
 
 @contextmanager
@@ -167,20 +198,15 @@ class Sharing:
         mode = get_proxy_mode()
         if mode is None or self._is_in_region(mode.tracer):
             return forward(*args, **kwargs)
-        found = fingerprint(module)
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        inputs = None if found.watched else _inputs(leaves, spec, mode.tracer)
-        if inputs is None:
+        with _unwatched():
+            found = fingerprint(module)
+            inputs = None if found.watched else _inputs(leaves, spec, mode.tracer)
+        if inputs is None or (found.structure, inputs) in self._refused:
             return forward(*args, **kwargs)
-        key = (found.structure, inputs)
-        if key in self._refused:
-            return forward(*args, **kwargs)
-        for known in self._known[key]:
-            if self._is_same(known, found):
-                parts = list(module.modules())
-                self._read += [(id(vars(parts[part])), name) for part, name in (found.places[at] for at in known.reads)]
-                return self._stand_in(known, leaves, mode.tracer)
-        return self._first(key, module, found, (forward, args, kwargs))
+        call = _Call((found.structure, inputs), module, found, leaves, (args, kwargs))
+        known = next((known for known in self._known[call.key] if self._is_same(known, found)), None)
+        return self._first(call, forward, mode.tracer) if known is None else self._stand_in(known, call, mode.tracer)
 
     def _is_in_region(self, tracer: Any) -> bool:
         """Whether the call is part of what becomes the body of an operator, which takes in all weights that it uses."""
@@ -196,9 +222,10 @@ class Sharing:
     def _is_same(self, known: _Known, found: Fingerprint) -> bool:
         return not any(at in known.reads for at in _differing(known.plain, found.plain))
 
-    def _stand_in(self, known: _Known, given: Sequence[Any], tracer: Any) -> Any:
+    def _stand_in(self, known: _Known, call: _Call, tracer: Any) -> Any:
         self.stand_ins += 1
-        inputs = [get_proxy_slot(given[at], tracer).proxy for at in known.used]
+        self._read += call.named(known.reads)
+        inputs = [get_proxy_slot(call.leaves[at], tracer).proxy for at in known.used]
         proxy = tracer.create_proxy("call_function", REPEAT, (known.number, inputs), {})
         made: dict[int, torch.Tensor] = {}
         with disable_proxy_modes_tracing():
@@ -206,40 +233,31 @@ class Sharing:
                 if isinstance(item, _Made) and item.number not in made:
                     made[item.number] = torch.empty_strided(item.size, item.stride, dtype=item.dtype, device=item.device)
         track_tensor_tree(list(made.values()), proxy, constant=None, tracer=tracer)
-        proxy.node.meta.setdefault("val", list(made.values()))
         leaves = [
-            given[item.position] if isinstance(item, _Given) else made[item.number] if isinstance(item, _Made) else item
+            call.leaves[item.position] if isinstance(item, _Given) else made[item.number] if isinstance(item, _Made) else item
             for item in known.results
         ]
         return pytree.tree_unflatten(leaves, known.spec)
 
-    def _first(
-        self, key: Key, module: nn.Module, found: Fingerprint, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-    ) -> Any:
-        forward, args, kwargs = call
-        tracer: Any = get_proxy_mode().tracer  # type: ignore[union-attr]  # it was asked before
+    def _first(self, call: _Call, forward: Callable[..., Any], tracer: Any) -> Any:
         self._count += 1
         number, reads = self._count, len(self._read)
-        before = _state(module, args, kwargs)
-        given = pytree.tree_leaves((args, kwargs))
+        with _unwatched():
+            before = call.state()
         begin = tracer.create_proxy("call_function", BEGIN, (number,), {}).node
+        args, kwargs = call.arguments
         result = forward(*args, **kwargs)
         end = tracer.create_proxy("call_function", END, (number,), {}).node
         leaves, spec = pytree.tree_flatten(result)
-        results = _results(leaves, given)
-        after = fingerprint(module)
-        if (
-            results is None
-            or before != _state(module, args, kwargs)
-            or (after.structure, after.plain)
-            != (
-                found.structure,
-                found.plain,
-            )
-        ):
-            self._refused.add(key)
+        found = call.found
+        with _unwatched():
+            results, after, state = _results(leaves, call.leaves), fingerprint(call.module), call.state()
+        changed = before != state or (after.structure, after.plain) != (found.structure, found.plain)
+        if changed or results is None:
+            self._refused.add(call.key)
             return result
-        noted, parts = set(self._read[reads:]), list(module.modules())
+        noted = set(self._read[reads:])
+        parts = list(call.module.modules())
         known_reads = frozenset(
             at
             for at, (part, name) in enumerate(found.places)
@@ -248,10 +266,10 @@ class Sharing:
         taken = _taken(begin, end)
         used = tuple(
             at
-            for at, leaf in enumerate(given)
+            for at, leaf in enumerate(call.leaves)
             if isinstance(leaf, torch.Tensor) and get_proxy_slot(leaf, tracer).proxy.node in taken
         )
-        self._known[key].append(_Known(number, found.plain, known_reads, used, results, spec))
+        self._known[call.key].append(_Known(number, found.plain, known_reads, used, results, spec))
         return result
 
 
@@ -391,20 +409,15 @@ def _size(size: Any) -> Any:
     return size if isinstance(size, int) else ("expression", size.node.expr)
 
 
+def _unwatched() -> Any:
+    """A context in which reading attributes of tensors is fast: in an export, torch's modes look at each of them."""
+    return torch._C.DisableTorchFunction()  # noqa: SLF001 - the public one leaves modes on
+
+
 def _modes() -> Key:
     """What a module's Python can see of torch's state."""
     autocast = [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
     return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), *autocast)
-
-
-def _state(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
-    """What a call could change that is not its own: contents of tensors that it was given or holds, and of containers."""
-    leaves, spec = pytree.tree_flatten((args, kwargs))
-    held = (tensor for part in module.modules() for name in _TABLES for tensor in vars(part)[name].values())
-    tensors = [leaf for leaf in (*leaves, *held) if isinstance(leaf, torch.Tensor)]
-    containers = any(has_containers(value) for value in (*args, *kwargs.values()))
-    inside = (repr(spec), tuple(map(id, leaves))) if containers else ()
-    return (*inside, tuple((id(tensor), tensor._version) for tensor in tensors))  # noqa: SLF001 - there is no other way to ask
 
 
 def _taken(begin: Node, end: Node) -> set[Node]:
