@@ -97,7 +97,7 @@ class _Call:
     def state(self) -> Key:
         """What the call could change that is not its own: contents of tensors that it is given or holds, and of containers."""
         args, kwargs = self.arguments
-        held = (tensor for part in self.module.modules() for name in _TABLES for tensor in vars(part)[name].values())
+        held = (tensor for part in self.module.modules() for name in _TABLES for tensor in dict.values(vars(part)[name]))
         writes = tuple(
             (id(tensor), tensor._version)  # noqa: SLF001 - there is no other way to ask
             for tensor in (*self.leaves, *held)
@@ -126,6 +126,8 @@ class Sharing:
     """How many calls were not traced because they were known."""
     _members: dict[int, nn.Module] = field(default_factory=dict)
     """Modules with one like them, by the identity of their attributes: torch wraps modules in proxies that share these."""
+    _unlisted: list[nn.Module] = field(default_factory=list)
+    """Modules whose weights are kept from torch."""
     _doubtful: dict[type, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Plain attributes, by class, in which modules differ that are otherwise alike."""
     _known: dict[Key, list[_Known]] = field(default_factory=lambda: defaultdict(list))
@@ -142,7 +144,9 @@ class Sharing:
     """How many regions of autocast are open there."""
 
     def __post_init__(self) -> None:
-        for group in _alike(self.root):
+        groups = _alike(self.root)
+        self._unlisted = _unlisted(self.root, [[module for module, _ in group] for group in groups])
+        for group in groups:
             first = group[0][1]
             for module, found in group:
                 self._members[id(vars(module))] = module
@@ -156,7 +160,7 @@ class Sharing:
         """Stand between the modules' calls and their `forward`, and watch the doubtful attributes."""
         self._modes = _modes()
         classes = {type(module) for module in self._members.values()}
-        with _replaced({(class_, "forward"): self._forward_of(class_) for class_ in classes}):
+        with self._hidden(), _replaced({(class_, "forward"): self._forward_of(class_) for class_ in classes}):
             watched = {
                 (class_, name): self._watcher(name)
                 for class_, names in self._doubtful.items()
@@ -168,6 +172,18 @@ class Sharing:
                 self._doubtful[class_].discard(name)
             with _replaced(watched):
                 yield
+
+    @contextmanager
+    def _hidden(self) -> Iterator[None]:
+        """Keep from torch the weights of modules that are not expected to run: each costs it as much as an operator."""
+        before = {part: part._parameters for part in self._unlisted}  # noqa: SLF001 - a list of them cannot be set otherwise
+        try:
+            for part, weights in before.items():
+                part._parameters = _Unlisted(weights)  # noqa: SLF001
+            yield
+        finally:
+            for part, weights in before.items():
+                part._parameters = weights  # noqa: SLF001
 
     def _forward_of(self, class_: type) -> Callable[..., Any]:
         original, sharing = class_.forward, self  # type: ignore[attr-defined]  # of a module
@@ -310,6 +326,33 @@ def _alike(root: nn.Module) -> list[list[tuple[nn.Module, Fingerprint]]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+class _Unlisted(dict[str, Any]):
+    """Weights that a module finds by their names, and that a list of all weights leaves out."""
+
+    def items(self) -> Any:
+        return {}.items()
+
+    def values(self) -> Any:
+        return {}.values()
+
+    def keys(self) -> Any:
+        return {}.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+
+def _unlisted(root: nn.Module, groups: list[list[nn.Module]]) -> list[nn.Module]:
+    """All parts of the modules for which another one stands, if nobody can tell weights with them from weights without."""
+    if len({(weight.dtype, weight.device, weight.requires_grad) for weight in root.parameters()}) > 1:
+        return []
+    found: dict[nn.Module, None] = {}
+    for group in sorted(groups, key=lambda group: -sum(1 for _ in group[0].modules())):
+        for module in [module for module in group if module not in found][1:]:
+            found.update(dict.fromkeys(module.modules()))
+    return list(found)
+
+
 def _can_stand_for(module: nn.Module) -> bool:
     forward = getattr(type(module), "forward", None)
     return "forward" not in vars(module) and forward is not nn.Module.forward and inspect.isfunction(forward)
@@ -327,7 +370,7 @@ def fingerprint(module: nn.Module) -> Fingerprint:
         own: list[Any] = [path, type(part)]
         for name, value in vars(part).items():
             if name in _TABLES:
-                for key, tensor in value.items():
+                for key, tensor in dict.items(value):  # also those that are kept from torch
                     own.append((name, key, None if tensor is None else _like(tensor)))
                     tensors += [] if tensor is None else [id(tensor)]
             elif name in _INTERNAL:
@@ -376,7 +419,11 @@ def _is_work_of_python(value: Any) -> bool:
 
 
 def _like(tensor: torch.Tensor) -> Key:
-    return (type(tensor), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad)
+    kind = torch.Tensor if type(tensor) in _TENSORS else type(tensor)
+    return (kind, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad)
+
+
+_TENSORS = frozenset({torch.Tensor, nn.Parameter, nn.Buffer, FakeTensor})
 
 
 def _differing(one: Sequence[Any], other: Sequence[Any]) -> Iterator[int]:
