@@ -332,6 +332,20 @@ def test_blocks_inside_blocks_and_modules_called_twice_inside() -> None:
     assert occurrences(trace) == ["blocks.0", "blocks.1", "blocks.2"]
 
 
+def test_modules_of_torch_are_told_by_the_line_that_calls_them() -> None:
+    class Lines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = (nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            x = self.one(x)
+            return self.two(x)
+
+    sources = {op.source for op in assert_exact(Stack(Lines(), Lines()), X).ops}
+    assert len(sources) == 2
+
+
 def test_shared_modules_and_shared_parameters() -> None:
     shared = Block()
     tied = [Block() for _ in range(3)]

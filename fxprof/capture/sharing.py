@@ -32,6 +32,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, has_containers
 from fxprof.capture.marks import BEGIN, END, REPEAT
+from fxprof.trace.stacks import is_torch_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +356,8 @@ def _unlisted(root: nn.Module, groups: list[list[nn.Module]]) -> list[nn.Module]
 
 def _can_stand_for(module: nn.Module) -> bool:
     forward = getattr(type(module), "forward", None)
-    return "forward" not in vars(module) and forward is not nn.Module.forward and inspect.isfunction(forward)
+    # What a class of torch computes is told by the line that calls it, which is another one for each of its modules.
+    return "forward" not in vars(module) and inspect.isfunction(forward) and not is_torch_file(forward.__code__.co_filename)
 
 
 def fingerprint(module: nn.Module) -> Fingerprint:
