@@ -130,7 +130,7 @@ def export_call(
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     program.example_inputs = None  # it would keep every argument alive for as long as it is kept itself
     trace = translate(program, prefix=prefix, skip=1, aliases=aliases)
-    if any(_is_symbolic(value) for op in trace.walk() for value in op.outputs):
+    if any(_is_symbolic(value) for op in trace.distinct() for value in op.outputs):
         # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")
     # Only now: while torch.export traces, every new tensor is a fake one.

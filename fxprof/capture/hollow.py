@@ -133,14 +133,21 @@ def _drop_hooks(part: nn.Module) -> None:
 
 @contextmanager
 def building(dtype: torch.dtype) -> Iterator[None]:
-    """Construct modules on the meta device, with `dtype` as the default; both are as before afterwards."""
+    """Construct modules on the meta device, uninitialised, with `dtype` as the default; all is as before afterwards."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
+    initialisers = {name: function for name, function in vars(nn.init).items() if name.endswith("_") and callable(function)}
     try:
+        vars(nn.init).update(dict.fromkeys(initialisers, _leave))  # they would take as long as all the rest
         with torch.device("meta"):
             yield
     finally:
+        vars(nn.init).update(initialisers)
         torch.set_default_dtype(before)
+
+
+def _leave(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return tensor
 
 
 def convert(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:

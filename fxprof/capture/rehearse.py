@@ -173,10 +173,12 @@ class Rehearsal:
         Calls that differ only in plain values which their graphs do not show are one.
         """
         merged: dict[Any, CapturedCall] = {}
+        entries = Counter(found.entry for found in self.calls.values() if found.component == component)
         for found in self.calls.values():
             if found.component == component:
                 tensors = tuple(item for item in found.trace.inputs if isinstance(item[1], Tensor))
-                key = (found.entry, found.trace.expanded().ops, tensors)
+                alone = entries[found.entry] == 1  # to compare all operators takes time
+                key = (found.entry, () if alone else found.trace.expanded().parts, tensors)
                 program = found.call.program if found.call else None
                 first = merged.get(key, CapturedCall(found.entry, 0, found.trace, found.note, program))
                 merged[key] = replace(first, count=first.count + found.count)

@@ -96,7 +96,9 @@ def _text_lengths(component: CapturedComponent) -> tuple[int, ...]:
 
 def _longest_attention(component: CapturedComponent) -> tuple[int, int] | None:
     """Query and key length of the largest attention that is one operator; attention spelled as products is not seen."""
-    lengths = [found for call in component.calls for op in call.trace.walk() if (found := _attention(op.target, dict(op.args)))]
+    lengths = [
+        found for call in component.calls for op in call.trace.distinct() if (found := _attention(op.target, dict(op.args)))
+    ]
     return max(lengths, key=lambda pair: pair[0] * pair[1], default=None)
 
 

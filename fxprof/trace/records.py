@@ -142,6 +142,10 @@ class Trace:
         """All operators, those of the bodies of higher-order operators after their operator."""
         yield from _walk(self.ops)
 
+    def distinct(self) -> Iterator[Op]:
+        """The operators of `walk`, but what several modules do alike once."""
+        yield from _distinct(self.parts, set())
+
     def expanded(self) -> Trace:
         """The same without references."""
         return Trace(tuple(map(_expanded, self.ops)), self.inputs, self.symbols)
@@ -161,6 +165,17 @@ def _expanded(op: Op) -> Op:
         return op
     bodies = tuple(Subgraph(body.name, tuple(map(_expanded, body.ops))) for body in op.subgraphs)
     return Op(op.target, op.args, op.outputs, op.stack, op.source, bodies)
+
+
+def _distinct(parts: tuple[Op | Occurrence, ...], seen: set[Block]) -> Iterator[Op]:
+    for part in parts:
+        if isinstance(part, Op):
+            yield part
+            for subgraph in part.subgraphs:
+                yield from _distinct(subgraph.parts, seen)
+        elif part.block not in seen:
+            seen.add(part.block)
+            yield from _distinct(part.block.parts, seen)
 
 
 def _walk(ops: tuple[Op, ...]) -> Iterator[Op]:
