@@ -504,3 +504,59 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]
 @pytest.mark.parametrize("model", names())
 def test_every_component_of_a_bundled_model(model: str, compared: list[tuple[int, int]]) -> None:
     fxprof.profile(load_zoo(model), steps=2)
+
+
+class Routing(nn.Module):
+    """Reads a value, so it runs for real, and its children are exported one by one."""
+
+    def __init__(self, children: list[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(children)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        for part in self.parts:
+            x = part(x) if x.sum().item() == 0 else x
+        return x
+
+
+def test_children_of_modules_that_run_for_real_are_exported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fxprof.profile_module(Routing([Block() for _ in range(4)]), (X,), whole=True)
+    made = []
+
+    def counting(module: nn.Module, *args: Any, **options: Any) -> ExportedCall:
+        made.append(type(module).__name__)
+        return export_call(module, *args, **options)
+
+    monkeypatch.setattr(rehearse, "export_call", counting)
+    assert fxprof.profile_module(Routing([Block() for _ in range(4)]), (X,)) == whole
+    assert made == ["Routing", "Block"]
+
+
+def test_what_cannot_be_exported_is_tried_once_for_all_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    def routing() -> nn.Module:
+        return Routing([Routing([Block(), Block(size=8)]) for _ in range(3)])
+
+    whole = fxprof.profile_module(routing(), (X,), whole=True)
+    made = []
+
+    def counting(module: nn.Module, *args: Any, **options: Any) -> ExportedCall:
+        made.append(type(module).__name__)
+        return export_call(module, *args, **options)
+
+    monkeypatch.setattr(rehearse, "export_call", counting)
+    shared = fxprof.profile_module(routing(), (X,))
+    assert made == ["Routing", "Routing", "Block"]
+    assert shared == whole
+
+
+def test_children_that_differ_are_exported_each() -> None:
+    class Scaled(Block):
+        scale: int
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return super().forward(x) if self.scale else x * 2
+
+    parts: list[nn.Module] = [Scaled(scale=scale) for scale in (1, 0, 1, 2)]
+    shared, whole = (fxprof.profile_module(Routing(parts), (X,), whole=whole) for whole in (False, True))
+    assert shared == whole
+    assert shared.macs == 3 * 2 * (2 * 3 * 8 * 16)

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.capture.calls import Key, inputs_of, key_of
@@ -30,9 +31,10 @@ from fxprof.capture.hollow import convert
 from fxprof.capture.places import Place, find_modules
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.replay import Memory
+from fxprof.capture.sharing import fingerprint
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
-from fxprof.trace import Frame, Op, Tensor, Trace
+from fxprof.trace import Block, Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule
 from fxprof.trace.stacks import is_torch_file, source_line
 
@@ -105,6 +107,7 @@ class Rehearsal:
         self._running: list[_Running] = []
         self._passed: list[Passed] = []
         self._memories: dict[Place, Memory] = {}
+        self._exported_alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
         self._whole = whole
         self._inside = 0
         self._recorder = _Recorder(self)
@@ -235,11 +238,34 @@ class Rehearsal:
         started = time.perf_counter()
         with self._silent():
             inputs = inputs_of(module, args, kwargs)
-            call = export_call(
-                module, args, kwargs, prefix=place.path, aliases=self._aliases[place.component], whole=self._whole
-            )
+            call = self._export(module, place, args, kwargs)
         self.export_seconds += time.perf_counter() - started
         return Recorded(place.component, place.path, Trace(call.trace.parts, inputs), call)
+
+    def _export(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
+        """Export a call, or repeat what was found of a module that is the same, called the same way."""
+        aliases = self._aliases[place.component]
+        inside = f"{place.path}." if place.path else ""
+        if self._whole or any(path.startswith(inside) for pair in aliases.items() for path in pair):
+            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, whole=self._whole)
+        found = fingerprint(module)
+        strides = tuple(leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor)
+        key = (found.structure, found.plain, strides, *key_of(args, kwargs))
+        if key not in self._exported_alike:
+            try:
+                call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+            except NotExportableError as error:
+                self._exported_alike[key] = error, place
+                raise
+            self._exported_alike[key] = call, place
+        known, first = self._exported_alike[key]
+        if isinstance(known, NotExportableError):
+            raise NotExportableError(*known.args)
+        if first == place:
+            return known
+        name = type(module).__name__
+        block = Block((Frame(first.path, name),), known.trace.parts)
+        return replace(known, trace=Trace((Occurrence(block, (Frame(place.path, name),)),)))
 
     def _run_for_real(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run it, unless it was called like this before and would do the same again."""
