@@ -212,18 +212,21 @@ def _captured(
     notable = notable_with(table)
     if isinstance(target, SingleComponent):
         read = _inputs_of(target, workload, inputs)
-        _say_imports(progress)
-        from fxprof.capture.module import capture_component
-
-        captured = capture_component(target, read, workload.dtype, notable=notable, whole=whole, progress=progress)
-        return captured, target.name
-    if inputs:
+    elif inputs:
         raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
-    _say_imports(progress)
-    from fxprof.capture.pipeline import capture_pipeline
+    from fxprof.capture.garbage import seldom_collected
 
-    captured = capture_pipeline(target, workload, notable=notable, whole=whole, progress=progress)
-    return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
+    with seldom_collected():
+        _say_imports(progress)
+        if isinstance(target, SingleComponent):
+            from fxprof.capture.module import capture_component
+
+            captured = capture_component(target, read, workload.dtype, notable=notable, whole=whole, progress=progress)
+            return captured, target.name
+        from fxprof.capture.pipeline import capture_pipeline
+
+        captured = capture_pipeline(target, workload, notable=notable, whole=whole, progress=progress)
+        return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
 
 
 def _say_imports(progress: Callable[[str], None] | None) -> None:

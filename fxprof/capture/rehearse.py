@@ -109,6 +109,7 @@ class Rehearsal:
         self._memories: dict[Place, Memory] = {}
         self._exported_alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
         self._whole = whole
+        self._threads = torch.get_num_threads()
         self._inside = 0
         self._recorder = _Recorder(self)
         self._frozen = False
@@ -119,10 +120,14 @@ class Rehearsal:
         """Call `function` and record; everything global is as before afterwards, also when it raises."""
         name, class_name = self._outside
         self._running = [_Running(name, (Frame("", class_name),))]
+        self._threads = torch.get_num_threads()
         try:
+            # What runs is small: to share it out among threads takes longer than the work.
+            torch.set_num_threads(1)
             with unchanged(), self._listening():
                 return function(*args, **kwargs)
         finally:
+            torch.set_num_threads(self._threads)
             self._finish(self._running[0], "")
             self._running = []
 
@@ -288,6 +293,8 @@ class Rehearsal:
     def _really_run(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         running = _Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)))
         self._running.append(running)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
         try:
             return _CALL(module, *args, **kwargs)
         except Exception as error:
@@ -297,6 +304,7 @@ class Rehearsal:
             self._passed = [*before, Passed(error, place, running.stack, inputs)]
             raise
         finally:
+            torch.set_num_threads(threads)
             self._running.pop()
             self._finish(running, place.path)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fxprof.trace.symbols import Dim, Expr
 
@@ -21,8 +22,7 @@ class Tensor:
     """As torch prints it without the prefix: `float32`, `bfloat16`, `int64`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):  # there are millions of them in sets, which tuples are much faster in
     """One level of the module stack of an operator."""
 
     path: str
