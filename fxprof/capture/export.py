@@ -143,14 +143,17 @@ def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *,
         if whole:
             return torch.export.export(wrapper, args, kwargs, strict=False)
         before = snapshot(wrapper.module)
-        with repeated_once(wrapper.module) as sharing:
-            try:
-                return torch.export.export(wrapper, args, kwargs, strict=False)
-            except Exception:
-                if not sharing.stand_ins:
-                    raise
-        # What stood for a call did not do for what came after it.
-        restore(before)
+        for may_run in (True, False):
+            with repeated_once(wrapper.module, may_run=may_run) as sharing:
+                try:
+                    return torch.export.export(wrapper, args, kwargs, strict=False)
+                except Exception:
+                    if not sharing.stand_ins:
+                        raise
+            # What stood for a call did not do for it, or not for what came after it.
+            restore(before)
+            if not sharing.differed:
+                break
         return torch.export.export(wrapper, args, kwargs, strict=False)
 
 
