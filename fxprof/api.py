@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
-from fxprof.errors import FormulaError, TargetError, UsageError
+from fxprof.errors import FormulaError, OutputError, ProfileError, TargetError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.workload import Workload
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+    from fxprof.cache import Cache
     from fxprof.result.diff import Diff
     from fxprof.trace.captured import Capture
 
@@ -43,6 +45,7 @@ def profile(
     dims: Mapping[str, int] | None = None,
     formulas: Formulas | None = None,
     whole: bool = False,
+    cache: Cache | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Profile:
     """What one run of a pipeline, or one call of a component, computes, in MACs, exactly; no weights and no GPU.
@@ -68,6 +71,8 @@ def profile(
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
         whole: export every module of a model, also those that are alike; slower, with the same result.
+        cache: where profiles are kept, such as `fxprof.cache.default_cache()`; by default none is. What was computed before of
+            the same content with the same packages is read from it, without torch.
         progress: told what is being done, a line at a time.
 
     Raises:
@@ -79,7 +84,9 @@ def profile(
         height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype, tuple(without), dict(arguments or {})
     )
     if isinstance(target, (str, os.PathLike)):
-        finished = _finished(Path(target), fixed=workload == Workload() and not inputs, dims=dims or {}, formulas=formulas)
+        finished = _finished(
+            Path(target), fixed=workload == Workload() and not inputs and not whole, dims=dims or {}, formulas=formulas
+        )
         if finished is not None:
             return finished
         from fxprof.source import resolve
@@ -89,11 +96,61 @@ def profile(
         raise UsageError(
             "dims are the sizes of a .pt2 file", "a pipeline takes --height, --width and --arg, a component --input"
         )
+    kept = _Kept(cache, target, workload, inputs or {}, formulas, whole=whole)
+    known = kept.find()
+    if known is not None:
+        return known
     from fxprof.result.assemble import assemble
 
     table = formulas if formulas is not None else default_formulas()
     captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole)
-    return assemble(captured, name, versions(), table)
+    profile = assemble(captured, name, versions(), table)
+    kept.keep(profile)
+    return profile
+
+
+class _Kept:
+    """A profile's place in a cache; it has none when there is no cache, or what it depends on is not all known."""
+
+    def __init__(
+        self,
+        cache: Cache | None,
+        target: object,
+        workload: Workload,
+        inputs: Mapping[str, Any],
+        formulas: Formulas | None,
+        *,
+        whole: bool,
+    ) -> None:
+        self._cache, self._key = cache, None
+        if cache is not None and formulas is None and isinstance(target, (PipelineConfig, SingleComponent)):
+            from fxprof.cache.keys import key_of
+
+            # Formulas that came from elsewhere are code, which may change from one run to the next.
+            if all(formula.origin == "fxprof" for formula in default_formulas().table.values()):
+                self._key = key_of("profile", target, workload, inputs, whole)
+
+    def find(self) -> Profile | None:
+        if self._cache is None or self._key is None:
+            return None
+        text = self._cache.find("profile", self._key)
+        if text is None:
+            return None
+        from fxprof.result.store import loads
+
+        try:
+            return loads(text)
+        except ProfileError:
+            self._cache.drop("profile", self._key)
+            return None
+
+    def keep(self, profile: Profile) -> None:
+        if self._cache is not None and self._key is not None:
+            from fxprof.result.store import dumps
+
+            about = " ".join([profile.target, *(f"{name}={value}" for name, value in profile.workload.items())])
+            with suppress(OutputError):  # a number that JSON cannot write
+                self._cache.keep("profile", self._key, about, dumps(profile))
 
 
 def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: Formulas | None) -> Profile | None:

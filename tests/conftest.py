@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,12 @@ Golden = Callable[[str, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden and tests/data anew instead of comparing")
+
+
+@pytest.fixture(autouse=True)
+def no_kept_results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what commands keep of their results away from the user's cache, and from other tests."""
+    monkeypatch.setenv("FXPROF_CACHE_DIR", str(tmp_path_factory.getbasetemp() / f"cache-{secrets.token_hex(8)}"))
 
 
 @pytest.fixture

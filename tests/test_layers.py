@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "capture": {"errors", "source", "trace"},
     "cost": {"errors", "trace"},
     "result": {"errors", "trace", "cost"},
+    "cache": {"errors", "source"},
     "reports": {"errors", "units", "cost", "result"},
-    "api": {"errors", "source", "capture", "trace", "cost", "result"},
-    "cli": {"errors", "units", "source", "cost", "result", "reports", "api"},
+    "api": {"errors", "source", "capture", "trace", "cost", "result", "cache"},
+    "cli": {"errors", "units", "source", "cost", "result", "reports", "cache", "api"},
     "__main__": {"cli"},
 }
 """Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""

@@ -68,7 +68,8 @@ def _fit(request: Request, kept: Kept | None) -> Request:
     """The request without the options that its target does not take."""
     workload = {name: value for name, value in request.workload.items() if _takes(kept, name)}
     formulas = request.counting.formulas if _takes(kept, "formulas") else ()
-    return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas))
+    whole = request.counting.whole and _takes(kept, "whole")
+    return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas, whole=whole))
 
 
 def _judge(verdicts: Iterable[Verdict], *, strict: bool) -> None:

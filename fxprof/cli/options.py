@@ -6,7 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +44,10 @@ class Counting:
     """Files that declare further formulas."""
     unit: str
     strict: bool
+    whole: bool
+    """Whether modules that are alike are all exported."""
+    no_cache: bool
+    """Whether neither to use nor to keep results of earlier commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,8 @@ _COUNTING = (
     ),
     click.option("--unit", type=click.Choice(UNITS), default="auto", help="Unit of the numbers for people."),
     click.option("--strict", is_flag=True, help="Exit with 1 when anything is uncounted."),
+    click.option("--whole", is_flag=True, help="Export repeated blocks each time; slower, with the same result."),
+    click.option("--no-cache", is_flag=True, help="Compute anew, and keep nothing."),
 )
 
 _OUTPUT = (
@@ -208,7 +214,7 @@ def on_profile(command: Command) -> Command:
 
     @functools.wraps(command)
     def call(**given: Any) -> Any:
-        counting = Counting(*(given.pop(name) for name in ("component", "formulas", "unit", "strict")))
+        counting = Counting(*(given.pop(item.name) for item in fields(Counting)))
         workload = {name: given.pop(name) for name in WORKLOAD}
         return command(request=Request(given.pop("target"), workload, counting, _output(given)), **given)
 
@@ -221,7 +227,7 @@ def on_pair(command: Command) -> Command:
 
     @functools.wraps(command)
     def call(**given: Any) -> Any:
-        counting = Counting(*(given.pop(name) for name in ("component", "formulas", "unit", "strict")))
+        counting = Counting(*(given.pop(item.name) for item in fields(Counting)))
         workload = {name: given.pop(name) for name in WORKLOAD}
         output = _output(given)
         old, new = (Request(given.pop(name), workload, counting, output) for name in ("old", "new"))

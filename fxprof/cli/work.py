@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxprof.cli.options import Counting, Output, Request
-from fxprof.errors import FxprofError, UsageError
+from fxprof.errors import FxprofError, OutputError, UsageError
 from fxprof.reports import Document, Format, pick_format
 from fxprof.result.files import check_writable, write_whole
 from fxprof.result.profile import Profile
 from fxprof.result.views import not_captured
 
 if TYPE_CHECKING:
+    from fxprof.cache import Cache
     from fxprof.cost.registry import Formulas
 
 
@@ -78,15 +79,24 @@ def profile_of(request: Request) -> Profile:
         refuse_changes(request, request.target)
         return load(request.target)
     from fxprof import api
+    from fxprof.cache import default_cache
 
     progress = _progress() if _on_terminal() else None
-    return api.profile(request.target, **request.workload, formulas=_formulas(request.counting), progress=progress)
+    counting = request.counting
+    return api.profile(
+        request.target,
+        **request.workload,
+        formulas=_formulas(counting),
+        whole=counting.whole,
+        cache=None if counting.no_cache else default_cache(),
+        progress=progress,
+    )
 
 
 def options_given(request: Request) -> list[str]:
     """The options that change what is analysed, as `fxprof.profile` names them."""
     given = [name for name, value in request.workload.items() if value not in (None, (), {})]
-    return given + (["formulas"] if request.counting.formulas else [])
+    return given + [name for name in ("formulas", "whole") if getattr(request.counting, name)]
 
 
 def refuse_changes(request: Request, *saved: str) -> None:
@@ -131,6 +141,18 @@ def write_graphs(target: str, directory: Path, workload: Mapping[str, Any], *, f
     called = [component for component in profile.components.values() if component.calls]
     calls = sum(len(component.calls) for component in called)
     return f"{directory}: {plural(calls, 'distinct call')} of {plural(len(called), 'component')}\n"
+
+
+def clear_cache(cache: Cache) -> int:
+    """Remove all that is kept; how many results there were.
+
+    Raises:
+        OutputError: something cannot be removed.
+    """
+    try:
+        return cache.clear()
+    except OSError as error:
+        raise OutputError(f"cannot clear {cache.directory}: {error.strerror or error}") from error
 
 
 def _on_terminal() -> bool:

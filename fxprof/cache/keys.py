@@ -1,0 +1,115 @@
+"""What a result depends on, as one hash: the target's content, what is asked of it, and the code that computes it.
+
+A name or a path is never enough: a directory can change, and a package can be worked on without a new version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fxprof.source.stand_ins import StandIn
+
+_PACKAGES = ("torch", "diffusers", "transformers")
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx", ".gguf"})
+_LARGE = 64 * 10**6
+"""Bytes of a file whose size and time stand for its content."""
+
+
+class UnknownContentError(Exception):
+    """An argument that is no data, so that nothing can be kept of what depends on it."""
+
+
+def key_of(kind: str, *parts: Any) -> str | None:
+    """The hash of what a result depends on; None when a part is no plain data.
+
+    Args:
+        kind: what sort of result.
+        parts: configurations, workloads, plain values and stand-ins, in any nesting.
+    """
+    try:
+        content = [kind, environment(), *map(_plain, parts)]
+    except UnknownContentError:
+        return None
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@cache
+def environment() -> str:
+    """The hash of the code that computes: fxprof's own files, Python, and every package that is installed."""
+    home = Path(__file__).resolve().parents[1]
+    packages = sorted(
+        name
+        for place in dict.fromkeys(map(os.path.realpath, sys.path))
+        # That of fxprof itself, and where a program is started, are on the path of some commands and not of others.
+        if Path(place).is_dir() and place not in {str(home.parent), os.path.realpath(Path.cwd())}
+        for name in os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
+        if name.endswith((".dist-info", ".egg-info", ".egg-link"))
+    )
+    own = _stamps(home)
+    worked_on = [_worked_on(name) for name in _PACKAGES]
+    return hashlib.sha256(json.dumps([sys.version, packages, own, worked_on]).encode()).hexdigest()
+
+
+def _worked_on(package: str) -> list[Any]:
+    """The state of a package's files where its version does not say: when it is not an installed copy."""
+    spec = PathFinder.find_spec(package) or find_spec(package)
+    home = Path(spec.origin).resolve().parent if spec and spec.origin else None
+    if home is None or {"site-packages", "dist-packages"} & set(home.parts):
+        return []
+    return _stamps(home)
+
+
+def _stamps(home: Path) -> list[Any]:
+    found = []
+    for folder, _, names in os.walk(home):
+        for name in names:
+            if name.endswith((".py", ".toml")):
+                status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as above
+                found.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
+    return sorted(found)
+
+
+def _plain(value: Any) -> Any:
+    """Plain data that differs where the content does, whatever the types."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, StandIn)):
+        return [type(value).__name__, str(value)]
+    if isinstance(value, Path):
+        return ["files", _files(value)]
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, *map(_plain, value)]
+    if isinstance(value, Mapping):
+        return ["mapping", *([_plain(key), _plain(item)] for key, item in value.items())]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *([item.name, _plain(getattr(value, item.name))] for item in fields(value))]
+    raise UnknownContentError(type(value).__name__)
+
+
+def _files(directory: Path) -> list[Any]:
+    """The content of what a component's directory holds beside weights: vocabularies, templates, configurations."""
+    try:
+        return [
+            (str(path.relative_to(directory)), _content(path))
+            for path in sorted(directory.rglob("*"))
+            if path.is_file() and path.suffix.lower() not in _WEIGHTS
+        ]
+    except OSError as error:
+        raise UnknownContentError(str(error)) from error
+
+
+def _content(path: Path) -> Any:
+    status = path.stat()
+    if status.st_size > _LARGE:
+        return (status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

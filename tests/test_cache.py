@@ -1,0 +1,380 @@
+"""What is kept of results: found again by content, never wrong, never in the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import run
+from profiles import normal
+from test_startup import GUARD
+
+import fxprof
+from fxprof import api
+from fxprof.cache import Cache, default_cache
+from fxprof.cache.keys import environment, key_of
+from fxprof.result import Profile
+from fxprof.source import load_zoo, resolve
+from fxprof.source.config import ComponentConfig, SingleComponent
+from fxprof.source.stand_ins import StandIn
+from fxprof.source.workload import Workload
+
+KEY = "0" * 64
+VAE = {
+    "_class_name": "AutoencoderKL",
+    "block_out_channels": [32],
+    "down_block_types": ["DownEncoderBlock2D"],
+    "up_block_types": ["UpDecoderBlock2D"],
+    "norm_num_groups": 8,
+}
+INPUT = ("--input", "sample=1x3x32x32")
+
+
+def key(number: int) -> str:
+    return f"{number:064x}"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "kept")
+
+
+@pytest.fixture
+def vae(tmp_path: Path) -> Path:
+    """A small component's directory."""
+    directory = tmp_path / "vae"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(VAE))
+    return directory
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what is really captured."""
+    found: list[str] = []
+    capture = api._captured
+
+    def noting(target: Any, *args: Any, **options: Any) -> Any:
+        found.append(target.name)
+        return capture(target, *args, **options)
+
+    monkeypatch.setattr(api, "_captured", noting)
+    return found
+
+
+def test_a_text_is_found_as_it_was_kept(cache: Cache) -> None:
+    assert cache.find("profile", KEY) is None
+    text = "one\ntwo\r\n\ud800 \u00e4"
+    cache.keep("profile", KEY, "this", text)
+    assert cache.find("profile", KEY) == text
+    assert cache.find("call", KEY) is None
+    assert [(entry.kind, entry.about) for entry in cache.entries()] == [("profile", "this")]
+
+
+def test_the_least_recently_used_go_first(cache: Cache) -> None:
+    cache.most_bytes = 4800
+    for number in range(4):
+        cache.keep("profile", key(number), str(number), "x" * 1000)
+        os.utime(cache._path("profile", key(number)), (number, number))
+    assert cache.find("profile", key(0)) is not None  # and is the last used now
+    cache.keep("profile", key(4), "4", "x" * 1500)
+    assert sorted(entry.about for entry in cache.entries()) == ["0", "3", "4"]
+
+
+def test_what_is_larger_than_the_bound_is_not_kept(cache: Cache) -> None:
+    cache.most_bytes = 100
+    cache.keep("profile", KEY, "this", "x" * 1000)
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[:-1],
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: b"",
+        lambda raw: raw.replace(b"text", b"texT"),
+        lambda raw: b"null\n" + raw.partition(b"\n")[2],
+        lambda raw: b"[" * 100_000 + b"\n",
+        lambda raw: b"\xff\xfe" + raw,
+        lambda raw: raw.replace(b'"fxprof cache": 1', b'"fxprof cache": 2'),
+    ],
+)
+def test_a_damaged_file_is_not_used_and_that_is_said_once(cache: Cache, damage: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 2):
+        cache.keep("profile", key(number), "this", "some text")
+        path = cache._path("profile", key(number))
+        path.write_bytes(damage(path.read_bytes()))
+        assert cache.find("profile", key(number)) is None
+        assert not path.exists()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"fxprof: the cache {cache.directory} held a damaged file; going on without it"
+    ]
+
+
+def test_what_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    cache = Cache(tmp_path / "file" / "cache")
+    cache.keep("profile", key(1), "this", "text")
+    cache.keep("profile", key(2), "this", "text")
+    assert cache.find("profile", key(1)) is None
+    assert cache.entries() == []
+    assert cache.clear() == 0
+    assert len(caplog.records) == 1
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    cache.keep("profile", KEY, "this", "text")
+    assert list(cache.directory.iterdir()) == []
+    assert "No space left on device" in caplog.text
+
+
+def test_a_directory_that_can_only_be_read_is_of_use(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.keep("profile", KEY, "this", "text")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.find("profile", KEY) == "text"
+
+
+def test_clearing_removes_what_is_ours_alone(cache: Cache, tmp_path: Path) -> None:
+    cache.keep("profile", KEY, "this", "text")
+    other, outside = cache.directory / "notes.txt", tmp_path / "precious"
+    other.write_text("mine")
+    outside.write_text("mine")
+    (cache.directory / f"profile-{key(7)}.json").symlink_to(outside)
+    (cache.directory / f".profile-{key(8)}.abcd.part").write_text("half")
+    assert cache.clear() == 1
+    assert other.read_text() == outside.read_text() == "mine"
+    assert not list(cache.directory.glob("*.part"))
+
+
+def test_a_process_that_is_killed_leaves_whole_files(cache: Cache) -> None:
+    script = (
+        "import sys; from pathlib import Path; from fxprof.cache import Cache\n"
+        "cache, number = Cache(Path(sys.argv[1])), 0\n"
+        "while True: number += 1; cache.keep('profile', f'{number % 9:064x}', 'x', 'x' * 2_000_000)\n"
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script, str(cache.directory)])
+        waited = time.monotonic() + 60
+        while not cache.entries() and time.monotonic() < waited:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    found = [text for number in range(9) if (text := cache.find("profile", key(number)))]
+    assert found
+    assert set(found) == {"x" * 2_000_000}
+    assert not cache._said
+
+
+def test_processes_at_once_see_whole_texts_or_none(cache: Cache) -> None:
+    script = (
+        "import sys; from pathlib import Path; from fxprof.cache import Cache\n"
+        "cache = Cache(Path(sys.argv[1]), 500_000)\n"
+        "for number in range(300):\n"
+        "    cache.keep('profile', f'{number % 5:064x}', 'x', str(number % 5) * 100_000)\n"
+        "    text = cache.find('profile', f'{(number + 2) % 5:064x}')\n"
+        "    assert text is None or text == str((number + 2) % 5) * 100_000\n"
+        "assert not cache._said, cache._said\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(cache.directory)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+
+
+def test_a_key_tells_apart_whatever_could_matter(vae: Path) -> None:
+    single, zoo = resolve(vae), load_zoo("sd-1.5")
+    part = zoo.components["unet"]
+    assert part is not None
+    changed = replace(zoo, components={**zoo.components, "unet": replace(part, values={**part.values, "in_channels": 9})})
+    keys = [
+        key_of("profile", single, Workload(), {}, False),
+        key_of("call", single, Workload(), {}, False),
+        key_of("profile", single, Workload(), {}, True),
+        key_of("profile", zoo, Workload(), {}, False),
+        key_of("profile", replace(zoo, name="other"), Workload(), {}, False),
+        key_of("profile", changed, Workload(), {}, False),
+        key_of("profile", zoo, Workload(steps=1), {}, False),
+        key_of("profile", zoo, Workload(dtype="float16"), {}, False),
+        key_of("profile", zoo, Workload(guidance_scale=1), {}, False),
+        key_of("profile", zoo, Workload(guidance_scale=1.0), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": True}), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": 1}), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": "1"}), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": [1]}), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": (1,)}), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": StandIn("image", (1, 2))}), {}, False),
+        key_of("profile", zoo, Workload(arguments={"x": "image:1x2"}), {}, False),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert None not in keys
+
+
+def test_what_is_no_data_has_no_key() -> None:
+    assert key_of("profile", load_zoo("sd-1.5"), Workload(arguments={"x": object()})) is None
+    assert key_of("profile", [lambda: 1]) is None
+
+
+def test_a_key_is_the_same_in_another_process() -> None:
+    script = (
+        "from fxprof.cache.keys import key_of; from fxprof.source import load_zoo\n"
+        "print(key_of('profile', load_zoo('sdxl-base-1.0')))"
+    )
+    other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == key_of("profile", load_zoo("sdxl-base-1.0"))
+
+
+def test_files_of_a_component_count_by_content_and_weights_do_not(tmp_path: Path) -> None:
+    part = SingleComponent("x", ComponentConfig("transformers", "CLIPTokenizer", {}, tmp_path))
+    (tmp_path / "vocab.json").write_text("{}")
+    before = key_of("profile", part)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    os.utime(tmp_path / "vocab.json", (1, 1))
+    assert key_of("profile", part) == before
+    (tmp_path / "vocab.json").write_text("{ }")
+    assert key_of("profile", part) != before
+
+
+def test_other_packages_are_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = environment()
+    (tmp_path / "torch-99.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    environment.cache_clear()
+    assert environment() != before
+    environment.cache_clear()
+
+
+def test_a_package_that_is_worked_on_counts_by_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "diffusers"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    environment.cache_clear()
+    before = environment()
+    (package / "__init__.py").write_text("changed = 1")
+    environment.cache_clear()
+    assert environment() != before
+    environment.cache_clear()
+
+
+def test_a_second_command_computes_nothing(vae: Path, captures: list[str]) -> None:
+    first = run("profile", vae, *INPUT, "--format", "json")
+    assert captures == ["vae"]
+    for arguments in (["profile", "--format", "json"], ["layers"], ["hotspots", "--by", "op"]):
+        again = run(arguments[0], vae, *INPUT, *arguments[1:])
+        assert again.exit_code == 0
+        assert arguments[0] != "profile" or again.output == first.output
+    assert captures == ["vae"]
+
+
+def test_another_input_another_configuration_and_whole_are_computed(vae: Path, captures: list[str]) -> None:
+    run("profile", vae, *INPUT)
+    run("profile", vae, "--input", "sample=1x3x64x64")
+    run("profile", vae, *INPUT, "--whole")
+    (vae / "config.json").write_text(json.dumps({**VAE, "norm_num_groups": 16}))
+    run("profile", vae, *INPUT)
+    assert len(captures) == 4
+
+
+def test_no_cache_neither_reads_nor_writes(vae: Path, captures: list[str]) -> None:
+    run("profile", vae, *INPUT, "--no-cache")
+    assert default_cache().entries() == []
+    run("profile", vae, *INPUT)
+    run("profile", vae, *INPUT, "--no-cache")
+    assert len(captures) == 3
+
+
+def test_python_keeps_nothing_unless_it_is_asked_to(vae: Path, cache: Cache, captures: list[str]) -> None:
+    inputs = {"sample": "1x3x32x32"}
+    first = fxprof.profile(vae, inputs=inputs)
+    assert default_cache().entries() == []
+    assert fxprof.profile(vae, inputs=inputs, cache=cache) == first
+    assert fxprof.profile(vae, inputs=inputs, cache=cache) == first
+    assert len(captures) == 2
+
+
+def test_other_formulas_are_not_looked_up(vae: Path, tmp_path: Path, captures: list[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("import fxprof\n@fxprof.formula('aten.silu', override=True)\ndef silu(self): return 1\n")
+    run("profile", vae, *INPUT)
+    run("profile", vae, *INPUT, "--formulas", file)
+    run("profile", vae, *INPUT, "--formulas", file)
+    assert len(captures) == 3
+
+
+def test_a_profile_that_is_damaged_behind_a_right_hash_is_computed_anew(vae: Path, captures: list[str]) -> None:
+    run("profile", vae, *INPUT)
+    cache = default_cache()
+    (path,) = cache.directory.glob("profile-*.json")
+    cache.keep("profile", path.stem.partition("-")[2], "wrong", '{"format": 3}')
+    assert run("profile", vae, *INPUT).exit_code == 0
+    assert len(captures) == 2
+
+
+def test_a_second_command_imports_no_torch(vae: Path) -> None:
+    command = ["profile", str(vae), *INPUT, "--format", "json"]
+    first = subprocess.run([sys.executable, "-m", "fxprof", *command], capture_output=True, text=True, check=True)
+    second = subprocess.run([sys.executable, "-c", GUARD, *command], capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+
+
+def test_a_cache_that_cannot_be_used_is_said_once_on_stderr(vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FXPROF_CACHE_DIR", str(tmp_path / "file"))
+    command = [sys.executable, "-m", "fxprof", "profile", str(vae), *INPUT, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["macs"] > 0
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fxprof: the cache ")
+
+
+def test_the_command_shows_and_clears(vae: Path) -> None:
+    assert "0 results" in run("cache").output
+    run("profile", vae, *INPUT)
+    shown = run("cache")
+    assert "1 result" in shown.output
+    assert "vae" in shown.output
+    rows = json.loads(run("cache", "--format", "json").output)
+    assert rows["rows"][0]["kind"] == "profile"
+    assert "removed 1 result" in run("cache", "--clear").output
+    assert "0 results" in run("cache").output
+
+
+@pytest.mark.parametrize(("text", "most"), [("5", 5), ("", 256), ("many", 256), ("-1", 256), ("9" * 30, 256)])
+def test_the_bound_comes_from_the_environment(text: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXPROF_CACHE_SIZE", text)
+    assert default_cache().most_bytes == most * 10**6
+
+
+def test_without_a_variable_it_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FXPROF_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert default_cache().directory.name == "fxprof"
+
+
+def test_a_profile_is_kept_as_a_saved_profile(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    profile: Profile = normal()
+    kept = api._Kept(cache, load_zoo("sd-1.5"), Workload(), {}, None, whole=False)
+    kept.keep(profile)
+    assert kept.find() == profile
+    assert not caplog.records
