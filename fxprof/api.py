@@ -103,7 +103,7 @@ def profile(
     from fxprof.result.assemble import assemble
 
     table = formulas if formulas is not None else default_formulas()
-    captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole)
+    captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole, cache=cache)
     profile = assemble(captured, name, versions(), table)
     kept.keep(profile)
     return profile
@@ -264,6 +264,7 @@ def _captured(
     progress: Callable[[str], None] | None,
     *,
     whole: bool,
+    cache: Cache | None = None,
 ) -> tuple[Capture, str]:
     """The capture of a target, and its name."""
     notable = notable_with(table)
@@ -282,7 +283,7 @@ def _captured(
             return captured, target.name
         from fxprof.capture.pipeline import capture_pipeline
 
-        captured = capture_pipeline(target, workload, notable=notable, whole=whole, progress=progress)
+        captured = capture_pipeline(target, workload, notable=notable, whole=whole, cache=cache, progress=progress)
         return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
 
 

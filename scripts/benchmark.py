@@ -1,6 +1,7 @@
 """Measure fxprof against a plain `FlopCounterMode` script on the same components, in the same run.
 
-    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs]
+    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --bounds]
+    python scripts/benchmark.py --peers [--tools NAME ...] [--components NAME ...] [--write]
 
 Each figure comes from a process of its own. These are seconds of a shared machine: read the ratios.
 """
@@ -192,10 +193,66 @@ def _graph_row(label: str, size: int, ours: list[dict[str, Any]], theirs: list[d
     return [label, f"{size / 1e6:.1f}", *figures, f"{ratio:.0f}"]
 
 
-def accounted(command: list[str]) -> dict[str, Any]:
+BOUND_HEADERS = [
+    "model",
+    "first s",
+    "plain s",
+    "first / plain",
+    "again s",
+    "plain / again",
+    "first MB",
+    "plain MB",
+    "first MB / plain MB",
+]
+
+
+def bounds(models: list[str], runs: int) -> list[list[str]]:
+    """Whole processes in turn: `fxprof profile` with nothing kept, the plain script, and `fxprof profile` again."""
+    rows = []
+    for model in models:
+        command = [sys.executable, "-m", "fxprof", "profile", model, "--height", "512", "--width", "512", "--steps", "30"]
+        spec = json.dumps(timed([sys.executable, __file__, "--worker", model])["spec"])
+        first, plain, again = [], [], []
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as folder:
+                os.environ["FXPROF_CACHE_DIR"] = folder
+                first.append(accounted(command))
+                plain.append(accounted([sys.executable, str(HERE / "plain_counter.py")], spec))
+                again.append(accounted(command))
+            assert first[-1]["out"] == again[-1]["out"]
+        rows.append(_bound_row(model, first, plain, again))
+    return rows
+
+
+def _bound_row(model: str, *measured: list[dict[str, Any]]) -> list[str]:
+    first, plain, again = measured
+
+    def median(rows: list[dict[str, Any]], name: str) -> float:
+        return float(statistics.median(row[name] for row in rows))
+
+    def ratio(rows: list[dict[str, Any]], others: list[dict[str, Any]], name: str) -> float:
+        return float(statistics.median(one[name] / other[name] for one, other in zip(rows, others, strict=True)))
+
+    return [
+        model,
+        f"{median(first, 'wall'):.2f}",
+        f"{median(plain, 'wall'):.2f}",
+        f"{ratio(first, plain, 'wall'):.2f}",
+        f"{median(again, 'wall'):.3f}",
+        f"{ratio(plain, again, 'wall'):.0f}",
+        f"{median(first, 'mb'):.0f}",
+        f"{median(plain, 'mb'):.0f}",
+        f"{ratio(first, plain, 'mb'):.2f}",
+    ]
+
+
+def accounted(command: list[str], text: str = "") -> dict[str, Any]:
     """Run a command, and give what it printed, its wall and CPU seconds and its peak memory."""
     started = time.perf_counter()
-    with tempfile.TemporaryFile() as file, subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL) as process:
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as file:
+        given.write(text.encode())
+        given.seek(0)
+        process = subprocess.Popen(command, stdin=given, stdout=file, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - started
@@ -204,6 +261,16 @@ def accounted(command: list[str]) -> dict[str, Any]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return {"out": out, "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1024}
+
+
+def compare_peers(tools: list[str] | None, components: list[str] | None, *, write: bool) -> None:
+    """Print, and write, what other counters make of the same components."""
+    import peers
+
+    results = peers.compare(tools or peers.TOOLS, components or peers.COMPONENTS)
+    print(f"{peers.table(results)}\n\n{peers.short_table(results)}")
+    if write:
+        peers.write(results)
 
 
 def main() -> None:
@@ -215,10 +282,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--start-up", action="store_true", help="measure commands on a saved profile instead")
     parser.add_argument("--graphs", action="store_true", help="measure reading of exported graphs instead")
+    parser.add_argument("--bounds", action="store_true", help="measure a first and a second profile as whole commands instead")
+    parser.add_argument("--peers", action="store_true", help="measure other counters on the same components instead")
+    parser.add_argument("--tools", nargs="*", help="the counters; all by default")
+    parser.add_argument("--components", nargs="*", help="the components; all by default")
+    parser.add_argument("--write", action="store_true", help="put the tables of --peers into the documentation")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         worker(options.worker)
+    elif options.bounds:
+        print(tabulate(bounds(options.models, options.runs), BOUND_HEADERS, tablefmt="github", disable_numparse=True))
+    elif options.peers:
+        compare_peers(options.tools, options.components, write=options.write)
     elif options.start_up:
         print(tabulate(start_up(options.runs), ["command", "median s"], tablefmt="github"))
     elif options.graphs:

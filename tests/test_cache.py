@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 from commands import run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from profiles import normal
 from test_startup import GUARD
 
@@ -22,11 +25,15 @@ import fxprof
 from fxprof import api
 from fxprof.cache import Cache, default_cache
 from fxprof.cache.keys import environment, key_of
+from fxprof.capture import rehearse
+from fxprof.capture.export import export_call
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
 from fxprof.source.config import ComponentConfig, SingleComponent
 from fxprof.source.stand_ins import StandIn
 from fxprof.source.workload import Workload
+from fxprof.trace import Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace
+from fxprof.trace.codec import DamagedError, read_trace, write_trace
 
 KEY = "0" * 64
 VAE = {
@@ -378,3 +385,114 @@ def test_a_profile_is_kept_as_a_saved_profile(cache: Cache, caplog: pytest.LogCa
     kept.keep(profile)
     assert kept.find() == profile
     assert not caplog.records
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The classes of the modules that are really exported."""
+    found: list[str] = []
+    export = export_call
+
+    def noting(module: Any, *args: Any, **options: Any) -> Any:
+        found.append(type(module).__name__)
+        return export(module, *args, **options)
+
+    monkeypatch.setattr(rehearse, "export_call", noting)
+    return found
+
+
+def test_another_workload_exports_only_what_it_calls_differently(cache: Cache, exports: list[str]) -> None:
+    small: dict[str, Any] = {"height": 64, "width": 64}
+    first = fxprof.profile("sd-1.5", steps=1, **small, cache=cache)
+    assert (
+        exports
+        == ["CLIPTextModel", "UNet2DConditionModel", "Conv2d", "Decoder", "StableDiffusionSafetyChecker"][: len(exports)]
+    )
+    exported = len(exports)
+    again = fxprof.profile("sd-1.5", steps=3, **small, cache=cache)
+    assert exports[exported:] in ([], ["StableDiffusionSafetyChecker"])  # it cannot be exported, which is tried each time
+    assert again == fxprof.profile("sd-1.5", steps=3, **small)
+    assert again.components["unet"].macs > first.components["unet"].macs
+    del exports[:]
+    larger = fxprof.profile("sd-1.5", steps=1, height=64, width=128, cache=cache)
+    assert "UNet2DConditionModel" in exports
+    assert "CLIPTextModel" not in exports
+    assert larger == fxprof.profile("sd-1.5", steps=1, height=64, width=128)
+
+
+def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, exports: list[str]) -> None:
+    workload: dict[str, Any] = {"height": 64, "width": 64, "without": ["safety_checker"]}
+    first = fxprof.profile("sd-1.5", steps=1, **workload, cache=cache)
+    for path in cache.directory.glob("call-*.json"):
+        cache.keep("call", path.stem.partition("-")[2], "wrong", '{"trace": {"stacks": [], "blocks": [], "parts": [[1]]}}')
+    for path in cache.directory.glob("profile-*.json"):
+        path.unlink()
+    before = len(exports)
+    assert fxprof.profile("sd-1.5", steps=1, **workload, cache=cache) == first
+    assert len(exports) == 2 * before
+
+
+def test_a_live_pipeline_is_never_kept(cache: Cache) -> None:
+    fxprof.profile(tiny.make("stable_diffusion"), steps=1, cache=cache)
+    assert cache.entries() == []
+
+
+FRAMES = st.lists(st.builds(Frame, st.text(max_size=3), st.text(max_size=3), st.integers(0, 3)), max_size=3).map(tuple)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.complex_numbers(allow_nan=False)
+    | st.text(max_size=4)
+    | st.builds(Tensor, st.lists(st.integers(0, 9), max_size=3).map(tuple), st.sampled_from(["float32", "int64"])),
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=6,
+)
+NAMED = st.lists(st.tuples(st.text(max_size=3), VALUES), max_size=3).map(tuple)
+OPS = st.builds(
+    Op, st.text(max_size=5), NAMED, st.lists(VALUES, max_size=2).map(tuple), FRAMES, st.none() | st.text(max_size=4)
+)
+BLOCKS = st.builds(Block, FRAMES.filter(len), st.lists(OPS, max_size=3).map(tuple))
+OCCURRENCES = st.builds(
+    lambda block, path: Occurrence(block, (*block.stack[:-1], block.stack[-1]._replace(path=path)), (("a", 1),)),
+    BLOCKS,
+    st.text(max_size=3),
+)
+BODIES = st.builds(
+    lambda op, parts: replace(op, subgraphs=(Subgraph("body", tuple(parts)),)), OPS, st.lists(OPS | OCCURRENCES, max_size=3)
+)
+
+
+@given(st.lists(OPS | BODIES | OCCURRENCES, max_size=5), NAMED)
+@settings(max_examples=150, deadline=None)
+def test_a_trace_is_read_as_it_was_written(parts: list[Any], inputs: Any) -> None:
+    trace = Trace((*parts, *parts), inputs)
+    read = read_trace(json.loads(json.dumps(write_trace(trace))))
+    assert read == trace
+    assert [type(part) for part in read.parts] == [type(part) for part in trace.parts]
+    held = {id(part.block) for part in trace.parts if isinstance(part, Occurrence)}
+    assert len({id(part.block) for part in read.parts if isinstance(part, Occurrence)}) == len(held)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"stacks": [], "blocks": [], "parts": [["a", [], [], 0, None, []]], "inputs": []},
+        {"stacks": [[]], "blocks": [], "parts": [{"block": 0, "stack": 0, "visits": []}], "inputs": []},
+        {
+            "stacks": [[]],
+            "blocks": [],
+            "parts": [["a", [["x", {"shape": ["2"], "dtype": "f"}]], [], 0, None, []]],
+            "inputs": [],
+        },
+        {"stacks": [[[1, "a", 0]]], "blocks": [], "parts": [], "inputs": []},
+        {"stacks": [], "blocks": [], "parts": [], "inputs": [["x", {"float": "one"}]]},
+    ],
+)
+def test_what_is_no_trace_is_refused(value: Any) -> None:
+    with pytest.raises(DamagedError):
+        read_trace(value)

@@ -14,6 +14,7 @@ from commands import FakeApi, run
 from profiles import normal, uncounted
 
 from fxprof import __version__
+from fxprof.cache import default_cache
 from fxprof.cli import fxprof as command
 from fxprof.cli import main, work
 from fxprof.reports import FORMATS
@@ -116,7 +117,9 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
     sizes = {"height": 512, "width": 768, "images": 2, "steps": 30, "guidance_scale": 7.5}
     text = {"prompt": "a cat", "prompt_tokens": 12}
     given = {**sizes, **text, "dtype": "float16", "without": ("vae",), "arguments": arguments, "inputs": {}, "dims": {}}
-    assert api.calls == [("sd3-medium", {**given, "formulas": None, "progress": None})]
+    assert api.calls == [
+        ("sd3-medium", {**given, "formulas": None, "whole": False, "cache": default_cache(), "progress": None})
+    ]
 
 
 def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
@@ -232,8 +235,9 @@ def test_help_fits_and_has_an_example(words: list[str]) -> None:
 
 
 def test_commands_are_listed_in_the_order_of_a_first_look() -> None:
-    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:7]
-    assert [line.split()[0] for line in listed] == ["models", "profile", "layers", "hotspots", "diff", "capture", "explain"]
+    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:8]
+    names = ["models", "profile", "layers", "hotspots", "diff", "capture", "cache", "explain"]
+    assert [line.split()[0] for line in listed] == names
 
 
 def test_options_have_the_same_order_and_words_everywhere() -> None:

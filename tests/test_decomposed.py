@@ -26,7 +26,8 @@ def totals_of(target: Any, monkeypatch: pytest.MonkeyPatch, **workload: Any) -> 
     found: list[tuple[tuple[int, int], tuple[int, int]]] = []
 
     def export_and_compare(*args: Any, **kwargs: Any) -> ExportedCall:
-        made = export_call(*args, **kwargs)
+        made = export_call(*args, **{**kwargs, "whole": True})
+        assert made.program is not None
         found.append((total(made.trace), total(translate(made.program.run_decompositions()))))
         return made
 

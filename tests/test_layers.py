@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "zoo": set(),
     "trace": {"errors"},
     "source": {"errors", "zoo"},
-    "capture": {"errors", "source", "trace"},
+    "capture": {"errors", "source", "trace", "cache"},
     "cost": {"errors", "trace"},
     "result": {"errors", "trace", "cost"},
     "cache": {"errors", "source"},

@@ -524,6 +524,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]
         whole = export_call(module, args, kwargs, **{**options, "whole": True})
         assert shared.trace == whole.trace, type(module).__name__
         assert shared.objects.keys() == whole.objects.keys()
+        assert shared.program is not None
         found.append((len(shared.program.graph.nodes), len(list(whole.trace.walk()))))
         return shared
 

@@ -16,6 +16,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.hollow import fresh_zeros
@@ -37,11 +38,15 @@ class ExportedCall:
     """A captured call and how to answer it again."""
 
     trace: Trace
-    program: ExportedProgram
+    program: ExportedProgram | None
+    """What it was made of; None for one that was kept from an earlier run."""
     objects: Mapping[int, Any]
     """Results that are no tensors, plain values or containers of them, such as a cache: by their place among the leaves."""
     returns_arguments: bool
     """Whether the graph also returns the arguments as the module left them."""
+    results: tuple[Any, ...]
+    """For each leaf of what it returns: a plain value, a `Given` or a `Zeros`."""
+    spec: pytree.TreeSpec
 
     def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the call returns, as zeros of the right shapes; arguments that it passes through come back as they are.
@@ -49,12 +54,10 @@ class ExportedCall:
         Containers among the arguments are left as the module would leave them.
         """
         given = pytree.tree_leaves((args, kwargs))
-        output = next(node for node in reversed(self.program.graph.nodes) if node.op == "output")
-        placeholders = _user_placeholders(self.program)
-        leaves = [_leaf(value, placeholders, given) for value in output.args[0]]
+        leaves = [made(item, given) for item in self.results]
         for position, value in self.objects.items():
             leaves[position] = copy.deepcopy(value)
-        result, (args_after, kwargs_after) = pytree.tree_unflatten(leaves, self.program.call_spec.out_spec)
+        result, (args_after, kwargs_after) = pytree.tree_unflatten(leaves, self.spec)
         if self.returns_arguments:
             write_back(args, tuple(args_after))
             for name, value in kwargs.items():
@@ -135,7 +138,10 @@ def export_call(
         raise NotExportableError("it computes sizes from the contents of tensors")
     # Only now: while torch.export traces, every new tensor is a fake one.
     objects = {position: _without_data(value) for position, value in wrapper.seen.objects.items()}
-    return ExportedCall(trace, program, objects, returns_arguments)
+    output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
+    placeholders = _user_placeholders(program)
+    results = tuple(_result(value, placeholders) for value in output.args[0])
+    return ExportedCall(trace, program, objects, returns_arguments, results, program.call_spec.out_spec)
 
 
 def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool) -> ExportedProgram:
@@ -183,15 +189,10 @@ def _user_placeholders(program: ExportedProgram) -> dict[str, int]:
     return {name: position for position, name in enumerate(names)}
 
 
-def _leaf(value: Any, placeholders: Mapping[str, int], given: list[Any]) -> Any:
+def _result(value: Any, placeholders: Mapping[str, int]) -> Any:
     if not isinstance(value, Node):
         return value
     if value.name in placeholders:
-        return given[placeholders[value.name]]
-    return pytree.tree_map(_zeros, value.meta["val"])
-
-
-def _zeros(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return fresh_zeros(tuple(int(size) for size in value.shape), value.dtype)
-    return value
+        return Given(placeholders[value.name])
+    found = value.meta["val"]
+    return Zeros(tuple(map(int, found.shape)), found.dtype) if isinstance(found, torch.Tensor) else found

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 
+from fxprof.cache import Cache
 from fxprof.capture.blame import failure, is_our_bug
 from fxprof.capture.build import Built, Progress, build, build_from_live
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
+from fxprof.capture.remember import KeptCalls
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
@@ -41,6 +43,7 @@ def capture_pipeline(
     *,
     notable: Callable[[str], bool],
     whole: bool = False,
+    cache: Cache | None = None,
     progress: Progress | None = None,
 ) -> Capture:
     """Capture one run of a pipeline.
@@ -50,6 +53,7 @@ def capture_pipeline(
         workload: what is asked of it.
         notable: whether an operator that runs outside every component's call is to be recorded.
         whole: export every module, also those that are alike.
+        cache: where captured calls are kept.
         progress: told what is being done, line by line.
 
     Raises:
@@ -57,11 +61,17 @@ def capture_pipeline(
         UsageError: the pipeline has no argument for something that the workload sets.
     """
     with unchanged():
-        return _capture(target, workload, notable, progress or (lambda _: None), whole=whole)
+        return _capture(target, workload, notable, progress or (lambda _: None), whole=whole, cache=cache)
 
 
 def _capture(
-    target: PipelineConfig | Any, workload: Workload, notable: Callable[[str], bool], report: Progress, *, whole: bool
+    target: PipelineConfig | Any,
+    workload: Workload,
+    notable: Callable[[str], bool],
+    report: Progress,
+    *,
+    whole: bool,
+    cache: Cache | None,
 ) -> Capture:
     started = time.perf_counter()
     report("building the pipeline")
@@ -70,7 +80,10 @@ def _capture(
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
-    rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, whole=whole, progress=report)
+    parts = target.components if isinstance(target, PipelineConfig) else {}
+    known = {part: config for part, config in parts.items() if config is not None and not config.members}
+    kept = KeptCalls(cache, known) if cache is not None else None
+    rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, whole=whole, kept=kept, progress=report)
     result, ended = _rehearse(name, rehearsal, built, arguments)
     approximations += ended
     size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)

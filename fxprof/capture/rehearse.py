@@ -30,6 +30,7 @@ from fxprof.capture.failure import Failure, Passed, failure_of
 from fxprof.capture.hollow import convert
 from fxprof.capture.places import Place, find_modules
 from fxprof.capture.quiet import unchanged
+from fxprof.capture.remember import KeptCalls
 from fxprof.capture.replay import Memory
 from fxprof.capture.sharing import fingerprint
 from fxprof.capture.state import settings_of
@@ -79,6 +80,7 @@ class Rehearsal:
         notable: whether an operator outside every exported call is to be recorded: all but those known to cost nothing.
         outside: the name under which operators are recorded that run in no component, and the class to show for it.
         whole: export every module, also those that are alike, so that programs are complete.
+        kept: calls of earlier runs, which are not exported again.
         progress: told the component and entry before each capture.
     """
 
@@ -89,6 +91,7 @@ class Rehearsal:
         notable: Callable[[str], bool],
         outside: tuple[str, str],
         whole: bool = False,
+        kept: KeptCalls | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.calls: dict[Key, Recorded] = {}
@@ -109,6 +112,7 @@ class Rehearsal:
         self._memories: dict[Place, Memory] = {}
         self._exported_alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
         self._whole = whole
+        self._kept = kept
         self._threads = torch.get_num_threads()
         self._inside = 0
         self._recorder = _Recorder(self)
@@ -258,7 +262,7 @@ class Rehearsal:
         key = (found.structure, found.plain, strides, *key_of(args, kwargs))
         if key not in self._exported_alike:
             try:
-                call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+                call = self._kept_or_exported(module, place, args, kwargs)
             except NotExportableError as error:
                 self._exported_alike[key] = error, place
                 raise
@@ -271,6 +275,18 @@ class Rehearsal:
         name = type(module).__name__
         block = Block((Frame(first.path, name),), known.trace.parts)
         return replace(known, trace=Trace((Occurrence(block, (Frame(place.path, name),)),)))
+
+    def _kept_or_exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
+        aliases = self._aliases[place.component]
+        if self._kept is None:
+            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+        key = self._kept.key(place, module, args, kwargs)
+        known = self._kept.find(key)
+        if known is not None:
+            return known
+        call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+        self._kept.keep(key, place, module, call)
+        return call
 
     def _run_for_real(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run it, unless it was called like this before and would do the same again."""

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import Key, has_containers
-from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.state import Snapshot, snapshot
 
 _PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, type(None))
@@ -31,30 +31,13 @@ class Run:
     calls: Mapping[Key, int]
     """Recorded calls, to how often each was made."""
     results: tuple[Any, ...]
-    """For each leaf of what was returned: a plain value, a `_Given` or a `_Zeros`."""
+    """For each leaf of what was returned: a plain value, a `Given` or a `Zeros`."""
     spec: pytree.TreeSpec
 
     def answer(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What was returned, anew."""
         given = pytree.tree_leaves((args, kwargs))
-        return pytree.tree_unflatten([_made(item, given) for item in self.results], self.spec)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Zeros:
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-def _made(item: Any, given: list[Any]) -> Any:
-    if isinstance(item, _Given):
-        return given[item.position]
-    return fresh_zeros(item.shape, item.dtype) if isinstance(item, _Zeros) else item
+        return pytree.tree_unflatten([made(item, given) for item in self.results], self.spec)
 
 
 @dataclass(slots=True)
@@ -145,11 +128,11 @@ def _described(leaves: list[Any], given: list[Any], held: Iterable[torch.Tensor]
     for leaf in leaves:
         position = next((at for at, value in enumerate(given) if value is leaf and isinstance(leaf, torch.Tensor)), None)
         if position is not None:
-            found.append(_Given(position))
+            found.append(Given(position))
         elif isinstance(leaf, _PLAIN):
             found.append(leaf)
         elif type(leaf) is torch.Tensor and _memory(leaf) not in shared and not leaf.any():
-            found.append(_Zeros(tuple(leaf.shape), leaf.dtype))
+            found.append(Zeros(tuple(leaf.shape), leaf.dtype))
             shared.add(_memory(leaf))
         else:
             return None

@@ -1,0 +1,124 @@
+"""Captured calls that are kept on this machine, so that another workload does not export again what is known.
+
+A call is found again by the configuration that its component was built from, what the pipeline has made of it since, and
+what it is called with. One whose results hold objects, or that depends on what is no data, is not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from fxprof.cache import Cache
+from fxprof.cache.keys import key_of
+from fxprof.capture.answers import Given, Zeros
+from fxprof.capture.calls import key_of as key_of_call
+from fxprof.capture.export import ExportedCall
+from fxprof.capture.places import Place
+from fxprof.capture.state import settings_of
+from fxprof.capture.translate import dtype_name
+from fxprof.source.config import ComponentConfig
+from fxprof.trace.codec import DamagedError, NotWritableError, read_trace, write_trace
+
+_KIND = "call"
+_PLAIN = (torch.Tensor, bool, int, float, complex, str, type(None), torch.dtype, torch.device)
+
+
+class KeptCalls:
+    """The calls of one pipeline's components in a cache.
+
+    Args:
+        cache: where they are kept.
+        parts: what each component was built from.
+    """
+
+    def __init__(self, cache: Cache, parts: Mapping[str, ComponentConfig]) -> None:
+        self._cache = cache
+        self._parts = parts
+
+    def key(self, place: Place, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """What a call is found by; None when it cannot be kept."""
+        part = self._parts.get(place.component)
+        leaves = pytree.tree_leaves((args, kwargs))
+        if part is None or not all(type(leaf) in _PLAIN for leaf in leaves):
+            return None
+        strides = [leaf.stride() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        given = repr((key_of_call(args, kwargs), strides, torch.is_grad_enabled(), torch.get_default_dtype()))
+        # How the call is made is in the key; what the models are called, or where that was read, is not.
+        content = (part.library, part.class_name, part.values, part.directory, place.component, place.path)
+        return key_of(_KIND, content, given, repr(settings_of(module)), repr(tuple(_shape(module))))
+
+    def find(self, key: str | None) -> ExportedCall | None:
+        """The call that was kept."""
+        text = self._cache.find(_KIND, key) if key is not None else None
+        if key is None or text is None:
+            return None
+        try:
+            return _read(json.loads(text))
+        except (DamagedError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError):
+            self._cache.drop(_KIND, key)
+            return None
+
+    def keep(self, key: str | None, place: Place, module: nn.Module, call: ExportedCall) -> None:
+        """Keep a call, if it can be."""
+        if key is not None and not call.objects:
+            try:
+                text = json.dumps(_written(call))
+            except (NotWritableError, NotImplementedError, TypeError, ValueError):
+                return
+            path = ".".join(part for part in (place.component, place.path) if part)
+            self._cache.keep(_KIND, key, f"{type(module).__name__} ({path})", text)
+
+
+def _shape(module: nn.Module) -> Iterator[Any]:
+    """What a module is made of, whatever the pipeline did to it after it was built."""
+    for path, part in module.named_modules():
+        tables = (*part._parameters.items(), *part._buffers.items())  # noqa: SLF001 - one module's own
+        held = [(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tables if tensor is not None]
+        yield path, type(part), held
+
+
+def _written(call: ExportedCall) -> dict[str, Any]:
+    return {
+        "trace": write_trace(call.trace),
+        "results": [_written_leaf(leaf) for leaf in call.results],
+        "spec": pytree.treespec_dumps(call.spec),
+        "returns_arguments": call.returns_arguments,
+    }
+
+
+def _written_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, Given):
+        return {"given": leaf.position}
+    if isinstance(leaf, Zeros):
+        return {"shape": list(leaf.shape), "dtype": dtype_name(leaf.dtype)}
+    if leaf is None or isinstance(leaf, (bool, int, float, str)):
+        return leaf
+    raise TypeError(type(leaf).__name__)
+
+
+def _read(value: Any) -> ExportedCall:
+    results = tuple(_read_leaf(leaf) for leaf in value["results"])
+    return ExportedCall(
+        read_trace(value["trace"]), None, {}, value["returns_arguments"] is True, results, pytree.treespec_loads(value["spec"])
+    )
+
+
+def _read_leaf(leaf: Any) -> Any:
+    match leaf:
+        case {"given": int() as position}:
+            return Given(position)
+        case {"shape": list() as shape, "dtype": str() as name}:
+            dtype = getattr(torch, name)
+            if not isinstance(dtype, torch.dtype):
+                raise TypeError(name)
+            return Zeros(tuple(map(int, shape)), dtype)
+        case None | bool() | int() | float() | str():
+            return leaf
+        case _:
+            raise TypeError(type(leaf).__name__)

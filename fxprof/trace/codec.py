@@ -1,0 +1,149 @@
+"""A trace as JSON and back, without loss: for captured calls that are kept on this machine. Standard library only.
+
+What many operators share (module stacks, blocks) is written once and referred to by number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fxprof.trace.records import Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.trace.symbols import Expr
+
+Json = dict[str, Any]
+
+
+class NotWritableError(Exception):
+    """A trace with symbolic sizes, which the codec does not know."""
+
+
+class DamagedError(Exception):
+    """What is no trace."""
+
+
+def write_trace(trace: Trace) -> Json:
+    """The trace as values that `json` can write.
+
+    Raises:
+        NotWritableError: it has symbolic sizes.
+    """
+    if trace.symbols:
+        raise NotWritableError
+    writer = _Writer()
+    parts = writer.parts(trace.parts)
+    inputs = [[name, _written(value)] for name, value in trace.inputs]
+    return {"stacks": writer.stacks, "blocks": writer.blocks, "parts": parts, "inputs": inputs}
+
+
+def read_trace(value: Any) -> Trace:
+    """The trace that `write_trace` made a value of.
+
+    Raises:
+        DamagedError: it made none of it.
+    """
+    try:
+        reader = _Reader(value["stacks"])
+        for block in value["blocks"]:
+            reader.blocks.append(Block(reader.stacks[block["stack"]], reader.parts(block["parts"])))
+        inputs = tuple((_text(name), _read(item)) for name, item in value["inputs"])
+        return Trace(reader.parts(value["parts"]), inputs)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DamagedError(str(error)) from error
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.stacks: list[list[list[Any]]] = []
+        self.blocks: list[Json] = []
+        self._stacks: dict[tuple[Frame, ...], int] = {}
+        self._blocks: dict[Block, int] = {}
+
+    def parts(self, parts: tuple[Op | Occurrence, ...]) -> list[Any]:
+        return [self._occurrence(part) if isinstance(part, Occurrence) else self._op(part) for part in parts]
+
+    def _op(self, op: Op) -> list[Any]:
+        args = [[name, _written(value)] for name, value in op.args]
+        outputs = [_written(value) for value in op.outputs]
+        bodies = [[body.name, self.parts(body.parts)] for body in op.subgraphs]
+        return [op.target, args, outputs, self._stack(op.stack), op.source, bodies]
+
+    def _occurrence(self, part: Occurrence) -> Json:
+        if part.block not in self._blocks:
+            written = {"stack": self._stack(part.block.stack), "parts": self.parts(part.block.parts)}
+            self._blocks[part.block] = len(self.blocks)
+            self.blocks.append(written)
+        return {"block": self._blocks[part.block], "stack": self._stack(part.stack), "visits": list(map(list, part.visits))}
+
+    def _stack(self, stack: tuple[Frame, ...]) -> int:
+        if stack not in self._stacks:
+            self._stacks[stack] = len(self.stacks)
+            self.stacks.append([list(frame) for frame in stack])
+        return self._stacks[stack]
+
+
+def _written(value: Value) -> Any:
+    match value:
+        case Tensor():
+            if any(isinstance(size, Expr) for size in value.shape):
+                raise NotWritableError
+            return {"shape": list(value.shape), "dtype": value.dtype}
+        case tuple():
+            return [_written(item) for item in value]
+        case float() | complex():
+            return {type(value).__name__: repr(value)}
+        case Expr():
+            raise NotWritableError
+        case _:
+            return value
+
+
+class _Reader:
+    def __init__(self, stacks: list[list[list[Any]]]) -> None:
+        self.stacks = [tuple(Frame(_text(path), _text(name), _count(visit)) for path, name, visit in stack) for stack in stacks]
+        self.blocks: list[Block] = []
+
+    def parts(self, parts: list[Any]) -> tuple[Op | Occurrence, ...]:
+        return tuple(self._occurrence(part) if isinstance(part, dict) else self._op(part) for part in parts)
+
+    def _op(self, part: list[Any]) -> Op:
+        target, args, outputs, stack, source, bodies = part
+        return Op(
+            _text(target),
+            tuple((_text(name), _read(value)) for name, value in args),
+            tuple(map(_read, outputs)),
+            self.stacks[stack],
+            None if source is None else _text(source),
+            tuple(Subgraph(_text(name), self.parts(parts)) for name, parts in bodies),
+        )
+
+    def _occurrence(self, part: Json) -> Occurrence:
+        visits = tuple((_text(path), _count(shift, least=-(10**9))) for path, shift in part["visits"])
+        return Occurrence(self.blocks[part["block"]], self.stacks[part["stack"]], visits)
+
+
+def _read(value: Any) -> Value:
+    match value:
+        case {"shape": list() as shape, "dtype": dtype}:
+            return Tensor(tuple(map(_count, shape)), _text(dtype))
+        case {"float": text}:
+            return float(_text(text))
+        case {"complex": text}:
+            return complex(_text(text))
+        case list():
+            return tuple(map(_read, value))
+        case None | bool() | int() | str():
+            return value
+        case _:
+            raise TypeError(type(value).__name__)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _count(value: Any, least: int = 0) -> int:
+    if type(value) is not int or value < least:
+        raise TypeError(type(value).__name__)
+    return value

@@ -1,0 +1,426 @@
+"""Count the same components, called the same way, with fxprof and with the counters that people use.
+
+    python scripts/benchmark.py --peers [--write] [--tools NAME ...] [--components NAME ...]
+
+The other counters are installed into an environment of their own, which sees the packages of the one that runs this. Each
+figure comes from a process of its own that imports, builds the component on the meta device, and counts one call; what a
+counter calls FLOPs or MACs is converted as its documentation says. The true count is that of `FlopCounterMode` with
+attention spelled out as products, which has to be that of fxprof.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "comparison.md"
+README = HERE.parent / "README.md"
+SECONDS = 300
+"""Until a counter is given up."""
+MOST_BYTES = 16 * 2**30
+"""Address space of one counter."""
+
+Count = Callable[[Any, dict[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of a bundled model, and the call that is counted."""
+
+    title: str
+    model: str
+    name: str
+    entry: str = ""
+
+
+COMPONENTS = {
+    item.title: item
+    for item in (
+        Component("SD 1.5 UNet", "sd-1.5", "unet"),
+        Component("SD3-medium transformer", "sd3-medium", "transformer"),
+        Component("FLUX.1-dev transformer", "flux.1-dev", "transformer"),
+        Component("SANA 1.6B transformer", "sana-1.6b-512", "transformer"),
+        Component("SANA 1.6B decoder", "sana-1.6b-512", "vae", "decoder"),
+        Component("T5-XXL", "sd3-medium", "text_encoder_3"),
+        Component("Gemma-2 2B", "sana-1.6b-512", "text_encoder"),
+    )
+}
+
+
+def fxprof(module: Any, inputs: dict[str, Any]) -> float:
+    """MACs, with inputs on the meta device as for the others."""
+    from fxprof import profile_module
+
+    profile = profile_module(module, (), inputs)
+    assert not profile.total.uncounted
+    return profile.macs
+
+
+def flop_counter_mode(module: Any, inputs: dict[str, Any]) -> float:
+    """FLOPs are two per MAC; attention is spelled out, as the fused one counts as nothing on the CPU."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module(**inputs)
+    return float(counter.get_total_flops()) / 2
+
+
+def torch_profiler(module: Any, inputs: dict[str, Any]) -> float:
+    """The profiler's estimates, in FLOPs at two per MAC."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], record_shapes=True, with_flops=True) as found:
+        module(**inputs)
+    return sum(event.flops or 0 for event in found.key_averages()) / 2
+
+
+def torchprofile(module: Any, inputs: dict[str, Any]) -> float:
+    """Reports MACs of a jit trace."""
+    import torch
+    from torchprofile import profile_macs
+
+    positional, traced = _positional(module, inputs)
+    with torch.no_grad():
+        return float(profile_macs(traced, positional))
+
+
+def fvcore(module: Any, inputs: dict[str, Any]) -> float:
+    """What it calls a flop is one multiply-add."""
+    import torch
+    from fvcore.nn import FlopCountAnalysis
+
+    positional, traced = _positional(module, inputs)
+    with torch.no_grad():
+        return float(
+            FlopCountAnalysis(traced, positional).unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+        )
+
+
+def thop(module: Any, inputs: dict[str, Any]) -> float:
+    """Reports MACs of the modules that it knows."""
+    import thop as library
+    import torch
+
+    positional, traced = _positional(module, inputs)
+    with torch.no_grad():
+        return float(library.profile(traced, inputs=positional, verbose=False)[0])
+
+
+def ptflops(module: Any, inputs: dict[str, Any]) -> float:
+    """Reports MACs, by default from its `pytorch` backend."""
+    from ptflops import get_model_complexity_info
+
+    found = get_model_complexity_info(
+        module, (1,), input_constructor=lambda _: inputs, as_strings=False, print_per_layer_stat=False, backend="pytorch"
+    )
+    return float(found[0])
+
+
+def ptflops_aten(module: Any, inputs: dict[str, Any]) -> float:
+    """The same from its `aten` backend."""
+    from ptflops import get_model_complexity_info
+
+    found = get_model_complexity_info(
+        module, (1,), input_constructor=lambda _: inputs, as_strings=False, print_per_layer_stat=False, backend="aten"
+    )
+    return float(found[0])
+
+
+def calflops(module: Any, inputs: dict[str, Any]) -> float:
+    """Reports FLOPs and MACs."""
+    from calflops import calculate_flops
+
+    found = calculate_flops(
+        module, kwargs=inputs, print_results=False, print_detailed=False, output_as_string=False, forward_mode="forward"
+    )
+    return float(found[1])
+
+
+def torchinfo(module: Any, inputs: dict[str, Any]) -> float:
+    """Reports "mult-adds"."""
+    from torchinfo import summary
+
+    return float(summary(module, input_data=inputs, verbose=0, device="meta").total_mult_adds)
+
+
+def deepspeed(module: Any, inputs: dict[str, Any]) -> float:
+    """Reports FLOPs, MACs and parameters."""
+    from deepspeed.profiling.flops_profiler import get_model_profile
+
+    found = get_model_profile(module, kwargs=inputs, print_profile=False, detailed=False, warm_up=0, as_string=False)
+    return float(found[1])
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A counter."""
+
+    count: Count
+    distribution: str
+    """The package whose version is told."""
+    requirement: str = ""
+    """What to install; "" for what is there already."""
+
+
+TOOLS: Mapping[str, Tool] = {
+    "FlopCounterMode": Tool(flop_counter_mode, "torch"),
+    "fxprof": Tool(fxprof, "fxprof"),
+    "torch.profiler": Tool(torch_profiler, "torch"),
+    "torchprofile": Tool(torchprofile, "torchprofile", "torchprofile==0.1.0"),
+    "fvcore": Tool(fvcore, "fvcore", "fvcore==0.1.5.post20221221"),
+    "thop": Tool(thop, "thop", "thop==0.1.1.post2209072238"),
+    "ptflops": Tool(ptflops, "ptflops", "ptflops==0.7.5"),
+    "ptflops (aten)": Tool(ptflops_aten, "ptflops", "ptflops==0.7.5"),
+    "calflops": Tool(calflops, "calflops", "calflops==0.3.2"),
+    "torchinfo": Tool(torchinfo, "torchinfo", "torchinfo==1.8.0"),
+    "deepspeed": Tool(deepspeed, "deepspeed", "deepspeed==0.19.8"),
+}
+"""By name; the first one is the true count."""
+
+
+def _positional(module: Any, inputs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """Tensors in a row, and a module that takes them, for counters that know neither names nor containers."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    leaves, spec = pytree.tree_flatten(inputs)
+    places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+
+    class Positional(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, *tensors: Any) -> Any:
+            given = list(leaves)
+            for at, tensor in zip(places, tensors, strict=True):
+                given[at] = tensor
+            result = self.module(**pytree.tree_unflatten(given, spec))
+            return tuple(leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
+
+    return tuple(leaves[at] for at in places), Positional().eval()
+
+
+def worker(tool: str) -> None:
+    """Count the component and call on standard input with one counter, and print what it says."""
+    spec = json.load(sys.stdin)
+    from plain_counter import arguments, build
+
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        import torch
+
+        component = build(torch, spec)
+        module = component.get_submodule(spec["call"]["entry"])
+        inputs = arguments(torch, module, spec["call"]["inputs"], "meta")
+        macs = TOOLS[tool].count(module, inputs)
+    print(json.dumps({"macs": macs}))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one counter and component."""
+
+    tool: str
+    component: str
+    macs: float | None
+    reason: str
+    """Why there is no number."""
+    seconds: float
+    megabytes: float
+
+
+def run(python: str, tool: str, component: str, spec: Mapping[str, Any]) -> Result:
+    """One counter on one component, in a process of its own."""
+    command = [python, __file__, tool]
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(json.dumps(spec).encode())
+        given.seek(0)
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err, preexec_fn=_bounded)  # noqa: PLW1509
+        status, usage = _wait(process, started)
+        seconds = time.perf_counter() - started
+        out.seek(0)
+        err.seek(0)
+        lines, errors = out.read().decode().splitlines(), err.read().decode(errors="replace").splitlines()
+    megabytes = usage.ru_maxrss / 1024 if usage else 0
+    if status is None:
+        return Result(tool, component, None, f"no answer in {SECONDS} s", seconds, megabytes)
+    if status or not lines:
+        return Result(tool, component, None, shorten(errors), seconds, megabytes)
+    return Result(tool, component, json.loads(lines[-1])["macs"], "", seconds, megabytes)
+
+
+def _bounded() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+
+
+def _wait(process: subprocess.Popen[bytes], started: float) -> tuple[int | None, Any]:
+    while time.perf_counter() - started < SECONDS:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage
+        time.sleep(0.02)
+    process.kill()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return None, usage
+
+
+def shorten(errors: Iterable[str]) -> str:
+    """The last line of a traceback that says something, without addresses and paths."""
+    lines = [line.strip() for line in errors if line.strip() and not line.startswith(" ")]
+    told = [line for line in lines if ": " in line or line.endswith(("Error", "Exception"))]
+    text = (told or lines or ["it ended without a word"])[-1]
+    return text if len(text) <= _REASON else f"{text[: _REASON - 1]}…"
+
+
+_REASON = 90
+
+
+def environment(folder: Path, tools: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """An environment with the counters: its Python, and the reason for each that could not be installed."""
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin" / "python")
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    # It sees what this environment has, so that no second torch is needed; what it installs itself goes first.
+    shared = [sysconfig.get_path("purelib"), str(HERE.parent)]
+    Path(site, "shared.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
+    failed = {}
+    for name in tools:
+        requirement = TOOLS[name].requirement
+        if requirement:
+            command = [python, "-m", "pip", "install", "--quiet", "--no-build-isolation", requirement]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "DS_BUILD_OPS": "0"})
+            if done.returncode:
+                failed[name] = "cannot be installed: " + shorten(done.stderr.splitlines())
+    return python, failed
+
+
+def specs(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """For each component what `plain_counter.build` needs, and its dearest call, from a profile of its pipeline."""
+    found: dict[str, dict[str, Any]] = {}
+    wanted = [COMPONENTS[name] for name in names]
+    for model in dict.fromkeys(item.model for item in wanted):
+        done = subprocess.run(
+            [sys.executable, str(HERE / "benchmark.py"), "--worker", model], capture_output=True, text=True, check=True
+        )
+        parts = {part["name"]: part for part in json.loads(done.stdout.splitlines()[-1])["spec"]["components"]}
+        for item in wanted:
+            if item.model == model:
+                part = parts[item.name]
+                call = next(call for call in part["calls"] if call["entry"] == item.entry)
+                found[item.title] = {**part, "call": call}
+    return found
+
+
+def compare(tools: Iterable[str], components: Iterable[str]) -> list[Result]:
+    """Every counter on every component.
+
+    Raises:
+        AssertionError: fxprof and the true count differ.
+    """
+    names, found = list(dict.fromkeys(["FlopCounterMode", *tools])), []
+    with tempfile.TemporaryDirectory() as folder:
+        python, failed = environment(Path(folder), names)
+        for component, spec in specs(components).items():
+            for tool in names:
+                if tool in failed:
+                    found.append(Result(tool, component, None, failed[tool], 0, 0))
+                else:
+                    found.append(run(python, tool, component, spec))
+                print(found[-1], file=sys.stderr)
+    for result in found:
+        assert result.tool != "fxprof" or result.macs == true_count(found, result.component), result
+    return found
+
+
+def true_count(results: Iterable[Result], component: str) -> float:
+    """The MACs of a component according to `FlopCounterMode`."""
+    return next(item.macs for item in results if item.component == component and item.tool == "FlopCounterMode" and item.macs)
+
+
+def table(results: list[Result]) -> str:
+    """Every component and counter, a row each."""
+    rows = []
+    for item in results:
+        true = true_count(results, item.component)
+        if item.macs is None:
+            rows.append([item.component, item.tool, f"— ({item.reason})", "", "", ""])
+        else:
+            figures = [f"{item.macs / 1e9:,.1f}", error(item.macs, true), f"{item.seconds:.1f}", f"{item.megabytes:.0f}"]
+            rows.append([item.component, item.tool, *figures])
+    headers = ["component", "counter", "GMACs", "error", "seconds", "peak MB"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def short_table(results: list[Result]) -> str:
+    """A row for each counter: its error on each component."""
+    components = list(dict.fromkeys(item.component for item in results))
+    by_place = {(item.tool, item.component): item for item in results}
+    rows = []
+    for tool in dict.fromkeys(item.tool for item in results):
+        cells = []
+        for component in components:
+            item = by_place[tool, component]
+            cells.append("fails" if item.macs is None else error(item.macs, true_count(results, component)))
+        rows.append([tool, *cells])
+    return str(tabulate(rows, ["counter", *components], tablefmt="github", disable_numparse=True))
+
+
+def error(macs: float, true: float) -> str:
+    """How far off, in percent of the true count."""
+    if macs == true:
+        return "exact"
+    percent = 100 * (macs - true) / true
+    return f"{percent:+.2f}%" if abs(percent) < 1 else f"{percent:+.0f}%"
+
+
+def versions(tools: Iterable[str]) -> str:
+    """Counters with their versions, and the packages that the components are of."""
+    pinned = [TOOLS[name].requirement.replace("==", " ") for name in tools if TOOLS[name].requirement]
+    ours = [f"{name} {importlib.metadata.version(name)}" for name in ("fxprof", "torch", "diffusers", "transformers")]
+    return ", ".join(dict.fromkeys([*ours, *pinned]))
+
+
+def write(results: list[Result]) -> None:
+    """Put the tables into the pages between their marks."""
+    replace(PAGE, "peers", f"{table(results)}\n\n{versions(item.tool for item in results)}; Python {sys.version.split()[0]}.")
+    replace(README, "peers", short_table(results))
+
+
+def replace(page: Path, mark: str, text: str) -> None:
+    """Replace what stands between two marks of a page."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
+    assert found, f"{page} has no {begin} … {end}"
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    worker(sys.argv[1])
