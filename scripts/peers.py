@@ -149,9 +149,8 @@ def calflops(module: Any, inputs: dict[str, Any]) -> float:
     """Reports FLOPs and MACs."""
     from calflops import calculate_flops
 
-    found = calculate_flops(
-        module, kwargs=inputs, print_results=False, print_detailed=False, output_as_string=False, forward_mode="forward"
-    )
+    positional, traced = _positional(module, inputs)  # it moves every argument to a device, also those that are no tensors
+    found = calculate_flops(traced, args=list(positional), print_results=False, print_detailed=False, output_as_string=False)
     return float(found[1])
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import click
 
+from fxprof.cli.beside import both, pays
 from fxprof.cli.options import Request
 from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, strict_error, write
 from fxprof.errors import FxprofError, UsageError
@@ -54,10 +55,13 @@ def _profiles(old: Request, new: Request) -> tuple[Profile, Profile]:
     untaken = [flag_of(name) for name in options_given(old) if not any(_takes(side, name) for side in kept)]
     if untaken:
         whats = (found.words if found else "a pipeline" for found in kept)
-        sides = " and ".join(f"{side.target} is {what}" for side, what in zip((old, new), whats, strict=True))
+        named = " and ".join(f"{side.target} is {what}" for side, what in zip((old, new), whats, strict=True))
         need = f"need{'s' * (len(untaken) == 1)} {'an exported graph' if untaken == ['--dim'] else 'a pipeline'}"
-        raise UsageError(f"{', '.join(untaken)} {need}, but {sides}", "leave the options out")
-    return profile_of(_fit(old, kept[0])), profile_of(_fit(new, kept[1]))
+        raise UsageError(f"{', '.join(untaken)} {need}, but {named}", "leave the options out")
+    sides = _fit(old, kept[0]), _fit(new, kept[1])
+    if kept == (None, None) and old.target != new.target and pays():
+        return both(lambda: profile_of(sides[0]), lambda: profile_of(sides[1]))
+    return profile_of(sides[0]), profile_of(sides[1])
 
 
 def _takes(kept: Kept | None, name: str) -> bool:

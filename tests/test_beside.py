@@ -1,0 +1,68 @@
+"""Two profiles at once: the same as one after the other, errors and all."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from profiles import normal, uncounted
+
+from fxprof.cli.beside import both
+from fxprof.errors import CaptureError
+from fxprof.result import Profile
+
+
+def test_both_are_what_the_functions_return() -> None:
+    assert both(normal, uncounted) == (normal(), uncounted())
+
+
+def test_the_second_is_computed_by_another_process() -> None:
+    def beside() -> Profile:
+        assert os.getpid() != here
+        return normal()
+
+    here = os.getpid()
+    assert both(normal, beside)[1] == normal()
+
+
+def test_an_error_of_the_second_is_told_here() -> None:
+    def beside() -> Profile:
+        raise CaptureError("no such thing", "try another")
+
+    with pytest.raises(CaptureError, match="no such thing"):
+        both(normal, beside)
+
+
+def test_an_error_of_the_first_does_not_wait_for_the_second() -> None:
+    def fail() -> Profile:
+        raise CaptureError("no such thing")
+
+    def beside() -> Profile:
+        time.sleep(600)
+        return normal()
+
+    with pytest.raises(CaptureError):
+        both(fail, beside)
+
+
+def test_a_second_process_that_is_killed_is_done_without() -> None:
+    here = os.getpid()
+
+    def beside() -> Profile:
+        if os.getpid() != here:
+            os.kill(os.getpid(), 9)
+        return normal()
+
+    assert both(normal, beside) == (normal(), normal())
+
+
+def test_a_diff_of_two_pipelines_is_the_same_either_way() -> None:
+    command = ["diff", "lcm-dreamshaper-v7", "sd-1.5", "--height", "64", "--width", "64", "--steps", "1", "--no-cache"]
+    alone = "import os; os.sched_getaffinity = lambda _: {0}; from fxprof.cli import main; main()"
+    runs = [
+        subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+        for code in ("from fxprof.cli import main; main()", alone)
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert "lcm-dreamshaper-v7" in runs[0].stdout
