@@ -128,7 +128,17 @@ def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
     assert api.calls == [
         (
             "sd3-medium",
-            {**nothing, "without": (), "arguments": {}, "inputs": {}, "dims": {}, "formulas": None, "progress": None},
+            {
+                **nothing,
+                "without": (),
+                "arguments": {},
+                "inputs": {},
+                "dims": {},
+                "formulas": None,
+                "whole": False,
+                "cache": default_cache(),
+                "progress": None,
+            },
         )
     ]
 
@@ -247,7 +257,7 @@ def test_options_have_the_same_order_and_words_everywhere() -> None:
         return [(option.opts, option.help) for option in options[start:]]
 
     assert shared("profile") == shared("layers") == shared("hotspots") == shared("diff")
-    assert len(shared("profile")) == 20
+    assert len(shared("profile")) == 22
 
 
 def test_version() -> None:
