@@ -410,7 +410,7 @@ def test_another_workload_exports_only_what_it_calls_differently(cache: Cache, e
     )
     exported = len(exports)
     again = fxprof.profile("sd-1.5", steps=3, **small, cache=cache)
-    assert exports[exported:] in ([], ["StableDiffusionSafetyChecker"])  # it cannot be exported, which is tried each time
+    assert set(exports[exported:]) <= {"StableDiffusionSafetyChecker"}  # it cannot be exported, which is tried each time
     assert again == fxprof.profile("sd-1.5", steps=3, **small)
     assert again.components["unet"].macs > first.components["unet"].macs
     del exports[:]
