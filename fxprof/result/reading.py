@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
+from operator import itemgetter
 from typing import Any, NoReturn, TypeVar
 
 from fxprof.errors import ProfileError
 from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
 from fxprof.result.tree import is_real, parent_of
+from fxprof.trace.collector import uncollected
 
 FORMAT_VERSION = 2
 """The format that is written.
@@ -35,6 +37,7 @@ _T = TypeVar("_T")
 _MISSING = object()
 
 
+@uncollected()
 def read_profile(text: str, name: str) -> Profile:
     """The profile of a JSON text; see `fxprof.result.store.loads`."""
     if sum(map(text.count, ",[{")) > MOST_VALUES:
@@ -304,6 +307,7 @@ def _ops(fields: _Fields) -> Iterator[OpRow]:
 
 
 _USUAL = {"path", "op", "kind", "source", "count", "macs"}
+_usual_values = itemgetter("path", "op", "kind", "source", "count", "macs")
 _COSTLY = _USUAL | {"shapes"}
 
 
@@ -311,7 +315,7 @@ def _usual_row(item: Any) -> OpRow | None:
     """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows."""
     if type(item) is not dict or (item.keys() != _USUAL and item.keys() != _COSTLY):
         return None
-    path, op, kind, source, count, macs = (item[name] for name in ("path", "op", "kind", "source", "count", "macs"))
+    path, op, kind, source, count, macs = _usual_values(item)
     shapes = item.get("shapes", "")
     texts = type(path) is type(op) is type(kind) is type(source) is type(shapes) is str
     sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and _is_sound(path)

@@ -47,6 +47,8 @@ def parent_of(path: str) -> str:
 
 def repeat_row(row: OpRow, times: int) -> OpRow:
     """The row for `times` executions of what it stands for."""
+    if times == 1:
+        return row
     return row.moved(row.path, row.count * times, None if row.macs is None else row.macs * times)
 
 
@@ -83,10 +85,10 @@ def _assemble(
 ) -> Node:
     built: dict[str, Node] = {}
     for path in reversed(children):  # children come after their parents, so each finds its own already built
-        record = records.get(path, ModuleRecord(path, "", 0))
+        record = records.get(path) or ModuleRecord(path, "", 0)
         below = tuple(built.pop(child) for child in children[path])
         own = tuple(ops.get(path, ()))
-        self_total = Total.sum(row.total for row in own)
+        self_total = Total.sum(row.total for row in own if row.counts)
         built[path] = Node(
             path=path,
             class_name=record.class_name,
@@ -94,7 +96,7 @@ def _assemble(
             total_params=record.params + sum(child.total_params for child in below),
             calls=calls.get(path, 0),
             self_total=self_total,
-            total=Total.sum([self_total, *(child.total for child in below)]),
+            total=Total.sum([self_total, *(child.total for child in below)]) if below else self_total,
             ops=own,
             children=below,
         )

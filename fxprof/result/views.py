@@ -57,7 +57,8 @@ def by_kind(component: Component) -> dict[str, Total]:
     kinds: dict[str, Total] = {}
     for call in component.calls:
         for row in call.ops:
-            kinds[row.kind] = kinds.get(row.kind, Total()) + row.total * call.count
+            if row.counts:
+                kinds[row.kind] = kinds.get(row.kind, Total()) + row.total * call.count
     found = {kind: total for kind, total in kinds.items() if total != Total()}
     return dict(sorted(found.items(), key=lambda item: (-item[1].macs, item[0])))
 
@@ -272,7 +273,7 @@ def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
     def group(component: Component) -> Iterator[_Group]:
         for call in component.calls:
             for row in call.ops:
-                if row.total != Total():
+                if row.counts and row.total != Total():
                     yield getattr(row, field) or f"({field} unknown)", row.count * call.count, row.total * call.count
 
     return group
