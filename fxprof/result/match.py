@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import chain
+from weakref import ref
 
 from fxprof.result.facts import NOTHING, Facts, group
 from fxprof.result.profile import Node
@@ -16,7 +17,10 @@ from fxprof.result.profile import Node
 class Module:
     """A module of one of the two trees, and what its subtree looks like. Two are equal when they are the same object."""
 
-    __slots__ = ("children", "facts", "index", "node", "parent", "runs", "size", "strong", "weak", "weight")
+    __slots__ = (
+        *("__weakref__", "_parent", "children", "facts", "index", "name", "node"),
+        *("runs", "size", "strong", "weak", "weight"),
+    )
 
     def __init__(self, node: Node, parent: Module | None, index: int, facts: Mapping[str, Facts]) -> None:
         """Make the module and those below it.
@@ -27,7 +31,11 @@ class Module:
             index: its place among its siblings.
             facts: path to what is known about a module.
         """
-        self.node, self.parent, self.index = node, parent, index
+        # A reference in both directions would be a cycle, which is only freed by a search through everything.
+        self._parent = ref(parent) if parent is not None else None
+        self.node, self.index = node, index
+        self.name: str = node.name
+        """The last part of its path."""
         self.facts = facts.get(node.path, NOTHING)
         self.children = [Module(child, self, place, facts) for place, child in enumerate(node.children)]
         below = self.children
@@ -37,9 +45,9 @@ class Module:
         self.strong = self.weak = 0
 
     @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return self.node.name
+    def parent(self) -> Module | None:
+        """The module that holds it."""
+        return self._parent() if self._parent else None
 
     @property
     def path(self) -> str:
@@ -48,9 +56,11 @@ class Module:
 
     def walk(self) -> Iterator[Module]:
         """The module and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        waiting = [self]
+        while waiting:
+            module = waiting.pop()
+            yield module
+            waiting.extend(reversed(module.children))
 
     def number(self, numbers: dict[Hashable, int]) -> None:
         """Give equal subtrees equal numbers, apart from the name of their root.
