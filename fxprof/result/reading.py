@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from operator import itemgetter
 from sys import intern
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
 from fxprof.errors import ProfileError
 from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
@@ -81,7 +81,7 @@ class _Fields:
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise _FaultError(f"{where} is not an object")
-        self.left: dict[str, Any] = dict(value)
+        self.left: dict[str, Any] = value  # nobody else has it, so that it is taken apart
         self.where = where
 
     def name(self, field: str) -> str:
@@ -99,15 +99,15 @@ class _Fields:
 
     def integer(self, field: str) -> int:
         value = self.take(field)
-        if not _is_count(value):
-            self.fail(field, f"is {_brief(value)}, not a count")
-        return int(value)
+        if _is_count(value):
+            return value
+        self.fail(field, f"is {_brief(value)}, not a count")
 
     def text(self, field: str, default: object = _MISSING) -> str:
         value = self.take(field, default)
         if not isinstance(value, str):
             self.fail(field, f"is {_brief(value)}, not a text")
-        return str(value)
+        return value
 
     def flag(self, field: str, default: object = _MISSING) -> bool:
         value = self.take(field, default)
@@ -135,7 +135,7 @@ class _Fields:
         value = self.take(field)
         if not isinstance(value, list):
             self.fail(field, f"is {_brief(value)}, not a list")
-        return list(value)
+        return value
 
     def texts(self, field: str) -> tuple[str, ...]:
         value = self.items(field)
@@ -165,7 +165,7 @@ class _Fields:
             self.fail(field[:_QUOTED], "is not a field of this format")
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < LARGEST
 
 
