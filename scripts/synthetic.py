@@ -199,11 +199,11 @@ def renamed(net: Net) -> None:
 def deep(net: Net) -> None:
     """Modules in modules, `LEVELS` of them. In the second version the innermost is wider here and there."""
     chain = 0
-    while net.left() > LEVELS:
+    while net.left() >= 4 * LEVELS:
         stack = net.root
         for level in range(1, LEVELS):
             stack = net.module(stack, f"inner{level % 3}" if level > 1 else f"chain{chain}", "Wrapper")
-            net.free(stack, "net.py:2", (BATCH, TOKENS), "relu.default")
+            net.free(stack, "net.py:2", (BATCH, TOKENS), *("relu.default",) * 4)
         wide = net.changed and chain % 10 == 0
         net.linear(stack, "linear", (BATCH, TOKENS), WIDTHS[0], WIDTHS[wide])
         chain += 1
@@ -224,8 +224,7 @@ def sizes(net: Net) -> None:
 
 def fill(net: Net) -> None:
     """Bring the network to its size."""
-    for _ in range(net.left()):
-        net.op("view.default", net.root, "net.py:10", (BATCH, TOKENS), {"self": (BATCH, TOKENS)})
+    net.free(net.root, "net.py:1", (BATCH, TOKENS), *("view.default",) * net.left())
 
 
 KINDS: Mapping[str, Callable[[Net], None]] = MappingProxyType(

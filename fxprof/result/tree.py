@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total
 
@@ -29,15 +29,24 @@ def build_tree(component: Component) -> Node:
 
 def is_real(component: Component) -> bool:
     """Whether a component has no more modules than fit into memory, those around them included."""
-    paths = {record.path for record in component.modules}
+    known = {""}
+    for path in _mentioned(component):
+        while path not in known:
+            known.add(path)
+            path = parent_of(path)  # noqa: PLW2901  # climbs to the first known parent
+        if len(known) > _MOST_MODULES:
+            return False
+    return True
+
+
+_MOST_MODULES = 400_000
+
+
+def _mentioned(component: Component) -> Iterator[str]:
+    yield from (record.path for record in component.modules)
     for call in component.calls:
-        paths.update(call.visits)
-        paths.update(row.path for row in call.ops)
-    return sum(path.count(".") + 1 for path in paths) <= _MOST_LEVELS
-
-
-_MOST_LEVELS = 400_000
-"""Modules, counted once for each level around them, as each may bring in as many parents."""
+        yield from call.visits
+        yield from (row.path for row in call.ops)
 
 
 def parent_of(path: str) -> str:
