@@ -78,6 +78,8 @@ def _no_constant(text: str) -> NoReturn:
 class _Fields:
     """The fields of one JSON object, each taken once and checked on the way."""
 
+    __slots__ = ("left", "where")
+
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise _FaultError(f"{where} is not an object")
@@ -144,8 +146,9 @@ class _Fields:
         return tuple(value)
 
     def objects(self, field: str) -> Iterator[_Fields]:
+        name = self.name(field)
         for index, item in enumerate(self.items(field)):
-            yield _Fields(item, f"{self.name(field)}[{index}]")
+            yield _Fields(item, f"{name}[{index}]")
 
     def mapping(self, field: str, accept: Callable[[object], bool], what: str) -> dict[str, Any]:
         value = self.take(field)
@@ -341,10 +344,9 @@ def _op(fields: _Fields) -> OpRow:
 
 
 def _check_depth(fields: _Fields, field: str, path: str) -> None:
-    if path.count(".") >= _DEEPEST:
-        fields.fail(field, f"nests deeper than {_DEEPEST} modules")
     if not _is_sound(path):
-        fields.fail(field, f"has {len(path):,} characters, as no module has")
+        deep = path.count(".") >= _DEEPEST
+        fields.fail(field, f"nests deeper than {_DEEPEST} modules" if deep else f"has {len(path):,} characters, as no module has")
 
 
 def _is_sound(path: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import is_
 from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
 from fxprof.result.profile import Component, Node, OpRow, Profile, Total
 from fxprof.trace.captured import NOT_CAPTURED
+from fxprof.trace.collector import uncollected
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -117,6 +119,7 @@ def _sum_up(parent: str, nodes: list[Node]) -> Node:
     )
 
 
+@uncollected()
 def fold_repeats(node: Node) -> Node:
     """The tree with runs of equal numbered siblings folded into one node: `blocks.0…22`, times 23.
 
@@ -132,6 +135,8 @@ def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
     for run in _runs(node.children, shapes):
         name = run[0].name if len(run) == 1 else f"{run[0].name}…{run[-1].name}"
         children.append(_fold(run[0], shapes, f"{path}.{name}" if path else name, times * len(run)))
+    if times == 1 and path == node.path and len(children) == len(node.children) and all(map(is_, children, node.children)):
+        return node  # nothing in it folds
     return replace(
         node,
         path=path,
