@@ -1,6 +1,6 @@
 """Measure fxprof against a plain `FlopCounterMode` script on the same components, in the same run.
 
-    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs]
+    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --scale]
 
 Each figure comes from a process of its own. These are seconds of a shared machine: read the ratios.
 """
@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--start-up", action="store_true", help="measure commands on a saved profile instead")
     parser.add_argument("--graphs", action="store_true", help="measure reading of exported graphs instead")
+    parser.add_argument("--scale", action="store_true", help="measure graphs of a thousand to a million operators instead")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -223,6 +224,11 @@ def main() -> None:
         print(tabulate(start_up(options.runs), ["command", "median s"], tablefmt="github"))
     elif options.graphs:
         print(tabulate(graphs(options.runs), GRAPH_HEADERS, tablefmt="github", disable_numparse=True))
+    elif options.scale:
+        from scale import tables
+
+        for table in tables(options.runs):
+            print(table, end="\n\n", flush=True)
     else:
         rows = [measure(model, options.runs) for model in options.models]
         print(tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True))

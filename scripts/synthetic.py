@@ -150,7 +150,7 @@ def block(net: Net, outer: Stack, name: str, width: int, *, inner: int = 4, extr
 
 
 def model(net: Net) -> None:
-    """Stages of equal blocks. In the second version some have one more, some wider ones and new layers, some another name."""
+    """Stages of equal blocks. In the second version some have wider ones and new layers, some one more, some another name."""
     stage = 0
     while net.left() > BLOCK:
         kind = stage % len(WIDTHS)
@@ -164,7 +164,7 @@ def model(net: Net) -> None:
     fill(net)
 
 
-_LONGER, _ALTERED, _MOVED = 1, 2, 3
+_ALTERED, _LONGER, _MOVED = 0, 1, 2
 
 
 def distinct(net: Net) -> None:

@@ -139,7 +139,9 @@ class Matching:
         common = group((key for key in old if key in new), lambda key: key[0])  # type: ignore[index]  # the size
         found = False
         for size in sorted(common, reverse=True):  # type: ignore[type-var]
-            chosen = list(chain.from_iterable(self._choose(self._open(old[key]), self._open(new[key]), look) for key in common[size]))
+            chosen = list(
+                chain.from_iterable(self._choose(self._open(old[key]), self._open(new[key]), look) for key in common[size])
+            )
             for pair in chosen:
                 found = self._join_whole(*pair, look) or found
         return found

@@ -101,9 +101,7 @@ class _Fields:
 
     def integer(self, field: str) -> int:
         value = self.take(field)
-        if _is_count(value):
-            return value
-        self.fail(field, f"is {_brief(value)}, not a count")
+        return value if _is_count(value) else self.fail(field, f"is {_brief(value)}, not a count")
 
     def text(self, field: str, default: object = _MISSING) -> str:
         value = self.take(field, default)
@@ -346,7 +344,9 @@ def _op(fields: _Fields) -> OpRow:
 def _check_depth(fields: _Fields, field: str, path: str) -> None:
     if not _is_sound(path):
         deep = path.count(".") >= _DEEPEST
-        fields.fail(field, f"nests deeper than {_DEEPEST} modules" if deep else f"has {len(path):,} characters, as no module has")
+        fields.fail(
+            field, f"nests deeper than {_DEEPEST} modules" if deep else f"has {len(path):,} characters, as no module has"
+        )
 
 
 def _is_sound(path: str) -> bool:
