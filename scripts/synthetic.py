@@ -17,8 +17,8 @@ WIDTHS = (1024, 1536, 2048, 3072)
 """Of the stages, in turn."""
 STAGE = 50
 """Blocks in a list; FLUX.1 has 57."""
-BLOCK = 80
-"""Operators in a block; FLUX.1 has 96, and four for each module."""
+BLOCK = 90
+"""Operators in a block, 4.3 for each module, as in FLUX.1."""
 CHILDREN = 100_000
 """Of one module, at most."""
 LEVELS = 90
@@ -106,7 +106,8 @@ _CHUNKS = ("silu.default", *("unsqueeze.default",) * 7)
 _NORM = ("layer_norm.default", "add.Tensor", "mul.Tensor", "add.Tensor")
 _RMS = ("to.dtype", "pow.Tensor_Scalar", "mean.dim", "add.Tensor", "rsqrt.default", "mul.Tensor", "to.dtype", "mul.Tensor")
 _SPLIT = ("view.default",) * 3 + ("transpose.int",) * 3
-_ROPE = ("to.dtype", "view.default", "unbind.int", "neg.default", "stack.default", "flatten.using_ints") + ("mul.Tensor",) * 4
+_ROPE = ("to.dtype", "view.default", "unbind.int", "neg.default", "stack.default", "flatten.using_ints", "add.Tensor")
+_ROPE += ("mul.Tensor", "unsqueeze.default") * 4
 _JOIN = ("transpose.int", "reshape.default", "to.dtype")
 _GATE = ("unsqueeze.default", "mul.Tensor", "add.Tensor", "clamp.default")
 
