@@ -157,7 +157,7 @@ def unfolded(runs: int, folder: Path) -> Iterator[str]:
         for label, form in zip(labels, FORMATS, strict=True):
             series.command(name, *options, "--format", form, label=label)
         lines = series.found[labels[0]][0]["out"].count("\n")
-        figures = [f"{series.median(label, 'wall'):.2f}" for label in labels]
+        figures = [f"{series.median(label, "cpu"):.2f}" for label in labels]
         rows.append([" ".join([name, *options]), f"{lines:,}", *figures])
     yield _drawn(rows, ["report", "lines of text", *(f"{form} s" for form in FORMATS)])
 

@@ -106,8 +106,8 @@ _CHUNKS = ("silu.default", *("unsqueeze.default",) * 7)
 _NORM = ("layer_norm.default", "add.Tensor", "mul.Tensor", "add.Tensor")
 _RMS = ("to.dtype", "pow.Tensor_Scalar", "mean.dim", "add.Tensor", "rsqrt.default", "mul.Tensor", "to.dtype", "mul.Tensor")
 _SPLIT = ("view.default",) * 3 + ("transpose.int",) * 3
-_ROPE = ("to.dtype", "view.default", "unbind.int", "neg.default", "stack.default", "flatten.using_ints", "add.Tensor")
-_ROPE += ("mul.Tensor", "unsqueeze.default") * 4
+_ROTATED = ("to.dtype", "view.default", "unbind.int", "neg.default", "stack.default", "flatten.using_ints", "add.Tensor")
+_ROPE = _ROTATED + ("mul.Tensor", "unsqueeze.default") * 4
 _JOIN = ("transpose.int", "reshape.default", "to.dtype")
 _GATE = ("unsqueeze.default", "mul.Tensor", "add.Tensor", "clamp.default")
 
