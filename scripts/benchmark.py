@@ -1,6 +1,6 @@
 """Measure fxprof against a plain `FlopCounterMode` script on the same components, in the same run.
 
-    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --bounds]
+    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --bounds | --scale]
     python scripts/benchmark.py --peers [--tools NAME ...] [--components NAME ...] [--write]
 
 Each figure comes from a process of its own. These are seconds of a shared machine: read the ratios.
@@ -283,6 +283,7 @@ def main() -> None:
     parser.add_argument("--start-up", action="store_true", help="measure commands on a saved profile instead")
     parser.add_argument("--graphs", action="store_true", help="measure reading of exported graphs instead")
     parser.add_argument("--bounds", action="store_true", help="measure a first and a second profile as whole commands instead")
+    parser.add_argument("--scale", action="store_true", help="measure graphs of a thousand to a million operators instead")
     parser.add_argument("--peers", action="store_true", help="measure other counters on the same components instead")
     parser.add_argument("--tools", nargs="*", help="the counters; all by default")
     parser.add_argument("--components", nargs="*", help="the components; all by default")
@@ -291,6 +292,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.worker:
         worker(options.worker)
+    elif options.scale:
+        from scale import tables
+
+        for table in tables(options.runs):
+            print(table, end="\n\n", flush=True)
     elif options.bounds:
         print(tabulate(bounds(options.models, options.runs), BOUND_HEADERS, tablefmt="github", disable_numparse=True))
     elif options.peers:

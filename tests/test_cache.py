@@ -404,10 +404,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_another_workload_exports_only_what_it_calls_differently(cache: Cache, exports: list[str]) -> None:
     small: dict[str, Any] = {"height": 64, "width": 64}
     first = fxprof.profile("sd-1.5", steps=1, **small, cache=cache)
-    assert (
-        exports
-        == ["CLIPTextModel", "UNet2DConditionModel", "Conv2d", "Decoder", "StableDiffusionSafetyChecker"][: len(exports)]
-    )
+    assert {"CLIPTextModel", "UNet2DConditionModel", "Decoder"} <= set(exports)
     exported = len(exports)
     again = fxprof.profile("sd-1.5", steps=3, **small, cache=cache)
     assert set(exports[exported:]) <= {"StableDiffusionSafetyChecker"}  # it cannot be exported, which is tried each time

@@ -13,8 +13,10 @@ from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord,
 from fxprof.result.tree import is_real
 from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
+from fxprof.trace.collector import uncollected
 
 
+@uncollected()
 def assemble(capture: Capture, target: str, versions: Mapping[str, str], formulas: Formulas = BUILT_IN) -> Profile:
     """The profile of a captured run.
 

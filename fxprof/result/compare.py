@@ -12,8 +12,10 @@ from fxprof.result.facts import CallPair, align_calls, facts_of, has_shapes
 from fxprof.result.match import Matching, Module
 from fxprof.result.profile import Call, Component, Geometry, Profile, Total
 from fxprof.result.rows import Rows, evidence_of, whole
+from fxprof.trace.collector import uncollected
 
 
+@uncollected()
 def compare(old: Profile, new: Profile) -> Diff:
     """What changed from one profile to another."""
     known = has_shapes(old), has_shapes(new)

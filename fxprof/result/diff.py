@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TypeVar
 
 from fxprof.result.profile import Component, Profile, Total
@@ -214,12 +215,17 @@ _Item = TypeVar("_Item", CallChange, ModuleChange)
 
 def in_order(items: Iterable[_Item]) -> tuple[_Item, ...]:
     """The items by what they are about, numbers in paths as numbers."""
-    return tuple(sorted(items, key=_key))
+    return tuple(item for _, same in groupby(sorted(items, key=_key), _key) for item in _by_text(list(same)))
+
+
+def _by_text(items: list[_Item]) -> list[_Item]:
+    """The items of the same paths; their texts are long, and there is hardly ever more than one."""
+    return sorted(items, key=repr) if len(items) > 1 else items
 
 
 def _key(item: CallChange | ModuleChange) -> tuple[object, ...]:
     paths = [(side.entry if isinstance(side, CallSide) else side.path) if side else "" for side in (item.new, item.old)]
-    return natural(paths[0] or paths[1]), natural(paths[1]), repr(item)
+    return natural(paths[0] or paths[1]), natural(paths[1])
 
 
 def natural(path: str) -> tuple[tuple[int, int, str], ...]:

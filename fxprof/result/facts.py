@@ -160,4 +160,6 @@ def _frozen_visits(visits: dict[int, int]) -> frozenset[tuple[int, int]]:
 
 
 def _frozen(uses: dict[str, dict[tuple[int, Use], list[int]]], path: str) -> frozenset[tuple[int, Use, int, int]]:
-    return frozenset((number, use, count, macs) for (number, use), (count, macs) in uses.get(path, {}).items())
+    if path not in uses:
+        return frozenset()
+    return frozenset([(number, use, count, macs) for (number, use), (count, macs) in uses[path].items()])

@@ -6,8 +6,9 @@ library only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from itertools import chain
+from weakref import ref
 
 from fxprof.result.facts import NOTHING, Facts, group
 from fxprof.result.profile import Node
@@ -16,7 +17,10 @@ from fxprof.result.profile import Node
 class Module:
     """A module of one of the two trees, and what its subtree looks like. Two are equal when they are the same object."""
 
-    __slots__ = ("children", "facts", "index", "node", "parent", "runs", "size", "strong", "weak", "weight")
+    __slots__ = (
+        *("__weakref__", "_parent", "children", "facts", "index", "name", "node"),
+        *("runs", "size", "strong", "weak", "weight"),
+    )
 
     def __init__(self, node: Node, parent: Module | None, index: int, facts: Mapping[str, Facts]) -> None:
         """Make the module and those below it.
@@ -27,7 +31,11 @@ class Module:
             index: its place among its siblings.
             facts: path to what is known about a module.
         """
-        self.node, self.parent, self.index = node, parent, index
+        # A reference in both directions would be a cycle, which is only freed by a search through everything.
+        self._parent = ref(parent) if parent is not None else None
+        self.node, self.index = node, index
+        self.name: str = node.name
+        """The last part of its path."""
         self.facts = facts.get(node.path, NOTHING)
         self.children = [Module(child, self, place, facts) for place, child in enumerate(node.children)]
         below = self.children
@@ -37,9 +45,9 @@ class Module:
         self.strong = self.weak = 0
 
     @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return self.node.name
+    def parent(self) -> Module | None:
+        """The module that holds it."""
+        return self._parent() if self._parent else None
 
     @property
     def path(self) -> str:
@@ -48,9 +56,11 @@ class Module:
 
     def walk(self) -> Iterator[Module]:
         """The module and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        waiting = [self]
+        while waiting:
+            module = waiting.pop()
+            yield module
+            waiting.extend(reversed(module.children))
 
     def number(self, numbers: dict[Hashable, int]) -> None:
         """Give equal subtrees equal numbers, apart from the name of their root.
@@ -129,7 +139,9 @@ class Matching:
         common = group((key for key in old if key in new), lambda key: key[0])  # type: ignore[index]  # the size
         found = False
         for size in sorted(common, reverse=True):  # type: ignore[type-var]
-            chosen = list(chain.from_iterable(self._choose(self._open(old[key]), self._open(new[key])) for key in common[size]))
+            chosen = list(
+                chain.from_iterable(self._choose(self._open(old[key]), self._open(new[key]), look) for key in common[size])
+            )
             for pair in chosen:
                 found = self._join_whole(*pair, look) or found
         return found
@@ -146,7 +158,7 @@ class Matching:
         self.carried.update(module for pair in pairs[1:] for module in pair)
         return True
 
-    def _choose(self, old: list[Module], new: list[Module]) -> _Pairs:
+    def _choose(self, old: list[Module], new: list[Module], look: str) -> _Pairs:
         """Of modules that look the same, those that belong together.
 
         First those whose parents do, then those that are the only ones, then those at the same numbers of a list, then those
@@ -161,23 +173,23 @@ class Matching:
             news = group((module for module in new if module not in taken), key_new)
             for key in olds:
                 if key is not None and key in news:
-                    pairs += self._rule(number, olds[key], news[key])
+                    pairs += self._rule(number, olds[key], news[key], look)
         return pairs
 
-    def _rule(self, number: int, old: list[Module], new: list[Module]) -> _Pairs:
+    def _rule(self, number: int, old: list[Module], new: list[Module], look: str) -> _Pairs:
         if number == 0:
-            return self._siblings(old, new)
+            return self._siblings(old, new, look)
         if not old[0].weight:
             return []  # an activation or a container looks like any other
         if number == 1:
             return [(old[0], new[0])] if len(old) == len(new) == 1 else []
         one_parent = len({module.parent for module in old}) == len({module.parent for module in new}) == 1
-        return self._siblings(old, new) if one_parent else []
+        return self._siblings(old, new, look) if one_parent else []
 
     def _parent_of_partner(self, module: Module) -> Module | None:
         return self.partner.get(module.parent) if module.parent else None
 
-    def _siblings(self, old: list[Module], new: list[Module]) -> _Pairs:
+    def _siblings(self, old: list[Module], new: list[Module], look: str) -> _Pairs:
         """Pair by name, the others in order where there are as many, and otherwise by their neighbours."""
         named = {module.name: module for module in new}
         pairs = [(module, named[module.name]) for module in old if module.name in named]
@@ -185,13 +197,45 @@ class Matching:
         left = [module for module in old if module not in taken], [module for module in new if module not in taken]
         if len(left[0]) == len(left[1]):
             return [*pairs, *zip(*left, strict=True)]
-        near = [(before, after) for before in left[0] for after in left[1] if self._near(before, after)]
-        counts = [sum(module in pair for pair in near) for module in chain(*left)]
-        return [*pairs, *near] if max(counts) <= 1 else pairs
+        return [*pairs, *self._beside(*left, look)]
 
-    def _near(self, old: Module, new: Module) -> bool:
-        """Whether the modules before them, or those behind them, belong together."""
-        return any(pair is not None for pair in self.neighbours(old, new))
+    def _beside(self, old: list[Module], new: list[Module], look: str) -> _Pairs:
+        """Pair those whose neighbours belong together, unless two would go with one.
+
+        Where nothing else can decide about them, those beside these follow at once, and so on: to look at all modules again for
+        each of a long list would take forever.
+        """
+        alike = set(old), set(new)
+        rest = set(old), set(new)
+        found: _Pairs = []
+        near = [pair for module in old for pair in self._next_to_known(module)]
+        while True:
+            near = [pair for pair in dict.fromkeys(near) if pair[0] in rest[0] and pair[1] in rest[1]]
+            if not near or len({module for pair in near for module in pair}) < 2 * len(near):
+                return found
+            found += near
+            for side, modules in zip(rest, zip(*near, strict=True), strict=True):
+                side.difference_update(modules)
+            sure = [pair for pair in near if look == "strong" and self._whole(*pair)]  # of others, a closer look comes first
+            near = [pair for known in sure for pair in _around(*known) if all(map(self._settled, pair, alike))]
+
+    def _settled(self, module: Module, alike: Container[Module]) -> bool:
+        """Whether its neighbours belong to others already, or look the same."""
+        siblings = (_sibling(module, step) for step in (-1, 1))
+        return all(sibling in self.partner or sibling in alike for sibling in siblings if sibling)
+
+    def _next_to_known(self, old: Module) -> Iterator[tuple[Module, Module]]:
+        """The module and what it would go with as the neighbour of a sibling that belongs to another one."""
+        for step in (-1, 1):
+            sibling = _sibling(old, step)
+            partner = self.partner.get(sibling) if sibling else None
+            new = _sibling(partner, -step) if partner else None
+            if new:
+                yield old, new
+
+    def _whole(self, old: Module, new: Module) -> bool:
+        """Whether nothing in the two belongs elsewhere."""
+        return not any(module in self.partner for module in chain(old.walk(), new.walk()))
 
     def neighbours(self, old: Module, new: Module) -> tuple[tuple[Module, Module] | None, tuple[Module, Module] | None]:
         """The siblings before and behind, each where they belong together."""
@@ -251,6 +295,14 @@ def _anywhere(module: Module) -> Hashable:  # noqa: ARG001  # a key
 def _numbers(module: Module) -> Hashable:
     """The numbers in its path, outermost first."""
     return tuple(part for part in module.path.split(".") if part.isdecimal())
+
+
+def _around(old: Module, new: Module) -> Iterator[tuple[Module, Module]]:
+    """The pairs of their siblings before and behind."""
+    for step in (-1, 1):
+        before, after = _sibling(old, step), _sibling(new, step)
+        if before and after:
+            yield before, after
 
 
 def _sibling(module: Module, step: int) -> Module | None:

@@ -86,6 +86,11 @@ class OpRow:
         return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes)
 
     @property
+    def counts(self) -> bool:
+        """Whether it adds anything to a total: most operators cost nothing, and sums need not look at them."""
+        return self.macs != 0 or self.bounded
+
+    @property
     def total(self) -> Total:
         """The MACs of the row as a total."""
         if self.macs is None:
@@ -126,7 +131,7 @@ class Call:
     @cached_property
     def total(self) -> Total:
         """MACs of one execution."""
-        return Total.sum(row.total for row in self.ops)
+        return Total.sum(row.total for row in self.ops if row.counts)
 
     @property
     def macs(self) -> int:
@@ -144,7 +149,7 @@ class ModuleRecord:
     """Parameters that this module itself holds; a shared one belongs to the first module that holds it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """A module in the tree of a component, with its work in one run of the pipeline."""
 

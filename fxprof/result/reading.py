@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
-from typing import Any, NoReturn, TypeVar
+from operator import itemgetter
+from sys import intern
+from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
 from fxprof.errors import ProfileError
 from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
 from fxprof.result.tree import is_real, parent_of
+from fxprof.trace.collector import uncollected
 
 FORMAT_VERSION = 2
 """The format that is written.
@@ -35,6 +38,7 @@ _T = TypeVar("_T")
 _MISSING = object()
 
 
+@uncollected()
 def read_profile(text: str, name: str) -> Profile:
     """The profile of a JSON text; see `fxprof.result.store.loads`."""
     if sum(map(text.count, ",[{")) > MOST_VALUES:
@@ -74,10 +78,12 @@ def _no_constant(text: str) -> NoReturn:
 class _Fields:
     """The fields of one JSON object, each taken once and checked on the way."""
 
+    __slots__ = ("left", "where")
+
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise _FaultError(f"{where} is not an object")
-        self.left: dict[str, Any] = dict(value)
+        self.left: dict[str, Any] = value  # nobody else has it, so that it is taken apart
         self.where = where
 
     def name(self, field: str) -> str:
@@ -95,15 +101,13 @@ class _Fields:
 
     def integer(self, field: str) -> int:
         value = self.take(field)
-        if not _is_count(value):
-            self.fail(field, f"is {_brief(value)}, not a count")
-        return int(value)
+        return value if _is_count(value) else self.fail(field, f"is {_brief(value)}, not a count")
 
     def text(self, field: str, default: object = _MISSING) -> str:
         value = self.take(field, default)
         if not isinstance(value, str):
             self.fail(field, f"is {_brief(value)}, not a text")
-        return str(value)
+        return value
 
     def flag(self, field: str, default: object = _MISSING) -> bool:
         value = self.take(field, default)
@@ -131,7 +135,7 @@ class _Fields:
         value = self.take(field)
         if not isinstance(value, list):
             self.fail(field, f"is {_brief(value)}, not a list")
-        return list(value)
+        return value
 
     def texts(self, field: str) -> tuple[str, ...]:
         value = self.items(field)
@@ -140,8 +144,9 @@ class _Fields:
         return tuple(value)
 
     def objects(self, field: str) -> Iterator[_Fields]:
+        name = self.name(field)
         for index, item in enumerate(self.items(field)):
-            yield _Fields(item, f"{self.name(field)}[{index}]")
+            yield _Fields(item, f"{name}[{index}]")
 
     def mapping(self, field: str, accept: Callable[[object], bool], what: str) -> dict[str, Any]:
         value = self.take(field)
@@ -161,7 +166,7 @@ class _Fields:
             self.fail(field[:_QUOTED], "is not a field of this format")
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < LARGEST
 
 
@@ -260,17 +265,16 @@ def _components(fields: _Fields) -> Mapping[str, Component]:
 def _component(fields: _Fields) -> Component:
     stored, params = fields.total(), fields.integer("params")
     tree = _Fields(fields.take("tree"), fields.name("tree"))
-    component = Component(
-        name=fields.text("name"),
-        class_name=fields.text("class_name"),
-        calls=tuple(_call(item) for item in fields.objects("calls")),
-        modules=tuple(_modules(tree.left, tree.where)),
-    )
+    modules: list[ModuleRecord] = []
+    name, class_name = fields.text("name"), fields.text("class_name")
+    calls = tuple(_call(item) for item in fields.objects("calls"))
+    stored_tree = _read_tree(tree, tree.text("path"), modules)
+    component = Component(name, class_name, tuple(modules), calls)
     if not is_real(component):
         fields.fail("tree", "has more modules than any model")
     fields.agree("macs", stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
-    _check_tree(tree, component.tree)
+    _check_tree(stored_tree, component.tree)
     fields.done()
     return component
 
@@ -304,6 +308,7 @@ def _ops(fields: _Fields) -> Iterator[OpRow]:
 
 
 _USUAL = {"path", "op", "kind", "source", "count", "macs"}
+_usual_values = itemgetter("path", "op", "kind", "source", "count", "macs")
 _COSTLY = _USUAL | {"shapes"}
 
 
@@ -311,11 +316,11 @@ def _usual_row(item: Any) -> OpRow | None:
     """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows."""
     if type(item) is not dict or (item.keys() != _USUAL and item.keys() != _COSTLY):
         return None
-    path, op, kind, source, count, macs = (item[name] for name in ("path", "op", "kind", "source", "count", "macs"))
+    path, op, kind, source, count, macs = _usual_values(item)
     shapes = item.get("shapes", "")
     texts = type(path) is type(op) is type(kind) is type(source) is type(shapes) is str
     sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and _is_sound(path)
-    return OpRow(path, op, kind, source, count, macs, shapes=shapes) if sound else None
+    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, shapes=intern(shapes)) if sound else None
 
 
 def _op(fields: _Fields) -> OpRow:
@@ -337,45 +342,54 @@ def _op(fields: _Fields) -> OpRow:
 
 
 def _check_depth(fields: _Fields, field: str, path: str) -> None:
-    if path.count(".") >= _DEEPEST:
-        fields.fail(field, f"nests deeper than {_DEEPEST} modules")
     if not _is_sound(path):
-        fields.fail(field, f"has {len(path):,} characters, as no module has")
+        deep = path.count(".") >= _DEEPEST
+        fields.fail(
+            field, f"nests deeper than {_DEEPEST} modules" if deep else f"has {len(path):,} characters, as no module has"
+        )
 
 
 def _is_sound(path: str) -> bool:
     return len(path) <= _LONGEST and path.count(".") < _DEEPEST
 
 
-def _modules(node: object, where: str) -> Iterator[ModuleRecord]:
-    """The modules of a tree as built, depth first; nodes that only the graph mentions have no class and no parameters."""
-    fields = _Fields(node, where)
-    path = fields.text("path")
+class _Stored(NamedTuple):
+    """A node of a stored tree, without the fields that were read so far."""
+
+    fields: _Fields
+    children: dict[str, _Stored]
+
+
+def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord]) -> _Stored:
+    """The tree as it is stored; adds its modules as built, depth first, to `modules`.
+
+    Nodes that only the graph mentions have no class and no parameters.
+    """
     _check_depth(fields, "path", path)
     if "class_name" in fields.left or "params" in fields.left:
-        yield ModuleRecord(path, fields.text("class_name"), fields.integer("params"))
-    paths = set()
-    for index, child in enumerate(fields.items("children")):
-        below = f"{where}.children[{index}]"
-        name = _Fields(child, below).text("path")
-        if parent_of(name) != path or not name or name in paths:
-            raise _FaultError(f"{below}.path is {_brief(name)}, which does not belong there")
-        paths.add(name)
-        yield from _modules(child, below)
-
-
-def _check_tree(fields: _Fields, node: Node) -> None:
-    """Hold the stored tree to the one that the modules and operators make."""
-    derived = {"total_params": node.total_params, "calls": node.calls, "self_macs": node.self_macs}
-    for field, found in {**derived, "total_macs": node.total_macs, "uncounted": node.total.uncounted}.items():
-        fields.agree(field, fields.integer(field), found, "its operators and modules make")
-    for field in ("path", "class_name", "params"):  # read by _modules
-        fields.take(field, None)
-    built = {child.path: child for child in node.children}
+        modules.append(ModuleRecord(path, fields.text("class_name"), fields.integer("params")))
+    children: dict[str, _Stored] = {}
     for child in fields.objects("children"):
-        path = child.left["path"]
+        name = child.text("path")
+        if parent_of(name) != path or not name or name in children:
+            raise _FaultError(f"{child.name('path')} is {_brief(name)}, which does not belong there")
+        children[name] = _read_tree(child, name, modules)
+    return _Stored(fields, children)
+
+
+_DERIVED = ("total_params", "calls", "self_macs", "total_macs", "uncounted")
+
+
+def _check_tree(stored: _Stored, node: Node) -> None:
+    """Hold the stored tree to the one that the modules and operators make."""
+    fields = stored.fields
+    derived = node.total_params, node.calls, node.self_macs, node.total_macs, node.total.uncounted
+    for field, found in zip(_DERIVED, derived, strict=True):
+        fields.agree(field, fields.integer(field), found, "its operators and modules make")
+    built = {child.path: child for child in node.children}
+    for path, child in stored.children.items():
         if path not in built:
-            child.fail("path", f"is {_brief(path)}, a module without class that no operator mentions")
+            child.fields.fail("path", f"is {_brief(path)}, a module without class that no operator mentions")
         _check_tree(child, built.pop(path))
     if built:
         fields.fail("children", f"lack {_brief(next(iter(built)))}, which an operator mentions")

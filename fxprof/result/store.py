@@ -18,12 +18,14 @@ from fxprof.errors import OutputError, ProfileError
 from fxprof.result.files import reason, write_whole
 from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Total
 from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, MOST_VALUES, read_profile
+from fxprof.trace.collector import uncollected
 
 __all__ = ["FORMAT_VERSION", "dumps", "load", "loads", "looks_like_profile", "save"]
 
 Json = dict[str, Any]
 
 
+@uncollected()
 def dumps(profile: Profile) -> str:
     """The profile as JSON, one operator a line.
 

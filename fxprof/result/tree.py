@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total
 
@@ -29,15 +29,24 @@ def build_tree(component: Component) -> Node:
 
 def is_real(component: Component) -> bool:
     """Whether a component has no more modules than fit into memory, those around them included."""
-    paths = {record.path for record in component.modules}
+    known = {""}
+    for path in _mentioned(component):
+        while path not in known:
+            known.add(path)
+            path = parent_of(path)  # noqa: PLW2901  # climbs to the first known parent
+        if len(known) > _MOST_MODULES:
+            return False
+    return True
+
+
+_MOST_MODULES = 400_000
+
+
+def _mentioned(component: Component) -> Iterator[str]:
+    yield from (record.path for record in component.modules)
     for call in component.calls:
-        paths.update(call.visits)
-        paths.update(row.path for row in call.ops)
-    return sum(path.count(".") + 1 for path in paths) <= _MOST_LEVELS
-
-
-_MOST_LEVELS = 400_000
-"""Modules, counted once for each level around them, as each may bring in as many parents."""
+        yield from call.visits
+        yield from (row.path for row in call.ops)
 
 
 def parent_of(path: str) -> str:
@@ -47,6 +56,8 @@ def parent_of(path: str) -> str:
 
 def repeat_row(row: OpRow, times: int) -> OpRow:
     """The row for `times` executions of what it stands for."""
+    if times == 1:
+        return row
     return row.moved(row.path, row.count * times, None if row.macs is None else row.macs * times)
 
 
@@ -83,10 +94,10 @@ def _assemble(
 ) -> Node:
     built: dict[str, Node] = {}
     for path in reversed(children):  # children come after their parents, so each finds its own already built
-        record = records.get(path, ModuleRecord(path, "", 0))
+        record = records.get(path) or ModuleRecord(path, "", 0)
         below = tuple(built.pop(child) for child in children[path])
         own = tuple(ops.get(path, ()))
-        self_total = Total.sum(row.total for row in own)
+        self_total = Total.sum(row.total for row in own if row.counts)
         built[path] = Node(
             path=path,
             class_name=record.class_name,
@@ -94,7 +105,7 @@ def _assemble(
             total_params=record.params + sum(child.total_params for child in below),
             calls=calls.get(path, 0),
             self_total=self_total,
-            total=Total.sum([self_total, *(child.total for child in below)]),
+            total=Total.sum([self_total, *(child.total for child in below)]) if below else self_total,
             ops=own,
             children=below,
         )

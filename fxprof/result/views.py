@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import is_
 from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
 from fxprof.result.profile import Component, Node, OpRow, Profile, Total
 from fxprof.trace.captured import NOT_CAPTURED
+from fxprof.trace.collector import uncollected
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -57,7 +59,8 @@ def by_kind(component: Component) -> dict[str, Total]:
     kinds: dict[str, Total] = {}
     for call in component.calls:
         for row in call.ops:
-            kinds[row.kind] = kinds.get(row.kind, Total()) + row.total * call.count
+            if row.counts:
+                kinds[row.kind] = kinds.get(row.kind, Total()) + row.total * call.count
     found = {kind: total for kind, total in kinds.items() if total != Total()}
     return dict(sorted(found.items(), key=lambda item: (-item[1].macs, item[0])))
 
@@ -116,6 +119,7 @@ def _sum_up(parent: str, nodes: list[Node]) -> Node:
     )
 
 
+@uncollected()
 def fold_repeats(node: Node) -> Node:
     """The tree with runs of equal numbered siblings folded into one node: `blocks.0…22`, times 23.
 
@@ -131,6 +135,8 @@ def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
     for run in _runs(node.children, shapes):
         name = run[0].name if len(run) == 1 else f"{run[0].name}…{run[-1].name}"
         children.append(_fold(run[0], shapes, f"{path}.{name}" if path else name, times * len(run)))
+    if times == 1 and path == node.path and len(children) == len(node.children) and all(map(is_, children, node.children)):
+        return node  # nothing in it folds
     return replace(
         node,
         path=path,
@@ -272,7 +278,7 @@ def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
     def group(component: Component) -> Iterator[_Group]:
         for call in component.calls:
             for row in call.ops:
-                if row.total != Total():
+                if row.counts and row.total != Total():
                     yield getattr(row, field) or f"({field} unknown)", row.count * call.count, row.total * call.count
 
     return group

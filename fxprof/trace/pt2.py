@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from fxprof.errors import TargetError
 from fxprof.trace.archive import read_archive
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
+from fxprof.trace.collector import uncollected
 from fxprof.trace.dims import Dims, bind_dims, read_names
 from fxprof.trace.fields import (
     FaultError,
@@ -68,7 +67,7 @@ def read_programs(
         TargetError: the file is none, is damaged, of a newer schema, or contradicts itself.
     """
     try:
-        with _uncollected():
+        with uncollected():
             archive = read_archive(path, extra=(DIM_NAMES,))
             programs = tuple(
                 _program(
@@ -86,18 +85,6 @@ def read_programs(
         raise TargetError(f"cannot read {path}: its graph nests too deeply") from error
     except MemoryError as error:
         raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Do without the search for reference cycles: a graph is a million objects without one, and looking takes a fifth."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def read_capture(path: str | Path, dims: Mapping[str, int]) -> tuple[Capture, str]:
