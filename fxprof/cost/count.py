@@ -16,6 +16,7 @@ from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
 from fxprof.trace import Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
+from fxprof.trace.collector import uncollected
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.shapes import write_shapes
 
@@ -48,6 +49,7 @@ class CountedOp:
         )
 
 
+@uncollected()
 def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
     """What every operator of a trace costs, bodies of higher-order operators after their operator.
 

@@ -205,6 +205,8 @@ class Matching:
         Where nothing else can decide about them, those beside these follow at once, and so on: to look at all modules again for
         each of a long list would take forever.
         """
+        # Of those that differ in something, a closer look comes first; and where numbers differ, these come before neighbours.
+        at_once = look == "strong" and len(set(map(_numbers, chain(old, new)))) == 1
         alike = set(old), set(new)
         rest = set(old), set(new)
         found: _Pairs = []
@@ -216,7 +218,7 @@ class Matching:
             found += near
             for side, modules in zip(rest, zip(*near, strict=True), strict=True):
                 side.difference_update(modules)
-            sure = [pair for pair in near if look == "strong" and self._whole(*pair)]  # of others, a closer look comes first
+            sure = [pair for pair in near if at_once and self._whole(*pair)]
             near = [pair for known in sure for pair in _around(*known) if all(map(self._settled, pair, alike))]
 
     def _settled(self, module: Module, alike: Container[Module]) -> bool:
