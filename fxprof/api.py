@@ -71,8 +71,8 @@ def profile(
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
         whole: export every module of a model, also those that are alike; slower, with the same result.
-        cache: where profiles are kept, such as `fxprof.cache.default_cache()`; by default none is. What was computed before of
-            the same content with the same packages is read from it, without torch.
+        cache: where results are kept, such as `fxprof.cache.default_cache()`; by default none are. A profile that was computed
+            before of the same content with the same packages is read from it, without torch.
         progress: told what is being done, a line at a time.
 
     Raises:
@@ -103,7 +103,10 @@ def profile(
     from fxprof.result.assemble import assemble
 
     table = formulas if formulas is not None else default_formulas()
-    captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole, cache=cache)
+    try:
+        captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole, cache=cache)
+    finally:
+        kept.tell()
     profile = assemble(captured, name, versions(), table)
     kept.keep(profile)
     return profile
@@ -124,10 +127,11 @@ class _Kept:
     ) -> None:
         self._cache, self._key = cache, None
         if cache is not None and formulas is None and isinstance(target, (PipelineConfig, SingleComponent)):
-            from fxprof.cache.keys import key_of
+            from fxprof.cache.keys import key_of, leads_elsewhere
 
             # Formulas that came from elsewhere are code, which may change from one run to the next.
-            if all(formula.origin == "fxprof" for formula in default_formulas().table.values()):
+            own = all(formula.origin == "fxprof" for formula in default_formulas().table.values())
+            if own and not leads_elsewhere((workload.arguments, inputs)):
                 self._key = key_of("profile", target, workload, inputs, whole)
 
     def find(self) -> Profile | None:
@@ -145,12 +149,21 @@ class _Kept:
             return None
 
     def keep(self, profile: Profile) -> None:
-        if self._cache is not None and self._key is not None:
+        from fxprof.result.views import not_captured
+
+        # What ended a rehearsal may be gone the next time, as a lack of memory is.
+        if self._cache is not None and self._key is not None and not not_captured(profile):
             from fxprof.result.store import dumps
 
             about = " ".join([profile.target, *(f"{name}={value}" for name, value in profile.workload.items())])
             with suppress(OutputError):  # a number that JSON cannot write
                 self._cache.keep("profile", self._key, about, dumps(profile))
+
+    def tell(self) -> None:
+        if self._cache is not None:
+            from fxprof.cache import tell
+
+            tell()
 
 
 def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: Formulas | None) -> Profile | None:

@@ -8,6 +8,7 @@ import time
 import pytest
 from profiles import normal, uncounted
 
+from fxprof.cache import note
 from fxprof.cli.beside import both
 from fxprof.errors import CaptureError
 from fxprof.result import Profile
@@ -24,6 +25,20 @@ def test_the_second_is_computed_by_another_process() -> None:
 
     here = os.getpid()
     assert both(normal, beside)[1] == normal()
+
+
+def test_what_goes_wrong_with_a_cache_in_either_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def here() -> Profile:
+        note("first directory", "the first is full")
+        return normal()
+
+    def beside() -> Profile:
+        note("first directory", "the first is full")
+        note("second directory", "the second is full")
+        return normal()
+
+    both(here, beside)
+    assert [record.getMessage() for record in caplog.records] == ["the first is full", "the second is full"]
 
 
 def test_an_error_of_the_second_is_told_here() -> None:

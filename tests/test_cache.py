@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+import torch
 from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import normal
+from test_pipelines import save_configurations
 from test_startup import GUARD
+from torch import nn
 
 import fxprof
 from fxprof import api
-from fxprof.cache import Cache, default_cache
-from fxprof.cache.keys import environment, key_of
+from fxprof.cache import Cache, default_cache, note, noted, tell
+from fxprof.cache.keys import _stamps, environment, key_of, leads_elsewhere
 from fxprof.capture import rehearse
 from fxprof.capture.export import export_call
+from fxprof.capture.places import Place
+from fxprof.capture.remember import KeptCalls
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
 from fxprof.source.config import ComponentConfig, SingleComponent
@@ -62,6 +71,32 @@ def vae(tmp_path: Path) -> Path:
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(VAE))
     return directory
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small pipeline's directory."""
+    directory = tmp_path / "model"
+    save_configurations(tiny.make("stable_diffusion"), directory)
+    return directory
+
+
+SMALL = ("--height", "32", "--width", "32", "--format", "json")
+
+
+def profiled(model: Path, *options: str, code: str = "") -> subprocess.Popen[str]:
+    """`fxprof profile` of a small pipeline in a process of its own, after some code."""
+    program = f"{code}\nfrom fxprof.cli import main; main()"
+    command = [sys.executable, "-c", program, "profile", str(model), *SMALL, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process printed to stdout, where it counted something, and to stderr."""
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout)["macs"] > 0
+    return stdout, stderr
 
 
 @pytest.fixture
@@ -173,6 +208,76 @@ def test_clearing_removes_what_is_ours_alone(cache: Cache, tmp_path: Path) -> No
     assert not list(cache.directory.glob("*.part"))
 
 
+def test_a_result_under_the_name_of_another_is_not_used(cache: Cache) -> None:
+    cache.keep("profile", key(1), "this", "text")
+    cache._path("profile", key(1)).rename(cache._path("profile", key(2)))
+    assert cache.find("profile", key(2)) is None
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "dead link", "directory"])
+def test_what_is_no_file_is_neither_read_nor_replaced(
+    kind: str, cache: Cache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.keep("profile", key(1), "this", "text")
+    path, outside = cache._path("profile", key(2)), tmp_path / "precious"
+    shutil.copy(cache._path("profile", key(1)), outside)
+    os.utime(outside, (1, 1))
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "link":
+            path.symlink_to(outside)
+        case _:
+            path.symlink_to(tmp_path / "nowhere")
+    before = path.lstat()
+    assert cache.find("profile", key(2)) is None
+    cache.keep("profile", key(2), "this", "other text")
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert outside.stat().st_mtime == 1
+    assert not (tmp_path / "nowhere").exists()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"fxprof: the cache {cache.directory} holds something else than a file under the name of a result; going on without it"
+    ]
+
+
+def test_what_is_larger_than_all_that_may_be_kept_is_not_read(cache: Cache) -> None:
+    cache.keep("profile", KEY, "this", "x" * 1000)
+    cache.most_bytes = 100
+    assert cache.find("profile", KEY) is None
+
+
+def test_whatever_goes_wrong_with_a_directory_is_one_line(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.keep("profile", KEY, "this", "text")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    for again in (cache, Cache(cache.directory)):
+        assert again.find("profile", KEY) is None
+        again.keep("profile", KEY, "this", "text")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"fxprof: the cache {cache.directory} cannot be read: Permission denied; going on without it"
+    ]
+
+
+def test_what_goes_wrong_while_a_pipeline_runs_is_said_afterwards(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.disable(logging.CRITICAL)
+    try:
+        note(str(tmp_path), "it went wrong")
+        assert not caplog.records
+    finally:
+        logging.disable(logging.NOTSET)
+    tell()
+    tell()
+    assert [record.getMessage() for record in caplog.records] == ["it went wrong"]
+
+
 def test_a_process_that_is_killed_leaves_whole_files(cache: Cache) -> None:
     script = (
         "import sys; from pathlib import Path; from fxprof.cache import Cache\n"
@@ -190,18 +295,18 @@ def test_a_process_that_is_killed_leaves_whole_files(cache: Cache) -> None:
     found = [text for number in range(9) if (text := cache.find("profile", key(number)))]
     assert found
     assert set(found) == {"x" * 2_000_000}
-    assert not cache._said
+    assert str(cache.directory) not in noted()
 
 
 def test_processes_at_once_see_whole_texts_or_none(cache: Cache) -> None:
     script = (
-        "import sys; from pathlib import Path; from fxprof.cache import Cache\n"
+        "import sys; from pathlib import Path; from fxprof.cache import Cache, noted\n"
         "cache = Cache(Path(sys.argv[1]), 500_000)\n"
         "for number in range(300):\n"
         "    cache.keep('profile', f'{number % 5:064x}', 'x', str(number % 5) * 100_000)\n"
         "    text = cache.find('profile', f'{(number + 2) % 5:064x}')\n"
         "    assert text is None or text == str((number + 2) % 5) * 100_000\n"
-        "assert not cache._said, cache._said\n"
+        "assert not noted(), noted()\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(cache.directory)]) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
@@ -258,6 +363,74 @@ def test_files_of_a_component_count_by_content_and_weights_do_not(tmp_path: Path
     assert key_of("profile", part) == before
     (tmp_path / "vocab.json").write_text("{ }")
     assert key_of("profile", part) != before
+
+
+def test_a_path_is_no_content() -> None:
+    assert key_of("profile", Path("photo.png")) is None
+    assert key_of("profile", Workload(arguments={"image": Path("photo.png")})) is None
+
+
+def test_a_result_that_may_depend_on_a_file_of_the_users_is_not_kept(tmp_path: Path, cache: Cache) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"")
+
+    def is_kept(value: Any) -> bool:
+        workload = Workload(arguments={"image": value})
+        return api._Kept(cache, load_zoo("sd-1.5"), workload, {}, None, whole=False)._key is not None
+
+    assert is_kept("a photo of a cat")
+    assert is_kept([1, "x\0y", {"a": "b" * 10_000}])
+    assert not is_kept(str(photo))
+    assert not is_kept([{"first": str(photo)}])
+    assert not is_kept("https://example.com/photo.png")
+    assert leads_elsewhere({"x": str(photo)})
+
+
+@contextmanager
+def other_environment() -> Iterator[None]:
+    """Whatever is changed in the block has to make another environment."""
+    environment.cache_clear()
+    before = environment()
+    try:
+        yield
+        environment.cache_clear()
+        assert environment() != before
+    finally:
+        environment.cache_clear()
+
+
+def test_switches_of_packages_are_part_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with other_environment():
+        monkeypatch.setenv("DIFFUSERS_ATTN_BACKEND", "_native_math")
+
+
+def test_packages_beside_an_installed_fxprof_count(tmp_path: Path) -> None:
+    home = tmp_path / "lib" / "site-packages"
+    shutil.copytree(Path(fxprof.__file__).parent, home / "fxprof", ignore=shutil.ignore_patterns("__pycache__"))
+    script = "import fxprof; from fxprof.cache.keys import environment; print(fxprof.__file__, environment())"
+
+    def found(directory: Path) -> str:
+        command = [sys.executable, "-c", script]
+        env = {**os.environ, "PYTHONPATH": str(home)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, cwd=directory)
+        assert str(home) in done.stdout
+        return done.stdout
+
+    for directory in (tmp_path, home):
+        before = found(directory)
+        assert found(directory) == before
+        (home / f"torch-{len(directory.parts)}.dist-info").mkdir()
+        assert found(directory) != before
+
+
+def test_the_environment_is_found_whatever_lies_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real.py").write_text("")
+    (tmp_path / ".#real.py").symlink_to("nobody@nowhere.1")  # as Emacs locks a file that is being edited
+    assert [name for _, name, _, _ in _stamps(tmp_path)] == ["real.py"]
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "real.py"), str(tmp_path / "gone")])
+    environment.cache_clear()
+    assert environment()
+    environment.cache_clear()
 
 
 def test_other_packages_are_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +527,69 @@ def test_a_cache_that_cannot_be_used_is_said_once_on_stderr(vae: Path, tmp_path:
     assert done.stderr.startswith("fxprof: the cache ")
 
 
+def test_two_commands_at_once_print_the_same(model: Path) -> None:
+    processes = [profiled(model), profiled(model)]
+    first, second = (outcome(process) for process in processes)
+    assert first == second == (first[0], "")
+    again = profiled(model, code=GUARD.replace("main()", ""))
+    assert outcome(again) == first
+    assert not list(default_cache().directory.glob(".*.part"))
+
+
+def test_a_command_that_is_killed_leaves_what_the_next_one_can_use(model: Path) -> None:
+    directory = default_cache().directory
+    killed = profiled(model)
+    waited = time.monotonic() + 120
+    while not (directory.is_dir() and any(directory.iterdir())) and time.monotonic() < waited:
+        time.sleep(0.001)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    stdout, stderr = outcome(profiled(model))
+    assert (stdout, stderr) == outcome(profiled(model, "--no-cache"))
+    assert stderr == ""
+
+
+FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+"""What a disk is for which no file may become larger."""
+
+
+def test_a_full_disk_is_said_in_one_line_and_changes_no_number(model: Path) -> None:
+    stdout, stderr = outcome(profiled(model, code=FULL))
+    assert stderr.count("\n") == 1
+    assert stderr.startswith(f"fxprof: the cache {default_cache().directory} cannot be written to: ")
+    assert not any(default_cache().directory.iterdir())
+    assert outcome(profiled(model, "--no-cache")) == (stdout, "")
+
+
+def test_a_profile_that_ended_early_is_not_kept(vae: Path, captures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fxprof.result.views.not_captured", lambda _: (("vae", "no memory"),))
+    run("profile", vae, *INPUT)
+    run("profile", vae, *INPUT)
+    assert len(captures) == 2
+    assert default_cache().entries() == []
+
+
+def test_a_cache_that_cannot_be_shown_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    directory = default_cache().directory
+    monkeypatch.setattr(os, "scandir", refuse)
+    for options, what in (((), "cannot read"), (("--clear",), "cannot clear")):
+        result = run("cache", *options)
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr == f"fxprof: {what} {directory}: permission denied\n"
+
+
+def test_what_a_result_is_of_steers_no_terminal_and_is_not_endless() -> None:
+    default_cache().keep("profile", KEY, "a \x1b[2J b\nc" + "d" * 200_000, "text")
+    shown = run("cache").output
+    assert "\x1b" not in shown
+    assert "damaged" not in shown
+    assert len(json.loads(run("cache", "--format", "json").output)["rows"][0]["about"]) < 1000
+
+
 def test_the_command_shows_and_clears(vae: Path) -> None:
     assert "0 results" in run("cache").output
     run("profile", vae, *INPUT)
@@ -417,6 +653,56 @@ def test_another_workload_exports_only_what_it_calls_differently(cache: Cache, e
     assert larger == fxprof.profile("sd-1.5", steps=1, height=64, width=128)
 
 
+def test_another_process_finds_calls_too(model: Path) -> None:
+    outcome(profiled(model, "--steps", "1"))
+    never = "from fxprof.capture import rehearse; rehearse.export_call = None"
+    again = outcome(profiled(model, "--steps", "2", code=never))
+    assert again == outcome(profiled(model, "--steps", "2", "--no-cache"))
+
+
+class Layer(nn.Module):
+    """Has data of several sorts, and what is no data, among its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.act = torch.nn.functional.silu
+        self.sizes: Any = [1, 2]
+        self.names: Any = {"a": (1.5, None)}
+        self.kind: Any = torch.float32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "sizes", [1, 3]),
+        lambda layer: setattr(layer, "sizes", None),
+        lambda layer: layer.names.update(a=(1.5, False)),
+        lambda layer: setattr(layer, "kind", torch.float16),
+        lambda layer: setattr(layer, "linear", nn.Linear(4, 5)),
+        lambda layer: setattr(layer.linear, "scale", 2.0),
+        lambda layer: layer.half(),
+        lambda layer: layer.train(),
+    ],
+)
+def test_what_a_pipeline_made_of_a_component_is_part_of_a_calls_key(change: Any, cache: Cache) -> None:
+    part = ComponentConfig("diffusers", "Layer", {"a": 1})
+    kept = KeptCalls(cache, {"one": part, "two": replace(part, published_params=5)})
+    given: Any = ((torch.zeros(1, 4),), {})
+    layer, other = Layer().eval(), Layer().eval()
+    found = kept.key(Place("one", ""), layer, *given)
+    assert found is not None
+    assert kept.key(Place("two", ""), other, *given) == found  # in another pipeline, under another name
+    assert kept.key(Place("one", "inside"), layer, *given) != found
+    assert kept.key(Place("one", ""), layer, (torch.zeros(2, 4),), {}) != found
+    assert kept.key(Place("one", ""), layer, (torch.zeros(4, 1).T,), {}) != found
+    assert kept.key(Place("one", ""), layer, (object(),), {}) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert kept.key(Place("one", ""), layer, *given) != found
+    change(layer)
+    assert kept.key(Place("one", ""), layer, *given) != found
+
+
 def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, exports: list[str]) -> None:
     workload: dict[str, Any] = {"height": 64, "width": 64, "without": ["safety_checker"]}
     first = fxprof.profile("sd-1.5", steps=1, **workload, cache=cache)
@@ -470,6 +756,12 @@ def test_a_trace_is_read_as_it_was_written(parts: list[Any], inputs: Any) -> Non
     assert [type(part) for part in read.parts] == [type(part) for part in trace.parts]
     held = {id(part.block) for part in trace.parts if isinstance(part, Occurrence)}
     assert len({id(part.block) for part in read.parts if isinstance(part, Occurrence)}) == len(held)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, complex(math.nan, -math.inf), -0.0])
+def test_numbers_that_json_cannot_write_are_read_as_they_were_written(value: complex) -> None:
+    read = read_trace(json.loads(json.dumps(write_trace(Trace((), (("x", value),))), allow_nan=False)))
+    assert repr(read.inputs) == repr((("x", value),))
 
 
 @pytest.mark.parametrize(

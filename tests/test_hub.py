@@ -299,10 +299,12 @@ def test_code_is_refused_and_not_fetched(hub: Hub, index: dict[str, Any], reason
 # --- the command
 
 
-def command(hub: Hub, home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def command(
+    hub: Hub, home: Path, *arguments: str, program: tuple[str, str] = ("-m", "fxprof"), **variables: str
+) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
-        [sys.executable, "-m", "fxprof", *arguments],
+        [sys.executable, *program, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -320,9 +322,20 @@ def test_the_command_profiles_a_repository_and_then_does_so_offline(hub: Hub, tm
     assert found["macs"] > 0
     assert str(tmp_path) not in result.stdout
     hub.requests.clear()
-    again = command(hub, tmp_path, "profile", "org/tiny@main", "--steps", "2", "--format", "json", HF_HUB_OFFLINE="1")
-    assert (again.returncode, again.stdout) == (0, result.stdout)
-    assert hub.requests == []
+    for options in (("--no-cache",), ()):
+        again = command(
+            hub, tmp_path, "profile", "org/tiny@main", "--steps", "2", "--format", "json", *options, HF_HUB_OFFLINE="1"
+        )
+        assert (again.returncode, again.stdout) == (0, result.stdout)
+        assert hub.requests == []
+
+
+def test_a_second_command_on_a_repository_imports_no_torch(hub: Hub, tmp_path: Path) -> None:
+    arguments = ("profile", "org/tiny", "--steps", "1", "--format", "json")
+    first = command(hub, tmp_path, *arguments)
+    watched = "import sys; from fxprof.cli import main; sys.modules['torch'] = None; main()"
+    again = command(hub, tmp_path, *arguments, program=("-c", watched))
+    assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, "")
 
 
 def test_the_command_tells_in_a_line_what_went_wrong(hub: Hub, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -21,7 +22,9 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "diffusers", "transformers", "networkx", "numpy", "huggingface_hub"}:
+        if name.partition(".")[0] in {
+            "torch", "diffusers", "transformers", "networkx", "numpy", "huggingface_hub", "multiprocessing"
+        }:
             raise AssertionError(f"{name} was imported")
 
 sys.meta_path.insert(0, Refuse())
@@ -80,9 +83,8 @@ def test_an_exported_graph_is_read_without_anything_heavy(graph: Path) -> None:
 
 def guarded(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", GUARD, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, encoding="utf-8", env={"PYTHONIOENCODING": "utf-8"}
-    )
+    env = {"PYTHONIOENCODING": "utf-8", "FXPROF_CACHE_DIR": os.environ["FXPROF_CACHE_DIR"]}
+    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", env=env)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,7 @@ def guarded(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         ["--help"],
         ["--version"],
         ["models"],
+        ["cache"],
         ["profile", "--help"],
         ["profile", DATA / "uncounted.json"],
         ["profile", DATA / "uncounted.json", "--format", "json", "--component", "unet"],

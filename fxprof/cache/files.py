@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+from fxprof.cache.notes import note
 
 DIRECTORY = "FXPROF_CACHE_DIR"
 """The environment variable that sets the directory."""
@@ -32,7 +34,8 @@ _NAME = re.compile(r"(?P<kind>[a-z]+)-[0-9a-f]{64}\.json")
 _PART = re.compile(r"\.[a-z]+-[0-9a-f]{64}\.[0-9a-f]+\.part")
 _STALE = 3600
 """Seconds after which a file that is being written has been given up."""
-_LOG = logging.getLogger("fxprof")
+_ABOUT = 300
+"""Characters that tell what a result is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +58,21 @@ class Cache:
 
     directory: Path
     most_bytes: int = _MOST_MB * 10**6
-    _said: set[str] = field(default_factory=set)
 
     def find(self, kind: str, key: str) -> str | None:
         """The text that was kept under a key; None when there is none, or it is damaged."""
         path = self._path(kind, key)
         try:
+            status = path.lstat()
+            if not self._is_ours(status) or status.st_size > self.most_bytes:
+                return None
             raw = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             self._say("cannot be read", error)
             return None
-        text = _content(raw)
+        text = _content(raw, path.name)
         if text is None:
             self.drop(kind, key)
             return None
@@ -78,11 +83,13 @@ class Cache:
     def keep(self, kind: str, key: str, about: str, text: str) -> None:
         """Keep a text; the least recently used go where there is more than the bound then."""
         body = text.encode("utf-8", "surrogatepass")
-        head = json.dumps({"fxprof cache": _FORMAT, "about": about, "hash": hashlib.sha256(body).hexdigest()})
         goal = self._path(kind, key)
+        head = json.dumps({"fxprof cache": _FORMAT, "about": about[:_ABOUT], "hash": _hash(goal.name, body)})
         part = goal.with_name(f".{goal.stem}.{secrets.token_hex(4)}.part")
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._is_free(goal):
+                return
             try:
                 with part.open("xb") as file:
                     file.write(head.encode() + b"\n" + body)
@@ -100,7 +107,11 @@ class Cache:
             self._path(kind, key).unlink(missing_ok=True)
 
     def entries(self) -> list[Entry]:
-        """What is kept, the last used first."""
+        """What is kept, the last used first.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
         found = [(path, status) for path, status in self._files() if _NAME.fullmatch(path.name)]
         return [
             Entry(path.name.partition("-")[0], _about(path), status.st_size, status.st_mtime)
@@ -108,7 +119,11 @@ class Cache:
         ]
 
     def clear(self) -> int:
-        """Remove all that is kept, and nothing else that may be in the directory; how many results there were."""
+        """Remove all that is kept, and nothing else that may be in the directory; how many results there were.
+
+        Raises:
+            OSError: the directory cannot be read, or a file not be removed.
+        """
         count = 0
         for path, _ in self._files():
             path.unlink(missing_ok=True)
@@ -117,6 +132,20 @@ class Cache:
 
     def _path(self, kind: str, key: str) -> Path:
         return self.directory / f"{kind}-{key}.json"
+
+    def _is_free(self, goal: Path) -> bool:
+        """Whether there is nothing, or one of our files; whoever put something else there may want it."""
+        try:
+            return self._is_ours(goal.lstat())
+        except FileNotFoundError:
+            return True
+
+    def _is_ours(self, status: os.stat_result) -> bool:
+        """Whether it is a file: reading a pipe would wait forever, and a link leads elsewhere."""
+        regular = stat.S_ISREG(status.st_mode)
+        if not regular:
+            self._say("holds something else than a file under the name of a result", None)
+        return regular
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         """The files that are ours; a link is not, wherever it leads."""
@@ -141,10 +170,8 @@ class Cache:
                 size -= status.st_size
 
     def _say(self, what: str, error: OSError | None) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            why = f": {error.strerror or error}" if error else ""
-            _LOG.warning("fxprof: the cache %s %s%s; going on without it", self.directory, what, why)
+        why = f": {error.strerror or error}" if error else ""
+        note(str(self.directory), f"fxprof: the cache {self.directory} {what}{why}; going on without it")
 
 
 def default_cache() -> Cache:
@@ -158,12 +185,17 @@ def default_cache() -> Cache:
 _DIGITS = 10
 
 
-def _content(raw: bytes) -> str | None:
+def _hash(name: str, body: bytes) -> str:
+    """Of a result under its name: a file that was given the name of another result is not that one."""
+    return hashlib.sha256(name.encode() + b"\n" + body).hexdigest()
+
+
+def _content(raw: bytes, name: str) -> str | None:
     """The text of a file that is whole and ours."""
     head, _, body = raw.partition(b"\n")
     try:
         about = json.loads(head)
-        if about["fxprof cache"] != _FORMAT or about["hash"] != hashlib.sha256(body).hexdigest():
+        if about["fxprof cache"] != _FORMAT or about["hash"] != _hash(name, body):
             return None
         return body.decode("utf-8", "surrogatepass")
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.machinery import PathFinder
@@ -17,12 +18,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fxprof.source.config import ComponentConfig
 from fxprof.source.stand_ins import StandIn
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 _WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx", ".gguf"})
 _LARGE = 64 * 10**6
 """Bytes of a file whose size and time stand for its content."""
+_SWITCHES = ("DIFFUSERS_", "PYTORCH_", "TORCH", "TRANSFORMERS_", "USE_", "_CHECK_PEFT")
+"""How the names of environment variables begin that change what the packages compute, such as DIFFUSERS_ATTN_BACKEND."""
+_UNVERSIONED = "fxprof.egg-info"
+"""What a checkout of fxprof holds of itself; it is on the path of some commands and not of others."""
 
 
 class UnknownContentError(Exception):
@@ -45,19 +51,24 @@ def key_of(kind: str, *parts: Any) -> str | None:
 
 @cache
 def environment() -> str:
-    """The hash of the code that computes: fxprof's own files, Python, and every package that is installed."""
-    home = Path(__file__).resolve().parents[1]
-    packages = sorted(
-        name
-        for place in dict.fromkeys(map(os.path.realpath, sys.path))
-        # That of fxprof itself, and where a program is started, are on the path of some commands and not of others.
-        if Path(place).is_dir() and place not in {str(home.parent), os.path.realpath(Path.cwd())}
-        for name in os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
-        if name.endswith((".dist-info", ".egg-info", ".egg-link"))
-    )
-    own = _stamps(home)
+    """The hash of the code that computes: fxprof's own files, Python, every package that is installed, and their switches."""
+    own = _stamps(Path(__file__).resolve().parents[1])
     worked_on = [_worked_on(name) for name in _PACKAGES]
-    return hashlib.sha256(json.dumps([sys.version, packages, own, worked_on]).encode()).hexdigest()
+    switches = sorted(item for item in os.environ.items() if item[0].startswith(_SWITCHES))
+    return hashlib.sha256(json.dumps([sys.version, _installed(), own, worked_on, switches]).encode()).hexdigest()
+
+
+def _installed() -> list[str]:
+    """The names, with versions, of all packages that could be imported."""
+    found: list[str] = []
+    places: set[str] = set()
+    for entry in sys.path:
+        with suppress(OSError):  # no directory, or one that cannot be read: nothing is imported from there either
+            place = os.path.realpath(entry)
+            if place not in places:
+                places.add(place)
+                found += os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
+    return sorted(name for name in found if name.endswith((".dist-info", ".egg-info", ".egg-link")) and name != _UNVERSIONED)
 
 
 def _worked_on(package: str) -> list[Any]:
@@ -74,8 +85,9 @@ def _stamps(home: Path) -> list[Any]:
     for folder, _, names in os.walk(home):
         for name in names:
             if name.endswith((".py", ".toml")):
-                status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as above
-                found.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
+                with suppress(OSError):  # a link that leads nowhere, as editors leave beside a file
+                    status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as above
+                    found.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
     return sorted(found)
 
 
@@ -85,15 +97,27 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, (float, StandIn)):
         return [type(value).__name__, str(value)]
-    if isinstance(value, Path):
-        return ["files", _files(value)]
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *map(_plain, value)]
     if isinstance(value, Mapping):
         return ["mapping", *([_plain(key), _plain(item)] for key, item in value.items())]
     if is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__name__, *([item.name, _plain(getattr(value, item.name))] for item in fields(value))]
+        held = {item.name: getattr(value, item.name) for item in fields(value)}
+        if isinstance(value, ComponentConfig) and value.directory is not None:
+            held["directory"] = _files(value.directory)  # by what is in it; any other path is content that is not known
+        return [type(value).__name__, *([name, _plain(item)] for name, item in held.items())]
     raise UnknownContentError(type(value).__name__)
+
+
+def leads_elsewhere(value: Any) -> bool:
+    """Whether an argument names a file or an address, whose content a pipeline may read and no key holds."""
+    if isinstance(value, str):
+        with suppress(OSError, ValueError):  # ValueError: a null character
+            return "://" in value or os.path.exists(value)  # noqa: PTH110 - which takes any text
+        return False
+    if isinstance(value, Mapping):
+        return any(map(leads_elsewhere, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(leads_elsewhere, value))
 
 
 def _files(directory: Path) -> list[Any]:

@@ -20,6 +20,7 @@ from fxprof.capture.answers import Given, Zeros
 from fxprof.capture.calls import key_of as key_of_call
 from fxprof.capture.export import ExportedCall
 from fxprof.capture.places import Place
+from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import dtype_name
 from fxprof.source.config import ComponentConfig
@@ -48,10 +49,11 @@ class KeptCalls:
         if part is None or not all(type(leaf) in _PLAIN for leaf in leaves):
             return None
         strides = [leaf.stride() for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        given = repr((key_of_call(args, kwargs), strides, torch.is_grad_enabled(), torch.get_default_dtype()))
-        # How the call is made is in the key; what the models are called, or where that was read, is not.
-        content = (part.library, part.class_name, part.values, part.directory, place.component, place.path)
-        return key_of(_KIND, content, given, repr(settings_of(module)), repr(tuple(_shape(module))))
+        given = repr((key_of_call(args, kwargs), strides, modes()))
+        # The same model in another pipeline, or under another name there, does the same.
+        content = ComponentConfig(part.library, part.class_name, part.values, part.directory)
+        held = (settings_of(module), tuple(_shape(module)), _attributes(module))
+        return key_of(_KIND, content, place.path, given, repr(held))
 
     def find(self, key: str | None) -> ExportedCall | None:
         """The call that was kept."""
@@ -60,7 +62,7 @@ class KeptCalls:
             return None
         try:
             return _read(json.loads(text))
-        except (DamagedError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError):
+        except (DamagedError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, RecursionError):
             self._cache.drop(_KIND, key)
             return None
 
@@ -81,6 +83,44 @@ def _shape(module: nn.Module) -> Iterator[Any]:
         tables = (*part._parameters.items(), *part._buffers.items())  # noqa: SLF001 - one module's own
         held = [(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tables if tensor is not None]
         yield path, type(part), held
+
+
+def _attributes(module: nn.Module) -> list[Any]:
+    """The data among the attributes of a module and its parts, which a pipeline may have changed since it was built."""
+    return [
+        (name, described)
+        for part in module.modules()
+        for name, value in vars(part).items()
+        if name not in _TORCHS_OWN and (described := _data(value, _DEEPEST)) is not _NO_DATA
+    ]
+
+
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+_NO_DATA = object()
+_UNORDERED = frozenset({"_use_default_values"})
+"""What diffusers makes a list of out of a set: in another order in every process. It says nothing that the values do not."""
+_DEEPEST = 4
+
+
+def _data(value: Any, depth: int) -> Any:
+    """A value in a form that is the same in every process; of what is no data nothing but that it is none."""
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return value
+    if isinstance(value, (torch.dtype, torch.device, torch.Size)):
+        return str(value)
+    if depth and isinstance(value, (list, tuple)):
+        return (type(value).__name__, *(_inner(item, depth) for item in value))
+    if depth and isinstance(value, (set, frozenset)):
+        return (type(value).__name__, *sorted(repr(_inner(item, depth)) for item in value))
+    if depth and isinstance(value, dict):
+        items = ((_inner(key, depth), _inner(item, depth)) for key, item in value.items() if key not in _UNORDERED)
+        return (type(value).__name__, *items)
+    return _NO_DATA
+
+
+def _inner(value: Any, depth: int) -> Any:
+    found = _data(value, depth - 1)
+    return ("no data", type(value).__qualname__) if found is _NO_DATA else found
 
 
 def _written(call: ExportedCall) -> dict[str, Any]:

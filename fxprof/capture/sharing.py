@@ -181,7 +181,7 @@ class Sharing:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Stand between the modules' calls and their `forward`, and watch the doubtful attributes."""
-        self._modes = _modes()
+        self._modes = modes()
         classes = {type(module) for module in self._members.values()}
         with self._hidden(), _replaced({(class_, "forward"): self._forward_of(class_) for class_ in classes}):
             watched = {
@@ -254,7 +254,7 @@ class Sharing:
         """Whether the call is part of what becomes the body of an operator, which takes in all weights that it uses."""
         if self._graph is None:
             self._graph, self._seen = tracer.graph, tracer.graph._root  # noqa: SLF001 - where its list of nodes starts
-        if tracer.graph is not self._graph or _modes() != self._modes:
+        if tracer.graph is not self._graph or modes() != self._modes:
             return True
         while self._seen.next.op != "root":
             self._seen = self._seen.next
@@ -586,7 +586,7 @@ def _unwatched() -> Any:
     return torch._C.DisableTorchFunction()  # noqa: SLF001 - the public one leaves modes on
 
 
-def _modes() -> Key:
+def modes() -> Key:
     """What a module's Python can see of torch's state."""
     autocast = [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
     return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), *autocast)

@@ -13,7 +13,7 @@ from fxprof.cli.compare import report_diff
 from fxprof.cli.group import Group, debug_option
 from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
 from fxprof.cli.options import limit as limit_of
-from fxprof.cli.work import clear_cache, prepare, report_profile, write, write_graphs
+from fxprof.cli.work import clear_cache, kept_in, prepare, report_profile, write, write_graphs
 from fxprof.result.limits import Limit
 from fxprof.result.views import GROUPINGS
 
@@ -145,8 +145,9 @@ def capture(target: str, workload: Mapping[str, Any], directory: Path, force: bo
 def cache(output: Output, clear: bool) -> None:
     """Show what is kept of earlier results, or remove it.
 
-    Profiles are kept in the user's cache directory, or in FXPROF_CACHE_DIR, and found again by the content of the target, the
-    workload and the installed packages. Above FXPROF_CACHE_SIZE megabytes (256), those used least recently go.
+    Profiles and captured calls are kept in the user's cache directory, or in FXPROF_CACHE_DIR, and found again by the
+    content of the target, the workload and the installed packages. Above FXPROF_CACHE_SIZE megabytes (256), those used
+    least recently go.
     """
     from fxprof.cache import default_cache
     from fxprof.reports.cache import cache as report
@@ -154,7 +155,7 @@ def cache(output: Output, clear: bool) -> None:
     form = prepare(output)
     kept = default_cache()
     removed = clear_cache(kept) if clear else None
-    write(form.render(report(str(kept.directory), kept.most_bytes, kept.entries(), removed)), output)
+    write(form.render(report(str(kept.directory), kept.most_bytes, kept_in(kept), removed)), output)
 
 
 @fxprof.command(epilog=_examples("fxprof explain aten.conv2d"))

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxprof.cli.options import Counting, Output, Request
-from fxprof.errors import FxprofError, OutputError, UsageError
+from fxprof.errors import FxprofError, OutputError, TargetError, UsageError
 from fxprof.reports import Document, Format, pick_format
-from fxprof.result.files import check_writable, write_whole
+from fxprof.result.files import check_writable, reason, write_whole
 from fxprof.result.profile import Profile
 from fxprof.result.views import not_captured
 
 if TYPE_CHECKING:
-    from fxprof.cache import Cache
+    from fxprof.cache import Cache, Entry
     from fxprof.cost.registry import Formulas
 
 
@@ -143,6 +143,18 @@ def write_graphs(target: str, directory: Path, workload: Mapping[str, Any], *, f
     return f"{directory}: {plural(calls, 'distinct call')} of {plural(len(called), 'component')}\n"
 
 
+def kept_in(cache: Cache) -> list[Entry]:
+    """What is kept.
+
+    Raises:
+        TargetError: the directory cannot be read.
+    """
+    try:
+        return cache.entries()
+    except OSError as error:
+        raise TargetError(f"cannot read {cache.directory}: {reason(error)}") from error
+
+
 def clear_cache(cache: Cache) -> int:
     """Remove all that is kept; how many results there were.
 
@@ -152,7 +164,7 @@ def clear_cache(cache: Cache) -> int:
     try:
         return cache.clear()
     except OSError as error:
-        raise OutputError(f"cannot clear {cache.directory}: {error.strerror or error}") from error
+        raise OutputError(f"cannot clear {cache.directory}: {reason(error)}") from error
 
 
 def _on_terminal() -> bool:
