@@ -285,7 +285,7 @@ def _captured(
         read = _inputs_of(target, workload, inputs)
     elif inputs:
         raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
-    from fxprof.capture.garbage import seldom_collected
+    from fxprof.trace.collector import seldom_collected
 
     with seldom_collected():
         _say_imports(progress)

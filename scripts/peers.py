@@ -162,7 +162,8 @@ def deepspeed(module: Any, inputs: dict[str, Any]) -> float:
 class Tool:
     """A counter."""
 
-    count: Count
+    count: Count | None
+    """None for the true count, which `plain_counter.py` makes."""
     distribution: str
     """The package whose version is told."""
     requirement: str = ""
@@ -172,7 +173,7 @@ class Tool:
 TRUE = "FlopCounterMode"
 
 TOOLS: Mapping[str, Tool] = {
-    TRUE: Tool(lambda *_: 0, "torch"),  # as `plain_counter.py` does it
+    TRUE: Tool(None, "torch"),
     "fxprof": Tool(fxprof, "fxprof"),
     "torch.profiler": Tool(torch_profiler, "torch"),
     "torchprofile": Tool(torchprofile, "torchprofile", "torchprofile==0.1.0"),
@@ -220,11 +221,12 @@ def worker(tool: str) -> None:
         import torch
 
         component = build(torch, spec)
-        if tool == TRUE:  # on fake tensors where a model reads its mask, which meta tensors do not allow
+        count = TOOLS[tool].count
+        if count is None:  # on fake tensors where a model reads its mask, which meta tensors do not allow
             macs = count_all(torch, component, {**spec, "calls": [spec["call"]]})[0] / 2
         else:
             module = component.get_submodule(spec["call"]["entry"])
-            macs = TOOLS[tool].count(module, arguments(torch, module, spec["call"]["inputs"], "meta"))
+            macs = count(module, arguments(torch, module, spec["call"]["inputs"], "meta"))
     print(json.dumps({"macs": macs}))
 
 
@@ -389,7 +391,10 @@ def error(macs: float, true: float) -> str:
     if macs == true:
         return "exact"
     percent = 100 * (macs - true) / true
-    return f"{percent:+.2f}%" if abs(percent) < 1 else f"{percent:+.0f}%"
+    if abs(percent) < 1:
+        return f"{percent:+.2f}%"
+    whole = f"{percent:+.0f}%"
+    return f"{percent:+.1f}%" if macs and whole == error(0, true) else whole  # nearly nothing is not nothing
 
 
 def versions(tools: Iterable[str]) -> str:

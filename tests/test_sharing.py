@@ -594,3 +594,49 @@ def test_children_that_differ_are_exported_each() -> None:
     shared, whole = (fxprof.profile_module(Routing(parts), (X,), whole=whole) for whole in (False, True))
     assert shared == whole
     assert shared.macs == 3 * 2 * (2 * 3 * 8 * 16)
+
+
+def test_an_attribute_of_the_class_is_still_found_where_a_module_has_none_of_its_own() -> None:
+    class Defaulting(Block):
+        number = 7
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return super().forward(x) * self.number
+
+    plain = Defaulting()
+    trace = assert_exact(Stack(*(Defaulting(number=number) for number in (1, 2, 1)), plain), X)
+    assert "blocks.3" not in occurrences(trace)
+
+
+def test_modules_see_all_weights_when_they_list_them() -> None:
+    class Listing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(Block() for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            last = next(self.blocks[-1].parameters())
+            assert tuple(last.shape) == (16, 8)
+            assert sum(1 for _ in self.parameters()) == 12
+            x = x.to(last.dtype)
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    assert len(occurrences(assert_exact(Listing(), X))) == 3
+
+
+def test_weights_of_several_types() -> None:
+    class Casting(Block):
+        def forward(self, x: torch.Tensor) -> Any:
+            return super().forward(x.to(self.first.weight.dtype)).float()
+
+    assert len(occurrences(assert_exact(Stack(Casting(), Casting().half(), Casting(), Casting().half()), X))) >= 2
+
+
+def test_no_line_of_fxprof_is_where_an_operator_comes_from() -> None:
+    profile = fxprof.profile_module(nn.Linear(8, 8), (X,))
+    (row,) = profile.components["model"].calls[0].ops
+    assert row.macs
+    assert "fxprof" not in row.source
+    assert "capture" not in row.source

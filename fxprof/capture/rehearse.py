@@ -37,7 +37,7 @@ from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
 from fxprof.trace import Block, Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule
-from fxprof.trace.stacks import is_torch_file, source_line
+from fxprof.trace.stacks import is_scaffolding, source_line
 
 _CALL = nn.Module.__call__
 _APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
@@ -419,7 +419,7 @@ def _calling_line() -> str | None:
     frame = sys._getframe(1)  # noqa: SLF001 - walking frames is far cheaper than formatting a traceback
     while frame is not None:
         file = frame.f_code.co_filename
-        if not is_torch_file(file) and "fxprof/capture/" not in file:
+        if not is_scaffolding(file):
             return source_line(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

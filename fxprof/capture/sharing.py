@@ -38,6 +38,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.answers import Given
 from fxprof.capture.calls import Key, has_containers
 from fxprof.capture.marks import BEGIN, END, REPEAT
 from fxprof.trace.stacks import is_torch_file
@@ -67,15 +68,10 @@ class _Known:
     used: tuple[int, ...]
     """Which of its arguments' leaves its operators take: what others compute for a call stays of use to it."""
     results: list[Any]
-    """For each leaf of what it returned: a plain value, a `_Given` or a `_Made`."""
+    """For each leaf of what it returned: a plain value, a `Given` or a `_Made`."""
     spec: pytree.TreeSpec
     steps: list[Any] | None
     """What it did, where a later call has to run to be told to do the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +164,7 @@ class Sharing:
 
     def __post_init__(self) -> None:
         groups = _alike(self.root)
-        self._unlisted = _unlisted(self.root, [[module for module, _ in group] for group in groups])
+        self._unlisted = _unlisted([[module for module, _ in group] for group in groups])
         for group in groups:
             first = group[0][1]
             for module, found in group:
@@ -185,7 +181,7 @@ class Sharing:
         classes = {type(module) for module in self._members.values()}
         with self._hidden(), _replaced({(class_, "forward"): self._forward_of(class_) for class_ in classes}):
             watched = {
-                (class_, name): self._watcher(name)
+                (class_, name): self._watcher(class_, name)
                 for class_, names in self._doubtful.items()
                 for name in names
                 if not hasattr(getattr(class_, name, None), "__set__")
@@ -221,17 +217,17 @@ class Sharing:
 
         return forward
 
-    def _watcher(self, name: str) -> property:
-        read = self._read
+    def _watcher(self, class_: type, name: str) -> property:
+        read, default = self._read, getattr(class_, name, _ABSENT)
 
         def get(module: Any) -> Any:
             read.append((id(vars(module)), name))
-            try:
-                return vars(module)[name]
-            except KeyError:
-                raise AttributeError(name) from None
+            value = vars(module).get(name, default)
+            if value is _ABSENT:
+                raise AttributeError(name)
+            return value
 
-        return property(get, lambda module, value: vars(module).__setitem__(name, value))
+        return property(get, lambda module, value: vars(module).update({name: value}), lambda module: vars(module).pop(name))
 
     def _call(self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         mode = get_proxy_mode()
@@ -309,7 +305,7 @@ class Sharing:
         proxy = tracer.create_proxy("call_function", REPEAT, (known.number, inputs), {})
         track_tensor_tree(made, proxy, constant=None, tracer=tracer)
         leaves = [
-            call.leaves[item.position] if isinstance(item, _Given) else made[item.number] if isinstance(item, _Made) else item
+            call.leaves[item.position] if isinstance(item, Given) else made[item.number] if isinstance(item, _Made) else item
             for item in known.results
         ]
         return pytree.tree_unflatten(leaves, known.spec)
@@ -448,25 +444,23 @@ def _alike(root: nn.Module) -> list[list[tuple[nn.Module, Fingerprint]]]:
 
 
 class _Unlisted(dict[str, Any]):
-    """Weights that a module finds by their names, and that a list of all weights leaves out."""
+    """Weights that are not listed when torch asks what there is, before it traces; modules, which run later, see them."""
 
     def items(self) -> Any:
-        return {}.items()
+        return {}.items() if get_proxy_mode() is None else super().items()
 
     def values(self) -> Any:
-        return {}.values()
+        return {}.values() if get_proxy_mode() is None else super().values()
 
     def keys(self) -> Any:
-        return {}.keys()
+        return {}.keys() if get_proxy_mode() is None else super().keys()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(())
+        return iter(self.keys())
 
 
-def _unlisted(root: nn.Module, groups: list[list[nn.Module]]) -> list[nn.Module]:
-    """All parts of the modules for which another one stands, if nobody can tell weights with them from weights without."""
-    if len({(weight.dtype, weight.device, weight.requires_grad) for weight in root.parameters()}) > 1:
-        return []
+def _unlisted(groups: list[list[nn.Module]]) -> list[nn.Module]:
+    """All parts of the modules for which another one is expected to stand."""
     found: dict[nn.Module, None] = {}
     for group in sorted(groups, key=lambda group: -sum(1 for _ in group[0].modules())):
         for module in [module for module in group if module not in found][1:]:
@@ -622,7 +616,7 @@ def _results(leaves: Sequence[Any], given: Sequence[Any]) -> list[Any] | None:
     found: list[Any] = []
     for leaf in leaves:
         if id(leaf) in places:
-            found.append(_Given(places[id(leaf)]))
+            found.append(Given(places[id(leaf)]))
         elif type(leaf) is FakeTensor and leaf.layout is torch.strided:
             number = numbers.setdefault(id(leaf), len(numbers))
             found.append(_Made(number, tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device))

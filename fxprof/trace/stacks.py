@@ -116,7 +116,7 @@ def _belong_together(key: str, path: str) -> bool:
 
 def source_of(stack_trace: str) -> str | None:
     """The innermost line outside torch of a stack trace, as `package/file.py:12`, or None."""
-    lines = [match for match in _FRAME_LINE.finditer(stack_trace) if not is_torch_file(match["file"])]
+    lines = [match for match in _FRAME_LINE.finditer(stack_trace) if not is_scaffolding(match["file"])]
     return source_line(lines[-1]["file"], lines[-1]["line"]) if lines else None
 
 
@@ -128,6 +128,11 @@ def source_line(file: str, line: int | str) -> str:
             parts = parts[len(parts) - parts[::-1].index(marker) :]
             return f"{'/'.join(parts)}:{line}"
     return f"{'/'.join(parts[-2:])}:{line}" if len(parts) > 2 else f"{parts[-1]}:{line}"  # noqa: PLR2004 - folder and file
+
+
+def is_scaffolding(file: str) -> bool:
+    """Whether a source file is torch's, or calls a module for fxprof to capture it: it says nothing about a model."""
+    return is_torch_file(file) or "fxprof/capture/" in file.replace("\\", "/")
 
 
 def is_torch_file(file: str) -> bool:
