@@ -3,9 +3,12 @@
     python scripts/benchmark.py --peers [--write] [--tools NAME ...] [--components NAME ...]
 
 The other counters are installed into an environment of their own, which sees the packages of the one that runs this. Each
-figure comes from a process of its own that imports, builds the component on the meta device, and counts one call; what a
-counter calls FLOPs or MACs is converted as its documentation says. The true count is that of `FlopCounterMode` with
-attention spelled out as products, which has to be that of fxprof.
+figure comes from a process of its own that imports, builds the component without data, and counts one call; what a counter
+calls FLOPs or MACs is converted as its documentation says. A counter is asked on the devices that suit it, in order, until
+it answers. The true count is that of `FlopCounterMode` with attention spelled out as products, which has to be that of
+fxprof.
+
+Results are kept in `docs/comparison.json`, so that `--write` with some counters or components replaces only theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +35,9 @@ from tabulate import tabulate
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "comparison.md"
 README = HERE.parent / "README.md"
-SECONDS = 300
-"""Until a counter is given up."""
+RESULTS = HERE.parent / "docs" / "comparison.json"
+SECONDS = 600
+"""Until a counter is given up on one device."""
 MOST_BYTES = 16 * 2**30
 """Address space of one counter."""
 
@@ -147,7 +152,8 @@ def torchinfo(module: Any, inputs: dict[str, Any]) -> float:
     """Reports "mult-adds"."""
     from torchinfo import summary
 
-    return float(summary(module, input_data=inputs, verbose=0, device="meta").total_mult_adds)
+    device = next(module.parameters()).device
+    return float(summary(module, input_data=inputs, verbose=0, device=device).total_mult_adds)
 
 
 def deepspeed(module: Any, inputs: dict[str, Any]) -> float:
@@ -158,32 +164,44 @@ def deepspeed(module: Any, inputs: dict[str, Any]) -> float:
     return float(found[1])
 
 
+DEVICES = ("meta", "fake", "cpu")
+"""`meta`: tensors without data. `fake`: `FakeTensorMode`, that says they were on the CPU, where masks can be read. `cpu`: it
+really runs, with zeros for weights and inputs; the weights share their memory, so that no model is too large."""
+
+RUNS = ("cpu", "fake", "meta")
+"""For what replaces functions or listens to the dispatcher: without data, torch runs `addmm` through a decomposition that calls
+`mm` again, and such counters see both."""
+
+TRACES = ("meta", "cpu")
+"""For what needs a jit trace, which knows no fake tensors."""
+
+
 @dataclass(frozen=True)
 class Tool:
     """A counter."""
 
     count: Count | None
     """None for the true count, which `plain_counter.py` makes."""
-    distribution: str
-    """The package whose version is told."""
     requirement: str = ""
     """What to install; "" for what is there already."""
+    devices: tuple[str, ...] = DEVICES
+    """Where to ask it, the best first."""
 
 
 TRUE = "FlopCounterMode"
 
 TOOLS: Mapping[str, Tool] = {
-    TRUE: Tool(None, "torch"),
-    "fxprof": Tool(fxprof, "fxprof"),
-    "torch.profiler": Tool(torch_profiler, "torch"),
-    "torchprofile": Tool(torchprofile, "torchprofile", "torchprofile==0.1.0"),
-    "fvcore": Tool(fvcore, "fvcore", "fvcore==0.1.5.post20221221"),
-    "thop": Tool(thop, "thop", "thop==0.1.1.post2209072238"),
-    "ptflops": Tool(ptflops, "ptflops", "ptflops==0.7.5"),
-    "ptflops (aten)": Tool(ptflops_aten, "ptflops", "ptflops==0.7.5"),
-    "calflops": Tool(calflops, "calflops", "calflops==0.3.2"),
-    "torchinfo": Tool(torchinfo, "torchinfo", "torchinfo==1.8.0"),
-    "deepspeed": Tool(deepspeed, "deepspeed", "deepspeed==0.19.8"),
+    TRUE: Tool(None, devices=("meta",)),  # it goes on to fake tensors itself
+    "fxprof": Tool(fxprof, devices=("meta",)),
+    "torch.profiler": Tool(torch_profiler, devices=RUNS),
+    "torchprofile": Tool(torchprofile, "torchprofile==0.1.0", TRACES),
+    "fvcore": Tool(fvcore, "fvcore==0.1.5.post20221221", TRACES),
+    "thop": Tool(thop, "thop==0.1.1.post2209072238"),
+    "ptflops": Tool(ptflops, "ptflops==0.7.5", RUNS),
+    "ptflops (aten)": Tool(ptflops_aten, "ptflops==0.7.5"),
+    "calflops": Tool(calflops, "calflops==0.3.2"),
+    "torchinfo": Tool(torchinfo, "torchinfo==1.8.0"),
+    "deepspeed": Tool(deepspeed, "deepspeed==0.19.8", RUNS),
 }
 """By name; the first one is the true count."""
 
@@ -211,22 +229,30 @@ def _positional(module: Any, inputs: dict[str, Any]) -> tuple[tuple[Any, ...], A
     return tuple(leaves[at] for at in places), Positional().eval()
 
 
-def worker(tool: str) -> None:
-    """Count the component and call on standard input with one counter, and print what it says."""
+def worker(tool: str, device: str) -> None:
+    """Count the component and call on standard input with one counter on one device, and print what it says."""
     spec = json.load(sys.stdin)
     from plain_counter import arguments, build, count_all
 
     quiet = io.StringIO()
-    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), contextlib.ExitStack() as modes:
         import torch
 
-        component = build(torch, spec)
         count = TOOLS[tool].count
+        if device == "fake":
+            from torch._subclasses.fake_tensor import FakeTensorMode
+
+            modes.enter_context(FakeTensorMode())
+        component = build(torch, spec, "cpu" if device == "fake" else "meta")
+        if device == "cpu":
+            from fxprof.capture.hollow import empty_out
+
+            empty_out(component)
         if count is None:  # on fake tensors where a model reads its mask, which meta tensors do not allow
             macs = count_all(torch, component, {**spec, "calls": [spec["call"]]})[0] / 2
         else:
             module = component.get_submodule(spec["call"]["entry"])
-            macs = count(module, arguments(torch, module, spec["call"]["inputs"], "meta"))
+            macs = count(module, arguments(torch, module, spec["call"]["inputs"], "meta" if device == "meta" else "cpu"))
     print(json.dumps({"macs": macs}))
 
 
@@ -237,15 +263,37 @@ class Result:
     tool: str
     component: str
     macs: float | None
-    reason: str
-    """Why there is no number."""
+    device: str
+    """Where it answered; "" for nowhere."""
+    reasons: dict[str, str]
+    """By device that was tried, why there is no number."""
     seconds: float
     megabytes: float
+    version: str
 
 
-def run(python: str, tool: str, component: str, spec: Mapping[str, Any]) -> Result:
-    """One counter on one component, in a process of its own."""
-    command = [python, __file__, tool]
+def ask(python: str, tool: str, component: str, spec: Mapping[str, Any]) -> Result:
+    """One counter on one component, on one device after the other until it answers."""
+    reasons: dict[str, str] = {}
+    version = version_of(tool)
+    for device in TOOLS[tool].devices:
+        macs, reason, seconds, megabytes = run(python, tool, device, spec)
+        if macs is not None:
+            return Result(tool, component, macs, device, reasons, seconds, megabytes, version)
+        reasons[device] = reason
+    return Result(tool, component, None, "", reasons, 0, 0, version)
+
+
+def version_of(tool: str) -> str:
+    """Package and version of a counter."""
+    name, _, version = TOOLS[tool].requirement.partition("==")
+    name = name or ("fxprof" if tool == "fxprof" else "torch")
+    return f"{name} {version or importlib.metadata.version(name)}"
+
+
+def run(python: str, tool: str, device: str, spec: Mapping[str, Any]) -> tuple[float | None, str, float, float]:
+    """One counter on one device, in a process of its own: MACs, or the reason why not, seconds and peak MB."""
+    command = [python, __file__, tool, device]
     started = time.perf_counter()
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(json.dumps(spec).encode())
@@ -258,10 +306,10 @@ def run(python: str, tool: str, component: str, spec: Mapping[str, Any]) -> Resu
         lines, errors = out.read().decode().splitlines(), err.read().decode(errors="replace").splitlines()
     megabytes = usage.ru_maxrss / 1024 if usage else 0
     if status is None:
-        return Result(tool, component, None, f"no answer in {SECONDS} s", seconds, megabytes)
+        return None, f"no answer in {SECONDS} s", seconds, megabytes
     if status or not lines:
-        return Result(tool, component, None, shorten(errors), seconds, megabytes)
-    return Result(tool, component, json.loads(lines[-1])["macs"], "", seconds, megabytes)
+        return None, shorten(errors), seconds, megabytes
+    return json.loads(lines[-1])["macs"], "", seconds, megabytes
 
 
 def _bounded() -> None:
@@ -344,10 +392,10 @@ def compare(tools: Iterable[str], components: Iterable[str]) -> list[Result]:
         for component, spec in specs(components).items():
             for tool in names:
                 if tool in failed:
-                    found.append(Result(tool, component, None, failed[tool], 0, 0))
+                    found.append(Result(tool, component, None, "", {"": failed[tool]}, 0, 0, version_of(tool)))
                 else:
-                    found.append(run(python, tool, component, spec))
-                print(found[-1], file=sys.stderr)
+                    found.append(ask(python, tool, component, spec))
+                print(found[-1], file=sys.stderr, flush=True)
     for result in found:
         assert result.tool != "fxprof" or result.macs == true_count(found, result.component), result
     return found
@@ -359,17 +407,24 @@ def true_count(results: Iterable[Result], component: str) -> float:
 
 
 def table(results: list[Result]) -> str:
-    """Every component and counter, a row each."""
+    """Every component and counter that answered, a row each."""
     rows = []
     for item in results:
-        true = true_count(results, item.component)
-        if item.macs is None:
-            rows.append([item.component, item.tool, f"— ({item.reason})", "", "", ""])
-        else:
-            figures = [f"{item.macs / 1e9:,.1f}", error(item.macs, true), f"{item.seconds:.1f}", f"{item.megabytes:.0f}"]
-            rows.append([item.component, item.tool, *figures])
-    headers = ["component", "counter", "GMACs", "error", "seconds", "peak MB"]
+        if item.macs is not None:
+            figures = [f"{item.macs / 1e9:,.1f}", error(item.macs, true_count(results, item.component))]
+            rows.append([item.component, item.tool, *figures, item.device, f"{item.seconds:.1f}", f"{item.megabytes:.0f}"])
+    headers = ["component", "counter", "GMACs", "error", "device", "seconds", "peak MB"]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def failures(results: list[Result]) -> str:
+    """Where a counter did not answer, and why, a row each."""
+    rows = [
+        [item.component, item.tool, f"{device}, which answered {item.device}" if item.device else device, reason]
+        for item in results
+        for device, reason in item.reasons.items()
+    ]
+    return str(tabulate(rows, ["component", "counter", "device", "reason"], tablefmt="github", disable_numparse=True))
 
 
 def short_table(results: list[Result]) -> str:
@@ -397,17 +452,26 @@ def error(macs: float, true: float) -> str:
     return f"{percent:+.1f}%" if macs and whole == error(0, true) else whole  # nearly nothing is not nothing
 
 
-def versions(tools: Iterable[str]) -> str:
+def versions(results: Iterable[Result]) -> str:
     """Counters with their versions, and the packages that the components are of."""
-    pinned = [TOOLS[name].requirement.replace("==", " ") for name in tools if TOOLS[name].requirement]
-    ours = [f"{name} {importlib.metadata.version(name)}" for name in ("fxprof", "torch", "diffusers", "transformers")]
-    return ", ".join(dict.fromkeys([*ours, *pinned]))
+    libraries = [f"{name} {importlib.metadata.version(name)}" for name in ("diffusers", "transformers")]
+    return ", ".join(dict.fromkeys([*libraries, *(item.version for item in results)]))
+
+
+def kept() -> list[Result]:
+    """What was written before."""
+    return [Result(**item) for item in json.loads(RESULTS.read_text(encoding="utf-8"))] if RESULTS.exists() else []
 
 
 def write(results: list[Result]) -> None:
-    """Put the tables into the pages between their marks."""
-    replace(PAGE, "peers", f"{table(results)}\n\n{versions(item.tool for item in results)}; Python {sys.version.split()[0]}.")
-    replace(README, "peers", short_table(results))
+    """Put results in the place of earlier ones, and the tables of all into the pages between their marks."""
+    by_place = {(item.component, item.tool): item for item in [*kept(), *results]}
+    order = [by_place[place] for place in product(COMPONENTS, TOOLS) if place in by_place]
+    lines = ",\n".join(json.dumps(asdict(item)) for item in order)
+    RESULTS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    replace(PAGE, "peers", f"{table(order)}\n\n{versions(order)}; Python {sys.version.split()[0]}.")
+    replace(PAGE, "peers that fail", failures(order))
+    replace(README, "peers", short_table(order))
 
 
 def replace(page: Path, mark: str, text: str) -> None:
@@ -420,4 +484,4 @@ def replace(page: Path, mark: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    worker(sys.argv[1])
+    worker(*sys.argv[1:])

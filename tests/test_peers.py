@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +22,93 @@ VAE: dict[str, Any] = {
     },
     "call": {"entry": "decoder", "inputs": [{"name": "sample", "shape": [1, 4, 8, 8], "dtype": "float32", "value": ""}]},
 }
+
+
+def _result(tool: str, macs: float | None, device: str = "meta", **reasons: str) -> Result:
+    return Result(tool, "a", macs, device, reasons, 2, 200, "package 1")
+
+
 RESULTS = [
-    Result(peers.TRUE, "a", 1000.0, "", 1, 100),
-    Result("half", "a", 500.0, "", 2, 200),
-    Result("close", "a", 1001.0, "", 2, 200),
-    Result("broken", "a", None, "no answer", 3, 300),
+    _result(peers.TRUE, 1000.0),
+    _result("half", 500.0, "cpu", meta="no sizes"),
+    _result("close", 1001.0),
+    _result("broken", None, "", meta="no answer", cpu="no memory"),
 ]
 
 
+@pytest.mark.parametrize(
+    ("tool", "device"),
+    [
+        (peers.TRUE, "meta"),
+        ("fxprof", "meta"),
+        ("torch.profiler", "meta"),
+        ("torch.profiler", "fake"),
+        ("torch.profiler", "cpu"),
+    ],
+)
+def test_a_counter_is_asked_on_each_device(tool: str, device: str) -> None:
+    macs, reason, seconds, megabytes = peers.run(sys.executable, tool, device, VAE)
+    assert not reason
+    assert macs
+    assert min(seconds, megabytes) > 0
+
+
 def test_fxprof_says_what_the_plain_counter_says() -> None:
-    found = [peers.run(sys.executable, tool, "vae", VAE) for tool in (peers.TRUE, "fxprof")]
-    assert [item.reason for item in found] == ["", ""]
-    assert found[0].macs == found[1].macs
-    assert found[0].macs
+    found = [peers.run(sys.executable, tool, "meta", VAE)[0] for tool in (peers.TRUE, "fxprof")]
+    assert found[0] == found[1]
+
+
+def test_the_next_device_is_asked_where_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"cpu": (None, "no memory", 9.0, 9.0), "fake": (None, "no value", 9.0, 9.0), "meta": (5.0, "", 1.0, 2.0)}
+    monkeypatch.setattr(peers, "run", lambda _python, _tool, device, _spec: answers[device])
+    found = peers.ask("", "deepspeed", "vae", VAE)
+    assert (found.macs, found.device, found.seconds, found.megabytes) == (5, "meta", 1, 2)
+    assert found.reasons == {"cpu": "no memory", "fake": "no value"}
+    answers["meta"] = (None, "no mask", 9.0, 9.0)
+    assert peers.ask("", "deepspeed", "vae", VAE).macs is None
 
 
 def test_a_counter_that_fails_gives_its_reason_and_no_number() -> None:
     bad = {**VAE, "values": {**VAE["values"], "norm_num_groups": 7}}
-    found = peers.run(sys.executable, peers.TRUE, "vae", bad)
-    assert found.macs is None
-    assert "must be divisible by num_groups (7)" in found.reason
+    macs, reason, _, _ = peers.run(sys.executable, peers.TRUE, "meta", bad)
+    assert macs is None
+    assert "must be divisible by num_groups (7)" in reason
 
 
 def test_a_counter_that_is_not_there_is_said_to_be() -> None:
-    found = peers.run(sys.executable, "torchinfo", "vae", VAE)
-    assert found.macs is None
-    assert "torchinfo" in found.reason
+    macs, reason, _, _ = peers.run(sys.executable, "torchinfo", "meta", VAE)
+    assert macs is None
+    assert "torchinfo" in reason
 
 
 def test_tables_tell_numbers_from_failures() -> None:
     rows = [line.split("|") for line in peers.table(RESULTS).splitlines()[2:]]
-    assert [row[4].strip() for row in rows] == ["exact", "-50%", "+0.10%", ""]
-    assert "no answer" in rows[3][3]
+    assert [(row[4].strip(), row[5].strip()) for row in rows] == [("exact", "meta"), ("-50%", "cpu"), ("+0.10%", "meta")]
+    failed = [[cell.strip() for cell in line.split("|")[2:5]] for line in peers.failures(RESULTS).splitlines()[2:]]
+    assert failed == [
+        ["half", "meta, which answered cpu", "no sizes"],
+        ["broken", "meta", "no answer"],
+        ["broken", "cpu", "no memory"],
+    ]
     assert [line.split("|")[2].strip() for line in peers.short_table(RESULTS).splitlines()[2:]] == [
         *("exact", "-50%", "+0.10%", "fails")
     ]
+
+
+def test_some_results_take_the_place_of_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PAGE", "README"):
+        page = tmp_path / name
+        marks = ("peers", "peers that fail")
+        page.write_text("".join(f"<!-- {mark} -->\n<!-- end of {mark} -->\n" for mark in marks))
+        monkeypatch.setattr(peers, name, page)
+    monkeypatch.setattr(peers, "RESULTS", tmp_path / "results.json")
+    component = next(iter(peers.COMPONENTS))
+    first = [replace(_result(tool, macs), component=component) for tool, macs in ((peers.TRUE, 1000.0), ("thop", 800.0))]
+    peers.write(first)
+    peers.write([replace(first[1], macs=900.0)])
+    assert [item.macs for item in peers.kept()] == [1000, 900]
+    assert "-10%" in peers.PAGE.read_text()
+    assert "-10%" in peers.README.read_text()
 
 
 @pytest.mark.parametrize(

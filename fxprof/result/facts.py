@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from fxprof.result.profile import Call, Component, ModuleRecord, Profile
+from fxprof.result.profile import Call, Component, Profile
 
 _T = TypeVar("_T")
 
@@ -127,12 +127,13 @@ def facts_of(component: Component, slots: Iterable[tuple[Call, ...]], *, shapes:
                 seen = visits.setdefault(path, {})
                 seen[number] = seen.get(number, 0) + count * times
     records = {record.path: record for record in component.modules}
-    return {
-        path: Facts(
-            *_named(records.get(path)), _frozen_visits(visits.get(path, {})), _frozen(costly, path), _frozen(free, path)
-        )
-        for path in {**records, **visits, **costly, **free}
-    }
+    found: dict[str, Facts] = {}
+    for path in {**records, **visits, **costly, **free}:
+        record = records.get(path)
+        class_name, params = (record.class_name, record.params) if record else ("", 0)
+        called = frozenset(visits[path].items()) if path in visits else NOTHING.visits
+        found[path] = Facts(class_name, params, called, _frozen(costly, path), _frozen(free, path))
+    return found
 
 
 def _add_operators(
@@ -144,22 +145,21 @@ def _add_operators(
     *,
     shapes: bool,
 ) -> None:
+    known: dict[tuple[str, str, str, bool, bool], Use] = {}
     for row in call.ops:
-        use = Use(row.op, row.kind, row.shapes if shapes else "", row.macs is not None, row.bounded)
-        sums = (free if row.macs == 0 else costly).setdefault(row.path, {}).setdefault((number, use), [0, 0])
+        macs = row.macs
+        values = (row.op, row.kind, row.shapes if shapes else "", macs is not None, row.bounded)
+        use = known.get(values)
+        if use is None:
+            use = known[values] = Use(*values)
+        uses = (free if macs == 0 else costly).setdefault(row.path, {})
+        sums = uses.get((number, use))
+        if sums is None:
+            sums = uses[number, use] = [0, 0]
         sums[0] += row.count * times
-        sums[1] += (row.macs or 0) * times
-
-
-def _named(record: ModuleRecord | None) -> tuple[str, int]:
-    return (record.class_name, record.params) if record else ("", 0)
-
-
-def _frozen_visits(visits: dict[int, int]) -> frozenset[tuple[int, int]]:
-    return frozenset(visits.items())
+        sums[1] += (macs or 0) * times
 
 
 def _frozen(uses: dict[str, dict[tuple[int, Use], list[int]]], path: str) -> frozenset[tuple[int, Use, int, int]]:
-    if path not in uses:
-        return frozenset()
-    return frozenset([(number, use, count, macs) for (number, use), (count, macs) in uses[path].items()])
+    found = uses.get(path)
+    return frozenset([(*key, *sums) for key, sums in found.items()]) if found else frozenset()  # type: ignore[misc]

@@ -37,11 +37,17 @@ class Module:
         self.name: str = node.name
         """The last part of its path."""
         self.facts = facts.get(node.path, NOTHING)
-        self.children = [Module(child, self, place, facts) for place, child in enumerate(node.children)]
-        below = self.children
-        self.size: int = 1 + sum(child.size for child in below)
-        self.weight: int = self.facts.params + len(self.facts.costly) + sum(child.weight for child in below)
-        self.runs: bool = bool(node.calls or node.ops or any(child.runs for child in below))
+        size, weight, runs = 1, self.facts.params + len(self.facts.costly), bool(node.calls or node.ops)
+        self.children: list[Module] = []
+        for place, inner in enumerate(node.children):
+            child = Module(inner, self, place, facts)
+            self.children.append(child)
+            size += child.size
+            weight += child.weight
+            runs = runs or child.runs
+        self.size: int = size
+        self.weight: int = weight
+        self.runs: bool = runs
         self.strong = self.weak = 0
 
     @property
@@ -60,18 +66,20 @@ class Module:
         while waiting:
             module = waiting.pop()
             yield module
-            waiting.extend(reversed(module.children))
+            if module.children:
+                waiting.extend(module.children[::-1])
 
     def number(self, numbers: dict[Hashable, int]) -> None:
         """Give equal subtrees equal numbers, apart from the name of their root.
 
         `strong`: the same in everything. `weak`: with other names inside, and other operators that cost nothing.
         """
-        for child in self.children:
+        children = self.children
+        for child in children:
             child.number(numbers)
         facts = self.facts
-        names = frozenset((child.name, child.strong) for child in self.children)
-        order = tuple(child.weak for child in self.children)
+        names = frozenset([(child.name, child.strong) for child in children])
+        order = tuple([child.weak for child in children])
         self.strong = numbers.setdefault((facts, names), len(numbers))
         self.weak = numbers.setdefault((facts.class_name, facts.params, facts.visits, facts.costly, order), len(numbers))
 

@@ -264,17 +264,18 @@ def _components(fields: _Fields) -> Mapping[str, Component]:
 
 def _component(fields: _Fields) -> Component:
     stored, params = fields.total(), fields.integer("params")
-    tree = _Fields(fields.take("tree"), fields.name("tree"))
-    modules: list[ModuleRecord] = []
+    raw, where = fields.take("tree"), fields.name("tree")
     name, class_name = fields.text("name"), fields.text("class_name")
     calls = tuple(_call(item) for item in fields.objects("calls"))
-    stored_tree = _read_tree(tree, tree.text("path"), modules)
-    component = Component(name, class_name, tuple(modules), calls)
+    modules = _usual_modules(raw)
+    judged = _judged_tree(raw, where) if modules is None else None
+    component = Component(name, class_name, tuple(judged.modules if judged else modules or ()), calls)
     if not is_real(component):
         fields.fail("tree", "has more modules than any model")
     fields.agree("macs", stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
-    _check_tree(stored_tree, component.tree)
+    if judged or not _is_usual(raw, component.tree):
+        _check_tree((judged or _judged_tree(raw, where)).root, component.tree)
     fields.done()
     return component
 
@@ -303,24 +304,42 @@ def _input(fields: _Fields) -> Input:
 
 
 def _ops(fields: _Fields) -> Iterator[OpRow]:
+    sound: set[str] = set()
     for index, item in enumerate(fields.items("ops")):
-        yield _usual_row(item) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"))
+        yield _usual_row(item, sound) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"))
 
 
-_USUAL = {"path", "op", "kind", "source", "count", "macs"}
-_usual_values = itemgetter("path", "op", "kind", "source", "count", "macs")
-_COSTLY = _USUAL | {"shapes"}
+_USUAL = ("path", "op", "kind", "source", "count", "macs")
+_usual_values = itemgetter(*_USUAL)
+_costly_values = itemgetter(*_USUAL, "shapes")
 
 
-def _usual_row(item: Any) -> OpRow | None:
-    """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows."""
-    if type(item) is not dict or (item.keys() != _USUAL and item.keys() != _COSTLY):
+def _usual_row(item: Any, sound: set[str]) -> OpRow | None:
+    """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows.
+
+    Args:
+        item: what stands in the file.
+        sound: paths that were looked at before.
+    """
+    try:
+        if len(item) == len(_USUAL):
+            path, op, kind, source, count, macs = _usual_values(item)
+            shapes = ""
+        else:
+            path, op, kind, source, count, macs, shapes = _costly_values(item)
+            if len(item) != len(_USUAL) + 1:
+                return None
+    except (TypeError, KeyError):
         return None
-    path, op, kind, source, count, macs = _usual_values(item)
-    shapes = item.get("shapes", "")
-    texts = type(path) is type(op) is type(kind) is type(source) is type(shapes) is str
-    sound = texts and _is_count(count) and (macs is None or _is_count(macs)) and _is_sound(path)
-    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, shapes=intern(shapes)) if sound else None
+    if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is str:
+        return None
+    if not (type(count) is int and 0 <= count < LARGEST and (macs is None or (type(macs) is int and 0 <= macs < LARGEST))):
+        return None
+    if path not in sound:
+        if not _is_sound(path):
+            return None
+        sound.add(path)
+    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes))
 
 
 def _op(fields: _Fields) -> OpRow:
@@ -353,6 +372,68 @@ def _is_sound(path: str) -> bool:
     return len(path) <= _LONGEST and path.count(".") < _DEEPEST
 
 
+_DERIVED = ("total_params", "calls", "self_macs", "total_macs", "uncounted")
+_derived = itemgetter(*_DERIVED)
+_INTEGERS = (int,) * len(_DERIVED)
+_MENTIONED = {"path", *_DERIVED, "children"}
+_BUILT = _MENTIONED | {"class_name", "params"}
+
+
+def _usual_modules(tree: Any) -> list[ModuleRecord] | None:
+    """The modules as built, depth first, of a tree of sound nodes; None for any other, which `_read_tree` judges."""
+    found, paths, waiting = [], [], [(tree, "")]
+    while waiting:
+        node, around = waiting.pop()
+        if type(node) is not dict:
+            return None
+        fields = node.keys()
+        built = fields == _BUILT
+        if not built and fields != _MENTIONED:
+            return None
+        path, children = node["path"], node["children"]
+        if type(path) is not str or type(children) is not list or path.rpartition(".")[0] != around or not _is_sound(path):
+            return None
+        paths.append(path)
+        if built:
+            class_name, params = node["class_name"], node["params"]
+            if type(class_name) is not str or not _is_count(params):
+                return None
+            found.append(ModuleRecord(path, class_name, params))
+        waiting.extend([(child, path) for child in reversed(children)])
+    # Only the root has no name; any other without one would be a second root here, or its own parent.
+    return found if paths[0] == "" and len(set(paths)) == len(paths) else None
+
+
+def _is_usual(tree: Any, node: Node) -> bool:
+    """Whether a tree that `_usual_modules` knows is that of the modules and operators, in the order of these."""
+    waiting = [(tree, node)]
+    while waiting:
+        stored, made = waiting.pop()
+        values, total = _derived(stored), made.total
+        if values != (made.total_params, made.calls, made.self_total.macs, total.macs, total.uncounted):
+            return False
+        children = stored["children"]
+        if tuple(map(type, values)) != _INTEGERS or max(values) >= LARGEST or len(children) != len(made.children):
+            return False
+        if stored["path"] != made.path:
+            return False
+        waiting += zip(children, made.children, strict=True)
+    return True
+
+
+class _Judged(NamedTuple):
+    """A stored tree that was read field by field."""
+
+    root: _Stored
+    modules: list[ModuleRecord]
+
+
+def _judged_tree(tree: Any, where: str) -> _Judged:
+    fields = _Fields(tree, where)
+    modules: list[ModuleRecord] = []
+    return _Judged(_read_tree(fields, fields.text("path"), modules), modules)
+
+
 class _Stored(NamedTuple):
     """A node of a stored tree, without the fields that were read so far."""
 
@@ -375,9 +456,6 @@ def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord]) -> _Stor
             raise _FaultError(f"{child.name('path')} is {_brief(name)}, which does not belong there")
         children[name] = _read_tree(child, name, modules)
     return _Stored(fields, children)
-
-
-_DERIVED = ("total_params", "calls", "self_macs", "total_macs", "uncounted")
 
 
 def _check_tree(stored: _Stored, node: Node) -> None:

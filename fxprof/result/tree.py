@@ -30,7 +30,7 @@ def build_tree(component: Component) -> Node:
 def is_real(component: Component) -> bool:
     """Whether a component has no more modules than fit into memory, those around them included."""
     known = {""}
-    for path in _mentioned(component):
+    for path in dict.fromkeys(_mentioned(component)):
         while path not in known:
             known.add(path)
             path = parent_of(path)  # noqa: PLW2901  # climbs to the first known parent
@@ -89,23 +89,27 @@ def _children(paths: Iterable[str]) -> dict[str, list[str]]:
     return children
 
 
+_NOTHING = Total()
+
+
 def _assemble(
     children: dict[str, list[str]], records: dict[str, ModuleRecord], ops: dict[str, list[OpRow]], calls: dict[str, int]
 ) -> Node:
     built: dict[str, Node] = {}
     for path in reversed(children):  # children come after their parents, so each finds its own already built
         record = records.get(path) or ModuleRecord(path, "", 0)
-        below = tuple(built.pop(child) for child in children[path])
+        below = tuple([built.pop(child) for child in children[path]])
         own = tuple(ops.get(path, ()))
-        self_total = Total.sum(row.total for row in own if row.counts)
+        costly = [row.total for row in own if row.macs != 0 or row.bounded]
+        self_total = Total.sum(costly) if costly else _NOTHING
         built[path] = Node(
             path=path,
             class_name=record.class_name,
             params=record.params,
-            total_params=record.params + sum(child.total_params for child in below),
+            total_params=record.params + sum([child.total_params for child in below]),
             calls=calls.get(path, 0),
             self_total=self_total,
-            total=Total.sum([self_total, *(child.total for child in below)]) if below else self_total,
+            total=Total.sum([self_total, *[child.total for child in below]]) if below else self_total,
             ops=own,
             children=below,
         )
