@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,9 +34,11 @@ import fxprof
 from fxprof import api
 from fxprof.cache import Cache, default_cache, note, noted, tell
 from fxprof.cache.keys import _stamps, environment, key_of, leads_elsewhere
-from fxprof.capture import rehearse
+from fxprof.capture import pipeline, rehearse
+from fxprof.capture.answers import NotKept, NotKeptError
 from fxprof.capture.export import export_call
 from fxprof.capture.places import Place
+from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.remember import KeptCalls
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
@@ -713,6 +717,69 @@ def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, exports: lis
     before = len(exports)
     assert fxprof.profile("sd-1.5", steps=1, **workload, cache=cache) == first
     assert len(exports) == 2 * before
+
+
+class Remembering(nn.Module):
+    """Returns an object beside its result."""
+
+    def forward(self, hidden_states: torch.Tensor) -> Any:
+        return hidden_states + 1, types.SimpleNamespace(length=hidden_states.shape[1])
+
+
+def _traces(calls: Any) -> list[Any]:
+    return [(call.entry, call.count, call.trace) for call in calls]
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_an_object_among_the_results_is_computed_only_where_somebody_looks_at_it(
+    looks: bool, cache: Cache, exports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, found = ComponentConfig("diffusers", "Remembering", {}), []
+
+    def capture(*_: Any, cache: Cache, objects: bool, **__: Any) -> Any:
+        kept = KeptCalls(cache, {"one": part}, objects=objects)
+        model = Remembering().eval()
+        rehearsal = Rehearsal({"one": model}, notable=lambda _: False, outside=("pipeline", "Pipeline"), kept=kept)
+
+        def run() -> None:
+            hidden, memory = model(torch.zeros(1, 5))
+            found.append((tuple(hidden.shape), memory.length if looks else memory is None))
+
+        rehearsal.run(run)
+        return rehearsal.recorded("one")
+
+    monkeypatch.setattr(pipeline, "_capture", capture)
+    first, again = (pipeline.capture_pipeline(None, Workload(), notable=bool, cache=cache) for _ in range(2))
+    assert _traces(again) == _traces(first)
+    assert found == 2 * [((1, 5), 5 if looks else False)]
+    assert exports == ["Remembering"] * (1 + looks)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda it: it.length,
+        lambda it: setattr(it, "length", 1),
+        lambda it: isinstance(it, nn.Module),
+        lambda it: isinstance(it, torch.Tensor),
+        bool,
+        len,
+        iter,
+        repr,
+        hash,
+        lambda it: it[0],
+        lambda it: it(),
+        lambda it: it == it,  # noqa: PLR0124
+        lambda it: 1 in it,
+        copy.copy,
+        lambda it: copy.copy({"it": it})["it"].length,
+        lambda it: copy.deepcopy({"it": it})["it"].length,
+        lambda it: hasattr(it, "length"),
+    ],
+)
+def test_whoever_looks_at_what_was_not_kept_is_told(look: Any) -> None:
+    with pytest.raises(NotKeptError):
+        look(NotKept())
 
 
 def test_a_live_pipeline_is_never_kept(cache: Cache) -> None:

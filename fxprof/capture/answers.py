@@ -27,6 +27,39 @@ class Zeros:
     dtype: torch.dtype
 
 
+class NotKeptError(BaseException):
+    """Somebody looked at a result that was not kept. No `Exception`, so that no model's Python takes it for its own."""
+
+
+class NotKept:
+    """Stands for an object that a call returned and that was not kept, such as a key-value cache.
+
+    Most pipelines never look at it. It can be passed on, copied deeply and told from None; whatever else is done with it raises
+    `NotKeptError`, also to ask for its class.
+    """
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: object) -> NotKept:
+        """As good as another one."""
+        return self
+
+    def __getattribute__(self, name: str) -> Any:
+        """Nothing but how to copy it."""
+        if name != "__deepcopy__":
+            raise NotKeptError(name)
+        return object.__getattribute__(self, name)
+
+
+def _look(self: NotKept, *_: object) -> Any:  # noqa: ARG001  # called as a method
+    raise NotKeptError
+
+
+_LOOKS = "bool len iter next getitem setitem contains call eq ne hash repr str setattr delattr"
+for _name in _LOOKS.split():
+    setattr(NotKept, f"__{_name}__", _look)  # Python looks for these at the class, not by __getattribute__
+
+
 def made(item: Any, given: Sequence[Any]) -> Any:
     """The leaf that a description stands for; plain values stand for themselves."""
     if isinstance(item, Given):

@@ -180,7 +180,7 @@ def _without_data(value: Any) -> Any:
     if not hasattr(value, "__dict__") or isinstance(value, (type, nn.Module)) or callable(value):
         return value
     duplicate = copy.copy(value)
-    duplicate.__dict__ = {name: _without_data(item) for name, item in vars(value).items()}
+    vars(duplicate).update({name: _without_data(item) for name, item in vars(value).items()})
     return duplicate
 
 

@@ -12,6 +12,7 @@ import torch
 from diffusers.utils import BaseOutput
 
 from fxprof.cache import Cache
+from fxprof.capture.answers import NotKeptError
 from fxprof.capture.blame import failure, is_our_bug
 from fxprof.capture.build import Built, Progress, build, build_from_live
 from fxprof.capture.inputs import plain, real
@@ -60,8 +61,12 @@ def capture_pipeline(
         CaptureError: the pipeline cannot be built, refuses the workload, or fails.
         UsageError: the pipeline has no argument for something that the workload sets.
     """
+    report = progress or (lambda _: None)
     with unchanged():
-        return _capture(target, workload, notable, progress or (lambda _: None), whole=whole, cache=cache)
+        try:
+            return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
+        except NotKeptError:
+            return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
 
 
 def _capture(
@@ -72,6 +77,7 @@ def _capture(
     *,
     whole: bool,
     cache: Cache | None,
+    objects: bool,
 ) -> Capture:
     started = time.perf_counter()
     report("building the pipeline")
@@ -82,7 +88,7 @@ def _capture(
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
     parts = target.components if isinstance(target, PipelineConfig) else {}
     known = {part: config for part, config in parts.items() if config is not None and not config.members}
-    kept = KeptCalls(cache, known) if cache is not None else None
+    kept = KeptCalls(cache, known, objects=objects) if cache is not None else None
     rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, whole=whole, kept=kept, progress=report)
     result, ended = _rehearse(name, rehearsal, built, arguments)
     approximations += ended

@@ -1,7 +1,8 @@
 """Captured calls that are kept on this machine, so that another workload does not export again what is known.
 
 A call is found again by the configuration that its component was built from, what the pipeline has made of it since, and
-what it is called with. One whose results hold objects, or that depends on what is no data, is not kept.
+what it is called with. One that depends on what is no data is not kept. Objects among its results, such as a key-value cache,
+are not either: should the pipeline look at one, it has to be rehearsed again without such calls.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
-from fxprof.capture.answers import Given, Zeros
+from fxprof.capture.answers import Given, NotKept, Zeros
 from fxprof.capture.calls import key_of as key_of_call
 from fxprof.capture.export import ExportedCall
 from fxprof.capture.places import Place
@@ -36,11 +37,13 @@ class KeptCalls:
     Args:
         cache: where they are kept.
         parts: what each component was built from.
+        objects: whether to find calls that returned objects, in whose place there is `NotKept`.
     """
 
-    def __init__(self, cache: Cache, parts: Mapping[str, ComponentConfig]) -> None:
+    def __init__(self, cache: Cache, parts: Mapping[str, ComponentConfig], *, objects: bool = True) -> None:
         self._cache = cache
         self._parts = parts
+        self._objects = objects
 
     def key(self, place: Place, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """What a call is found by; None when it cannot be kept."""
@@ -61,14 +64,15 @@ class KeptCalls:
         if key is None or text is None:
             return None
         try:
-            return _read(json.loads(text))
+            call = _read(json.loads(text))
         except (DamagedError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, RecursionError):
             self._cache.drop(_KIND, key)
             return None
+        return call if self._objects or not call.objects else None
 
     def keep(self, key: str | None, place: Place, module: nn.Module, call: ExportedCall) -> None:
         """Keep a call, if it can be."""
-        if key is not None and not call.objects:
+        if key is not None:
             try:
                 text = json.dumps(_written(call))
             except (NotWritableError, NotImplementedError, TypeError, ValueError):
@@ -127,6 +131,7 @@ def _written(call: ExportedCall) -> dict[str, Any]:
     return {
         "trace": write_trace(call.trace),
         "results": [_written_leaf(leaf) for leaf in call.results],
+        "objects": list(call.objects),
         "spec": pytree.treespec_dumps(call.spec),
         "returns_arguments": call.returns_arguments,
     }
@@ -145,7 +150,12 @@ def _written_leaf(leaf: Any) -> Any:
 def _read(value: Any) -> ExportedCall:
     results = tuple(_read_leaf(leaf) for leaf in value["results"])
     return ExportedCall(
-        read_trace(value["trace"]), None, {}, value["returns_arguments"] is True, results, pytree.treespec_loads(value["spec"])
+        read_trace(value["trace"]),
+        None,
+        {range(len(results))[place]: NotKept() for place in value["objects"]},
+        value["returns_arguments"] is True,
+        results,
+        pytree.treespec_loads(value["spec"]),
     )
 
 
