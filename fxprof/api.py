@@ -168,6 +168,8 @@ class _Kept:
 
 def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: Formulas | None) -> Profile | None:
     """The profile of a file or directory that holds results or graphs; None for anything that has to be captured first."""
+    if not os.path.exists(path):  # noqa: PTH110 - which takes any text
+        return None  # what reads files need not be imported for a name
     from fxprof.result.kept import PROFILE, RUN, find_kept
     from fxprof.result.store import load
 

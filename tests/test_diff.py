@@ -12,7 +12,8 @@ from fxprof.errors import UsageError
 from fxprof.result import Call, Component, Geometry, Input, OpRow, Profile, Total
 from fxprof.result.compare import compare as diff
 from fxprof.result.compare import find_part, select
-from fxprof.result.diff import ComponentDiff, Delta, ModuleChange, Setting
+from fxprof.result.delta import Delta
+from fxprof.result.diff import ComponentDiff, ModuleChange, Setting
 from fxprof.result.folding import Group, fold, pattern
 
 BLOCKS = "transformer_blocks"

@@ -11,7 +11,8 @@ from mutations import net, profile, renamed, spelled_out, widened, without
 
 from fxprof.result import Call, Component, Input, ModuleRecord, OpRow, Profile, Total
 from fxprof.result.compare import compare as diff
-from fxprof.result.diff import Delta, Diff
+from fxprof.result.delta import Delta
+from fxprof.result.diff import Diff
 from fxprof.result.folding import fold
 
 # Few names and few numbers, so that modules that look the same, and moved ones, are common.

@@ -22,7 +22,8 @@ from fxprof.reports.tables import Growth, display, shorten
 from fxprof.reports.text import WIDTH
 from fxprof.result import Geometry, Profile, Total
 from fxprof.result.compare import compare as diff
-from fxprof.result.diff import Delta, Diff
+from fxprof.result.delta import Delta
+from fxprof.result.diff import Diff
 from fxprof.result.store import load
 from fxprof.units import format_delta, format_growth, format_macs
 

@@ -11,8 +11,9 @@ from profiles import autoencoder
 from fxprof.errors import UsageError
 from fxprof.result import Component, OpRow, Total
 from fxprof.result.compare import compare as diff
-from fxprof.result.diff import Delta
-from fxprof.result.limits import judge, read_limit, unknown_work
+from fxprof.result.delta import Delta
+from fxprof.result.limits import read_limit
+from fxprof.result.verdicts import judge, unknown_work
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 import fxprof as package
-from fxprof.cli.compare import report_diff
 from fxprof.cli.group import Group, debug_option
 from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
 from fxprof.cli.options import limit as limit_of
@@ -121,6 +120,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit
     Layers that changed in the same way are one row, those of the largest difference come first. Moved and renamed ones are told
     by what they are made of.
     """
+    from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import diff as report
 
     report_diff(old, new, limits, lambda found: report(found, limit, ops=ops, unit=old.counting.unit))

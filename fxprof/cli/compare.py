@@ -16,8 +16,9 @@ from fxprof.reports.tables import Growth, display
 from fxprof.result.compare import compare, select
 from fxprof.result.diff import Diff
 from fxprof.result.kept import PROFILE, Kept, find_kept
-from fxprof.result.limits import Limit, Verdict, judge
+from fxprof.result.limits import Limit
 from fxprof.result.profile import Profile
+from fxprof.result.verdicts import Verdict, judge
 
 
 class GrowthError(FxprofError):

@@ -10,8 +10,9 @@ from fxprof.reports.diff_layers import layers, numbers, silent
 from fxprof.reports.diff_rows import about, program_rows
 from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
 from fxprof.result import Total
-from fxprof.result.diff import Delta, Diff, Setting
-from fxprof.result.limits import unknown_work
+from fxprof.result.delta import Delta
+from fxprof.result.diff import Diff, Setting
+from fxprof.result.verdicts import unknown_work
 from fxprof.result.views import by_kind
 from fxprof.units import format_macs, unit_name
 

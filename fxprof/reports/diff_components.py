@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from fxprof.reports.diff_layers import numbers
 from fxprof.reports.tables import Column, Row, Table, plural
 from fxprof.result import Total
-from fxprof.result.diff import CallSide, ComponentDiff, Delta, Diff
+from fxprof.result.delta import Delta
+from fxprof.result.diff import CallSide, ComponentDiff, Diff
 from fxprof.units import format_delta, format_macs, format_params, unit_name
 
 _ENTRIES = 3

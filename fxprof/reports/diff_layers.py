@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from fxprof.reports.tables import Cell, Column, Growth, Note, Row, Table, plural
 from fxprof.result import Total
-from fxprof.result.diff import ComponentDiff, Delta, Diff, Evidence, ModuleChange
+from fxprof.result.delta import Delta
+from fxprof.result.diff import ComponentDiff, Diff, Evidence, ModuleChange
 from fxprof.result.folding import Group, Pair, fold
 from fxprof.units import format_params, unit_name
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fxprof.result import Profile, Total
-from fxprof.result.diff import Delta
+from fxprof.result.delta import Delta
 from fxprof.units import SIGNS, format_delta, format_growth, format_macs, format_params, format_share
 
 

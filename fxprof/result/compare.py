@@ -7,7 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from fxprof.errors import UsageError
-from fxprof.result.diff import CallChange, CallSide, ComponentDiff, Delta, Diff, Plain, Setting, Subject, in_order
+from fxprof.result.delta import Delta
+from fxprof.result.diff import CallChange, CallSide, ComponentDiff, Diff, Plain, Setting, Subject, in_order
 from fxprof.result.facts import CallPair, align_calls, facts_of, has_shapes
 from fxprof.result.match import Matching, Module
 from fxprof.result.profile import Call, Component, Geometry, Profile, Total

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from fxprof.result.diff import Delta, ModuleChange, ModuleSide, OpUse, natural
+from fxprof.result.delta import Delta
+from fxprof.result.diff import ModuleChange, ModuleSide, OpUse, natural
 from fxprof.result.facts import group
 
 Pair = tuple[str, str]

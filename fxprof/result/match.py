@@ -213,7 +213,7 @@ class Matching:
         Where nothing else can decide about them, those beside these follow at once, and so on: to look at all modules again for
         each of a long list would take forever.
         """
-        # Of those that differ in something, a closer look comes first; and where numbers can decide, they do so before neighbours.
+        # Of those that differ in something, a closer look comes first; and where numbers can decide, they do before neighbours.
         numbers = set(map(_numbers, old)), set(map(_numbers, new))
         at_once = look == "strong" and (len(numbers[0] | numbers[1]) == 1 or numbers[0].isdisjoint(numbers[1]))
         alike = set(old), set(new)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fxprof.result.diff import Delta, Evidence, ModuleChange, ModuleSide, OpUse
+from fxprof.result.delta import Delta
+from fxprof.result.diff import Evidence, ModuleChange, ModuleSide, OpUse
 from fxprof.result.facts import Facts, Use
 from fxprof.result.match import Matching, Module
 from fxprof.result.profile import Component, Total

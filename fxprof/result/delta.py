@@ -1,0 +1,44 @@
+"""A difference of two totals. Pure; the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fxprof.result.profile import Total
+
+_NONE = Total()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A total before and after."""
+
+    old: Total = _NONE
+    new: Total = _NONE
+
+    @property
+    def macs(self) -> int:
+        """How many MACs more were counted."""
+        return self.new.macs - self.old.macs
+
+    @staticmethod
+    def sum(deltas: Iterable[Delta]) -> Delta:
+        """The sums of all."""
+        found = tuple(deltas)
+        return Delta(Total.sum(delta.old for delta in found), Total.sum(delta.new for delta in found))
+
+    @property
+    def sign(self) -> str:
+        """As `Total.sign`: ">=" when the difference may be more than `macs`, "<=" when it may be less, "~" for both."""
+        more = self.new.uncounted or self.old.bounded
+        less = self.new.bounded or self.old.uncounted
+        return "~" if more and less else ">=" if more else "<=" if less else ""
+
+    def __add__(self, other: Delta) -> Delta:
+        """The sums of both."""
+        return Delta(self.old + other.old, self.new + other.new)
+
+    def __neg__(self) -> Delta:
+        """The way back."""
+        return Delta(self.new, self.old)

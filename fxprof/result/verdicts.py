@@ -1,0 +1,81 @@
+"""Whether a total grew by more than it may. Pure; the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fxprof.result.compare import find_part
+from fxprof.result.delta import Delta
+from fxprof.result.diff import Diff
+from fxprof.result.limits import Limit
+from fxprof.result.profile import Component
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a limit says about a component or the total."""
+
+    name: str
+    """Of the component, or `total`."""
+    limit: Limit
+    delta: Delta
+    outcome: str
+    """`within`, `exceeded`, or `unsure` where uncounted or bounded work may decide."""
+
+
+def judge(found: Diff, limits: Iterable[Limit], components: Iterable[str] = ()) -> tuple[Verdict, ...]:
+    """What the limits say about the named components, or about the total when none is named.
+
+    Raises:
+        UsageError: a name is a component of neither side.
+    """
+    names = tuple(dict.fromkeys(components))
+    rows = [(name, find_part(found, name).delta, _settled(found, [name])) for name in names]
+    rows = rows or [("total", found.delta, _settled(found, ()))]
+    return tuple(
+        Verdict(name, limit, delta, _outcome(limit, delta, settled=settled))
+        for name, delta, settled in rows
+        for limit in limits
+    )
+
+
+def _outcome(limit: Limit, delta: Delta, *, settled: bool) -> str:
+    """Where something is not known, only what holds whatever it is.
+
+    Work that is not known but is the same on both sides cancels in a difference, and can be any share of the whole.
+    """
+    if settled and delta.macs <= 0:
+        return "within"
+    against = Delta(delta.old) if limit.percent else Delta()
+    sign = against.sign if settled else delta.sign
+    if limit.exceeded(delta):
+        return "exceeded" if sign in {"", ">="} else "unsure"
+    return "within" if sign in {"", "<="} else "unsure"
+
+
+_Work = dict[tuple[str, str], int]
+
+
+def unknown_work(found: Diff) -> dict[tuple[str, str], tuple[int, int]]:
+    """(operator, shapes) of what is uncounted or bounded to its executions before and after, in one run of the pipeline."""
+    shapes = found.shapes_compared
+    old, new = (_unknown((getattr(part, side) for part in found.components), shapes=shapes) for side in ("old", "new"))
+    return {key: (old.get(key, 0), new.get(key, 0)) for key in sorted({**old, **new})}
+
+
+def _settled(found: Diff, names: Iterable[str]) -> bool:
+    """Whether what is not known is the same on both sides, as far as operators and shapes tell."""
+    parts = [find_part(found, name) for name in names] or found.components
+    old, new = (_unknown((getattr(part, side) for part in parts), shapes=True) for side in ("old", "new"))
+    return found.shapes_compared and old == new
+
+
+def _unknown(components: Iterable[Component | None], *, shapes: bool) -> _Work:
+    work: _Work = {}
+    for call in (call for component in components if component for call in component.calls):
+        for row in call.ops:
+            if row.macs is None or row.bounded:
+                key = row.op, row.shapes if shapes else ""
+                work[key] = work.get(key, 0) + row.count * call.count
+    return work
