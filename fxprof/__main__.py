@@ -1,5 +1,5 @@
 """`python -m fxprof`, the same as the command `fxprof`."""
 
-from fxprof.cli import main
+from fxprof.cli import program
 
-main()
+program()

@@ -70,7 +70,7 @@ def widened(component: Component, path: str, factor: int = 2) -> Component:
         rows = rest.split(" -> ")[1].split("x")[0]
         wide = outside * factor
         shapes = f"{operand}, {wide}x{weight.split('x')[1]}, {wide} -> {rows}x{wide}"
-        return [replace(row, macs=row.macs * factor, shapes=shapes)]
+        return [row._replace(macs=row.macs * factor, shapes=shapes)]
 
     record = next(record for record in component.modules if record.path == path)
     return with_record(with_rows(component, change), path, params=record.params * factor)
@@ -82,12 +82,12 @@ def spelled_out(component: Component, path: str) -> Component:
     def change(row: OpRow) -> list[OpRow]:
         if row.path != path or row.kind != "attention" or row.macs is None:
             return [row]
-        product = replace(row, op="aten.matmul.default", kind="matmul", macs=row.macs // 2)
+        product = row._replace(op="aten.matmul.default", kind="matmul", macs=row.macs // 2)
         softmax = OpRow(path, "aten.softmax.int", "normalisation", "", 1, 0)
         return [
-            replace(product, shapes="6x8, 8x6 -> 6x6"),
+            product._replace(shapes="6x8, 8x6 -> 6x6"),
             softmax,
-            replace(product, shapes="6x6, 6x8 -> 6x8"),
+            product._replace(shapes="6x6, 6x8 -> 6x8"),
         ]
 
     return with_rows(component, change)

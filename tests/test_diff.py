@@ -147,7 +147,7 @@ def test_layers_of_one_block_that_changed_alike_are_one_row() -> None:
 
 def test_equal_macs_on_other_shapes_are_seen() -> None:
     def change(row: OpRow) -> list[OpRow]:
-        return [replace(row, shapes="1x2x6x4 -> 1x2x6x4")] if row.kind == "attention" else [row]
+        return [row._replace(shapes="1x2x6x4 -> 1x2x6x4")] if row.kind == "attention" else [row]
 
     (group,) = folded(net(), with_rows(net(), change))
     assert (group.first.aspects, group.delta.macs) == (("shapes",), 0)
@@ -174,7 +174,7 @@ def test_operators_that_cost_nothing_make_a_quiet_row() -> None:
 
 
 def test_where_an_operator_is_written_is_no_change() -> None:
-    assert rows(net(), with_rows(net(), lambda row: [replace(row, source="elsewhere.py:1", note="why")])) == []
+    assert rows(net(), with_rows(net(), lambda row: [row._replace(source="elsewhere.py:1", note="why")])) == []
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_module_that_runs_twice_in_a_call_is_seen() -> None:
 
 def test_an_operator_that_is_no_longer_counted_is_seen_and_no_zero() -> None:
     def change(row: OpRow) -> list[OpRow]:
-        return [replace(row, macs=None)] if row.path == "proj_out" else [row]
+        return [row._replace(macs=None)] if row.path == "proj_out" else [row]
 
     (row,) = rows(net(), with_rows(net(), change))
     assert row.aspects == ("macs",)
@@ -434,7 +434,7 @@ def test_settings_that_differ_are_told() -> None:
 
 def shapeless(found: Profile) -> Profile:
     """The profile as the first format has it."""
-    parts = {name: with_rows(part, lambda row: [replace(row, shapes="")]) for name, part in found.components.items()}
+    parts = {name: with_rows(part, lambda row: [row._replace(shapes="")]) for name, part in found.components.items()}
     return replace(found, components=parts)
 
 

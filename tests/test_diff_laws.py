@@ -69,7 +69,7 @@ def altered(draw: st.DrawFn) -> tuple[Profile, Profile]:
         calls = tuple(
             replace(
                 call,
-                ops=tuple(replace(row, path=renamed(row.path)) for row in call.ops),
+                ops=tuple(row._replace(path=renamed(row.path)) for row in call.ops),
                 visits={renamed(path): count for path, count in call.visits.items()},
             )
             for call in component.calls

@@ -90,7 +90,7 @@ def unknown(component: Component, shapes: str = "") -> Component:
 
 def at_most(component: Component) -> Component:
     """With its attention as an upper bound."""
-    return with_rows(component, lambda row: [replace(row, bounded=row.kind == "attention")])
+    return with_rows(component, lambda row: [row._replace(bounded=row.kind == "attention")])
 
 
 def dearer(component: Component) -> Component:

@@ -129,3 +129,41 @@ def test_a_pipe_that_closes_early_is_quiet() -> None:
     script = f"{sys.executable} -m fxprof layers {DATA / 'normal.json'} --depth all --format json | head -c 10"
     result = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ('{\n "target', "")
+
+
+NOTING = """
+import atexit
+atexit.register(print, "at exit")
+from fxprof.cli import program
+program()
+"""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["models"], 0), (["profile", "no-such-model"], 3), (["profile"], 2)])
+def test_a_program_ends_with_its_code_and_does_what_is_to_be_done_then(arguments: list[str], code: int) -> None:
+    result = subprocess.run([sys.executable, "-c", NOTING, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == code
+    assert result.stdout.endswith("at exit\n")
+    assert (result.stderr == "") == (code == 0)
+
+
+def test_objects_are_not_freed_one_by_one_at_the_end() -> None:
+    code = "class Slow:\n    def __del__(self): print('freed')\nslow = Slow()\nfrom fxprof.cli import program; program()"
+    result = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert "freed" not in result.stdout
+    assert result.stdout.startswith("fxprof ")
+
+
+@pytest.mark.parametrize(("where", "reason"), [("/dev/full", "no space left on device"), ("&-", "stdout is closed")])
+def test_a_report_that_cannot_be_written_is_one_line(where: str, reason: str) -> None:
+    for command in (["models"], ["profile", str(DATA / "normal.json")]):
+        script = f"{sys.executable} -m fxprof {' '.join(command)} >{where}"
+        result = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (3, f"fxprof: cannot write the report: {reason}\n")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    code = "from fxprof.cli import commands, program; commands.prepare = None; program()"
+    result = subprocess.run([sys.executable, "-c", code, "models"], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr

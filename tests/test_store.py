@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +177,7 @@ def test_files_of_the_first_format_are_read_and_their_operators_have_no_shapes(s
     old, now = load(saved / "format-1.json"), uncounted()
     assert {row.shapes for row in rows_of(old)} == {""}
     assert "" not in {row.shapes for row in rows_of(now) if row.op != "mylib.classify.default"}
-    assert [replace(row, shapes="") for row in rows_of(now)] == rows_of(old)
+    assert [row._replace(shapes="") for row in rows_of(now)] == rows_of(old)
     assert (old.total, old.workload, old.geometry) == (now.total, now.workload, now.geometry)
 
 

@@ -52,11 +52,22 @@ def prepare(output: Output) -> Format:
 
 
 def write(text: str, output: Output) -> None:
-    """Write the report to its file or to stdout."""
+    """Write the report to its file or to stdout.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     if output.file is not None:
         write_whole(output.file, text, force=output.force)
+    elif sys.stdout is None:
+        raise OutputError("cannot write the report: stdout is closed")
     else:
-        click.echo(encodable(text, sys.stdout.encoding or "utf-8"), nl=False)
+        try:
+            click.echo(encodable(text, sys.stdout.encoding or "utf-8"), nl=False)
+        except BrokenPipeError:
+            raise  # who reads has seen enough
+        except OSError as error:
+            raise OutputError(f"cannot write the report: {reason(error)}") from error
 
 
 _ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "→": "->", "\N{MULTIPLICATION SIGN}": "x"})
@@ -168,7 +179,7 @@ def clear_cache(cache: Cache) -> int:
 
 
 def _on_terminal() -> bool:
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _progress() -> Callable[[str], None]:

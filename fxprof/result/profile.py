@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +58,11 @@ class Total:
         return Total(macs, uncounted, bounded)
 
 
-@dataclass(frozen=True, slots=True)
-class OpRow:
-    """All executions of one operator from one source line on the same shapes in one module, in one call of the component."""
+class OpRow(NamedTuple):
+    """All executions of one operator from one source line on the same shapes in one module, in one call of the component.
+
+    A tuple, because a large model has a hundred thousand of them, and a frozen dataclass takes five times as long to make.
+    """
 
     path: str
     """The innermost module, dotted below the component; "" is the component itself."""
@@ -70,7 +72,7 @@ class OpRow:
     """`convolution`, `attention`, `elementwise` ...; see `fxprof.cost.registry.KINDS`."""
     source: str
     """`package/file.py:12`; "" where the graph does not say, and for operators that cost nothing."""
-    count: int
+    count: int  # type: ignore[assignment]  # what a tuple calls so is of no use here
     """Executions in one call."""
     macs: int | None
     """MACs of all `count` executions; None when the operator has no formula, which is not zero."""
@@ -82,7 +84,7 @@ class OpRow:
     """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" for operators that cost nothing."""
 
     def moved(self, path: str, count: int, macs: int | None) -> OpRow:
-        """The same work in another place and amount. Much faster than `dataclasses.replace`, and called for every row."""
+        """The same work in another place and amount."""
         return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes)
 
     @property
