@@ -24,8 +24,7 @@ class Use(NamedTuple):
     bounded: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a module is and does, in one execution of each call that both components have."""
 
     class_name: str
