@@ -9,6 +9,7 @@ Each figure comes from a process of its own. These are seconds of a shared machi
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import resource
@@ -290,6 +291,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the tables of --peers into the documentation")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    # As an installed package has it; where Python is told to write none, a checkout would be compiled at each start.
+    compileall.compile_dir(HERE.parent / "fxprof", quiet=2)
     if options.worker:
         worker(options.worker)
     elif options.scale:

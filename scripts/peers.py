@@ -420,11 +420,12 @@ def table(results: list[Result]) -> str:
 def failures(results: list[Result]) -> str:
     """Where a counter did not answer, and why, a row each."""
     rows = [
-        [item.component, item.tool, f"{device}, which answered {item.device}" if item.device else device, reason]
+        [item.component, item.tool, device, reason, item.device or "nowhere"]
         for item in results
         for device, reason in item.reasons.items()
     ]
-    return str(tabulate(rows, ["component", "counter", "device", "reason"], tablefmt="github", disable_numparse=True))
+    headers = ["component", "counter", "device", "reason", "answered on"]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
 
 
 def short_table(results: list[Result]) -> str:

@@ -84,11 +84,11 @@ def test_a_counter_that_is_not_there_is_said_to_be() -> None:
 def test_tables_tell_numbers_from_failures() -> None:
     rows = [line.split("|") for line in peers.table(RESULTS).splitlines()[2:]]
     assert [(row[4].strip(), row[5].strip()) for row in rows] == [("exact", "meta"), ("-50%", "cpu"), ("+0.10%", "meta")]
-    failed = [[cell.strip() for cell in line.split("|")[2:5]] for line in peers.failures(RESULTS).splitlines()[2:]]
+    failed = [[cell.strip() for cell in line.split("|")[2:6]] for line in peers.failures(RESULTS).splitlines()[2:]]
     assert failed == [
-        ["half", "meta, which answered cpu", "no sizes"],
-        ["broken", "meta", "no answer"],
-        ["broken", "cpu", "no memory"],
+        ["half", "meta", "no sizes", "cpu"],
+        ["broken", "meta", "no answer", "nowhere"],
+        ["broken", "cpu", "no memory", "nowhere"],
     ]
     assert [line.split("|")[2].strip() for line in peers.short_table(RESULTS).splitlines()[2:]] == [
         *("exact", "-50%", "+0.10%", "fails")
