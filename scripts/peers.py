@@ -35,6 +35,7 @@ from tabulate import tabulate
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "comparison.md"
 README = HERE.parent / "README.md"
+CONSTRAINTS = HERE.parent / "constraints.txt"
 RESULTS = HERE.parent / "docs" / "comparison.json"
 SECONDS = 600
 """Until a counter is given up on one device."""
@@ -182,8 +183,8 @@ class Tool:
 
     count: Count | None
     """None for the true count, which `plain_counter.py` makes."""
-    requirement: str = ""
-    """What to install; "" for what is there already."""
+    distribution: str = ""
+    """What to install, of the extra `peers` in the version of `constraints.txt`; "" for what is there already."""
     devices: tuple[str, ...] = DEVICES
     """Where to ask it, the best first."""
 
@@ -194,14 +195,14 @@ TOOLS: Mapping[str, Tool] = {
     TRUE: Tool(None, devices=("meta",)),  # it goes on to fake tensors itself
     "fxprof": Tool(fxprof, devices=("meta",)),
     "torch.profiler": Tool(torch_profiler, devices=RUNS),
-    "torchprofile": Tool(torchprofile, "torchprofile==0.1.0", TRACES),
-    "fvcore": Tool(fvcore, "fvcore==0.1.5.post20221221", TRACES),
-    "thop": Tool(thop, "thop==0.1.1.post2209072238"),
-    "ptflops": Tool(ptflops, "ptflops==0.7.5", RUNS),
-    "ptflops (aten)": Tool(ptflops_aten, "ptflops==0.7.5"),
-    "calflops": Tool(calflops, "calflops==0.3.2"),
-    "torchinfo": Tool(torchinfo, "torchinfo==1.8.0"),
-    "deepspeed": Tool(deepspeed, "deepspeed==0.19.8", RUNS),
+    "torchprofile": Tool(torchprofile, "torchprofile", TRACES),
+    "fvcore": Tool(fvcore, "fvcore", TRACES),
+    "thop": Tool(thop, "thop"),
+    "ptflops": Tool(ptflops, "ptflops", RUNS),
+    "ptflops (aten)": Tool(ptflops_aten, "ptflops"),
+    "calflops": Tool(calflops, "calflops"),
+    "torchinfo": Tool(torchinfo, "torchinfo"),
+    "deepspeed": Tool(deepspeed, "deepspeed", RUNS),
 }
 """By name; the first one is the true count."""
 
@@ -286,9 +287,17 @@ def ask(python: str, tool: str, component: str, spec: Mapping[str, Any]) -> Resu
 
 def version_of(tool: str) -> str:
     """Package and version of a counter."""
-    name, _, version = TOOLS[tool].requirement.partition("==")
-    name = name or ("fxprof" if tool == "fxprof" else "torch")
-    return f"{name} {version or importlib.metadata.version(name)}"
+    name = TOOLS[tool].distribution
+    if name:
+        return f"{name} {pinned()[name]}"
+    name = "fxprof" if tool == "fxprof" else "torch"
+    return f"{name} {importlib.metadata.version(name)}"
+
+
+def pinned() -> dict[str, str]:
+    """Package to the version that was tested."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
 def run(python: str, tool: str, device: str, spec: Mapping[str, Any]) -> tuple[float | None, str, float, float]:
@@ -354,9 +363,10 @@ def environment(folder: Path, tools: Iterable[str]) -> tuple[str, dict[str, str]
     Path(site, "shared.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
     failed = {}
     for name in tools:
-        requirement = TOOLS[name].requirement
-        if requirement:
-            command = [python, "-m", "pip", "install", "--quiet", "--no-build-isolation", requirement]
+        distribution = TOOLS[name].distribution
+        if distribution:
+            command = [python, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--constraint", str(CONSTRAINTS)]
+            command.append(distribution)
             done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "DS_BUILD_OPS": "0"})
             if done.returncode:
                 failed[name] = "cannot be installed: " + shorten(done.stderr.splitlines())

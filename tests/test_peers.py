@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,14 @@ def test_the_reason_is_the_last_line_that_says_something() -> None:
 def test_the_documents_have_a_place_for_the_tables() -> None:
     for page in (peers.PAGE, peers.README):
         assert "<!-- peers -->" in page.read_text(encoding="utf-8")
+
+
+def test_the_extra_holds_the_counters_and_all_are_pinned() -> None:
+    with (peers.HERE.parent / "pyproject.toml").open("rb") as file:
+        extra = tomllib.load(file)["project"]["optional-dependencies"]["peers"]
+    assert {tool.distribution for tool in peers.TOOLS.values()} - {""} == set(extra)
+    assert set(extra) <= peers.pinned().keys()
+    assert peers.version_of("thop") == f"thop {peers.pinned()['thop']}"
 
 
 def test_help_names_the_options() -> None:
