@@ -284,7 +284,11 @@ class Rehearsal:
         known = self._kept.find(key)
         if known is not None:
             return known
-        call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+        try:
+            call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+        except NotExportableError as error:
+            self._kept.keep_refusal(key, place, module, error)
+            raise
         self._kept.keep(key, place, module, call)
         return call
 

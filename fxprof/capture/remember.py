@@ -18,8 +18,9 @@ from torch.utils import _pytree as pytree
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
 from fxprof.capture.answers import Given, NotKept, Zeros
+from fxprof.capture.blame import causes
 from fxprof.capture.calls import key_of as key_of_call
-from fxprof.capture.export import ExportedCall
+from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.places import Place
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
@@ -59,15 +60,23 @@ class KeptCalls:
         return key_of(_KIND, content, place.path, given, repr(held))
 
     def find(self, key: str | None) -> ExportedCall | None:
-        """The call that was kept."""
+        """The call that was kept.
+
+        Raises:
+            NotExportableError: torch.export refused it before.
+        """
         text = self._cache.find(_KIND, key) if key is not None else None
         if key is None or text is None:
             return None
         try:
-            call = _read(json.loads(text))
+            value = json.loads(text)
+            refused = str(value["refused"]) if "refused" in value else None
+            call = _read(value) if refused is None else None
         except (DamagedError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, RecursionError):
             self._cache.drop(_KIND, key)
             return None
+        if call is None:
+            raise NotExportableError(refused)
         return call if self._objects or not call.objects else None
 
     def keep(self, key: str | None, place: Place, module: nn.Module, call: ExportedCall) -> None:
@@ -77,8 +86,17 @@ class KeptCalls:
                 text = json.dumps(_written(call))
             except (NotWritableError, NotImplementedError, TypeError, ValueError):
                 return
-            path = ".".join(part for part in (place.component, place.path) if part)
-            self._cache.keep(_KIND, key, f"{type(module).__name__} ({path})", text)
+            self._cache.keep(_KIND, key, _about(place, module), text)
+
+    def keep_refusal(self, key: str | None, place: Place, module: nn.Module, error: NotExportableError) -> None:
+        """Keep that a call is not exportable, unless that is due to this machine at this time."""
+        if key is not None and not any(isinstance(cause, (MemoryError, OSError)) for cause in causes(error)):
+            self._cache.keep(_KIND, key, _about(place, module), json.dumps({"refused": str(error)}))
+
+
+def _about(place: Place, module: nn.Module) -> str:
+    path = ".".join(part for part in (place.component, place.path) if part)
+    return f"{type(module).__name__} ({path})"
 
 
 def _shape(module: nn.Module) -> Iterator[Any]:
