@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from processes import accounted
 from tabulate import tabulate
 
 HERE = Path(__file__).parent
@@ -245,23 +246,6 @@ def _bound_row(model: str, *measured: list[dict[str, Any]]) -> list[str]:
         f"{median(plain, 'mb'):.0f}",
         f"{ratio(first, plain, 'mb'):.2f}",
     ]
-
-
-def accounted(command: list[str], text: str = "") -> dict[str, Any]:
-    """Run a command, and give what it printed, its wall and CPU seconds and its peak memory."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as file:
-        given.write(text.encode())
-        given.seek(0)
-        process = subprocess.Popen(command, stdin=given, stdout=file, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - started
-        file.seek(0)
-        out = file.read().decode()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return {"out": out, "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1024}
 
 
 def compare_peers(tools: list[str] | None, components: list[str] | None, *, write: bool) -> None:

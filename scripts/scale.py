@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmark import accounted
+from processes import accounted
 from synthetic import KINDS, Net, network
 from tabulate import tabulate
 
