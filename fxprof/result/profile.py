@@ -100,6 +100,21 @@ class OpRow(NamedTuple):
         return Total(self.macs, bounded=self.count if self.bounded else 0)
 
 
+def total_of(rows: Iterable[OpRow]) -> Total:
+    """The sum of the rows' totals, without making these: there are a hundred thousand rows, and most cost nothing."""
+    macs = uncounted = bounded = 0
+    for row in rows:
+        if row.macs is None:
+            uncounted += row.count
+        else:
+            macs += row.macs
+            bounded += row.count if row.bounded else 0
+    return Total(macs, uncounted, bounded) if macs or uncounted or bounded else _NOTHING
+
+
+_NOTHING = Total()
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One argument of a call."""
@@ -133,7 +148,7 @@ class Call:
     @cached_property
     def total(self) -> Total:
         """MACs of one execution."""
-        return Total.sum(row.total for row in self.ops if row.counts)
+        return total_of(self.ops)
 
     @property
     def macs(self) -> int:
@@ -151,9 +166,8 @@ class ModuleRecord:
     """Parameters that this module itself holds; a shared one belongs to the first module that holds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A module in the tree of a component, with its work in one run of the pipeline."""
+class Node(NamedTuple):
+    """A module in the tree of a component, with its work in one run of the pipeline. A tuple, as `OpRow` is one."""
 
     path: str
     """Dotted below the component; "" is the component itself."""

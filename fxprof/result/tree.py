@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total
+from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total, total_of
 
 
 def build_tree(component: Component) -> Node:
@@ -79,6 +79,13 @@ def _children(paths: Iterable[str]) -> dict[str, list[str]]:
     """Every path and the paths right below it, parents before their children."""
     children: dict[str, list[str]] = {"": []}
     for path in paths:
+        if path in children:
+            continue
+        around = parent_of(path)
+        if around in children:  # as nearly always, which is worth not making a list for
+            children[path] = []
+            children[around].append(path)
+            continue
         missing = []
         while path not in children:
             missing.append(path)
@@ -87,9 +94,6 @@ def _children(paths: Iterable[str]) -> dict[str, list[str]]:
             children[new] = []
             children[parent_of(new)].append(new)
     return children
-
-
-_NOTHING = Total()
 
 
 def _assemble(
@@ -101,8 +105,7 @@ def _assemble(
         class_name, params = (record.class_name, record.params) if record else ("", 0)
         below = tuple([built.pop(child) for child in children[path]])
         own = tuple(ops.get(path, ()))
-        costly = [row.total for row in own if row.macs != 0 or row.bounded]
-        self_total = total = Total.sum(costly) if costly else _NOTHING
+        self_total = total = total_of(own)
         total_params = params
         if below:
             total = Total.sum([self_total, *[child.total for child in below]])

@@ -89,12 +89,12 @@ def _prune(node: Node, depth: int | None, least: float) -> Node:
     kept = [
         _prune(child, below if child.path not in alone else 0, least) for child in node.children if child.path not in hidden
     ]
-    return replace(node, children=(*kept, *([_sum_up(node.path, small)] if hidden else [])))
+    return node._replace(children=(*kept, *([_sum_up(node.path, small)] if hidden else [])))
 
 
 def _collapse(node: Node) -> Node:
     """The node with the operators of its descendants as its own."""
-    return replace(node, self_total=node.total, ops=_all_ops(node), params=node.total_params, children=())
+    return node._replace(self_total=node.total, ops=_all_ops(node), params=node.total_params, children=())
 
 
 def _all_ops(node: Node) -> tuple[OpRow, ...]:
@@ -137,8 +137,7 @@ def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
         children.append(_fold(run[0], shapes, f"{path}.{name}" if path else name, times * len(run)))
     if times == 1 and path == node.path and len(children) == len(node.children) and all(map(is_, children, node.children)):
         return node  # nothing in it folds
-    return replace(
-        node,
+    return node._replace(
         path=path,
         params=node.params * times,
         total_params=node.total_params * times,
