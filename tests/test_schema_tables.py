@@ -15,7 +15,7 @@ import torch
 from torch._export.serde import schema, serialize
 
 from fxprof.trace import Expr, UnboundSymbolError, evaluate
-from fxprof.trace.expressions import parse_expression
+from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.graph import _ARGUMENTS
 from fxprof.trace.schema import DTYPES, LAYOUTS, MEMORY_FORMATS, NEWEST_MAJOR, READ_MAJORS
 
@@ -145,3 +145,13 @@ def test_conditions_are_kept_and_have_no_value(expression: Any) -> None:
     assert isinstance(parsed, Expr)
     with pytest.raises(UnboundSymbolError):
         evaluate(parsed, {"a": 3, "b": 5})
+
+
+def test_a_number_that_is_no_size_is_refused() -> None:
+    assert parse_expression(f"Integer({2**63})") == 2**63
+    with pytest.raises(ExpressionError, match="is no size"):
+        parse_expression(f"Integer({2**63 + 1})")
+    for function in ("Mod", "FloorDiv"):
+        with pytest.raises(UnboundSymbolError) as caught:
+            evaluate(parse_expression(f"{function}(Pow(Integer(10), Integer(1000)), Integer(0))"), {})
+        assert len(caught.value.args[0]) < 70

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fxprof.trace.symbols import Dim, Expr
+from fxprof.trace.symbols import MOST_ELEMENTS, Dim, Expr
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d+)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<sign>[(),=]))"
@@ -65,6 +65,8 @@ def parse_expression(text: str) -> Dim:
     reader.end()
     if isinstance(value, str):
         raise ExpressionError(f"{text[:60]!r} is a text, not an expression")
+    if isinstance(value, int) and abs(value) > MOST_ELEMENTS:
+        raise ExpressionError(f"{text[:60]!r} is no size")
     return value
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
 
-MOST_ELEMENTS = 2**63
-"""Of a tensor, and the largest number anywhere: torch counts in 64 bits."""
+from fxprof.trace.symbols import MOST_ELEMENTS
+
 MOST_SIZES = 64
 """Of a tensor; operators of torch work on no more."""
 MOST_VALUES = 12_000_000

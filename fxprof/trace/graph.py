@@ -10,7 +10,6 @@ from typing import Any
 
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.fields import (
-    MOST_ELEMENTS,
     a_float,
     a_list,
     a_name,
@@ -28,7 +27,7 @@ from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.records import Frame, Op, Subgraph, Tensor, Value
 from fxprof.trace.schema import DTYPES, LAYOUTS, MEMORY_FORMATS
 from fxprof.trace.stacks import StackReader, parse_stack, source_of
-from fxprof.trace.symbols import Dim, Expr, solve
+from fxprof.trace.symbols import MOST_ELEMENTS, Dim, Expr, solve
 
 
 class ProgramReader:

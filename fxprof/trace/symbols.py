@@ -37,8 +37,8 @@ _Number = int | Fraction
 
 _MOST_BITS = 4096
 """Numbers beyond this are no sizes; computing with them could take forever."""
-_MOST_ELEMENTS = 2**63
-"""Of a tensor: torch counts in 64 bits."""
+MOST_ELEMENTS = 2**63
+"""Of a tensor, and the largest number anywhere: torch counts in 64 bits."""
 _SHOWN = 60
 """Characters of an expression in a message."""
 
@@ -57,7 +57,7 @@ def _power(base: _Number, exponent: _Number) -> _Number:
 
 def _divide(left: _Number, right: _Number) -> _Number:
     if right == 0:
-        raise UnboundSymbolError(f"{left}/0")
+        raise UnboundSymbolError(f"{_cut(str(left))}/0")
     return Fraction(left) / right
 
 
@@ -67,7 +67,7 @@ def _floordiv(left: _Number, right: _Number) -> _Number:
 
 def _modulo(left: _Number, right: _Number) -> _Number:
     if right == 0:
-        raise UnboundSymbolError(f"{left} % 0")
+        raise UnboundSymbolError(f"{_cut(str(left))} % 0")
     return left % right
 
 
@@ -107,7 +107,7 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
     if isinstance(dim, int):
         return dim
     number = _number(dim, values)
-    if number.denominator != 1 or not -_MOST_ELEMENTS <= number <= _MOST_ELEMENTS:
+    if number.denominator != 1 or not -MOST_ELEMENTS <= number <= MOST_ELEMENTS:
         raise UnboundSymbolError(in_short(dim))
     return int(number)
 
@@ -150,7 +150,10 @@ class Sizes:
 
 def in_short(dim: Dim) -> str:
     """The expression for a message."""
-    text = str(dim)
+    return _cut(str(dim))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
