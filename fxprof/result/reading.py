@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from math import isfinite
 from operator import itemgetter
 from sys import intern
@@ -267,14 +268,14 @@ def _component(fields: _Fields) -> Component:
     raw, where = fields.take("tree"), fields.name("tree")
     name, class_name = fields.text("name"), fields.text("class_name")
     calls = tuple(_call(item) for item in fields.objects("calls"))
-    modules = _usual_modules(raw)
-    judged = _judged_tree(raw, where) if modules is None else None
-    component = Component(name, class_name, tuple(judged.modules if judged else modules or ()), calls)
+    usual = _usual_tree(raw)
+    judged = _judged_tree(raw, where) if usual is None else None
+    component = Component(name, class_name, tuple((judged or usual).modules), calls)  # type: ignore[union-attr]  # one of both
     if not is_real(component):
         fields.fail("tree", "has more modules than any model")
     fields.agree("macs", stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
-    if judged or not _is_usual(raw, component.tree):
+    if usual is None or not usual.is_that_of(component.tree):
         _check_tree((judged or _judged_tree(raw, where)).root, component.tree)
     fields.done()
     return component
@@ -374,52 +375,61 @@ def _is_sound(path: str) -> bool:
 
 
 _DERIVED = ("total_params", "calls", "self_macs", "total_macs", "uncounted")
-_derived = itemgetter(*_DERIVED)
+_MENTIONED = ("path", "children", *_DERIVED)
+_BUILT = (*_MENTIONED, "class_name", "params")
+_mentioned_values = itemgetter(*_MENTIONED)
+_built_values = itemgetter(*_BUILT)
 _INTEGERS = (int,) * len(_DERIVED)
-_MENTIONED = {"path", *_DERIVED, "children"}
-_BUILT = _MENTIONED | {"class_name", "params"}
 
 
-def _usual_modules(tree: Any) -> list[ModuleRecord] | None:
-    """The modules as built, depth first, of a tree of sound nodes; None for any other, which `_read_tree` judges."""
-    found, paths, waiting = [], [], [(tree, "")]
+class _Usual(NamedTuple):
+    """A stored tree of sound nodes with the usual fields. Most are."""
+
+    modules: list[ModuleRecord]
+    """As built, depth first."""
+    nodes: list[tuple[str, int, tuple[int, ...]]]
+    """Depth first: the path, how many children there are, and the derived fields."""
+
+    def is_that_of(self, root: Node) -> bool:
+        """Whether it is the tree that the modules and operators make, in their order."""
+        made = (
+            (
+                node.path,
+                len(node.children),
+                (node.total_params, node.calls, node.self_total.macs, node.total.macs, node.total.uncounted),
+            )
+            for node in root.walk()
+        )
+        return all(stored == found for stored, found in zip_longest(self.nodes, made))
+
+
+def _usual_tree(tree: Any) -> _Usual | None:
+    """A stored tree; None for one that is unusual anywhere, which `_judged_tree` reads."""
+    modules: list[ModuleRecord] = []
+    nodes: list[tuple[str, int, tuple[int, ...]]] = []
+    waiting = [(tree, "")]
     while waiting:
         node, around = waiting.pop()
-        if type(node) is not dict:
+        try:
+            if len(node) == len(_BUILT):
+                path, children, *derived, class_name, params = _built_values(node)
+                if type(class_name) is not str or not _is_count(params):
+                    return None
+                modules.append(ModuleRecord(path, class_name, params))
+            else:
+                path, children, *derived = _mentioned_values(node)
+                if len(node) != len(_MENTIONED):
+                    return None
+        except (TypeError, KeyError):
             return None
-        fields = node.keys()
-        built = fields == _BUILT
-        if not built and fields != _MENTIONED:
-            return None
-        path, children = node["path"], node["children"]
         if type(path) is not str or type(children) is not list or path.rpartition(".")[0] != around or not _is_sound(path):
             return None
-        paths.append(path)
-        if built:
-            class_name, params = node["class_name"], node["params"]
-            if type(class_name) is not str or not _is_count(params):
-                return None
-            found.append(ModuleRecord(path, class_name, params))
+        if tuple(map(type, derived)) != _INTEGERS or max(derived) >= LARGEST:
+            return None
+        nodes.append((path, len(children), tuple(derived)))
         waiting.extend([(child, path) for child in reversed(children)])
     # Only the root has no name; any other without one would be a second root here, or its own parent.
-    return found if paths[0] == "" and len(set(paths)) == len(paths) else None
-
-
-def _is_usual(tree: Any, node: Node) -> bool:
-    """Whether a tree that `_usual_modules` knows is that of the modules and operators, in the order of these."""
-    waiting = [(tree, node)]
-    while waiting:
-        stored, made = waiting.pop()
-        values, total = _derived(stored), made.total
-        if values != (made.total_params, made.calls, made.self_total.macs, total.macs, total.uncounted):
-            return False
-        children = stored["children"]
-        if tuple(map(type, values)) != _INTEGERS or max(values) >= LARGEST or len(children) != len(made.children):
-            return False
-        if stored["path"] != made.path:
-            return False
-        waiting += zip(children, made.children, strict=True)
-    return True
+    return _Usual(modules, nodes) if nodes[0][0] == "" and len({node[0] for node in nodes}) == len(nodes) else None
 
 
 class _Judged(NamedTuple):
