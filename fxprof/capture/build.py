@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 import re
@@ -17,7 +16,7 @@ import transformers
 from torch import nn
 
 from fxprof.capture.blame import failure
-from fxprof.capture.hollow import building, empty_out, hollow_copy
+from fxprof.capture.hollow import building, empty_out
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, has_vocabulary, is_processor
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
@@ -66,15 +65,14 @@ def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
     return _built(pipeline, remarks)
 
 
-def build_from_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
-    """A copy of a live pipeline whose models hold no data; the pipeline itself is only read.
+def of_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
+    """A live pipeline that was borrowed, as something that can be rehearsed; what it changes has to be put back.
 
     Args:
         pipeline: a diffusers pipeline.
-        without: components that the copy is not to have.
+        without: components that it is not to have.
 
     Raises:
-        CaptureError: a part of the pipeline cannot be copied.
         UsageError: the pipeline has no such component.
     """
     present = [name for name, part in vars(pipeline).items() if isinstance(part, nn.Module)]
@@ -82,32 +80,16 @@ def build_from_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
         if name not in present:
             what = f"{type(pipeline).__name__} has no component {name} that could be left out"
             raise UsageError(what, f"it has {', '.join(present)}")
-    with _explained(f"could not make a weightless copy of {type(pipeline).__name__}"):
-        duplicate = _hollow_pipeline(pipeline, {})
-        vars(duplicate).update(dict.fromkeys(without))
-        return _built(duplicate, ())
+    # What offloading keeps beside its hooks: at the end of a call it would install them again.
+    offloading = {"_all_hooks": []} if "_all_hooks" in vars(pipeline) else {}
+    vars(pipeline).update({**dict.fromkeys(without), **offloading})
+    return _built(pipeline, ())
 
 
 def _built(pipeline: Any, remarks: tuple[str, ...]) -> Built:
     modules = {name: part for name, part in vars(pipeline).items() if isinstance(part, nn.Module)}
     pipeline.set_progress_bar_config(disable=True)
     return Built(pipeline, modules, remarks)
-
-
-def _hollow_pipeline(pipeline: Any, memo: dict[int, Any]) -> Any:
-    # Everything that a pipeline's constructor derived, or its owner changed since, is in its attributes: they are taken over
-    # one by one instead of constructing a new pipeline from the components.
-    duplicate = copy.copy(pipeline)
-    for name, part in vars(pipeline).items():
-        if isinstance(part, nn.Module):
-            vars(duplicate)[name] = hollow_copy(part, memo)
-        elif isinstance(part, diffusers.DiffusionPipeline):
-            vars(duplicate)[name] = _hollow_pipeline(part, memo)
-        elif isinstance(part, (diffusers.SchedulerMixin, transformers.PreTrainedTokenizerBase)) or name.startswith(
-            "_all_hooks"
-        ):
-            vars(duplicate)[name] = copy.deepcopy(part, memo) if name != "_all_hooks" else []
-    return duplicate
 
 
 def _pipeline_class(config: PipelineConfig) -> type:

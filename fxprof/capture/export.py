@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.quantised import carries_more
+from fxprof.capture.quiet import muted
 from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
@@ -120,17 +123,23 @@ def export_call(
     Raises:
         NotExportableError: torch.export refuses the call, or the module changed itself while it ran.
     """
+    _refuse_parameters(module)
+    _refuse_layouts(pytree.tree_leaves((args, kwargs)))
     returns_arguments = any(has_containers(value) for value in (*args, *kwargs.values()))
     wrapper = _Wrapper(module, returns_arguments=returns_arguments)
     before = snapshot(module)
     try:
-        program = _export(wrapper.eval(), args, kwargs, whole=whole)
+        with no_gradients():
+            program = _export(wrapper.eval(), *_without_meta(args, kwargs), whole=whole)
+    except NotExportableError:
+        raise
     except Exception as error:
         raise NotExportableError(describe(error)) from error
     finally:
         restore(before)
     if wrapper.seen.kept:
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
+    _refuse_transforms(program)
     program.example_inputs = None  # it would keep every argument alive for as long as it is kept itself
     trace = translate(program, prefix=prefix, skip=1, aliases=aliases)
     if any(_is_symbolic(value) for op in trace.distinct() for value in op.outputs):
@@ -145,7 +154,7 @@ def export_call(
 
 
 def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool) -> ExportedProgram:
-    with redirect_stderr(StringIO()):  # where it prints the graph that it could not finish
+    with muted("stderr"):  # where it prints the graph that it could not finish
         if whole:
             return torch.export.export(wrapper, args, kwargs, strict=False)
         before = snapshot(wrapper.module)
@@ -161,6 +170,65 @@ def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *,
             if not sharing.differed:
                 break
         return torch.export.export(wrapper, args, kwargs, strict=False)
+
+
+def _refuse_parameters(module: nn.Module) -> None:
+    """A trace takes parameters for plain tensors; one whose class gives its bytes a meaning would lose that."""
+    for part in module.modules():
+        for name, tensor in part._parameters.items():  # noqa: SLF001 - one module's own
+            if tensor is not None and carries_more(tensor):
+                raise NotExportableError(f"the parameter {name} of {type(part).__name__} is a {type(tensor).__name__}")
+
+
+def _refuse_layouts(leaves: list[Any]) -> None:
+    """A graph does not say how many elements of a sparse or nested tensor there are; a run does."""
+    for leaf in leaves:
+        if isinstance(leaf, torch.Tensor) and (leaf.layout is not torch.strided or leaf.is_nested or leaf.is_quantized):
+            raise NotExportableError(f"it is given a {'nested' if leaf.is_nested else 'sparse or quantised'} tensor")
+
+
+def _refuse_transforms(program: ExportedProgram) -> None:
+    """What is inside of `torch.vmap` and its like is traced with the shapes of one example, and sparse tensors without their number."""
+    for node in program.graph.nodes:
+        home = str(getattr(node.target, "__module__", "")) if node.op == "call_function" else ""
+        if home.startswith("torch._functorch") or getattr(node.target, "__name__", "").startswith("_vmap_"):
+            raise NotExportableError("it uses a transformation of torch.func")
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
+            raise NotExportableError("it works with sparse tensors")
+
+
+def _without_meta(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with fake tensors in the place of those on the meta device, which may be larger than any memory."""
+    if not any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in pytree.tree_leaves((args, kwargs))):
+        return args, kwargs
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
+
+    def fake(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_meta:
+            return mode.from_tensor(tensor, static_shapes=True)
+        with mode:
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+
+    changed: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map_only(torch.Tensor, fake, (args, kwargs))
+    return changed
+
+
+@contextmanager
+def no_gradients() -> Iterator[None]:
+    """Refuse to trace a gradient: what torch's engine computes for it is only seen when it runs."""
+    functions = {name: getattr(torch.autograd, name) for name in ("grad", "backward")}
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise NotExportableError("it computes a gradient")
+
+    for name in functions:
+        setattr(torch.autograd, name, refused)
+    try:
+        yield
+    finally:
+        for name, function in functions.items():
+            setattr(torch.autograd, name, function)
 
 
 def _is_symbolic(value: Value) -> bool:

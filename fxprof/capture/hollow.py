@@ -6,7 +6,6 @@ page. Unlike meta or fake tensors they can be read, converted and computed with 
 
 from __future__ import annotations
 
-import copy
 import math
 import mmap
 from collections.abc import Callable, Iterator
@@ -16,8 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxprof.capture.unknown import mark
+
 _SMALL_BUFFER = 1 << 16
-"""Elements up to which a live module's buffer is copied with its values."""
+"""Elements up to which a buffer is converted with its values."""
 
 
 class ZeroPages:
@@ -37,7 +38,7 @@ class ZeroPages:
         length = count * dtype.itemsize
         if self._map is None or len(self._map) < length:
             self._map = mmap.mmap(-1, max(length, mmap.PAGESIZE))
-        return torch.frombuffer(self._map, dtype=torch.uint8, count=length).view(dtype).view(shape)
+        return mark(torch.frombuffer(self._map, dtype=torch.uint8, count=length).view(dtype).view(shape))
 
     def like(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
         """A zero tensor, or parameter, of the same shape, and of the same type unless another is given."""
@@ -52,12 +53,23 @@ _LARGE = 1 << 16
 
 
 def fresh_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Zeros that may be written to; a large tensor takes memory, and the time to clear it, only where somebody touches it."""
+    """Zeros that may be written to and whose values are unknown.
+
+    A large tensor takes memory, and the time to clear it, only where somebody touches it. One that is larger than what the machine
+    can address is on the meta device.
+    """
     length = math.prod(shape) * dtype.itemsize
     if length < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):
-        return torch.zeros(shape, dtype=dtype)
-    pages = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(pages, dtype=torch.uint8).view(dtype).view(shape)
+        return mark(torch.zeros(shape, dtype=dtype))
+    try:
+        pages = mmap.mmap(-1, length, _PRIVATE)
+    except (OSError, OverflowError, ValueError):
+        return mark(torch.empty(shape, dtype=dtype, device="meta"))
+    return mark(torch.frombuffer(pages, dtype=torch.uint8).view(dtype).view(shape))
+
+
+_PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | getattr(mmap, "MAP_NORESERVE", 0)
+"""No memory is set aside for pages that nobody touches."""
 
 
 def empty_out(module: nn.Module) -> nn.Module:
@@ -92,43 +104,6 @@ def _holds_meta(value: object) -> bool:
     if type(value) in (list, tuple):
         return any(_holds_meta(item) for item in value)  # type: ignore[attr-defined]
     return isinstance(value, torch.Tensor) and value.is_meta
-
-
-def hollow_copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """A copy of a live module without its weights; the original is only read.
-
-    Args:
-        module: on any device, with any hooks.
-        memo: as for `copy.deepcopy`; what several modules share stays shared when they are copied with one memo.
-
-    Hooks that move weights or cache results (accelerate's, diffusers') are left out: they belong to running, not to
-    what is computed.
-    """
-    for part in module.modules():
-        for tensor in (*part._parameters.values(), *part._buffers.values()):  # noqa: SLF001 - as above
-            if tensor is not None and id(tensor) not in memo:
-                memo[id(tensor)] = _stand_in(tensor)
-        for name in ("_hf_hook", "_diffusers_hook"):
-            if name in vars(part):
-                memo[id(vars(part)[name])] = None
-    duplicate = copy.deepcopy(module, memo)
-    for part in duplicate.modules():
-        _drop_hooks(part)
-    return duplicate.eval()
-
-
-def _stand_in(tensor: torch.Tensor) -> torch.Tensor:
-    keeps_values = not isinstance(tensor, nn.Parameter) and tensor.numel() <= _SMALL_BUFFER and not tensor.is_meta
-    return tensor.detach().cpu().clone() if keeps_values else PAGES.like(tensor)
-
-
-def _drop_hooks(part: nn.Module) -> None:
-    attributes = vars(part)
-    if "_hf_hook" in attributes or "_diffusers_hook" in attributes or "_old_forward" in attributes:
-        for name in ("_hf_hook", "_diffusers_hook", "_old_forward", "forward"):
-            attributes.pop(name, None)
-    part._forward_hooks.clear()  # noqa: SLF001 - the only way to remove hooks without their handles
-    part._forward_pre_hooks.clear()  # noqa: SLF001
 
 
 @contextmanager

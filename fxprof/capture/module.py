@@ -14,12 +14,13 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.blame import failure, is_our_bug
 from fxprof.capture.build import Progress, build_module
-from fxprof.capture.hollow import hollow_copy
+from fxprof.capture.borrowed import Loan, borrowed, uncompiled
 from fxprof.capture.inputs import plain, real
-from fxprof.capture.quiet import unchanged
+from fxprof.capture.quiet import alone, unchanged
+from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.translate import translate
-from fxprof.errors import UsageError
+from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import SingleComponent
 from fxprof.source.stand_ins import StandIn
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
@@ -38,24 +39,41 @@ def capture_module(
     Raises:
         CaptureError: the module cannot be copied without its weights, or fails on these arguments.
     """
-    name = type(module).__name__
-    with unchanged():
+    module = uncompiled(module)
+    with alone(), unchanged(), borrowed((module, args, kwargs), lambda: [module]) as loan:
         try:
-            hollow = hollow_copy(module, {})
-            rehearsal = Rehearsal({COMPONENT: hollow}, notable=notable, outside=("outside", name), whole=whole)
-            given, named = pytree.tree_map_only(torch.Tensor, _zeros_or_values, (args, kwargs))
-            rehearsal.run(hollow, *given, **named)
-        except Exception as error:
-            if is_our_bug(error):
+            return _capture(module, args, kwargs, loan, notable, whole=whole)
+        except CaptureError as error:
+            if "does not require grad" not in str(error):
                 raise
-            raise failure(f"could not capture {name}", error) from error
-        calls = rehearsal.recorded(COMPONENT)
+        # It counts on gradients being on, as they are outside of `torch.no_grad`.
+        loan.again()
+        with torch.enable_grad():
+            return _capture(module, args, kwargs, loan, notable, whole=whole)
+
+
+def _capture(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loan: Loan, notable: Callable[[str], bool], *, whole: bool
+) -> Capture:
+    name = type(module).__name__
+    try:
+        rehearsal = Rehearsal({COMPONENT: module}, notable=notable, outside=("outside", name), whole=whole, own_code=True)
+        given, named = pytree.tree_map_only(torch.Tensor, _given, (args, kwargs))
+        rehearsal.run(module, *given, **named)
+        approximations = read_remarks(rehearsal, loan.again, module, *given, **named)
+    except Exception as error:
+        if is_our_bug(error):
+            raise
+        raise failure(f"could not capture {name}", error) from error
     reasons = tuple(
         f"{path or name} ran for real and its children were captured one by one: {reason}"
         for (_, path), reason in rehearsal.ran_for_real.items()
     )
-    component = CapturedComponent(COMPONENT, name, modules_of(hollow), calls, aliases=rehearsal.aliases(COMPONENT))
-    return Capture(name, (component,), {}, remarks=reasons)
+    component = CapturedComponent(
+        COMPONENT, name, modules_of(module), rehearsal.recorded(COMPONENT), aliases=rehearsal.aliases(COMPONENT),
+        runs=rehearsal.runs(COMPONENT),
+    )
+    return Capture(name, (component,), {}, approximations=approximations, remarks=reasons)
 
 
 def capture_component(
@@ -129,10 +147,10 @@ def _parameters(module: nn.Module) -> dict[str, inspect.Parameter]:
     return {key: item for key, item in found.items() if item.kind not in {item.VAR_KEYWORD, item.VAR_POSITIONAL}}
 
 
-def _zeros_or_values(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.is_meta or type(tensor) is not torch.Tensor:
-        return torch.zeros(tuple(tensor.shape), dtype=tensor.dtype)
-    return tensor.detach().cpu()
+def _given(tensor: torch.Tensor) -> torch.Tensor:
+    """An argument that can be computed with; on the meta device it stays there."""
+    given = tensor.detach()
+    return given if tensor.is_meta else given.cpu()
 
 
 def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Capture:

@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 from diffusers.utils import BaseOutput
+from torch import nn
 
 from fxprof.cache import Cache
 from fxprof.capture.answers import NotKeptError
 from fxprof.capture.blame import failure, is_our_bug
-from fxprof.capture.build import Built, Progress, build, build_from_live
+from fxprof.capture.borrowed import Loan, borrowed
+from fxprof.capture.build import Built, Progress, build, of_live
 from fxprof.capture.inputs import plain, real
-from fxprof.capture.quiet import unchanged
+from fxprof.capture.quiet import alone, unchanged
+from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
@@ -62,11 +65,22 @@ def capture_pipeline(
         UsageError: the pipeline has no argument for something that the workload sets.
     """
     report = progress or (lambda _: None)
-    with unchanged():
+    with alone(), unchanged():
+        if not isinstance(target, PipelineConfig):
+            with borrowed((target, dict(workload.arguments)), lambda: _modules(target)) as loan:
+                return _capture(target, workload, notable, report, whole=whole, cache=None, objects=True, loan=loan)
         try:
             return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
         except NotKeptError:
             return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
+
+
+def _nothing() -> None:
+    """What was built from a configuration needs nothing put back between two rehearsals."""
+
+
+def _modules(pipeline: Any) -> list[nn.Module]:
+    return [part for part in vars(pipeline).values() if isinstance(part, nn.Module)]
 
 
 def _capture(
@@ -78,10 +92,14 @@ def _capture(
     whole: bool,
     cache: Cache | None,
     objects: bool,
+    loan: Loan | None = None,
 ) -> Capture:
     started = time.perf_counter()
     report("building the pipeline")
     built = _build(target, workload)
+    if loan is not None:
+        loan.begin()
+    again = loan.again if loan is not None else _nothing
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()
@@ -89,12 +107,16 @@ def _capture(
     parts = target.components if isinstance(target, PipelineConfig) else {}
     known = {part: config for part, config in parts.items() if config is not None and not config.members}
     kept = KeptCalls(cache, known, objects=objects) if cache is not None else None
-    rehearsal = Rehearsal(built.modules, notable=notable, outside=outside, whole=whole, kept=kept, progress=report)
+    live = not isinstance(target, PipelineConfig)
+    rehearsal = Rehearsal(
+        built.modules, notable=notable, outside=outside, whole=whole, kept=kept, own_code=live, progress=report
+    )
     result, ended = _rehearse(name, rehearsal, built, arguments)
     approximations += ended
     size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)
     rehearsed_at = time.perf_counter()
-    approximations += _approximate_lengths(name, rehearsal, built, arguments)
+    approximations += read_remarks(rehearsal, again, built.pipeline, **arguments)
+    approximations += _approximate_lengths(name, rehearsal, built, arguments, again)
     seconds = {
         "build": built_at - started,
         "export": rehearsal.export_seconds,
@@ -116,7 +138,7 @@ def _capture(
 def _build(target: PipelineConfig | Any, workload: Workload) -> Built:
     if isinstance(target, PipelineConfig):
         return build(_without(target, workload.without), getattr(torch, workload.dtype or "float32"))
-    built = build_from_live(target, workload.without)
+    built = of_live(target, workload.without)
     if workload.dtype is not None:
         for module in built.modules.values():
             module.to(getattr(torch, workload.dtype))
@@ -180,11 +202,14 @@ def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[s
         raise failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error) from error
 
 
-def _approximate_lengths(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> list[str]:
+def _approximate_lengths(
+    name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any], again: Callable[[], None]
+) -> list[str]:
     """Whether the shapes depend on how the stand-in tokenizers split texts: rehearse once more with longer texts."""
     stand_ins = {key: value for key, value in built.tokenizers.items() if isinstance(value, StandInTokenizer)}
     if not stand_ins:
         return []
+    again()
     for tokenizer in stand_ins.values():
         tokenizer.count_extra(1)
     if _call(name, rehearsal.repeats, built, arguments):
@@ -214,6 +239,7 @@ def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str
         slicing=bool(getattr(module, "use_slicing", False)),
         entered=rehearsal.entered[name],
         aliases=rehearsal.aliases(name),
+        runs=rehearsal.runs(name),
     )
 
 

@@ -1,23 +1,76 @@
-"""Whatever a pipeline's code does to the process, undone: torch's modes, random state, warnings, loggers."""
+"""Whatever a pipeline's code does to the process, undone: torch's modes, random state, warnings, loggers, output.
+
+Only one thread captures at a time, for modules and torch have state that all threads share; the others wait.
+"""
 
 from __future__ import annotations
 
 import logging
+import random
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from io import StringIO
+from typing import Any, TextIO
 
+import numpy as np
 import torch
+
+from fxprof.errors import UsageError
+
+_CAPTURING = threading.RLock()
+_capturer: list[int] = []
+"""The thread that captures, once for each `unchanged` that it is in."""
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Be the one thread of the process that captures something.
+
+    Raises:
+        UsageError: this thread is capturing already, and something that it ran asked for another profile.
+    """
+    if _capturer and _capturer[0] == threading.get_ident():
+        what = "a profile was asked for by code that runs for another profile"
+        raise UsageError(what, "take the call of fxprof out of the module, the hook or the callback")
+    with _CAPTURING:
+        _capturer.append(threading.get_ident())
+        try:
+            yield
+        finally:
+            _capturer.pop()
+
+
+class _Muted:
+    """A stream that drops what one thread writes, and passes on what others do."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._thread, self._dropped = stream, threading.get_ident(), StringIO()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dropped if threading.get_ident() == self._thread else self._stream, name)
+
+
+@contextmanager
+def muted(name: str) -> Iterator[None]:
+    """Drop what this thread writes to `sys.stdout` or `sys.stderr`."""
+    before = getattr(sys, name)
+    setattr(sys, name, _Muted(before))
+    try:
+        yield
+    finally:
+        setattr(sys, name, before)
 
 
 @contextmanager
 def unchanged() -> Iterator[None]:
     """Run quietly and without gradients; afterwards, whatever happened, everything global is as before."""
-    dtype = torch.get_default_dtype()
-    disabled = logging.root.manager.disable
-    quiet = redirect_stdout(StringIO())  # standard output is for reports; some pipelines print
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.no_grad(), quiet:
+    dtype, disabled = torch.get_default_dtype(), logging.root.manager.disable
+    numbers, arrays = random.getstate(), np.random.get_state()
+    # Standard output is for reports; some pipelines print.
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.no_grad(), muted("stdout"):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:
@@ -25,3 +78,5 @@ def unchanged() -> Iterator[None]:
         finally:
             logging.disable(disabled)
             torch.set_default_dtype(dtype)
+            random.setstate(numbers)
+            np.random.set_state(arrays)

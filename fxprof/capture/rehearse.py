@@ -17,31 +17,32 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.capture.calls import Key, inputs_of, key_of
-from fxprof.capture.export import ExportedCall, NotExportableError, export_call
+from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.failure import Failure, Passed, failure_of
-from fxprof.capture.hollow import convert
+from fxprof.capture.hollow import PAGES
+from fxprof.capture.hooks import Surroundings, bare, has_own_hooks, intercepted
+from fxprof.capture.known_calls import KnownCalls
+from fxprof.capture.listening import CALL, Listening
 from fxprof.capture.places import Place, find_modules
 from fxprof.capture.quiet import unchanged
+from fxprof.capture.quantised import weights_of
+from fxprof.capture.reachable import put_back, reach, saved
+from fxprof.capture.recorder import Recorder
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.replay import Memory
-from fxprof.capture.sharing import fingerprint
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
-from fxprof.trace import Block, Frame, Occurrence, Op, Tensor, Trace
-from fxprof.trace.captured import CapturedCall, CapturedModule
+from fxprof.capture.unknown import marked_result
+from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
+from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
 from fxprof.trace.stacks import is_scaffolding, source_line
-
-_CALL = nn.Module.__call__
-_APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
-
 
 class _EnoughError(Exception):
     """A rehearsal that was to repeat another one has done so as far as it matters."""
@@ -72,6 +73,17 @@ class _Running:
     ops: list[Op] = field(default_factory=list)
 
 
+class Read(NamedTuple):
+    """A place where Python read a value that only a real run knows."""
+
+    component: str
+    path: str
+    line: str
+    """`package/file.py:12`."""
+    how: str
+    """The operator."""
+
+
 class Rehearsal:
     """The calls that a pipeline makes of its components.
 
@@ -81,6 +93,7 @@ class Rehearsal:
         outside: the name under which operators are recorded that run in no component, and the class to show for it.
         whole: export every module, also those that are alike, so that programs are complete.
         kept: calls of earlier runs, which are not exported again.
+        own_code: whether the modules may be of the user's own classes, as in a live pipeline.
         progress: told the component and entry before each capture.
     """
 
@@ -92,6 +105,7 @@ class Rehearsal:
         outside: tuple[str, str],
         whole: bool = False,
         kept: KeptCalls | None = None,
+        own_code: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.calls: dict[Key, Recorded] = {}
@@ -99,6 +113,8 @@ class Rehearsal:
         """(component, path) of modules whose Python ran for real, to the reason."""
         self.entered: Counter[str] = Counter()
         """Component to how often it was called from outside of it."""
+        self.visits: dict[str, Counter[frozenset[tuple[Key, int]]]] = {}
+        """Component to the calls that each call of it from outside was made of, and how often it was made of these."""
         self.failure: Failure | None = None
         """What the rehearsal ended at, when it did not come to the end of the pipeline."""
         self.export_seconds = 0.0
@@ -110,15 +126,17 @@ class Rehearsal:
         self._running: list[_Running] = []
         self._passed: list[Passed] = []
         self._memories: dict[Place, Memory] = {}
-        self._exported_alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
-        self._whole = whole
-        self._kept = kept
+        self._known = KnownCalls(self._aliases, whole=whole, kept=kept)
+        self._around = Surroundings(own_code=own_code)
         self._threads = torch.get_num_threads()
-        self._inside = 0
-        self._recorder = _Recorder(self)
+        self._listening = Listening(self, Recorder(self), self._places)
+        self._refused: set[tuple[str, str, str]] = set()
         self._frozen = False
         self._busiest: Recorded | None = None
         self._busiest_count = 0
+        self.flips = False
+        self._events = 0
+        self._reads: dict[Read, int] = {}
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function` and record; everything global is as before afterwards, also when it raises."""
@@ -128,7 +146,7 @@ class Rehearsal:
         try:
             # What runs is small: to share it out among threads takes longer than the work.
             torch.set_num_threads(1)
-            with unchanged(), self._listening():
+            with unchanged(), self._listening.on():
                 return function(*args, **kwargs)
         finally:
             torch.set_num_threads(self._threads)
@@ -179,22 +197,67 @@ class Rehearsal:
                 self.calls[key].count = count
         return True
 
+    def has_reads(self) -> bool:
+        """Whether something was called after Python had read a value that nobody knows."""
+        return any(event < self._events for event in self._reads.values())
+
+    def decisive_reads(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Read]:
+        """Where Python read values that nobody knows, if what was called depends on them.
+
+        Reads after which nothing was called do not matter. For the others `function` runs once more, and reads other values:
+        if it makes calls that compute the same, they do not matter either.
+        """
+        reads = [read for read, event in self._reads.items() if event < self._events]
+        if not reads or self.failure is not None:
+            return reads
+        counted, memories = self.calls, self._memories
+        self.calls, self._memories, self.flips = {}, {}, True
+        try:
+            self.run(function, *args, **kwargs)
+        except Exception:  # noqa: BLE001 - values that do not fit together are no bug, but show that they matter
+            return reads
+        else:
+            return reads if _work(self.calls) != _work(counted) else []
+        finally:
+            self.calls, self._memories, self.flips = counted, memories, False
+
     def recorded(self, component: str) -> tuple[CapturedCall, ...]:
         """The distinct calls of a component, in the order of their first times.
 
         Calls that differ only in plain values which their graphs do not show are one.
         """
-        merged: dict[Any, CapturedCall] = {}
+        merged: dict[int, CapturedCall] = {}
+        for key, place in self._places_of_calls(component).items():
+            found = self.calls[key]
+            program = found.call.program if found.call else None
+            first = merged.get(place, CapturedCall(found.entry, 0, found.trace, found.note, program))
+            merged[place] = replace(first, count=first.count + found.count)
+        return tuple(merged.values())
+
+    def _places_of_calls(self, component: str) -> dict[Key, int]:
+        """For each call that was recorded of a component, its number among the distinct ones."""
+        places: dict[Key, int] = {}
+        distinct: dict[Any, int] = {}
         entries = Counter(found.entry for found in self.calls.values() if found.component == component)
-        for found in self.calls.values():
+        for key, found in self.calls.items():
             if found.component == component:
                 tensors = tuple(item for item in found.trace.inputs if isinstance(item[1], Tensor))
                 alone = entries[found.entry] == 1  # to compare all operators takes time
-                key = (found.entry, () if alone else found.trace.expanded().parts, tensors)
-                program = found.call.program if found.call else None
-                first = merged.get(key, CapturedCall(found.entry, 0, found.trace, found.note, program))
-                merged[key] = replace(first, count=first.count + found.count)
-        return tuple(merged.values())
+                work = (found.entry, () if alone else found.trace.expanded().parts, tensors)
+                places[key] = distinct.setdefault(work, len(distinct))
+        return places
+
+    def runs(self, component: str) -> tuple[CapturedRun, ...]:
+        """What the calls of a component from outside were made of, distinct ones with how often; by places in `recorded`."""
+        places = self._places_of_calls(component)
+        merged: Counter[tuple[tuple[int, int], ...]] = Counter()
+        for calls, count in self.visits.get(component, Counter()).items():
+            times: Counter[int] = Counter()
+            for key, number in calls:
+                if key in places:
+                    times[places[key]] += number
+            merged[tuple(sorted(times.items()))] += count
+        return tuple(CapturedRun(count, calls) for calls, count in merged.items())
 
     def aliases(self, component: str) -> dict[str, str]:
         """Other paths of the modules of a component that are shared, to the one path that their calls add up at."""
@@ -206,30 +269,70 @@ class Rehearsal:
             op = record(function, args, kwargs, result)
             running = self._running[-1]
             running.ops.append(Op(op.target, op.args, op.outputs, running.stack, _calling_line(), ()))
+            self._events += 1
+
+    def read(self, how: str) -> None:
+        """Note that Python read a value that nobody knows."""
+        if self._running and not self._listening.silent:
+            running = self._running[-1]
+            path = running.stack[-1].path if running.component != self._outside[0] else ""
+            self._reads.setdefault(Read(running.component, path, _calling_line() or "", how), self._events)
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Stand in for `module(*args, **kwargs)` while the rehearsal listens."""
         place = self._places.get(id(module))
-        if place is None or self._inside:
-            return _CALL(module, *args, **kwargs)
-        self.entered[place.component] += not self._frozen and self._running[-1].component != place.component
-        if (place.component, place.path) not in self.ran_for_real and _is_watched(module):
-            self.ran_for_real[place.component, place.path] = "a hook watches it or a part of it"
-        if (place.component, place.path) in self.ran_for_real:
+        if place is None or self._listening.silent:
+            return CALL(module, *args, **kwargs)
+        inside = self._running[-1].component == place.component
+        self.entered[place.component] += not self._frozen and not self.flips and not inside
+        if inside:
+            return self._answered(module, place, args, kwargs)
+        with self._visit(place.component):
+            return self._answered(module, place, args, kwargs)
+
+    @contextmanager
+    def _visit(self, component: str) -> Iterator[None]:
+        """Note which calls one call of a component from outside is made of."""
+        before = {key: call.count for key, call in self.calls.items()}
+        yield
+        made = {key: times for key, call in self.calls.items() if (times := call.count - before.get(key, 0))}
+        if not self._frozen and not self.flips:
+            self.visits.setdefault(component, Counter())[frozenset(made.items())] += 1
+
+    def _answered(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if _is_differentiated(module, args, kwargs):
+            return self._really_run(module, place, args, kwargs)
+        where = (place.component, place.path)
+        reason = self._around.reason_to_run(module)
+        if reason:
+            self.ran_for_real[where] = reason
+        if reason or has_own_hooks(module):
+            return self._really_run(module, place, args, kwargs)
+        return self._exported_or_run(module, place, args, kwargs, CALL)
+
+    def _exported_or_run(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
+    ) -> Any:
+        where = (place.component, place.path)
+        if where in self.ran_for_real and run is CALL:
             return self._run_for_real(module, place, args, kwargs)
-        try:
-            return self._exported(module, place, args, kwargs)
-        except NotExportableError as error:
-            self.ran_for_real[place.component, place.path] = str(error)
-            return self._run_for_real(module, place, args, kwargs)
+        if (*where, "forward") not in self._refused:
+            try:
+                return self._exported(module, place, args, kwargs)
+            except NotExportableError as error:
+                if run is CALL:
+                    self.ran_for_real[where] = str(error)
+                    return self._run_for_real(module, place, args, kwargs)
+                self._refused.add((*where, "forward"))
+        return run(module, *args, **kwargs)
 
     def _exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        key = (place.component, place.path, settings_of(module), *key_of(args, kwargs))
+        key = (place.component, place.path, settings_of(module), self._around.outside(module), *key_of(args, kwargs))
         found = self.calls.get(key)
         if found is None:
             found = self._capture(module, place, args, kwargs)
         assert found.call is not None
-        with self._unseen():
+        with self._listening.unseen():
             answer = found.call.answer(args, kwargs)
         self.calls[key] = found
         self._count(found, 1)
@@ -237,88 +340,74 @@ class Rehearsal:
 
     def _count(self, found: Recorded, times: int) -> None:
         found.count += times
+        self._events += 1
         if self._frozen and found is self._busiest and found.count > self._busiest_count + 1:
             raise _EnoughError
 
     def _capture(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
         if self._frozen:
             raise DifferentCallError
+        if self.flips:
+            with self._listening.off():
+                known = self._known.again(module, place, args, kwargs)
+            if known is None:
+                raise DifferentCallError
+            return Recorded(place.component, place.path, known.trace, known)
         self._progress(f"capturing {'.'.join(part for part in (place.component, place.path) if part)}")
         started = time.perf_counter()
-        with self._silent():
+        with self._listening.off(), self._nothing_outside_changed(module):
             inputs = inputs_of(module, args, kwargs)
-            call = self._export(module, place, args, kwargs)
+            call = self._known.export(module, place, args, kwargs)
         self.export_seconds += time.perf_counter() - started
         return Recorded(place.component, place.path, Trace(call.trace.parts, inputs), call)
 
-    def _export(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
-        """Export a call, or repeat what was found of a module that is the same, called the same way."""
-        aliases = self._aliases[place.component]
-        inside = f"{place.path}." if place.path else ""
-        if self._whole or any(path.startswith(inside) for pair in aliases.items() for path in pair):
-            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, whole=self._whole)
-        found = fingerprint(module)
-        strides = tuple(leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor)
-        key = (found.structure, found.plain, strides, *key_of(args, kwargs))
-        if key not in self._exported_alike:
-            try:
-                call = self._kept_or_exported(module, place, args, kwargs)
-            except NotExportableError as error:
-                self._exported_alike[key] = error, place
-                raise
-            self._exported_alike[key] = call, place
-        known, first = self._exported_alike[key]
-        if isinstance(known, NotExportableError):
-            raise NotExportableError(*known.args)
-        if first == place:
-            return known
-        name = type(module).__name__
-        block = Block((Frame(first.path, name),), known.trace.parts)
-        return replace(known, trace=Trace((Occurrence(block, (Frame(place.path, name),)),)))
+    @contextmanager
+    def _nothing_outside_changed(self, module: nn.Module) -> Iterator[None]:
+        """Put back what an export changed of state that its module sees elsewhere.
 
-    def _kept_or_exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
-        aliases = self._aliases[place.component]
-        if self._kept is None:
-            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
-        key = self._kept.key(place, module, args, kwargs)
-        known = self._kept.find(key)
-        if known is not None:
-            return known
+        Raises:
+            NotExportableError: there was something to put back, so that a repeated answer would not do what a call does.
+        """
+        functions = self._around.functions(module)
+        if not functions:
+            yield
+            return
+        before, states = self._around.outside(module), saved(reach(functions))
         try:
-            call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
-        except NotExportableError as error:
-            self._kept.keep_refusal(key, place, module, error)
-            raise
-        self._kept.keep(key, place, module, call)
-        return call
+            yield
+            changed = self._around.outside(module) != before
+        finally:
+            put_back(states)
+        if changed:
+            raise NotExportableError("it changes state that is not in a module")
 
     def _run_for_real(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run it, unless it was called like this before and would do the same again."""
-        if _is_watched(module):
-            return self._really_run(module, place, args, kwargs)
         counts = {key: found.count for key, found in self.calls.items()}
-        with self._unseen():
+        with self._listening.unseen():
             attempt = self._memories.setdefault(place, Memory()).begin(module, args, kwargs)
         if attempt.known is None:
             result = self._really_run(module, place, args, kwargs)
             made = {key: times for key, found in self.calls.items() if (times := found.count - counts.get(key, 0))}
-            with self._unseen():
+            with self._listening.unseen():
                 attempt.remember(module, args, kwargs, result, made)
             return result
         for key, times in attempt.known.calls.items():
             self._count(self.calls[key], times)
-        with self._unseen():
-            return attempt.known.answer(args, kwargs)
+        with self._listening.unseen():
+            return marked_result(attempt.known.answer(args, kwargs))
 
     def _really_run(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         running = _Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)))
         self._running.append(running)
         threads = torch.get_num_threads()
         torch.set_num_threads(self._threads)
+        args, kwargs = pytree.tree_map_only(torch.Tensor, _mapped, (args, kwargs))
         try:
-            return _CALL(module, *args, **kwargs)
+            with intercepted(module, self._own_forward(module, place)):
+                return CALL(module, *args, **kwargs)
         except Exception as error:
-            with self._unseen():
+            with self._listening.unseen():
                 inputs = inputs_of(module, args, kwargs)
             before = (item for item in self._passed if item.error is error)
             self._passed = [*before, Passed(error, place, running.stack, inputs)]
@@ -327,6 +416,17 @@ class Rehearsal:
             torch.set_num_threads(threads)
             self._running.pop()
             self._finish(running, place.path)
+
+    def _own_forward(self, module: nn.Module, place: Place) -> Callable[..., Any]:
+        """What stands for the `forward` of a module's class when hooks around it run for real."""
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if _is_differentiated(module, args, kwargs) or self._around.reason_inside(module):
+                return type(module).forward(module, *args, **kwargs)
+            with bare(module):
+                return self._exported_or_run(module, place, args, kwargs, type(module).forward)
+
+        return forward
 
     def _frames(self, place: Place) -> tuple[Frame, ...]:
         outer = self._running[-1]
@@ -343,69 +443,34 @@ class Rehearsal:
             self.calls[key] = Recorded(running.component, path, Trace(tuple(running.ops)), None, note)
         self.calls[key].count += 1
 
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        rehearsal = self
 
-        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return rehearsal.call(module, args, kwargs)
-
-        def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
-            if id(module) in rehearsal._places:
-                return convert(module, change)
-            return cast("nn.Module", _APPLY(module, change, recurse))
-
-        self._patches = (call, apply)
-        self._patch(*self._patches)
-        try:
-            with self._recorder:
-                yield
-        finally:
-            self._patch(_CALL, _APPLY)
-
-    @contextmanager
-    def _silent(self) -> Iterator[None]:
-        """Neither intercept nor record: for calls of modules that are the rehearsal's own."""
-        self._inside += 1
-        self._patch(_CALL, _APPLY)
-        try:
-            with self._unseen():
-                yield
-        finally:
-            self._patch(*self._patches)
-            self._inside -= 1
-
-    @contextmanager
-    def _unseen(self) -> Iterator[None]:
-        """Record nothing, which is far cheaper: for operators that are the rehearsal's own."""
-        self._recorder.__exit__(None, None, None)
-        try:
-            yield
-        finally:
-            self._recorder.__enter__()
-
-    @staticmethod
-    def _patch(call: Any, apply: Any) -> None:
-        nn.Module.__call__ = call  # type: ignore[method-assign]
-        nn.Module._apply = apply  # type: ignore[method-assign]  # noqa: SLF001 - see _APPLY
+def _is_differentiated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is part of a gradient, or of a function that torch transforms: then all that it does has to be seen."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001 - as torch.func itself asks
+        return True
+    if not torch.is_grad_enabled():
+        return False
+    tensors = (leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor))
+    return any(tensor.requires_grad for tensor in (*tensors, *module.parameters()))
 
 
-def _is_watched(module: nn.Module) -> bool:
-    """Whether the pipeline registered a hook: only running for real calls it with what it is to see."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())  # noqa: SLF001 - no other way to ask
+def _mapped(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that can be computed with: zeros without memory for one on the meta device."""
+    return PAGES.tensor(tuple(tensor.shape), tensor.dtype) if tensor.is_meta else tensor
 
 
-class _Recorder(TorchDispatchMode):
-    """Shows the rehearsal every operator that really runs."""
-
-    def __init__(self, rehearsal: Rehearsal) -> None:
-        super().__init__()
-        self._rehearsal = rehearsal
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self._rehearsal.observe(func, args, kwargs or {}, result)
-        return result
+def _work(calls: Mapping[Key, Recorded]) -> Counter[Any]:
+    """What calls compute, wherever they do, to how often."""
+    work: Counter[Any] = Counter()
+    for found in calls.values():
+        parts = found.trace.parts
+        if found.call is None:
+            work[tuple((op.target, op.args, op.outputs) for op in found.trace.ops)] += found.count
+        elif len(parts) == 1 and isinstance(parts[0], Occurrence):
+            work[id(parts[0].block.parts)] += found.count
+        else:
+            work[id(parts)] += found.count
+    return work
 
 
 def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
@@ -413,9 +478,10 @@ def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
     seen: set[int] = set()
     found = []
     for path, part in component.named_modules():
-        own = [tensor for tensor in part._parameters.values() if tensor is not None and id(tensor) not in seen]  # noqa: SLF001
-        seen.update(id(tensor) for tensor in own)
-        found.append(CapturedModule(path, type(part).__name__, sum(tensor.numel() for tensor in own)))
+        own = [weight for weight in weights_of(part) if weight.identity not in seen]
+        seen.update(weight.identity for weight in own)
+        elements, stored = sum(weight.elements for weight in own), sum(weight.stored_bytes for weight in own)
+        found.append(CapturedModule(path, type(part).__name__, elements, stored))
     return tuple(found)
 
 

@@ -114,7 +114,8 @@ def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and not value.is_inference()  # which nobody counts the writes of
+    # Nobody counts the writes of an inference tensor.
+    return isinstance(value, torch.Tensor) and not value.is_inference() and value.layout is torch.strided and not value.is_quantized
 
 
 def _writes(values: Iterable[Any]) -> tuple[int, ...]:
@@ -131,7 +132,7 @@ def _described(leaves: list[Any], given: list[Any], held: Iterable[torch.Tensor]
             found.append(Given(position))
         elif isinstance(leaf, _PLAIN):
             found.append(leaf)
-        elif type(leaf) is torch.Tensor and _memory(leaf) not in shared and not leaf.any():
+        elif type(leaf) is torch.Tensor and _is_tensor(leaf) and _memory(leaf) not in shared and not leaf.any():
             found.append(Zeros(tuple(leaf.shape), leaf.dtype))
             shared.add(_memory(leaf))
         else:

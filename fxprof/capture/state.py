@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxprof.capture.hooks import made_attributes
+
 _CONTAINERS = (list, dict, set, OrderedDict)
 Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
 """Each holder of attributes, the attributes, and the contents of those that are containers."""
@@ -64,7 +66,10 @@ def kept_since(before: Snapshot) -> str:
     """
     for part, attributes, contents in before:
         now = vars(part)
+        made = made_attributes(part) if isinstance(part, nn.Module) else ()
         for name in now.keys() | attributes.keys():
+            if name in made:
+                continue
             old = contents.get(name, attributes.get(name))
             if (name not in attributes or now.get(name) is not old) and _differ(now.get(name), old):
                 return f"{type(part).__name__}.{name}"

@@ -18,7 +18,8 @@ from torch.export.graph_signature import ConstantArgument, CustomObjArgument, In
 from torch.fx import GraphModule, Node
 
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
-from fxprof.trace import Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.capture.quantised import unpacked
+from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.stacks import StackReader, source_of
@@ -94,14 +95,29 @@ _ARITHMETIC = ("operator.", "math.", "torch.sym_", "torch._sym_")
 def plain(value: Any) -> Value:
     """A value without torch: tensors by shape and type, containers as tuples, types, devices and operators by name."""
     if isinstance(value, torch.Tensor):
-        return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype))
+        return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype), stored_elements(value))
     if isinstance(value, (list, tuple)):
         return tuple(plain(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, complex, str)):
         return value
+    held = unpacked(value)
+    if held is not None:
+        return tuple(plain(item) for item in held)
     if isinstance(value, dict):
         return tuple((str(key), plain(item)) for key, item in value.items())
     return _name(value)
+
+
+SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
+"""Layouts of tensors that do not store all their elements."""
+
+
+def stored_elements(tensor: torch.Tensor) -> int | None:
+    """How many elements a sparse tensor stores; None for one that stores all of them."""
+    if tensor.layout not in SPARSE:
+        return None
+    values = tensor._values() if tensor.is_sparse else tensor.values()  # noqa: SLF001 - also of one that is not coalesced
+    return int(values.numel())
 
 
 def _name(value: Any) -> str:
@@ -185,7 +201,8 @@ class _GraphReader:
         if isinstance(value, Node):
             return None if _is_graph(value) else self.value(value.meta.get("val"))
         if isinstance(value, torch.Tensor):
-            return Tensor(tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype))
+            stored = UNKNOWN_STORED if value.layout in SPARSE else None
+            return Tensor(tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype), stored)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return self._symbolic(value)
         if isinstance(value, (list, tuple)):

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import prod
 
 from fxprof.cost.bodies import treatment_of
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
-from fxprof.trace import Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
+from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.collector import uncollected
 from fxprof.trace.higher_order import PREFIX
@@ -105,11 +106,24 @@ class _Pass:
 
     def _by_formula(self, op: Op, formula: Formula, stack: tuple[Frame, ...]) -> CountedOp:
         try:
-            macs, note = self._apply(op, formula), ""
+            macs, note = self._stored_only(op, formula, self._apply(op, formula))
         except UnboundSymbolError as error:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
         shapes = "" if macs == 0 else write_shapes(op, self._sizes)
         return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes)
+
+    def _stored_only(self, op: Op, formula: Formula, macs: int) -> tuple[int | None, str]:
+        """What is left of the MACs of a dense product where an operand is sparse, and why it is not known where it is not."""
+        sparse = [value for _, value in op.args if isinstance(value, Tensor) and value.stored is not None]
+        if not sparse or macs == 0:
+            return macs, ""
+        if len(sparse) > 1 or formula.kind not in _PRODUCTS:
+            return None, "how much of a product of sparse tensors there is to compute depends on where their elements are"
+        stored = sparse[0].stored
+        if stored == UNKNOWN_STORED:
+            return None, "the graph does not say how many elements a sparse tensor stores"
+        # Each element of the one operand takes part in as many products as any other.
+        return macs * stored // prod(self._shape(sparse[0])), ""
 
     def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
         """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
@@ -216,6 +230,8 @@ class _Pass:
 
 
 _BRANCHES = 2
+_PRODUCTS = frozenset({"linear", "matmul"})
+"""Kinds in which every element of an operand takes part in equally many products."""
 
 
 def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:

@@ -7,7 +7,14 @@ sees the operator.
 
 from __future__ import annotations
 
-from fxprof.cost import formulas_attention, formulas_convolution, formulas_einsum, formulas_matmul, formulas_recurrent
+from fxprof.cost import (
+    formulas_attention,
+    formulas_convolution,
+    formulas_einsum,
+    formulas_matmul,
+    formulas_quantised,
+    formulas_recurrent,
+)
 from fxprof.cost.registry import BUILT_IN
 
 __all__ = [
@@ -16,5 +23,6 @@ __all__ = [
     "formulas_convolution",
     "formulas_einsum",
     "formulas_matmul",
+    "formulas_quantised",
     "formulas_recurrent",
 ]

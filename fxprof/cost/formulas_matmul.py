@@ -174,6 +174,28 @@ def addmm(mat1: Shape, mat2: Shape) -> int:
     return prod(mat1) * mat2[-1]
 
 
+@formula("aten._sparse_mm", kind="matmul")
+def sparse_mm(sparse: Shape, dense: Shape) -> int:
+    """Product of a sparse matrix with a dense one.
+
+    Shapes: sparse [M, K] with S stored elements, dense [K, N] -> out [M, N].
+    MACs:   S x N; M x K x N where nothing is sparse.
+    Notes:  a product of two sparse matrices is not counted.
+    """
+    return prod(sparse) * dense[-1]
+
+
+@formula("aten._sparse_addmm", kind="matmul")
+def sparse_addmm(mat1: Shape, mat2: Shape) -> int:
+    """Product of a sparse matrix with a dense one, added to a tensor.
+
+    Shapes: mat1 [M, K] with S stored elements, mat2 [K, N] -> out [M, N].
+    MACs:   S x N; M x K x N where nothing is sparse.
+    Notes:  the added tensor, alpha and beta add none; a product of two sparse matrices is not counted.
+    """
+    return prod(mat1) * mat2[-1]
+
+
 @formula("aten.baddbmm", "aten.addbmm", kind="matmul")
 def baddbmm(batch1: Shape, batch2: Shape) -> int:
     """Batched matrix product added to a tensor; `addbmm` also sums over the batch.

@@ -45,6 +45,10 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         """,
     },
     "elementwise": {
+        "bitsandbytes": """
+            dequantize_4bit dequantize_blockwise int8_double_quant int8_mm_dequant int8_vectorwise_dequant
+            int8_vectorwise_quant quantize_4bit quantize_blockwise
+        """,
         "aten": """
             __and__ __iand__ __ilshift__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rshift__ __xor__ _add_relu
             _amp_update_scale _conj_physical _dirichlet_grad _fake_quantize_learnable_per_channel_affine

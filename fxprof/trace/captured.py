@@ -19,7 +19,9 @@ class CapturedModule:
     """Dotted below the component; "" is the component itself."""
     class_name: str
     params: int
-    """Elements of the parameters that it holds itself; a shared one belongs to the first module that holds it."""
+    """Elements of the parameters that it holds itself, unpacked; a shared one belongs to the first module that holds it."""
+    stored_bytes: int = 0
+    """Bytes that they take as they are stored, with the scales and tables of quantised ones; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ class CapturedCall:
     """How it was captured, when not simply by exporting the entry."""
     program: object = field(default=None, compare=False, repr=False)
     """The live program that the trace was made of, where there is one; only capture looks into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedRun:
+    """What a call of a component from outside was made of, where its parts were captured one by one."""
+
+    count: int
+    """How often it was made of just this."""
+    calls: tuple[tuple[int, int], ...]
+    """(place among the component's calls, how often in one such call)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,8 @@ class CapturedComponent:
     """How often it was called from outside of it, which `calls` do not say where its children were captured; 0 if not known."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other paths of modules that are shared, to the one path that their calls add up at."""
+    runs: tuple[CapturedRun, ...] = ()
+    """What its calls from outside were made of; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ class Tensor:
     """Sizes, outermost first; an `Expr` where the graph was exported with dynamic shapes."""
     dtype: str
     """As torch prints it without the prefix: `float32`, `bfloat16`, `int64`."""
+    stored: int | None = None
+    """How many elements a sparse tensor stores, `UNKNOWN_STORED` where a graph does not say; None for one that stores all."""
+
+
+UNKNOWN_STORED = -1
 
 
 class Frame(NamedTuple):  # there are millions of them in sets, which tuples are much faster in

@@ -1,0 +1,185 @@
+"""A live pipeline or module, lent for a rehearsal: its tensors exchanged for weightless ones, and all put back afterwards.
+
+The rehearsal works on the user's own objects, so that hooks, closures and callbacks see what they would see in a real run. What
+it could change is saved first: attributes, containers, closures, globals and random generators, as far as Python can reach them from
+the pipeline. No tensor of the user's is ever computed with or written to.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from fxprof.capture.hollow import PAGES
+from fxprof.capture.hooks import stand_aside
+from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
+
+_SMALL_BUFFER = 1 << 16
+"""Elements up to which a tensor that is no parameter is copied with its values."""
+_SMALL_PARAMETER = 1 << 10
+"""Elements up to which a parameter is, so that a gate or a scale that Python reads has its true value."""
+_LARGE_ARRAY = 1 << 26
+"""Bytes above which an array of numpy is not copied."""
+_ITERATORS = (*ITERATORS, itertools.count, itertools.cycle, itertools.repeat)
+
+
+@dataclass(slots=True)
+class Loan:
+    """What was exchanged, and how things stood when the rehearsal began."""
+
+    _holders: list[Holder]
+    _start: list[tuple[Holder, Any]] = field(default_factory=list)
+    _copies: list[tuple[torch.Tensor, torch.Tensor, int]] = field(default_factory=list)
+    """A copy with values, what it is a copy of, and how often it had been written to."""
+    _exchanged: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    """By identity, a value of the user's and what stands for it."""
+
+    def begin(self) -> None:
+        """Take this as the state to go back to."""
+        self._start = saved(self._holders)
+
+    def again(self) -> None:
+        """Make everything what it was at the beginning, for another rehearsal."""
+        put_back(self._start)
+        for duplicate, original, writes in self._copies:
+            if duplicate._version != writes:  # noqa: SLF001 - there is no other way to ask
+                duplicate.data.copy_(original.detach())
+
+    def exchange(self, value: Any) -> Any:
+        """What stands for a value for the time of the rehearsal; most stand for themselves."""
+        if isinstance(value, tuple):
+            return _rebuilt(value, self.exchange)
+        if isinstance(value, nn.Module):
+            return uncompiled(value)
+        if not isinstance(value, _EXCHANGED):
+            return value
+        if id(value) not in self._exchanged:
+            self._exchanged[id(value)] = value, self._stand_in(value)
+        return self._exchanged[id(value)][1]
+
+    def _stand_in(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._weightless(value)
+        if isinstance(value, _ITERATORS):
+            return copy.copy(value)
+        if isinstance(value, np.ndarray):
+            return value if value.dtype == object or value.nbytes > _LARGE_ARRAY else value.copy()
+        if isinstance(value, torch.Generator):
+            return value if value.device.type == "cpu" else torch.Generator()
+        return value if value.type in {"cpu", "meta"} else torch.device("cpu")
+
+    def _weightless(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor on the CPU with the shape, the type and the attributes of another, and its values where they are few."""
+        if isinstance(tensor, UninitializedTensorMixin):
+            return type(tensor)(requires_grad=tensor.requires_grad, device="cpu", dtype=tensor.dtype)  # type: ignore[call-arg]
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+            return tensor.detach().cpu()
+        made = self._wrapped(tensor) if hasattr(tensor, "__tensor_flatten__") else self._plain(tensor)
+        if vars(tensor):
+            vars(made).update({name: self.exchange(value) for name, value in vars(tensor).items()})
+        return made
+
+    def _wrapped(self, tensor: Any) -> torch.Tensor:
+        """The same for a tensor that is made of others, such as a quantised weight."""
+        names, context = tensor.__tensor_flatten__()
+        inner = {name: self.exchange(getattr(tensor, name)) for name in names}
+        with torch.no_grad():
+            made = type(tensor).__tensor_unflatten__(inner, context, tensor.size(), tensor.stride())
+        if isinstance(tensor, nn.Parameter) and not isinstance(made, nn.Parameter):
+            return nn.Parameter(made, requires_grad=tensor.requires_grad)
+        return made  # type: ignore[no-any-return]
+
+    def _plain(self, tensor: torch.Tensor) -> torch.Tensor:
+        is_parameter = isinstance(tensor, nn.Parameter)
+        small = tensor.numel() <= (_SMALL_PARAMETER if is_parameter else _SMALL_BUFFER)
+        with torch.no_grad():
+            if small and not tensor.is_meta:
+                made = tensor.detach().as_subclass(torch.Tensor).to("cpu", copy=True)
+                self._copies.append((made, tensor, made._version))  # noqa: SLF001 - as above
+            else:
+                made = PAGES.tensor(tuple(tensor.shape), tensor.dtype)
+            kind = type(tensor)
+            if kind is torch.Tensor:
+                return made
+            needs = tensor.requires_grad and (made.is_floating_point() or made.is_complex())
+            if kind is nn.Parameter:
+                return nn.Parameter(made, requires_grad=needs)
+            return torch.Tensor._make_subclass(kind, made, needs)  # noqa: SLF001 - what nn.Parameter itself does
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` was given, which computes the same; any other module as it is."""
+    return vars(module)["_modules"]["_orig_mod"] if type(module).__name__ == "OptimizedModule" else module
+
+
+_EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, *_ITERATORS)
+
+
+def _rebuilt(values: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, ...]:
+    changed = [change(value) for value in values]
+    if all(new is old for new, old in zip(changed, values, strict=True)):
+        return values
+    return type(values)(*changed) if hasattr(values, "_fields") else tuple(changed)
+
+
+@contextmanager
+def borrowed(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]) -> Iterator[Loan]:
+    """Lend objects to a rehearsal; whatever happens, they are afterwards what they were.
+
+    Args:
+        roots: a pipeline or module, and the arguments that it will be called with.
+        components: asked, once tensors are exchanged, for the modules in which hooks that move weights stand aside.
+    """
+    holders = reach(roots)
+    before = saved(holders)
+    loan = Loan(holders)
+    classes: list[tuple[nn.Module, type]] = []
+    try:
+        for holder in holders:
+            holder.exchange(loan.exchange)
+        for component in components():
+            classes += [(part, type(part)) for part in component.modules()]
+            _set_evaluating(component)
+            stand_aside(component)
+        loan.begin()
+        yield loan
+    finally:
+        with _uninterrupted():
+            for part, class_ in classes:
+                if type(part) is not class_:
+                    part.__class__ = class_
+            put_back(before)
+
+
+def _set_evaluating(component: nn.Module) -> None:
+    for part in component.modules():
+        if not isinstance(part, torch.jit.ScriptModule):
+            vars(part)["training"] = False
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])

@@ -1,0 +1,92 @@
+"""Exports of calls, each made once: known from a module that is the same, from an earlier run, or made now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from fxprof.capture.calls import Key, key_of
+from fxprof.capture.export import ExportedCall, NotExportableError, export_call
+from fxprof.capture.places import Place
+from fxprof.capture.remember import KeptCalls
+from fxprof.capture.sharing import fingerprint
+from fxprof.trace import Block, Frame, Occurrence, Trace
+
+
+class KnownCalls:
+    """The exports of one rehearsal.
+
+    Args:
+        aliases: by component, other paths of modules that are shared, to the one path that their calls add up at.
+        whole: export every module, also those that are alike, so that programs are complete.
+        kept: calls of earlier runs.
+    """
+
+    def __init__(self, aliases: Mapping[str, Mapping[str, str]], *, whole: bool, kept: KeptCalls | None) -> None:
+        self._aliases = aliases
+        self._whole = whole
+        self._kept = kept
+        self._alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
+
+    def export(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
+        """Export a call, or repeat what is known of a module that is the same, called the same way.
+
+        Raises:
+            NotExportableError: as `export_call`.
+        """
+        aliases = self._aliases[place.component]
+        if not self._can_be_alike(place):
+            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, whole=self._whole)
+        key = self.work_of(module, args, kwargs)
+        if key not in self._alike:
+            try:
+                call = self._kept_or_exported(module, place, args, kwargs)
+            except NotExportableError as error:
+                self._alike[key] = error, place
+                raise
+            self._alike[key] = call, place
+        known, first = self._alike[key]
+        if isinstance(known, NotExportableError):
+            raise NotExportableError(*known.args)
+        if first == place:
+            return known
+        name = type(module).__name__
+        block = Block((Frame(first.path, name),), known.trace.parts)
+        return replace(known, trace=Trace((Occurrence(block, (Frame(place.path, name),)),)))
+
+    def again(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall | None:
+        """What is known of a call of the same work, wherever that was; None when nothing is."""
+        known = self._alike.get(self.work_of(module, args, kwargs)) if self._can_be_alike(place) else None
+        return known[0] if known is not None and isinstance(known[0], ExportedCall) else None
+
+    def work_of(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
+        """What is the same for calls that compute the same, whichever module makes them."""
+        found = fingerprint(module)
+        strides = tuple(leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor)
+        return (found.structure, found.plain, strides, *key_of(args, kwargs))
+
+    def _can_be_alike(self, place: Place) -> bool:
+        inside = f"{place.path}." if place.path else ""
+        aliases = self._aliases[place.component]
+        return not self._whole and not any(path.startswith(inside) for pair in aliases.items() for path in pair)
+
+    def _kept_or_exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
+        aliases = self._aliases[place.component]
+        if self._kept is None:
+            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+        key = self._kept.key(place, module, args, kwargs)
+        known = self._kept.find(key)
+        if known is not None:
+            return known
+        try:
+            call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+        except NotExportableError as error:
+            self._kept.keep_refusal(key, place, module, error)
+            raise
+        self._kept.keep(key, place, module, call)
+        return call

@@ -1,0 +1,111 @@
+"""Standing between a process's calls of modules and what they would do, for one thread and for the time of a rehearsal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
+
+import torch
+from torch import nn
+
+from fxprof.capture.hollow import convert
+from fxprof.capture.recorder import Recorder
+from fxprof.capture.unknown import watched_readers
+
+CALL = nn.Module.__call__
+_APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
+
+
+class Listener(Protocol):
+    """Who answers calls of modules."""
+
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Stand in for `module(*args, **kwargs)`."""
+
+
+class Listening:
+    """What is exchanged in torch while a rehearsal runs.
+
+    Args:
+        listener: answers calls.
+        recorder: is shown operators.
+        ours: identities of the modules that hold no data.
+    """
+
+    def __init__(self, listener: Listener, recorder: Recorder, ours: Container[int]) -> None:
+        self._listener, self._recorder, self._ours = listener, recorder, ours
+        self._thread = 0
+        self._over = threading.Event()
+        self._patches: tuple[Any, Any] = (CALL, _APPLY)
+        self.silent = False
+        """Whether neither calls nor operators are looked at."""
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Intercept calls and show operators; another thread's calls of the same modules wait until this is over."""
+        self._thread = threading.get_ident()
+        self._over.clear()
+        self._patches = (self._call(), self._apply())
+        _patch(*self._patches)
+        try:
+            with watched_readers(self._recorder.whole), eager(), self._recorder:
+                yield
+        finally:
+            _patch(CALL, _APPLY)
+            self._over.set()
+
+    def _call(self) -> Callable[..., Any]:
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() == self._thread:
+                return self._listener.call(module, args, kwargs)
+            if id(module) in self._ours:
+                self._over.wait()
+            return CALL(module, *args, **kwargs)
+
+        return call
+
+    def _apply(self) -> Callable[..., nn.Module]:
+        def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+            if id(module) in self._ours and threading.get_ident() == self._thread:
+                return convert(module, change)
+            return cast("nn.Module", _APPLY(module, change, recurse))
+
+        return apply
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Neither intercept nor record: for calls of modules that are the rehearsal's own."""
+        before, self.silent = self.silent, True
+        _patch(CALL, _APPLY)
+        try:
+            with self.unseen(), compiling():
+                yield
+        finally:
+            _patch(*self._patches)
+            self.silent = before
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Record nothing, which is far cheaper: for operators that are the rehearsal's own."""
+        self._recorder.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self._recorder.__enter__()
+
+
+def _patch(call: Any, apply: Any) -> None:
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    nn.Module._apply = apply  # type: ignore[method-assign]  # noqa: SLF001 - see _APPLY
+
+
+def eager() -> Any:
+    """A context in which compiled functions run as they were written, so that their operators are seen."""
+    return torch.compiler.set_stance("force_eager")
+
+
+def compiling() -> Any:
+    """A context in which `torch.export` may use the compiler's front end."""
+    return torch.compiler.set_stance("default")

@@ -1,0 +1,172 @@
+"""State that a module's Python sees and the module does not hold: globals, closures, class attributes.
+
+Only the user's own functions are looked at; those of libraries keep nothing there. Where such state is plain, it becomes part of
+what tells calls apart. Where it is an object, nothing can be said of it, and the module has to run for real.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from fxprof.capture.reachable import is_looked_into, is_own, names_of
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+_DEEPEST = 4
+_LONGEST = 1000
+"""Items of a container above which it counts as an object."""
+
+Getter = Callable[[], Any]
+
+
+def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
+    """What one module's Python sees elsewhere, as it is now; None when that holds an object."""
+    tokens = []
+    for getter in _getters(part):
+        token = _token(getter(), _DEEPEST)
+        if token is None:
+            return None
+        tokens.append(token)
+    return tuple(tokens)
+
+
+def own_functions(part: nn.Module) -> list[types.FunctionType]:
+    """The user's functions that run when a module does: its methods, those of objects that it works with, what it holds."""
+    values: list[Any] = [*_methods(type(part))]
+    for name, value in vars(part).items():
+        if name in _OF_TORCH or name == "forward" or value is None or type(value) in _PLAIN:
+            continue
+        values.append(value)
+        if is_looked_into(value) and not isinstance(value, (nn.Module, torch.Tensor, *_CONTAINERS)):
+            values += [*_methods(type(value)), *getattr(value, "__dict__", {}).values()]
+    return [function for value in values for function in _functions(value)]
+
+
+def _getters(part: nn.Module) -> list[Getter]:
+    getters = [getter for function in own_functions(part) for getter in _of_function(function, _DEEPEST)]
+    held = [value for name, value in vars(part).items() if name not in _OF_TORCH and _is_own_object(value)]
+    for value in held:
+        # What an object of the user's holds is a setting of the module; what that holds in turn may be shared with others.
+        getters += [functools.partial(_same, item) for item in vars(value).values() if _is_own_object(item)]
+    return getters
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@functools.cache
+def _methods(kind: type) -> tuple[Any, ...]:
+    return tuple(
+        getattr(value, "__func__", value) for base in kind.__mro__ if is_own(base.__module__) for value in vars(base).values()
+    )
+
+
+def _functions(value: Any) -> Iterator[types.FunctionType]:
+    if isinstance(value, property):
+        value = value.fget
+    if isinstance(value, types.FunctionType):
+        yield value
+    elif isinstance(value, types.MethodType):
+        yield from _functions(value.__func__)
+    elif isinstance(value, functools.partial):
+        for item in (value.func, *value.args, *value.keywords.values()):
+            yield from _functions(item)
+
+
+def _of_function(function: types.FunctionType, depth: int) -> Iterator[Getter]:
+    """What a function sees that is neither its own nor given to it."""
+    own = is_own(function.__module__)
+    for cell in function.__closure__ or ():
+        content = _content(cell)
+        if own and not isinstance(content, types.FunctionType):
+            yield functools.partial(_content, cell)
+        yield from _deeper(content, depth)
+    for name in names_of(function) if own else ():
+        if name in function.__globals__:
+            yield from _of_global(function, name, depth)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return None
+
+
+def _deeper(value: Any, depth: int) -> Iterator[Getter]:
+    if isinstance(value, types.MethodType) and _is_own_object(value.__self__):
+        yield functools.partial(_same, value.__self__)
+    for function in _functions(value) if depth else ():
+        yield from _of_function(function, depth - 1)
+
+
+def _of_global(function: types.FunctionType, name: str, depth: int) -> Iterator[Getter]:
+    held = function.__globals__
+    value = held[name]
+    if isinstance(value, types.ModuleType):
+        if is_own(value.__name__):
+            inner = vars(value)
+            yield from (functools.partial(inner.get, key) for key in names_of(function) if key in inner and not callable(inner[key]))
+    elif isinstance(value, type):
+        if is_own(value.__module__) and not issubclass(value, nn.Module):
+            yield functools.partial(_class_attributes, value)
+    elif callable(value) and not isinstance(value, nn.Module):
+        yield from _deeper(value, depth)
+    elif not isinstance(value, _PLAIN) or name in _set_globals(tuple(_codes(held))):
+        yield functools.partial(held.get, name)
+
+
+def _class_attributes(kind: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(kind).items() if not name.startswith("__") and isinstance(value, (*_PLAIN, *_CONTAINERS))}
+
+
+def _is_own_object(value: Any) -> bool:
+    return is_looked_into(value) and not isinstance(value, (nn.Module, torch.Tensor)) and is_own(type(value).__module__)
+
+
+def _token(value: Any, depth: int) -> Hashable:
+    """Plain state as something that can be compared; None for an object."""
+    if isinstance(value, _PLAIN):
+        return (type(value).__name__, repr(value))
+    if isinstance(value, _CONTAINERS):
+        if depth == 0 or len(value) > _LONGEST:
+            return None
+        items: Iterable[Any] = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
+        tokens = [_token(item, depth - 1) for item in items]
+        if any(token is None for token in tokens):
+            return None
+        return (type(value).__name__, *(sorted(map(repr, tokens)) if isinstance(value, (set, frozenset)) else tokens))
+    if isinstance(value, torch.Tensor) or _is_own_object(value):
+        return None
+    is_pipeline = hasattr(type(value), "components") and is_looked_into(value)
+    return None if is_pipeline else ("object", id(value))
+
+
+def _codes(held: dict[str, Any]) -> Iterator[types.CodeType]:
+    for value in list(held.values()):
+        if isinstance(value, types.FunctionType) and value.__globals__ is held:
+            yield value.__code__
+        elif isinstance(value, type) and value.__module__ == held.get("__name__"):
+            yield from (method.__code__ for method in vars(value).values() if isinstance(method, types.FunctionType))
+
+
+@functools.lru_cache(maxsize=256)
+def _set_globals(codes: tuple[types.CodeType, ...]) -> frozenset[str]:
+    """Globals that a function of a file sets anew."""
+    names: set[str] = set()
+    waiting = list(codes)
+    while waiting:
+        code = waiting.pop()
+        names.update(item.argval for item in dis.get_instructions(code) if item.opname == "STORE_GLOBAL")
+        waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return frozenset(names)

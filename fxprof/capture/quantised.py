@@ -1,0 +1,93 @@
+"""Weights that are stored otherwise than as one number each: how many numbers they stand for, and how many bytes they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+_PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
+
+
+class Weight(NamedTuple):
+    """One parameter of a module."""
+
+    identity: int
+    """The same for parameters that are shared."""
+    elements: int
+    """Numbers that it stands for, unpacked."""
+    stored_bytes: int
+    """Bytes that it takes, with its scales and tables."""
+
+
+def weights_of(part: nn.Module) -> Iterator[Weight]:
+    """The parameters that a module holds itself, packed ones of torch's quantised modules among them."""
+    if isinstance(part, torch.jit.ScriptModule):
+        for _, parameter in part.named_parameters(recurse=False):
+            yield Weight(parameter.data_ptr() or id(parameter), parameter.numel(), _bytes(parameter))
+        return
+    for tensor in part._parameters.values():  # noqa: SLF001 - one module's own
+        if tensor is not None:
+            yield Weight(id(tensor), _elements(tensor), _stored(tensor))
+    for value in vars(part).values():
+        for tensor in _packed(value):
+            yield Weight(id(value), tensor.numel(), _bytes(tensor))
+
+
+def carries_more(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's class gives its bytes a meaning that a trace of plain tensors would miss."""
+    return type(tensor) not in _PLAIN and not hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, _UNINITIALISED)
+
+
+_UNINITIALISED = (nn.UninitializedParameter, nn.UninitializedBuffer)
+
+
+def unpacked(value: Any) -> tuple[Any, ...] | None:
+    """Weight and bias of a packed parameter of torch's quantised operators; None for anything else."""
+    if not isinstance(value, torch.ScriptObject) or not hasattr(value, "unpack"):
+        return None
+    held = value.unpack()
+    return held if isinstance(held, tuple) else (held,)
+
+
+def _packed(value: Any) -> Iterator[torch.Tensor]:
+    for held in unpacked(value) or ():
+        if isinstance(held, torch.Tensor):
+            yield held
+
+
+def _elements(tensor: torch.Tensor) -> int:
+    """Numbers that a parameter stands for: quantised ones keep the shape that they had before."""
+    if isinstance(tensor, _UNINITIALISED):
+        return 0
+    state = getattr(tensor, "quant_state", None)  # of bitsandbytes
+    shape = getattr(state, "shape", None) or getattr(tensor, "quant_shape", None)  # and of GGUF in diffusers
+    return prod(shape) if shape is not None else tensor.numel()
+
+
+def _stored(tensor: torch.Tensor) -> int:
+    """Bytes of a parameter and of the tensors that it carries."""
+    if isinstance(tensor, _UNINITIALISED):
+        return 0
+    if hasattr(tensor, "__tensor_flatten__"):
+        return sum(_stored(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    seen: set[int] = set()
+    return _bytes(tensor) + sum(_bytes(item) for value in vars(tensor).values() for item in _tensors(value, seen))
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    if id(value) in seen or isinstance(value, nn.Module):
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        for item in vars(value).values():
+            yield from _tensors(item, seen)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size() if tensor.layout is torch.strided else tensor.untyped_storage().nbytes()

@@ -1,0 +1,355 @@
+"""What the Python of an object can reach: attributes, containers, closures, globals; to be saved and put back.
+
+A pipeline that is rehearsed in place changes itself: a scheduler counts its steps, a hook keeps what it cached, a closure
+its number of calls. `reach` finds every place that holds something, a `Holder`; each gives a copy of what it holds, takes such a
+copy back, and can have its values exchanged for the time.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+LIBRARIES = frozenset(
+    """torch diffusers transformers accelerate peft tokenizers huggingface_hub safetensors numpy PIL fxprof bitsandbytes torchao
+    gguf sentencepiece tqdm sympy regex""".split()
+) | frozenset(sys.stdlib_module_names)
+"""Packages whose functions keep nothing in globals or class attributes that decides what a module computes."""
+
+_OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "peft", "bitsandbytes", "torchao", "gguf"}) | {"pytest"}
+"""Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
+_LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types")
+_PLAIN = frozenset(
+    {bool, int, float, complex, str, bytes, bytearray, type(None), type(Ellipsis), range, slice, torch.dtype, torch.device}
+    | {torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo}
+)
+
+
+class Holder(Protocol):
+    """A place that holds values."""
+
+    def read(self) -> Any:
+        """A copy of what it holds, which later changes do not touch."""
+
+    def write(self, saved: Any) -> None:
+        """Make it hold what a copy says."""
+
+    def values(self) -> Iterable[Any]:
+        """What it holds."""
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        """Replace each value by what `change` makes of it."""
+
+
+class _Mapping:
+    """A dictionary of any class, below whatever its class makes of setting items."""
+
+    def __init__(self, held: dict[Any, Any]) -> None:
+        self._held = held
+        self._type: Any = OrderedDict if isinstance(held, OrderedDict) else dict
+
+    def read(self) -> list[tuple[Any, Any]]:
+        return list(self._type.items(self._held))
+
+    def write(self, saved: list[tuple[Any, Any]]) -> None:
+        now = self.read()
+        if len(now) == len(saved) and all(one is other and old is new for (one, old), (other, new) in zip(now, saved, strict=True)):
+            return
+        self._type.clear(self._held)
+        for key, value in saved:
+            self._type.__setitem__(self._held, key, value)
+
+    def values(self) -> Iterable[Any]:
+        return [value for _, value in self.read()]
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        for key, value in self.read():
+            changed = change(value)
+            if changed is not value:
+                self._type.__setitem__(self._held, key, changed)
+
+
+class _Sequence:
+    """A list or a deque."""
+
+    def __init__(self, held: list[Any] | deque[Any]) -> None:
+        self._held = held
+
+    def read(self) -> list[Any]:
+        return list(self._held)
+
+    def write(self, saved: list[Any]) -> None:
+        if len(self._held) != len(saved) or any(old is not new for old, new in zip(self._held, saved, strict=True)):
+            self._held.clear()
+            self._held.extend(saved)
+
+    def values(self) -> Iterable[Any]:
+        return list(self._held)
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        self.write([change(value) for value in self._held])
+
+
+class _Set:
+    """A set, whose values are never exchanged: they are found by identity."""
+
+    def __init__(self, held: set[Any]) -> None:
+        self._held = held
+
+    def read(self) -> set[Any]:
+        return set(self._held)
+
+    def write(self, saved: set[Any]) -> None:
+        if self._held != saved:
+            self._held.clear()
+            self._held.update(saved)
+
+    def values(self) -> Iterable[Any]:
+        return list(self._held)
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        """Leave them as they are."""
+
+
+class _Named:
+    """Values that an owner holds by name: slots, class attributes, globals, what a function was made with."""
+
+    def __init__(self, owner: Any, names: Iterable[str], get: Callable[[Any, str], Any], put: Callable[[Any, str, Any], None]) -> None:
+        self._owner, self._names, self._get, self._put = owner, tuple(names), get, put
+
+    def read(self) -> dict[str, Any]:
+        held = {}
+        for name in self._names:
+            try:
+                held[name] = self._get(self._owner, name)
+            except (AttributeError, KeyError, ValueError):  # a slot, or a cell, that holds nothing yet
+                continue
+        return held
+
+    def write(self, saved: dict[str, Any]) -> None:
+        now = self.read()
+        for name, value in saved.items():
+            if name not in now or now[name] is not value:
+                self._put(self._owner, name, value)
+
+    def values(self) -> Iterable[Any]:
+        return list(self.read().values())
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        self.write({name: change(value) for name, value in self.read().items()})
+
+
+class _State:
+    """An object that tells and takes its state as a whole, such as a random generator."""
+
+    def __init__(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
+        self.read, self.write = get, put
+
+    def values(self) -> Iterable[Any]:
+        return ()
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        """There is nothing in it."""
+
+
+def reach(roots: Iterable[Any]) -> list[Holder]:
+    """Every holder that can be reached from some objects, each once."""
+    holders: list[Holder] = []
+    waiting, seen = list(roots), dict[int, Any]()
+    while waiting:
+        value = waiting.pop()
+        if type(value) in _PLAIN or id(value) in seen:
+            continue
+        seen[id(value)] = value  # kept, so that nothing else gets its identity
+        for holder in _holders(value):
+            holders.append(holder)
+            waiting.extend(holder.values())
+        waiting.extend(_inner(value))
+    return holders
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    """What is reached through a value that cannot be changed itself."""
+    if isinstance(value, (tuple, frozenset)):
+        return value
+    if isinstance(value, types.MethodType):
+        return (value.__self__, value.__func__)
+    return ()
+
+
+def _holders(value: Any) -> Iterator[Holder]:
+    if isinstance(value, dict):
+        yield _Mapping(value)
+    elif isinstance(value, (list, deque)):
+        yield _Sequence(value)
+    elif isinstance(value, set):
+        yield _Set(value)
+    elif isinstance(value, types.FunctionType):
+        yield from _of_function(value)
+    elif isinstance(value, functools.partial):
+        yield _Named(value, ("state",), lambda item, _: item.__reduce__()[2], lambda item, _, state: item.__setstate__(state))
+        return
+    else:
+        yield from _states(value)
+    if is_looked_into(value):
+        attributes = _attributes(value)
+        if attributes is not None:
+            yield _Mapping(attributes)
+        if slots := _slots(type(value)):
+            yield _Named(value, slots, object.__getattribute__, object.__setattr__)
+        yield from _of_class(type(value))
+
+
+def is_looked_into(value: Any) -> bool:
+    """Whether the attributes of an object are state that its Python could change."""
+    kind = type(value)
+    if kind in _PLAIN or isinstance(value, (type, types.ModuleType, types.FunctionType, types.MethodType, Enum, torch.jit.ScriptModule)):
+        return False
+    if isinstance(value, nn.Module):
+        return True
+    if isinstance(value, torch.Tensor):
+        return bool(_attributes(value))
+    home = str(getattr(kind, "__module__", ""))
+    return _package(home) not in _OPAQUE_PACKAGES or home.startswith(_LOOKED_INTO)
+
+
+def _attributes(value: Any) -> dict[str, Any] | None:
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return attributes if isinstance(attributes, dict) else None
+
+
+@functools.cache
+def _slots(kind: type) -> tuple[str, ...]:
+    named = (vars(base).get("__slots__", ()) for base in kind.__mro__ if is_own(base.__module__) or _package(base.__module__) == "diffusers")
+    names = chain.from_iterable((slots,) if isinstance(slots, str) else slots for slots in named)
+    return tuple(name for name in names if name not in {"__dict__", "__weakref__"})
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def is_own(module: str | None) -> bool:
+    """Whether a module is the user's or of some small package, so that its globals and class attributes may be state."""
+    return _package(module or "") not in LIBRARIES
+
+
+def _of_class(kind: type) -> Iterator[Holder]:
+    """What classes of the user hold, and what their methods can see."""
+    for base in kind.__mro__:
+        if not is_own(base.__module__):
+            continue
+        held = {name: value for name, value in vars(base).items() if not name.startswith("__")}
+        functions = [function for value in held.values() for function in _functions(value)]
+        yield _Named(
+            base,
+            [name for name, value in held.items() if not _functions(value) and not isinstance(value, property)],
+            lambda owner, name: vars(owner)[name],
+            _put_class_attribute,
+        )
+        for function in functions:
+            yield from _of_function(function)
+
+
+def _put_class_attribute(owner: type, name: str, value: Any) -> None:
+    type.__setattr__(owner, name, value)
+
+
+def _functions(value: Any) -> list[types.FunctionType]:
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    return [value] if isinstance(value, types.FunctionType) else []
+
+
+def _of_function(function: types.FunctionType) -> Iterator[Holder]:
+    for cell in function.__closure__ or ():
+        yield _Named(cell, ("cell_contents",), getattr, setattr)
+    yield _Named(function, ("__defaults__", "__kwdefaults__"), getattr, setattr)
+    if function.__dict__:
+        yield _Mapping(function.__dict__)
+    if is_own(function.__module__):
+        names = [name for name in names_of(function) if name in function.__globals__]
+        state = [name for name in names if not isinstance(function.__globals__[name], (type, types.ModuleType, types.BuiltinFunctionType))]
+        if state:
+            yield _Named(function.__globals__, state, lambda held, name: held[name], dict.__setitem__)
+
+
+@functools.lru_cache(maxsize=4096)
+def names_of(function: types.FunctionType) -> tuple[str, ...]:
+    """The global names that a function, or one defined inside of it, mentions."""
+    names: dict[str, None] = {}
+    waiting = [function.__code__]
+    while waiting:
+        code = waiting.pop()
+        names.update(dict.fromkeys(code.co_names))
+        waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return tuple(names)
+
+
+def _states(value: Any) -> Iterator[Holder]:
+    if isinstance(value, torch.Generator):
+        yield _State(value.get_state, value.set_state)
+    elif isinstance(value, random.Random):
+        yield _State(value.getstate, value.setstate)
+    elif isinstance(value, np.random.RandomState):
+        yield _State(value.get_state, value.set_state)
+    elif isinstance(value, np.random.Generator):
+        bits: Any = value.bit_generator
+        yield _Named(bits, ("state",), getattr, setattr)
+    elif isinstance(value, Tokenizer):
+        yield _State(lambda: (value.truncation, value.padding), lambda saved: _set_tokenizer(value, *saved))
+
+
+def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padding: dict[str, Any] | None) -> None:
+    if tokenizer.truncation != truncation:
+        tokenizer.no_truncation() if truncation is None else tokenizer.enable_truncation(**truncation)
+    if tokenizer.padding != padding:
+        tokenizer.no_padding() if padding is None else tokenizer.enable_padding(**padding)
+
+
+ITERATORS = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(set())))
+"""Iterators that a copy can stand for, `itertools.count` and its like apart."""
+
+
+def saved(holders: Iterable[Holder]) -> list[tuple[Holder, Any]]:
+    """What holders hold now; those that cannot tell are left out."""
+    states = []
+    for holder in holders:
+        try:
+            states.append((holder, holder.read()))
+        except Exception:  # noqa: BLE001, S112 - an object that does not let itself be read is not changed by a rehearsal either
+            continue
+    return states
+
+
+def put_back(states: Iterable[tuple[Holder, Any]]) -> None:
+    """Make holders hold what they held, whatever happens on the way.
+
+    Raises:
+        ExceptionGroup: some could not be put back; all others are.
+    """
+    errors = []
+    for holder, state in states:
+        try:
+            holder.write(state)
+        except Exception as error:  # noqa: BLE001 - the others come first
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("what was changed for the time of a profile could not all be put back", errors)
+
+

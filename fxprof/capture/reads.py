@@ -1,0 +1,35 @@
+"""What a result has to say where a rehearsal decided by values that only a real run knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fxprof.capture.rehearse import Read, Rehearsal
+
+
+def read_remarks(rehearsal: Rehearsal, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, ...]:
+    """A sentence for each module whose Python decided by a value that is not known.
+
+    Args:
+        rehearsal: has run `function`.
+        again: makes everything what it was before that.
+        function: what was run.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
+    if not rehearsal.has_reads():
+        return ()
+    again()
+    reads = rehearsal.decisive_reads(function, *args, **kwargs)
+    again()
+    places: dict[tuple[str, str], Read] = {}
+    for read in reads:
+        places.setdefault((read.component, read.line), read)
+    return tuple(_sentence(read) for read in places.values())
+
+
+def _sentence(read: Read) -> str:
+    where = ".".join(part for part in (read.component, read.path) if part)
+    line = f" in {read.line}" if read.line else ""
+    return f"what {where} computes depends on values that only a real run knows ({read.how}{line}); it is counted as for zeros"

@@ -1,0 +1,153 @@
+"""Every operator that really runs during a rehearsal: seen, followed for unknown values, and spared where only its shape counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch._ops import HigherOrderOperator
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.unknown import follow, is_unknown, other, other_contents, reads, tensors_in
+
+_LARGE = 1 << 15
+"""Elements from which on an operator on unknown values is not computed."""
+
+_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # noqa: SLF001 - what classes have that leave operators to torch
+_COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
+"""Higher-order operators that have a formula; of all others the operators inside are seen."""
+
+
+class Observer(Protocol):
+    """Who is told what runs."""
+
+    flips: bool
+    """Whether Python is to read other values than there are, where these are unknown."""
+
+    def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """An operator ran."""
+
+    def read(self, how: str) -> None:
+        """Python read an unknown value."""
+
+
+class Recorder(TorchDispatchMode):
+    """Shows an observer every operator that really runs."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            return self._higher_order(func, args, kwargs)
+        if any(kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types):
+            return NotImplemented  # of a subclass that wraps others: what it does with those is seen
+        unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
+        if not unknown:
+            result = func(*args, **kwargs)
+        elif reads(func, args, kwargs):
+            result = self._read(func, args, kwargs)
+            follow(func, args, kwargs, result)
+        else:
+            spared = _result_by_shape(func, args, kwargs, unknown)
+            result = func(*args, **kwargs) if spared is None else spared
+            follow(func, args, kwargs, result)
+        self._observer.observe(func, args, kwargs, result)
+        return result
+
+    def _seen(self, value: Any) -> Any:
+        """A function that shows what it runs; any other value as it is."""
+        if not callable(value) or isinstance(value, (torch.Tensor, type)):
+            return value
+
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return value(*args, **kwargs)
+
+        return seen
+
+    def whole(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What Python is to read of a tensor whose values it asks for as a whole."""
+        if not is_unknown(tensor):
+            return tensor
+        self._observer.read("values of a tensor")
+        return other_contents(tensor) if self._observer.flips else tensor
+
+    def _read(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self._observer.read(func._schema.name.removeprefix("aten::"))  # noqa: SLF001 - there is no other way to ask
+        if not self._observer.flips:
+            return func(*args, **kwargs)
+        if torch.Tag.dynamic_output_shape in func.tags:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, _other_mask, (args, kwargs))
+            return func(*args, **kwargs)
+        return other(func(*args, **kwargs))
+
+    def _higher_order(self, func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
+        kernel: Callable[..., Any] | None = func.py_kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd)  # noqa: SLF001
+        if func.name() not in _COUNTED_WHOLE and kernel is not None:
+            # The kernel itself is to run without a mode; the functions that it calls are not.
+            given, named = pytree.tree_map(self._seen, (args, kwargs))
+            return kernel(*given, **named)
+        result = _shapes_of(func, args, kwargs)
+        self._observer.observe(func, args, kwargs, result)
+        return result
+
+
+def _other_mask(tensor: torch.Tensor) -> torch.Tensor:
+    return ~tensor if tensor.dtype is torch.bool and is_unknown(tensor) else tensor
+
+
+def _shapes_of(func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
+    """Zeros like what a higher-order operator returns."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        given, named = pytree.tree_map_only(torch.Tensor, mode.from_tensor, (args, kwargs))
+        result = func(*given, **named)
+    return pytree.tree_map_only(torch.Tensor, lambda fake: fresh_zeros(tuple(fake.shape), fake.dtype), result)
+
+
+def _result_by_shape(func: Any, args: Any, kwargs: Any, unknown: list[torch.Tensor]) -> Any:
+    """Zeros like what an operator would compute; None when it is as well to run it.
+
+    That is where it is small, works in place or on a part of what it is given, or returns numbers of places that others then
+    go by.
+    """
+    schema = func._schema  # noqa: SLF001 - as above
+    if schema.is_mutable or any(item.alias_info is not None for item in schema.returns):
+        return None
+    tensors = list(tensors_in((*args, *kwargs.values())))
+    if not unknown or max(tensor.numel() for tensor in tensors) < _LARGE:
+        return None
+    if any(tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu" for tensor in tensors):
+        return None
+    try:
+        given, named = pytree.tree_map_only(torch.Tensor, _on_meta, (args, {**kwargs, **_device_of(kwargs)}))
+        result = func(*given, **named)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # no shapes without values: then it runs
+        return None
+    results = list(tensors_in((result,)))
+    if not results or not all(tensor.is_floating_point() or tensor.is_complex() for tensor in results):
+        return None
+    return pytree.tree_map_only(torch.Tensor, _zeros_like, result)
+
+
+def _device_of(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"device": torch.device("meta")} if kwargs.get("device") is not None else {}
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _zeros_like(shape: torch.Tensor) -> torch.Tensor:
+    if shape.is_contiguous():
+        return fresh_zeros(tuple(shape.shape), shape.dtype)
+    length = shape.untyped_storage().nbytes() // shape.dtype.itemsize
+    return fresh_zeros((length,), shape.dtype).as_strided(shape.shape, shape.stride(), shape.storage_offset())
