@@ -14,9 +14,11 @@ from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
 from fxprof.errors import FormulaError, OutputError, ProfileError, TargetError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
+from fxprof.source.live import check_module, check_pipeline, check_program
 from fxprof.source.workload import Workload
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import DiffusionPipeline
     from torch import nn
     from torch.export import ExportedProgram
@@ -92,6 +94,8 @@ def profile(
         from fxprof.source import resolve
 
         target = resolve(target)
+    elif not isinstance(target, (PipelineConfig, SingleComponent)):
+        check_pipeline(target)
     if dims:
         raise UsageError(
             "dims are the sizes of a .pt2 file", "a pipeline takes --height, --width and --arg, a component --input"
@@ -342,17 +346,18 @@ def diff(
 
 def profile_module(
     module: nn.Module,
-    args: tuple[Any, ...] = (),
+    args: tuple[Any, ...] | torch.Tensor = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
     formulas: Formulas | None = None,
     whole: bool = False,
 ) -> Profile:
-    """What one call of any `nn.Module` computes; the module is only read.
+    """What one call of any `nn.Module` computes. Its weights are neither copied nor computed with.
 
     Args:
-        module: on any device, in any mode; it is looked at in evaluation mode.
-        args: positional arguments of its `forward`; of tensors only the shapes matter, unless `forward` reads them.
+        module: on any device, in any mode, with any hooks; it is looked at in evaluation mode, and is afterwards what it was.
+        args: positional arguments of its `forward`, or the one tensor that is its only argument; of tensors only the shapes
+            matter, unless `forward` reads them.
         kwargs: keyword arguments.
         formulas: the table to count with.
         whole: export every module in it, also those that are alike; slower, with the same result.
@@ -360,8 +365,10 @@ def profile_module(
     The profile has one component, called `model`.
 
     Raises:
+        UsageError: `module` is no module, or `args` no tuple.
         CaptureError: the module fails on these arguments.
     """
+    args = check_module(module, args)
     table = formulas if formulas is not None else default_formulas()
     from fxprof.capture.module import capture_module
     from fxprof.result.assemble import assemble
@@ -386,6 +393,7 @@ def profile_program(
     Raises:
         UsageError: `dims` names a size that the program does not have, or is outside of its range.
     """
+    check_program(program)
     table = formulas if formulas is not None else default_formulas()
     from fxprof.capture.module import capture_program
     from fxprof.result.assemble import assemble

@@ -34,7 +34,7 @@ import fxprof
 from fxprof import api
 from fxprof.cache import Cache, default_cache, note, noted, tell
 from fxprof.cache.keys import _stamps, environment, key_of, leads_elsewhere
-from fxprof.capture import pipeline, rehearse
+from fxprof.capture import known_calls, pipeline
 from fxprof.capture.answers import NotKept, NotKeptError
 from fxprof.capture.export import export_call
 from fxprof.capture.places import Place
@@ -637,7 +637,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(type(module).__name__)
         return export(module, *args, **options)
 
-    monkeypatch.setattr(rehearse, "export_call", noting)
+    monkeypatch.setattr(known_calls, "export_call", noting)
     return found
 
 
@@ -659,7 +659,7 @@ def test_another_workload_exports_only_what_it_calls_differently(cache: Cache, e
 
 def test_another_process_finds_calls_too(model: Path) -> None:
     outcome(profiled(model, "--steps", "1"))
-    never = "from fxprof.capture import rehearse; rehearse.export_call = None"
+    never = "from fxprof.capture import known_calls; known_calls.export_call = None"
     again = outcome(profiled(model, "--steps", "2", code=never))
     assert again == outcome(profiled(model, "--steps", "2", "--no-cache"))
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import fxprof
-from fxprof.capture import rehearse
+from fxprof.capture import known_calls
 from fxprof.capture.export import ExportedCall, export_call
 from fxprof.source import load_zoo, names
 from fxprof.source.stand_ins import StandIn
@@ -528,7 +528,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]
         found.append((len(shared.program.graph.nodes), len(list(whole.trace.walk()))))
         return shared
 
-    monkeypatch.setattr(rehearse, "export_call", both)
+    monkeypatch.setattr(known_calls, "export_call", both)
     yield found
     assert found
 
@@ -561,7 +561,7 @@ def test_children_of_modules_that_run_for_real_are_exported_once(monkeypatch: py
         made.append(type(module).__name__)
         return export_call(module, *args, **options)
 
-    monkeypatch.setattr(rehearse, "export_call", counting)
+    monkeypatch.setattr(known_calls, "export_call", counting)
     assert fxprof.profile_module(Routing([Block() for _ in range(4)]), (X,)) == whole
     assert made == ["Routing", "Block"]
 
@@ -577,7 +577,7 @@ def test_what_cannot_be_exported_is_tried_once_for_all_that_are_alike(monkeypatc
         made.append(type(module).__name__)
         return export_call(module, *args, **options)
 
-    monkeypatch.setattr(rehearse, "export_call", counting)
+    monkeypatch.setattr(known_calls, "export_call", counting)
     shared = fxprof.profile_module(routing(), (X,))
     assert made == ["Routing", "Routing", "Block"]
     assert shared == whole

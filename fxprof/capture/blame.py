@@ -10,6 +10,7 @@ from pathlib import Path
 from fxprof.errors import CaptureError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
 _EXPLAINED = (ValueError, RuntimeError, NotImplementedError, ImportError, OSError)
 """Errors that authors raise with a message for people."""
 
@@ -98,7 +99,7 @@ def is_our_bug(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """The first line of an error's own message; with its type and place where the message alone would say too little."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _ADDRESS.sub("", str(error)).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     if text and isinstance(error, _EXPLAINED):
         return text

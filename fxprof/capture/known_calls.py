@@ -33,15 +33,24 @@ class KnownCalls:
         self._kept = kept
         self._alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
 
-    def export(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
+    def export(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], *, alone: bool
+    ) -> ExportedCall:
         """Export a call, or repeat what is known of a module that is the same, called the same way.
+
+        Args:
+            module: what is called.
+            place: where it is.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            alone: whether it can see more than what makes modules the same, so that nothing is known of it.
 
         Raises:
             NotExportableError: as `export_call`.
         """
         aliases = self._aliases[place.component]
-        if not self._can_be_alike(place):
-            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, whole=self._whole)
+        if alone or not self._can_be_alike(place):
+            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, whole=self._whole or alone)
         key = self.work_of(module, args, kwargs)
         if key not in self._alike:
             try:

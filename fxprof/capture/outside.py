@@ -35,7 +35,8 @@ def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
         token = _token(getter(), _DEEPEST)
         if token is None:
             return None
-        tokens.append(token)
+        if token[0] != _OPAQUE:
+            tokens.append(token)
     return tuple(tokens)
 
 
@@ -134,8 +135,12 @@ def _is_own_object(value: Any) -> bool:
     return is_looked_into(value) and not isinstance(value, (nn.Module, torch.Tensor)) and is_own(type(value).__module__)
 
 
-def _token(value: Any, depth: int) -> Hashable:
-    """Plain state as something that can be compared; None for an object."""
+_OPAQUE = "opaque"
+"""First of the token of a library's object, which keeps no state that decides what a module computes."""
+
+
+def _token(value: Any, depth: int) -> tuple[Hashable, ...] | None:
+    """Plain state as something that can be compared; None for an object of the user's."""
     if isinstance(value, _PLAIN):
         return (type(value).__name__, repr(value))
     if isinstance(value, _CONTAINERS):
@@ -149,7 +154,7 @@ def _token(value: Any, depth: int) -> Hashable:
     if isinstance(value, torch.Tensor) or _is_own_object(value):
         return None
     is_pipeline = hasattr(type(value), "components") and is_looked_into(value)
-    return None if is_pipeline else ("object", id(value))
+    return None if is_pipeline else (_OPAQUE, id(value))
 
 
 def _codes(held: dict[str, Any]) -> Iterator[types.CodeType]:

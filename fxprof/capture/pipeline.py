@@ -212,8 +212,12 @@ def _approximate_lengths(
     again()
     for tokenizer in stand_ins.values():
         tokenizer.count_extra(1)
-    if _call(name, rehearsal.repeats, built, arguments):
-        return []
+    try:
+        if _call(name, rehearsal.repeats, built, arguments):
+            return []
+    finally:
+        for tokenizer in stand_ins.values():
+            tokenizer.count_extra(0)
     names = ", ".join(stand_ins)
     return [
         f"the length of text is approximate: {names} counted words for want of the real vocabulary; --prompt-tokens sets it"

@@ -357,7 +357,7 @@ class Rehearsal:
         started = time.perf_counter()
         with self._listening.off(), self._nothing_outside_changed(module):
             inputs = inputs_of(module, args, kwargs)
-            call = self._known.export(module, place, args, kwargs)
+            call = self._known.export(module, place, args, kwargs, alone=bool(self._around.functions(module)))
         self.export_seconds += time.perf_counter() - started
         return Recorded(place.component, place.path, Trace(call.trace.parts, inputs), call)
 
@@ -383,6 +383,8 @@ class Rehearsal:
 
     def _run_for_real(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run it, unless it was called like this before and would do the same again."""
+        if self._around.functions(module):
+            return self._really_run(module, place, args, kwargs)
         counts = {key: found.count for key, found in self.calls.items()}
         with self._listening.unseen():
             attempt = self._memories.setdefault(place, Memory()).begin(module, args, kwargs)

@@ -9,7 +9,7 @@ from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
-from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile
+from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile, Run
 from fxprof.result.tree import is_real
 from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
@@ -62,7 +62,16 @@ def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_I
     modules = tuple(ModuleRecord(item.path, item.class_name, item.params) for item in captured.modules)
     root = (ModuleRecord("", captured.class_name, 0),)
     calls = tuple(_call(item, formulas) for item in captured.calls)
-    return Component(captured.name, captured.class_name, modules or root, calls)
+    stored = sum(item.stored_bytes for item in captured.modules)
+    return Component(captured.name, captured.class_name, modules or root, calls, _runs(captured), stored)
+
+
+def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
+    """What calls from outside were made of, where that says more than the calls themselves."""
+    whole = all(times == 1 and captured.calls[place].entry == "" for run in captured.runs for place, times in run.calls)
+    if whole and all(len(run.calls) == 1 for run in captured.runs):
+        return ()
+    return tuple(Run(run.count, run.calls) for run in captured.runs)
 
 
 def _call(captured: CapturedCall, formulas: Formulas) -> Call:

@@ -213,6 +213,15 @@ class Node(NamedTuple):
             waiting.extend(reversed(node.children))
 
 
+class Run(NamedTuple):
+    """What a call of a component from outside was made of, where its parts were captured one by one."""
+
+    count: int  # type: ignore[assignment]  # what a tuple calls so is of no use here
+    """How often in one run of the pipeline it was made of just this."""
+    calls: tuple[tuple[int, int], ...]
+    """(place among the component's calls, how often in one such call)"""
+
+
 @dataclass(frozen=True)
 class Component:
     """A part of the pipeline that computes, and its work in one run of the pipeline."""
@@ -223,6 +232,10 @@ class Component:
     modules: tuple[ModuleRecord, ...]
     """Its modules as built, depth first: each before those inside it, and these before its siblings."""
     calls: tuple[Call, ...]
+    runs: tuple[Run, ...] = ()
+    """What its calls from outside were made of, distinct ones; empty where each is one of `calls`, or where that is not known."""
+    stored_bytes: int = 0
+    """Bytes that its parameters take as a live object stores them, scales of quantised ones included; 0 where that is not known."""
 
     @cached_property
     def params(self) -> int:
@@ -238,6 +251,10 @@ class Component:
     def macs(self) -> int:
         """MACs in one run of the pipeline; a lower bound when `total.uncounted`."""
         return self.total.macs
+
+    def cost_of(self, run: Run) -> Total:
+        """MACs of one call from outside."""
+        return Total.sum(self.calls[place].total * times for place, times in run.calls)
 
     @cached_property
     def tree(self) -> Node:
