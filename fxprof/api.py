@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -299,7 +299,10 @@ def _captured(
         from fxprof.capture.pipeline import capture_pipeline
 
         captured = capture_pipeline(target, workload, notable=notable, whole=whole, cache=cache, progress=progress)
-        return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
+        if not isinstance(target, PipelineConfig):
+            return captured, type(target).__name__
+        noted = (f"{target.name}: {target.note}",) if target.note else ()
+        return replace(captured, remarks=(*noted, *captured.remarks)), target.name
 
 
 def _say_imports(progress: Callable[[str], None] | None) -> None:

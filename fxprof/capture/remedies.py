@@ -1,0 +1,74 @@
+"""What to try when a pipeline refuses its arguments, in the words of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fxprof.errors import CaptureError
+
+_PICTURES = re.compile(r"(?:\w+_)?(?:images?|video|mask)(?:_\w+)?|video_frames")
+"""How arguments are called that take pictures."""
+_NO_PICTURES = re.compile(
+    r".*(?:embeds?|latents?|scale|length|strength|size|noise|ids?|per_prompt|guidance|type|steps|skip|kwargs)"
+)
+"""What else has such a word in its name."""
+_SIZE = 1024
+_FRAMES = 16
+
+
+def missing_pictures(
+    error: CaptureError, cause: BaseException, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+) -> CaptureError:
+    """The error of a pipeline that wants a picture which it was not given, with how to give it one; others as they are."""
+    if error.hint:
+        return error
+    free = [name for name, item in parameters.items() if _takes_picture(name, item) and given.get(name) is None]
+    said = f"{cause} "
+    named = [name for name in free if re.search(rf"\b{name}\b", said)]
+    wanted = [name for name in free if parameters[name].default is inspect.Parameter.empty or name in named]
+    if not wanted and isinstance(cause, (TypeError, AttributeError)) and "NoneType" in said:
+        wanted = [name for name in ("image", "mask_image", "video") if name in free]
+    if not wanted and re.search(r"\b(?:images?|video|mask)\b", said):
+        wanted = free[:1]
+    if not wanted:
+        return error
+    options = " ".join(f"--arg {name}={_stand_in(name, given)}" for name in wanted)
+    return CaptureError(error.message, f"give it stand-ins, of which only the sizes matter: {options}")
+
+
+def _takes_picture(name: str, item: inspect.Parameter) -> bool:
+    plain = item.default is None or item.default is inspect.Parameter.empty
+    return plain and bool(_PICTURES.fullmatch(name)) and not _NO_PICTURES.fullmatch(name)
+
+
+def _stand_in(name: str, given: Mapping[str, Any]) -> str:
+    size = f"{given.get('width') or _SIZE}x{given.get('height') or _SIZE}"
+    if "video" in name:
+        return f"video:{_FRAMES}x{size}"
+    return f"{'mask' if 'mask' in name else 'image'}:{size}"
+
+
+def absent_arguments(
+    class_name: str, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """What is wrong and what to try where arguments are missing that have no default; None where there are all."""
+    absent = [name for name, item in parameters.items() if item.default is inspect.Parameter.empty and name not in given]
+    if not absent:
+        return None
+    options = (
+        f"--arg {name}={_stand_in(name, given) if _takes_picture(name, parameters[name]) else 'VALUE'}" for name in absent
+    )
+    verb = "needs the argument" if len(absent) == 1 else "needs the arguments"
+    return f"{class_name} {verb} {', '.join(absent)}", f"give it stand-ins, of which only the sizes matter: {' '.join(options)}"
+
+
+def unknown_argument(class_name: str, name: str, option: str, known: Iterable[str]) -> tuple[str, str]:
+    """What is wrong with an argument that a pipeline does not have, and what to try."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    what = f"{class_name} has no argument {name}" + (f", which {option} sets" if option else "")
+    return what, f"did you mean {near[0]}? It has {', '.join(names)}" if near else f"it has {', '.join(names)}"
