@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -290,6 +291,7 @@ def _captured(
     from fxprof.trace.collector import seldom_collected
 
     with seldom_collected():
+        progress = _heard(progress)
         _say_imports(progress)
         if isinstance(target, SingleComponent):
             from fxprof.capture.module import capture_component
@@ -303,6 +305,22 @@ def _captured(
             return captured, type(target).__name__
         noted = (f"{target.name}: {target.note}",) if target.note else ()
         return replace(captured, remarks=(*noted, *captured.remarks)), target.name
+
+
+def _heard(progress: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """The same, with what it prints going where it goes now: while a pipeline runs, standard output may lead elsewhere."""
+    if progress is None:
+        return None
+    said, stream = progress, sys.stdout
+
+    def say(line: str) -> None:
+        if sys.stdout is stream:
+            said(line)
+        else:
+            with redirect_stdout(stream):
+                said(line)
+
+    return say
 
 
 def _say_imports(progress: Callable[[str], None] | None) -> None:

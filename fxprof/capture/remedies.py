@@ -13,7 +13,7 @@ from fxprof.errors import CaptureError
 _PICTURES = re.compile(r"(?:\w+_)?(?:images?|video|mask)(?:_\w+)?|video_frames")
 """How arguments are called that take pictures."""
 _NO_PICTURES = re.compile(
-    r".*(?:embeds?|latents?|scale|length|strength|size|noise|ids?|per_prompt|guidance|type|steps|skip|kwargs)"
+    r"(?:ip_adapter|negative|padding)_.*|.*(?:embeds?|latents?|scale|length|strength|size|noise|ids?|per_prompt|guidance|type|steps|skip|kwargs)"
 )
 """What else has such a word in its name."""
 _SIZE = 1024
@@ -30,12 +30,11 @@ def missing_pictures(
     said = f"{cause} "
     named = [name for name in free if re.search(rf"\b{name}\b", said)]
     wanted = [name for name in free if parameters[name].default is inspect.Parameter.empty or name in named]
-    if not wanted and isinstance(cause, (TypeError, AttributeError)) and "NoneType" in said:
-        wanted = [name for name in ("image", "mask_image", "video") if name in free]
-    if not wanted and re.search(r"\b(?:images?|video|mask)\b", said):
+    if not wanted and re.search(r"\b(?:PIL|images?|video|mask|NoneType)\b", said, re.IGNORECASE):
         wanted = free[:1]
     if not wanted:
         return error
+    wanted += [name for name in free if "mask" in name and name not in wanted]
     options = " ".join(f"--arg {name}={_stand_in(name, given)}" for name in wanted)
     return CaptureError(error.message, f"give it stand-ins, of which only the sizes matter: {options}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -69,11 +70,26 @@ def write(text: str, output: Output) -> None:
         raise OutputError("cannot write the report: stdout is closed")
     else:
         try:
-            click.echo(encodable(text, sys.stdout.encoding or "utf-8"), nl=False)
+            shown = visible(text) if sys.stdout.isatty() else text
+            click.echo(encodable(shown, sys.stdout.encoding or "utf-8"), nl=False)
         except BrokenPipeError:
             raise  # who reads has seen enough
         except OSError as error:
             raise OutputError(f"cannot write the report: {reason(error)}") from error
+
+
+def visible(text: str) -> str:
+    """The text with what would steer a terminal written out; its lines stay."""
+    if text.isascii() and not _STEERS.search(text):
+        return text
+    return "\n".join(line if line.isprintable() else _written_out(line) for line in text.split("\n"))
+
+
+_STEERS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
+def _written_out(line: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
 
 
 _ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "→": "->", "\N{MULTIPLICATION SIGN}": "x"})

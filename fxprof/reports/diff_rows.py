@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fxprof.reports.diff_layers import evidence_words
-from fxprof.reports.tables import Column, Row, Table
+from fxprof.reports.tables import Column, Growth, Row, Table, display
 from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
 from fxprof.result.folding import op_changes, size_changes
 from fxprof.result.remarks import fold_remarks
@@ -36,9 +36,9 @@ def about(found: Diff, verdicts: Iterable[Verdict] = (), *, strict: bool = False
 def _verdict(found: Diff, verdict: Verdict, *, strict: bool) -> dict[str, Any]:
     """What a limit says; `workload` names the arguments that differ, so that it is not the model alone that grew."""
     sides = {"old": verdict.delta.old.macs, "new": verdict.delta.new.macs, "delta": verdict.delta.macs}
-    growth = 100 * verdict.delta.macs / verdict.delta.old.macs if verdict.delta.old.macs else None
     judged = {"outcome": outcome(verdict, strict=strict), "workload": [item.name for item in found.workload]}
-    return {"name": verdict.name, "limit": verdict.limit.text, **sides, "growth_percent": growth, **judged}
+    growth = display(Growth(verdict.delta))
+    return {"name": verdict.name, "limit": verdict.limit.text, **sides, "growth": growth, **judged}
 
 
 def outcome(verdict: Verdict, *, strict: bool) -> str:
