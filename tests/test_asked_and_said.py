@@ -15,17 +15,17 @@ from fxprof.errors import CaptureError, UsageError
 from fxprof.reports import FORMATS
 from fxprof.reports.summary import summary
 
-SMALL = {"height": 32, "width": 32}
+SMALL: dict[str, Any] = {"height": 32, "width": 32}
 
 
-class Passing(diffusers.StableDiffusionPipeline):
+class Passing(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # diffusers has no types
     """Hands everything on."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*args, **kwargs)
 
 
-class Turbo(diffusers.StableDiffusionPipeline):
+class Turbo(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # diffusers has no types
     """Made for two steps without guidance, with a word of its own."""
 
     def __call__(self, prompt: Any = None, *, sharp: bool = False, **kwargs: Any) -> Any:
@@ -33,7 +33,7 @@ class Turbo(diffusers.StableDiffusionPipeline):
         return super().__call__(prompt, **{"num_inference_steps": 2, "guidance_scale": 0.0, **kwargs})
 
 
-class Stubborn(diffusers.StableDiffusionPipeline):
+class Stubborn(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # diffusers has no types
     """Never does more than three steps, whatever it is asked for."""
 
     def __call__(self, prompt: Any = None, num_inference_steps: int = 50, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ def wrapped(call: Any) -> Any:
     return inner
 
 
-class Decorated(diffusers.StableDiffusionPipeline):
+class Decorated(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # diffusers has no types
     @wrapped
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*args, **kwargs)
@@ -119,7 +119,7 @@ def test_progress_by_print_is_heard_whole(capsys: pytest.CaptureFixture[str]) ->
     assert any("vae" in line for line in printed[2:])
 
 
-class Chatty(diffusers.StableDiffusionPipeline):
+class Chatty(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # diffusers has no types
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         print("chatter")  # noqa: T201  # as some pipelines do
         return super().__call__(*args, **kwargs)
@@ -151,7 +151,7 @@ def test_a_mask_that_is_missing_is_asked_for_too() -> None:
 
 
 def test_an_option_that_sets_what_the_pipeline_has_not_is_named() -> None:
-    class Bare(diffusers.DDPMPipeline):
+    class Bare(diffusers.DDPMPipeline):  # type: ignore[misc]  # diffusers has no types
         pass
 
     unet = diffusers.UNet2DModel(

@@ -13,7 +13,8 @@ from fxprof.errors import CaptureError
 _PICTURES = re.compile(r"(?:\w+_)?(?:images?|video|mask)(?:_\w+)?|video_frames")
 """How arguments are called that take pictures."""
 _NO_PICTURES = re.compile(
-    r"(?:ip_adapter|negative|padding)_.*|.*(?:embeds?|latents?|scale|length|strength|size|noise|ids?|per_prompt|guidance|type|steps|skip|kwargs)"
+    r"^ip_adapter|^negative|^padding|attention|embed|latent|scale|length|strength|size|noise|ids?$|per_prompt|guidance|type"
+    r"|steps|skip|kwargs|seconds|crf|interleave"
 )
 """What else has such a word in its name."""
 _SIZE = 1024
@@ -34,21 +35,22 @@ def missing_pictures(
         wanted = free[:1]
     if not wanted:
         return error
-    wanted += [name for name in free if "mask" in name and name not in wanted]
+    wanted += [name for name in free if ("mask" in name or "control" in name) and name not in wanted]
     options = " ".join(f"--arg {name}={_stand_in(name, given)}" for name in wanted)
     return CaptureError(error.message, f"give it stand-ins, of which only the sizes matter: {options}")
 
 
 def _takes_picture(name: str, item: inspect.Parameter) -> bool:
     plain = item.default is None or item.default is inspect.Parameter.empty
-    return plain and bool(_PICTURES.fullmatch(name)) and not _NO_PICTURES.fullmatch(name)
+    return plain and bool(_PICTURES.fullmatch(name)) and not _NO_PICTURES.search(name)
 
 
 def _stand_in(name: str, given: Mapping[str, Any]) -> str:
     size = f"{given.get('width') or _SIZE}x{given.get('height') or _SIZE}"
     if "video" in name:
         return f"video:{_FRAMES}x{size}"
-    return f"{'mask' if 'mask' in name else 'image'}:{size}"
+    made = f"{'mask' if 'mask' in name else 'image'}:{size}"
+    return f"[{made}]" if name.endswith("images") else made
 
 
 def absent_arguments(
