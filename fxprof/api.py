@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
-from fxprof.errors import FormulaError, OutputError, ProfileError, TargetError, UsageError
+from fxprof.errors import CaptureError, FormulaError, OutputError, ProfileError, TargetError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.workload import Workload
@@ -296,8 +296,10 @@ def _captured(
         if isinstance(target, SingleComponent):
             from fxprof.capture.module import capture_component
 
-            captured = capture_component(target, read, workload.dtype, notable=notable, whole=whole, progress=progress)
-            return captured, target.name
+            def capture(given: Mapping[str, Any]) -> Capture:
+                return capture_component(target, given, workload.dtype, notable=notable, whole=whole, progress=progress)
+
+            return _as_meant(capture, read), target.name
         from fxprof.capture.pipeline import capture_pipeline
 
         captured = capture_pipeline(target, workload, notable=notable, whole=whole, cache=cache, progress=progress)
@@ -305,6 +307,29 @@ def _captured(
             return captured, type(target).__name__
         noted = (f"{target.name}: {target.note}",) if target.note else ()
         return replace(captured, remarks=(*noted, *captured.remarks)), target.name
+
+
+def _as_meant(capture: Callable[[Mapping[str, Any]], Capture], inputs: Mapping[str, Any]) -> Capture:
+    """The capture of a component, where a number may stand for a tensor of it for each sample, such as a timestep.
+
+    Raises:
+        CaptureError: as `capture`, about the inputs as they were given.
+    """
+    from fxprof.source.stand_ins import for_each_sample
+
+    try:
+        return capture(inputs)
+    except CaptureError as error:
+        meant = for_each_sample(inputs)
+        if meant != inputs:
+            with suppress(CaptureError):
+                return capture(meant)
+        texts = [name for name, value in inputs.items() if isinstance(value, str)]
+        if texts and not error.hint:
+            taken = f"{' and '.join(texts)} {'were' if len(texts) > 1 else 'was'} taken for a text"
+            hint = f"{taken}; a tensor is written by its shape, as 1x16x64x64 or 1x77:int64"
+            raise CaptureError(error.message, hint) from error
+        raise
 
 
 def _heard(progress: Callable[[str], None] | None) -> Callable[[str], None] | None:

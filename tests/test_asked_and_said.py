@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 import tiny
+import torch
+from commands import run
+from families import stable_diffusion, video
+from families.case import Case
 from PIL import Image
 
 import fxprof
 from fxprof.errors import CaptureError, UsageError
 from fxprof.reports import FORMATS
+from fxprof.reports.diff import diff as diff_report
 from fxprof.reports.summary import summary
+from fxprof.result.compare import compare
+from fxprof.result.profile import Profile
+
+
+def frames_of(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
+    return case.make, dict(case.arguments)
+
 
 SMALL: dict[str, Any] = {"height": 32, "width": 32}
 
@@ -73,7 +87,7 @@ def test_defaults_are_those_of_the_class_that_is_handed_to() -> None:
     assert fxprof.profile(made(Passing), **SMALL).workload["steps"] == 50
 
 
-def calls_of(profile: fxprof.Profile) -> int:
+def calls_of(profile: Profile) -> int:
     return sum(call.count for call in profile.components["unet"].calls)
 
 
@@ -160,3 +174,131 @@ def test_an_option_that_sets_what_the_pipeline_has_not_is_named() -> None:
     with pytest.raises(UsageError) as caught:
         fxprof.profile(Bare(unet, diffusers.DDPMScheduler()), guidance_scale=2.0)
     assert caught.value.message == "Bare has no argument guidance_scale, which --guidance-scale sets"
+
+
+def test_a_text_for_a_picture_or_a_tensor_is_answered_with_how_to_write_it() -> None:
+    components = made(diffusers.StableDiffusionPipeline).components
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile(pipeline, steps=2, arguments={"image": "cat.png"})
+    assert caught.value.hint == "give it stand-ins, of which only the sizes matter: --arg image=image:1024x1024"
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, arguments={"prompt_embeds": "1x77x32"})
+    assert caught.value.hint == "a tensor for a pipeline is written --arg prompt_embeds=tensor:1x77x32"
+
+
+def test_a_component_that_was_left_out_wrongly_is_named() -> None:
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, without=["vae"])
+    assert caught.value.hint.startswith("it has no vae, which the class takes for granted: ")
+
+
+# --- one component
+
+
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("one") / "unet"
+    tiny.stable_diffusion().unet.save_config(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("timestep", ["2", ":int64", "2:int64", "1:float32", "2.5"])
+def test_a_timestep_is_what_a_person_means(unet: str, timestep: str, tmp_path: Path) -> None:
+    rest = ("--input", "sample=2x4x8x8", "--input", "encoder_hidden_states=2x7x32", "-o", tmp_path / "x.json")
+    result = run("profile", unet, "--input", f"timestep={timestep}", *rest)
+    assert (result.exit_code, result.stderr) == (0, "")
+    module = tiny.stable_diffusion().unet
+    whole = fxprof.profile_module(module, (torch.zeros(2, 4, 8, 8), torch.tensor(2), torch.zeros(2, 7, 32)))
+    assert fxprof.load(tmp_path / "x.json").macs == whole.macs
+
+
+def test_a_number_is_a_tensor_where_the_model_takes_nothing_else(tmp_path: Path) -> None:
+    module = tiny.stable_diffusion_3().transformer
+    module.save_config(tmp_path / "transformer")
+    shapes = {"hidden_states": (2, 8, 8, 8), "encoder_hidden_states": (2, 7, 64), "pooled_projections": (2, 64)}
+    texts = {name: "x".join(map(str, shape)) for name, shape in shapes.items()}
+    counted = fxprof.profile(tmp_path / "transformer", inputs={**texts, "timestep": 2})
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    whole = fxprof.profile_module(module, (), {**tensors, "timestep": torch.tensor([2, 2])})
+    assert counted.macs == whole.macs > 0
+    assert counted.workload["timestep"] == "tensor:2:int64"
+
+
+def test_a_shape_as_python_writes_it_is_one(unet: str) -> None:
+    inputs = {"sample": "2, 4, 8, 8", "timestep": 2, "encoder_hidden_states": "2x7x32"}
+    assert fxprof.profile(unet, inputs=inputs).macs == fxprof.profile(unet, inputs={**inputs, "sample": "2x4x8x8"}).macs
+
+
+def test_a_text_that_is_no_shape_is_told(unet: str) -> None:
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile(unet, inputs={"sample": "big", "timestep": 2, "encoder_hidden_states": "2x7x32"})
+    assert caught.value.hint == "sample was taken for a text; a tensor is written by its shape, as 1x16x64x64 or 1x77:int64"
+
+
+# --- notes of bundled models
+
+
+NOTE = "sd-turbo: Made for one to four steps without guidance; the pipeline runs 50 with guidance 7.5 unless told"
+
+
+@pytest.fixture(scope="module")
+def turbo() -> Profile:
+    return fxprof.profile("sd-turbo", steps=1, height=64, width=64)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv", "markdown"])
+@pytest.mark.parametrize("command", [("profile",), ("layers",), ("hotspots",), ("diff",)])
+def test_the_note_of_a_bundled_model_is_in_every_report(
+    form: str, command: tuple[str, ...], turbo: Profile, tmp_path: Path
+) -> None:
+    turbo.save(tmp_path / "turbo.json")
+    targets = [tmp_path / "turbo.json"] * (2 if command == ("diff",) else 1)
+    result = run(*command, *targets, "--format", form)
+    assert result.exit_code == 0
+    assert NOTE in " ".join(result.stdout.split())
+
+
+# --- videos
+
+
+VIDEOS = {
+    "AnimateDiffPipeline": (frames_of(stable_diffusion.CASES["AnimateDiffPipeline"]), 4),  # decoded image by image
+    "TextToVideoSDPipeline": (frames_of(video.CASES["TextToVideoSDPipeline"]), 2),
+    "WanPipeline": (frames_of(video.CASES["WanPipeline"]), 9),
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_a_video_is_told_as_one(name: str) -> None:
+    (make, arguments), frames = VIDEOS[name]
+    pipeline = make()
+    profile = fxprof.profile(pipeline, steps=2, arguments=arguments)
+    text = FORMATS["text"].render(summary(profile))
+    assert profile.workload["frames"] == frames
+    assert "MACs per video by kind of work" in text
+    assert "\nper video: " in text
+    assert " videos 1, " in text
+    assert "per image" not in text
+    longer = compare(profile, fxprof.profile(pipeline, steps=3, arguments=arguments))
+    assert "\n\nper video: " in FORMATS["text"].render(diff_report(longer))
+    assert "\n\nper video: " in FORMATS["markdown"].render(diff_report(longer))
+
+
+@pytest.mark.parametrize("output_type", ["np", "pil", "latent"])
+def test_it_is_a_video_in_whatever_form_it_is_returned(output_type: str) -> None:
+    (make, arguments), frames = VIDEOS["WanPipeline"]
+    profile = fxprof.profile(make(), steps=2, arguments={**arguments, "output_type": output_type})
+    assert profile.workload["frames"] == frames
+
+
+def test_several_videos_of_one_run_are_told_apart_from_one() -> None:
+    (make, arguments), _ = VIDEOS["WanPipeline"]
+    lines = FORMATS["text"].render(summary(fxprof.profile(make(), steps=2, images=2, arguments=arguments))).splitlines()
+    assert [line.partition(":")[0] for line in lines if line.startswith("per ")] == ["per run of 2 videos", "per video"]
+
+
+def test_an_image_is_still_an_image() -> None:
+    profile = fxprof.profile(made(Passing), steps=1, **SMALL)
+    assert "frames" not in profile.workload
+    assert "\nper image: " in FORMATS["text"].render(summary(profile))

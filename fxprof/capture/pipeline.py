@@ -17,7 +17,7 @@ from fxprof.capture.build import Built, Progress, build, build_from_live
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
-from fxprof.capture.remedies import absent_arguments, missing_pictures, unknown_argument
+from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
@@ -192,7 +192,7 @@ def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[.
         if is_our_bug(error):
             raise
         refused = failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error)
-        raise missing_pictures(refused, error, parameters_of(built.pipeline), arguments) from error
+        raise with_remedy(refused, error, built.pipeline, arguments) from error
 
 
 def _approximate_lengths(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fxprof.capture.signature import parameters_of
 from fxprof.errors import CaptureError
 
 _PICTURES = re.compile(r"(?:\w+_)?(?:images?|video|mask)(?:_\w+)?|video_frames")
@@ -21,23 +22,57 @@ _SIZE = 1024
 _FRAMES = 16
 
 
-def missing_pictures(
-    error: CaptureError, cause: BaseException, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
-) -> CaptureError:
-    """The error of a pipeline that wants a picture which it was not given, with how to give it one; others as they are."""
+def with_remedy(error: CaptureError, cause: BaseException, pipeline: Any, given: Mapping[str, Any]) -> CaptureError:
+    """The error of a pipeline that refuses its arguments, with what to try where that is plain; others as they are.
+
+    Args:
+        error: what was attempted, and what the pipeline said.
+        cause: what the pipeline raised.
+        pipeline: the pipeline, as it was called.
+        given: the arguments of the call.
+    """
     if error.hint:
         return error
-    free = [name for name, item in parameters.items() if _takes_picture(name, item) and given.get(name) is None]
-    said = f"{cause} "
-    named = [name for name in free if re.search(rf"\b{name}\b", said)]
-    wanted = [name for name in free if parameters[name].default is inspect.Parameter.empty or name in named]
-    if not wanted and re.search(r"\b(?:PIL|images?|video|mask|NoneType)\b", said, re.IGNORECASE):
+    hint = _written_wrongly(given) or _missing_pictures(f"{cause}", parameters_of(pipeline), given)
+    hint = hint or _missing_parts(f"{cause}", pipeline)
+    return CaptureError(error.message, hint) if hint else error
+
+
+_SHAPE = re.compile(r"\d+(?:x\d+)+(?::\w+)?|\d+:\w+")
+
+
+def _written_wrongly(given: Mapping[str, Any]) -> str:
+    """What to try where a text was given for a tensor."""
+    shapes = [f"--arg {name}=tensor:{value}" for name, value in given.items() if _is_shape(value)]
+    return f"a tensor for a pipeline is written {' '.join(shapes)}" if shapes else ""
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, str) and bool(_SHAPE.fullmatch(value))
+
+
+def _missing_pictures(said: str, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> str:
+    """What to try where a pipeline wants a picture, and was given none, or the name of one."""
+    pictures = [name for name, item in parameters.items() if _takes_picture(name, item)]
+    wanted = [name for name in pictures if isinstance(given.get(name), str)]
+    free = [name for name in pictures if given.get(name) is None]
+    wanted = wanted or [name for name in free if re.search(rf"\b{name}\b", said)]
+    if not wanted and re.search(r"\b(?:PIL|images?|video|mask)\b", said, re.IGNORECASE):
         wanted = free[:1]
     if not wanted:
-        return error
+        return ""
     wanted += [name for name in free if ("mask" in name or "control" in name) and name not in wanted]
     options = " ".join(f"--arg {name}={_stand_in(name, given)}" for name in wanted)
-    return CaptureError(error.message, f"give it stand-ins, of which only the sizes matter: {options}")
+    return f"give it stand-ins, of which only the sizes matter: {options}"
+
+
+def _missing_parts(said: str, pipeline: Any) -> str:
+    """What to try where a pipeline runs into a component that it does not have."""
+    optional = getattr(pipeline, "_optional_components", ())
+    absent = [name for name, part in pipeline.components.items() if part is None and name not in optional]
+    if "NoneType" not in said or not absent:
+        return ""
+    return f"it has no {', '.join(absent)}, which the class takes for granted: give it that, or leave --without out"
 
 
 def _takes_picture(name: str, item: inspect.Parameter) -> bool:

@@ -37,7 +37,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate what it raises."""
         try:
-            with _printable():
+            with _printable(), _noted():
                 return super().invoke(ctx)
         except FxprofError as error:
             _tell(ctx, error)
@@ -57,6 +57,23 @@ def _printable() -> Iterator[None]:
     except click.ClickException as error:
         vars(error)["message"] = printable(error.message)  # which click declares final
         raise
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Tell what fxprof notes on the side like everything else: paths, and what the environment names, come from outside."""
+    import logging  # not with the module: help needs none
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    handler, logger = Telling(logging.WARNING), logging.getLogger("fxprof")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def debug_option(command: _Command) -> _Command:

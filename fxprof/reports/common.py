@@ -13,6 +13,7 @@ _PROMPT = 50
 """Characters of a text of the workload that a report quotes."""
 _FRAMES = ("frames", "num_frames", "video_length")
 """What the workload of a video says."""
+_REMEDY = "a file that declares formulas, named with --formulas, counts what has none; docs/counting.md shows one"
 _MODULES = 3
 """Modules that a note names."""
 
@@ -26,6 +27,8 @@ def workload_of(profile: Profile) -> str:
     """The call's arguments on one line; those that are None are the absence of an argument."""
     names = {"images": f"{noun_of(profile.workload)}s"}
     given = {names.get(name, name): value for name, value in profile.workload.items() if value is not None}
+    if given.get("frames") == given.get("num_frames"):
+        given.pop("frames", None)  # what was asked for is what came out
     return ", ".join(f"{name} {value_of(value)}" for name, value in given.items())
 
 
@@ -70,6 +73,7 @@ def inexact_notes(profile: Profile) -> tuple[Note, ...]:
     bounded = tuple(describe(profile, lambda row: row.bounded)) if profile.total.bounded else ()
     notes = []
     if missing:
+        missing += (_REMEDY,) if any(line.endswith("; no formula") for line in missing) else ()
         notes.append(Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing))
     if bounded:
         notes.append(Note("counted as upper bounds (sums with ≤ are at most this)", bounded))
