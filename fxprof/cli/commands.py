@@ -58,10 +58,10 @@ def models(output: Output) -> None:
 )
 @on_profile
 def profile(request: Request) -> None:
-    """Count each component, and the whole image.
+    """Count each component, and the whole image or video.
 
-    As JSON the report is the whole profile, which every command takes as TARGET again. What is not given of the
-    workload is the pipeline's own default.
+    As JSON the report is the whole profile, which profile, layers, hotspots and diff take as TARGET again. What is not
+    given of the workload is the pipeline's own default.
     """
     from fxprof.reports.summary import summary
 
@@ -139,8 +139,8 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit
 def capture(target: str, workload: Mapping[str, Any], directory: Path, force: bool) -> None:
     """Write the graph of every distinct call as a .pt2 file, without weights.
 
-    DIR is a target of every command, and gives the same numbers. Each file in it opens with torch.export.load and with
-    other tools for exported graphs.
+    DIR is a target of profile, layers, hotspots and diff, and gives the same numbers. Each file in it opens with
+    torch.export.load and with other tools for exported graphs.
     """
     write(write_graphs(target, directory, workload, force=force), Output())
 
