@@ -247,6 +247,16 @@ def test_remarks_that_name_their_module_or_a_size_of_torch_are_one_too() -> None
     assert fold_remarks(remarks) == (f"each of 2 modules (unet.down.0, unet.down.1) {RAN}: u0 in unet.down.0",)
 
 
+@pytest.mark.parametrize("build", [summary, layers, hotspots])
+def test_no_sentence_below_the_tables_goes_on_for_ever(build: Callable[[Profile], Document]) -> None:
+    told = (f"unet {RAN}: {'x' * 5000}",)
+    about = json.loads(FORMATS["json"].render(replace(build(replace(normal(), remarks=told)), saved=None)))
+    assert [len(remark) for remark in about["remarks"]] == [400]
+    assert len(FORMATS["text"].render(build(replace(normal(), remarks=told)))) < 400 * 2 + len(
+        FORMATS["text"].render(build(normal()))
+    )
+
+
 def test_remarks_that_say_something_else_stay() -> None:
     remarks = (f"vae.a {RAN}: one", f"vae.b {RAN}: two", "The vae is left out", "A vae is left out", f"unet {RAN}: one")
     assert fold_remarks(remarks) == remarks

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from fxprof.errors import LONGEST
 from fxprof.reports.tables import Note, plural, shorten
 from fxprof.result import OpRow, Profile
 from fxprof.result.remarks import fold_remarks
@@ -51,20 +52,25 @@ def about(profile: Profile) -> dict[str, object]:
     """What programs are told about a profile besides the rows of a report."""
     total = {"macs": profile.macs, "uncounted": profile.total.uncounted, "bounded": profile.total.bounded}
     named = {"target": profile.target, "class_name": profile.class_name, "workload": dict(profile.workload)}
-    told = {"approximations": fold_remarks(profile.approximations), "remarks": fold_remarks(profile.remarks)}
+    told = {"approximations": sentences(profile.approximations), "remarks": sentences(profile.remarks)}
     return {**named, "versions": dict(profile.versions), **total, **told}
+
+
+def sentences(told: Iterable[str]) -> tuple[str, ...]:
+    """What is said of a profile as a whole, for people: what is said of many modules as one, and no sentence for ever."""
+    return tuple(shorten(sentence, LONGEST) for sentence in fold_remarks(told))
 
 
 def told_of(profile: Profile) -> tuple[str, ...]:
     """All sentences about a profile as a whole."""
-    return fold_remarks((*profile.remarks, *profile.approximations))
+    return sentences((*profile.remarks, *profile.approximations))
 
 
 def told_notes(profile: Profile) -> Iterator[Note]:
     """What is approximate, and what else is to be known about the run."""
-    for title, sentences in (("approximate", profile.approximations), ("remarks", profile.remarks)):
-        if sentences:
-            yield Note(title, fold_remarks(sentences))
+    for title, told in (("approximate", profile.approximations), ("remarks", profile.remarks)):
+        if told:
+            yield Note(title, sentences(told))
 
 
 def inexact_notes(profile: Profile) -> tuple[Note, ...]:

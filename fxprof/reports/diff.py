@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fxprof.reports.common import sentences as said_of
 from fxprof.reports.common import span_of, value_of
 from fxprof.reports.diff_components import components
 from fxprof.reports.diff_layers import layers, number_columns, numbers, silent
@@ -12,7 +13,6 @@ from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, di
 from fxprof.result import Total
 from fxprof.result.delta import Delta
 from fxprof.result.diff import Diff, Setting
-from fxprof.result.remarks import fold_remarks
 from fxprof.result.verdicts import Verdict, unknown_work
 from fxprof.result.views import by_kind
 from fxprof.units import format_macs, unit_name
@@ -128,7 +128,7 @@ def _told(found: Diff) -> Iterator[Note]:
         ("approximate", [(side.target, side.approximations) for side in sides]),
         ("remarks", [(side.target, side.remarks) for side in sides]),
     ):
-        lines = [(target, line) for target, told in sentences for line in fold_remarks(told)]
+        lines = [(target, line) for target, told in sentences for line in said_of(told)]
         said = dict.fromkeys(line if line.startswith(f"{target}: ") else f"{target}: {line}" for target, line in lines)
         if said:
             yield Note(title, tuple(said))

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fxprof.reports.common import sentences
 from fxprof.reports.diff_layers import evidence_words
 from fxprof.reports.tables import Column, Growth, Row, Table, display
 from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
 from fxprof.result.folding import op_changes, size_changes
-from fxprof.result.remarks import fold_remarks
 from fxprof.result.verdicts import Verdict
 
 
@@ -49,7 +49,7 @@ def outcome(verdict: Verdict, *, strict: bool) -> str:
 
 def _subject(side: Subject) -> dict[str, Any]:
     total = {"macs": side.total.macs, "uncounted": side.total.uncounted, "bounded": side.total.bounded}
-    told = {"approximations": fold_remarks(side.approximations), "remarks": fold_remarks(side.remarks)}
+    told = {"approximations": sentences(side.approximations), "remarks": sentences(side.remarks)}
     return {"target": side.target, "class_name": side.class_name, **total, **told}
 
 

@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fxprof.reports.common import about, inexact_notes, noun_of, span_of, title_of, told_notes, told_of, workload_of
+from fxprof.reports.common import about, inexact_notes, noun_of, sentences, span_of, title_of, told_notes, told_of, workload_of
 from fxprof.reports.tables import Column, Document, Note, Params, Row, Share, Table, clean, dimensions, plural, shorten
 from fxprof.result import Call, Component, Geometry, Input, Profile, Total
 from fxprof.result.folding import pattern
-from fxprof.result.remarks import fold_remarks
 from fxprof.result.views import by_kind
 from fxprof.units import format_flops, format_macs, unit_name
 
@@ -194,4 +193,4 @@ def _notes(profile: Profile) -> Iterator[Note]:
         if call.note
     )
     if captured:
-        yield Note("captured otherwise than by exporting the module that the pipeline calls", fold_remarks(captured))
+        yield Note("captured otherwise than by exporting the module that the pipeline calls", sentences(captured))
