@@ -67,7 +67,8 @@ def profile(
         without: optional components to leave out, such as `safety_checker`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
-            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape. The class's own dummy inputs by default.
+            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape and `":int64"` for a single number of that type. A
+            number, where the model takes a tensor alone, is one for each sample. The class's own dummy inputs by default.
         dims: for a `.pt2` file with dynamic shapes, sizes by symbol (`s77`), by place (`x.0`: the first size of the input
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 import tiny
 import torch
 from commands import run
-from families import stable_diffusion, video
+from families import flow, stable_diffusion, variants, video
 from families.case import Case
 from PIL import Image
+from test_pipelines import save_configurations
 
 import fxprof
 from fxprof.errors import CaptureError, UsageError
@@ -23,6 +26,7 @@ from fxprof.reports.diff import diff as diff_report
 from fxprof.reports.summary import summary
 from fxprof.result.compare import compare
 from fxprof.result.profile import Profile
+from fxprof.source import PipelineConfig, resolve
 
 
 def frames_of(case: Case) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -187,6 +191,26 @@ def test_a_text_for_a_picture_or_a_tensor_is_answered_with_how_to_write_it() -> 
     assert caught.value.hint == "a tensor for a pipeline is written --arg prompt_embeds=tensor:1x77x32"
 
 
+PICTURES = {
+    "StableDiffusionControlNetPipeline": "--arg image=image:{0}",
+    "FluxInpaintPipeline": "--arg image=image:{0} --arg mask_image=mask:{0}",
+    "FluxControlPipeline": "--arg control_image=image:{0}",
+    "VideoToVideoSDPipeline": "--arg video=video:16x{0}",
+    "WanImageToVideoPipeline": "--arg image=image:{0}",
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_kind_of_picture_is_asked_for(name: str) -> None:
+    case = {**stable_diffusion.CASES, **flow.CASES, **video.CASES, **variants.CASES}[name]
+    given = {key: value for key, value in case.arguments.items() if not re.search("^(control_|mask_)?(image|video)$", key)}
+    with pytest.raises((CaptureError, UsageError)) as caught:
+        fxprof.profile(case.make(), steps=2, arguments=given)
+    size = f"{given.get('width', 1024)}x{given.get('height', 1024)}"
+    hint = f"give it stand-ins, of which only the sizes matter: {PICTURES[name].format(size)}"
+    assert caught.value.hint == hint
+
+
 def test_a_component_that_was_left_out_wrongly_is_named() -> None:
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, without=["vae"])
@@ -257,6 +281,16 @@ def test_the_note_of_a_bundled_model_is_in_every_report(
     result = run(*command, *targets, "--format", form)
     assert result.exit_code == 0
     assert NOTE in " ".join(result.stdout.split())
+
+
+def test_the_note_goes_with_a_captured_run(tmp_path: Path) -> None:
+    save_configurations(tiny.stable_diffusion(), tmp_path / "tiny")
+    config = resolve(tmp_path / "tiny")
+    assert isinstance(config, PipelineConfig)
+    noted = replace(config, note="Made for one step.")
+    direct = fxprof.save_graphs(noted, tmp_path / "graphs", steps=1, height=16, width=16)
+    assert direct.remarks[0] == "tiny: Made for one step."
+    assert fxprof.profile(tmp_path / "graphs").remarks == direct.remarks
 
 
 # --- videos
