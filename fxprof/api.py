@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import fields
+from contextlib import redirect_stdout, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxprof.cost.kinds import kind_of
 from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
-from fxprof.errors import FormulaError, OutputError, ProfileError, TargetError, UsageError
+from fxprof.errors import CaptureError, FormulaError, OutputError, ProfileError, TargetError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.live import check_module, check_pipeline, check_program
@@ -68,7 +69,8 @@ def profile(
         without: optional components to leave out, such as `safety_checker`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
-            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape. The class's own dummy inputs by default.
+            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape and `":int64"` for a single number of that type. A
+            number, where the model takes a tensor alone, is one for each sample. The class's own dummy inputs by default.
         dims: for a `.pt2` file with dynamic shapes, sizes by symbol (`s77`), by place (`x.0`: the first size of the input
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
@@ -294,16 +296,61 @@ def _captured(
     from fxprof.trace.collector import seldom_collected
 
     with seldom_collected():
+        progress = _heard(progress)
         _say_imports(progress)
         if isinstance(target, SingleComponent):
             from fxprof.capture.module import capture_component
 
-            captured = capture_component(target, read, workload.dtype, notable=notable, whole=whole, progress=progress)
-            return captured, target.name
+            def capture(given: Mapping[str, Any]) -> Capture:
+                return capture_component(target, given, workload.dtype, notable=notable, whole=whole, progress=progress)
+
+            return _as_meant(capture, read), target.name
         from fxprof.capture.pipeline import capture_pipeline
 
         captured = capture_pipeline(target, workload, notable=notable, whole=whole, cache=cache, progress=progress)
-        return captured, target.name if isinstance(target, PipelineConfig) else type(target).__name__
+        if not isinstance(target, PipelineConfig):
+            return captured, type(target).__name__
+        noted = (f"{target.name}: {target.note}",) if target.note else ()
+        return replace(captured, remarks=(*noted, *captured.remarks)), target.name
+
+
+def _as_meant(capture: Callable[[Mapping[str, Any]], Capture], inputs: Mapping[str, Any]) -> Capture:
+    """The capture of a component, where a number may stand for a tensor of it for each sample, such as a timestep.
+
+    Raises:
+        CaptureError: as `capture`, about the inputs as they were given.
+    """
+    from fxprof.source.stand_ins import for_each_sample
+
+    try:
+        return capture(inputs)
+    except CaptureError as error:
+        meant = for_each_sample(inputs)
+        if meant != inputs:
+            with suppress(CaptureError):
+                return capture(meant)
+        texts = [name for name, value in inputs.items() if isinstance(value, str)]
+        if texts and not error.hint:
+            taken = f"{' and '.join(texts)} {'were' if len(texts) > 1 else 'was'} taken for a text"
+            hint = f"{taken}; a tensor is written by its shape, as 1x16x64x64 or 1x77:int64"
+            raise CaptureError(error.message, hint) from error
+        raise
+
+
+def _heard(progress: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """The same, with what it prints going where it goes now: while a pipeline runs, standard output may lead elsewhere."""
+    if progress is None:
+        return None
+    said, stream = progress, sys.stdout
+
+    def say(line: str) -> None:
+        if sys.stdout is stream:
+            said(line)
+        else:
+            with redirect_stdout(stream):
+                said(line)
+
+    return say
 
 
 def _say_imports(progress: Callable[[str], None] | None) -> None:

@@ -14,23 +14,34 @@ class FxprofError(Exception):
     """0 done, 1 a threshold or `--strict` failed, 2 usage, 3 could not analyse."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        """Keep the message on one line, whatever text it quotes.
+        """Keep the message on one line of at most `LONGEST` characters, whatever text it quotes.
 
         Args:
             message: what was attempted, on what, and what happened.
             hint: what to try, as a sentence; empty when there is nothing to suggest.
         """
-        self.message = _printable(message)
-        self.hint = _printable(hint)
-        super().__init__(self.message if not self.hint else f"{self.message} ({self.hint})")
+        self.message = printable(message, LONGEST - len("fxprof: "))
+        self.hint = printable(hint, LONGEST - len("  try: "))
+        super().__init__(printable(f"{self.message} ({self.hint})" if self.hint else self.message))
 
 
-def _printable(text: str) -> str:
-    """The text on one line, with what would steer a terminal written out."""
+LONGEST = 400
+"""Characters of a line that is told."""
+_READ = 16 * LONGEST
+"""Characters at either end of a text that are looked at: it may be of megabytes."""
+
+
+def printable(text: str, most: int = LONGEST) -> str:
+    """The text on one line of at most `most` characters, with what would steer a terminal written out.
+
+    What is too long is left out in the middle: its beginning says what was attempted, its end what happened.
+    """
+    if len(text) > 2 * _READ:
+        text = text[:_READ] + text[-_READ:]
     line = " ".join(text.split())
-    if line.isprintable():
-        return line
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[len(line) - (most - most // 2 - 1) :]}"
 
 
 class UsageError(FxprofError, ValueError):

@@ -163,6 +163,10 @@ def grown() -> str:
     return f"transformer {format_macs(old)} -> {format_macs(new)} MACs, +{format_macs(more)} (+50.0%)"
 
 
+DIFFERS = "the workload differs in steps"
+SAME_WORKLOAD = "  try: compare runs of one workload: give the options that the old side was profiled with"
+
+
 def test_within_the_limits_nothing_is_said(pair: tuple[Path, Path]) -> None:
     result = run("diff", *pair, "--fail-over", "+5%", "--fail-over", "+1T")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -171,8 +175,14 @@ def test_within_the_limits_nothing_is_said(pair: tuple[Path, Path]) -> None:
 def test_what_grew_too_much_is_named_after_the_report(pair: tuple[Path, Path]) -> None:
     result = run("diff", *pair, "--fail-over", "+5%", "--component", "transformer", "--component", "vae")
     assert result.exit_code == 1
-    assert result.stdout == run("diff", *pair, "--component", "transformer", "--component", "vae").stdout
-    assert result.stderr.splitlines() == [f"fxprof: grew by more than allowed: {grown()}, limit +5%"]
+    plain = run("diff", *pair, "--component", "transformer", "--component", "vae").stdout
+    limits = [line for line in result.stdout.splitlines() if line not in plain.splitlines()]
+    assert limits == [
+        "fail: transformer +225.0 k MACs (+50.0%), limit +5%; the workload differs: steps",
+        "    2 → 3",
+        "pass: vae 0 MACs (0%), limit +5%; the workload differs: steps 2 → 3",
+    ]
+    assert result.stderr.splitlines() == [f"fxprof: grew by more than allowed: {grown()}, limit +5%; {DIFFERS}", SAME_WORKLOAD]
 
 
 def test_every_row_and_limit_that_fails_is_named(pair: tuple[Path, Path]) -> None:
@@ -181,7 +191,8 @@ def test_every_row_and_limit_that_fails_is_named(pair: tuple[Path, Path]) -> Non
     assert (result.exit_code, result.stderr) == (0, "")  # it shrank
     result = run("diff", *pair, "--fail-over", "+1%", "--fail-over", "+1K", "--fail-over", "+1T", *chosen)
     assert result.exit_code == 1
-    assert result.stderr.splitlines() == [f"fxprof: grew by more than allowed: {grown()}, limit +1%; {grown()}, limit +1K"]
+    told = f"fxprof: grew by more than allowed: {grown()}, limit +1%; {grown()}, limit +1K; {DIFFERS}"
+    assert result.stderr.splitlines() == [told, SAME_WORKLOAD]
 
 
 def test_a_job_that_fails_has_its_report(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def test_rows_for_programs_add_up_and_are_never_left_out(found: Diff) -> None:
 def test_rows_of_csv_are_those_of_json(found: Diff) -> None:
     rows = list(csv.DictReader(io.StringIO(render(found, "csv"))))
     parsed = json.loads(render(found, "json"))["rows"]
+    for row in rows:
+        del row["remarks"]
     assert [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in parsed] == rows
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +130,51 @@ def test_the_numbers_of_the_hierarchy_are_those_of_the_tree(profile: Profile) ->
         assert (attributes["self_macs"], attributes["total_macs"]) == (node.self_macs, node.total_macs)
         assert (attributes["params"], attributes["class_name"]) == (node.params, node.class_name)
         assert {child for _, child in graph.out_edges(path)} == {child.path for child in node.children}
+
+
+SETUP = """
+import diffusers, tiny, torch
+from PIL import Image
+
+unet = tiny.stable_diffusion().unet
+diffusers.UNet2DConditionModel(**{**unet.config, "cross_attention_dim": 768}).save_config("unet")
+pipe, module, example = tiny.stable_diffusion(), torch.nn.Linear(4, 8), torch.zeros(2, 4)
+my_block, picture = torch.nn.Linear(1536, 64), Image.new("RGB", (64, 64))
+if NAME == "PROFILING_GUIDE.md":
+    pipe = diffusers.StableDiffusion3Img2ImgPipeline(**tiny.stable_diffusion_3().components)
+"""
+"""What the documents take as given."""
+
+RUNNER = """
+import ast, re, sys
+from pathlib import Path
+
+NAME, page = sys.argv[1], Path(sys.argv[2]).read_text(encoding="utf-8")
+scope = {"NAME": NAME, "__name__": "page"}
+exec(Path(sys.argv[3]).read_text(), scope)
+for block in re.findall(r"```python\\n(.*?)```", page, re.DOTALL):
+    lines = block.splitlines()
+    for node in ast.parse(block).body:
+        source = "\\n".join(lines[node.lineno - 1 : node.end_lineno])
+        if not isinstance(node, ast.Expr):
+            exec(compile(ast.Module([node], []), NAME, "exec"), scope)
+            continue
+        value = eval(compile(ast.Expression(node.value), NAME, "eval"), scope)
+        said = re.search(r"  # (\\d+|True|False)\\b", source)
+        print(f"{said[1]}\\t{value}" if said else f"\\t{type(value).__name__}")
+"""
+PYTHON = {path.name: path for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if "```python" in path.read_text()}
+
+
+@pytest.mark.parametrize("name", sorted(PYTHON.keys() - {"graphs.md"}))  # graphs.md has a test of its own
+def test_the_python_of_the_documents_runs_as_it_is_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / "setup.py").write_text(SETUP)
+    command = [sys.executable, "-W", "ignore", "-c", RUNNER, name, str(PYTHON[name]), "setup.py"]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    values = [line.split("\t") for line in ran.stdout.splitlines()]
+    assert all(said == value for said, value in values if said)
+    assert len([said for said, _ in values if said]) == {"README.md": 3}.get(name, 0)
+    assert len(values) == {"README.md": 11, "PROFILING_GUIDE.md": 2, "counting.md": 0}[name]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fxprof.errors import TargetError, UsageError
+from fxprof.errors import TargetError, UsageError, printable
 from fxprof.source import ComponentConfig, PipelineConfig, SingleComponent, load_zoo, names, resolve
 from fxprof.source.directory import MAX_BYTES
 from fxprof.source.stand_ins import StandIn, stand_in
@@ -204,7 +204,8 @@ def test_a_component_outside_the_directory_is_refused(pipeline: Path) -> None:
 def test_a_missing_folder_is_named(pipeline: Path, name: str) -> None:
     rewrite(pipeline, **{name: ["diffusers", "UNet2DConditionModel"]})
     error = refusal(pipeline)
-    assert error.message == f"cannot read the component {name!r}: {pipeline / name} is not a directory"
+    whole = f"cannot read the component {name!r}: {pipeline / name} is not a directory"
+    assert error.message == printable(whole, 400 - len("fxprof: "))
     assert error.hint == "a pipeline directory has one folder for each component that its model_index.json names"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,7 +20,9 @@ from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal, modules_of
+from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
 from fxprof.capture.remember import KeptCalls
+from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
@@ -111,9 +112,11 @@ def _capture(
     rehearsal = Rehearsal(
         built.modules, notable=notable, outside=outside, whole=whole, kept=kept, own_code=live, progress=report
     )
-    result, ended = _rehearse(name, rehearsal, built, arguments)
+    watched = Watched(built.pipeline)
+    result, ended = _rehearse(name, rehearsal, built, watched, arguments)
     approximations += ended
     size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)
+    frames = frames_in_force(result, parameters_of(built.pipeline), arguments)
     rehearsed_at = time.perf_counter()
     approximations += read_remarks(rehearsal, again, built.pipeline, **arguments)
     approximations += _approximate_lengths(name, rehearsal, built, arguments, again)
@@ -126,7 +129,7 @@ def _capture(
     return Capture(
         class_name=type(built.pipeline).__name__,
         components=_components(built, rehearsal, outside),
-        workload=_in_force(built, workload, arguments, size),
+        workload=_in_force(built, workload, arguments, size, {**watched.in_force, "frames": frames}),
         image_size=size,
         guided=bool(guided) if guided is not None else None,
         approximations=tuple(approximations),
@@ -155,9 +158,14 @@ def _without(config: PipelineConfig, names: tuple[str, ...]) -> PipelineConfig:
 
 def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[str]]:
     """What to call the pipeline with, and what is approximate about it."""
-    accepted = inspect.signature(type(built.pipeline).__call__).parameters
+    accepted = parameters_of(built.pipeline)
     given = {name: real(value) for name, value in workload.arguments.items()}
-    given |= {_NAMES[name]: value for name in _NAMES if (value := getattr(workload, name)) is not None}
+    options = {theirs: f"--{ours.replace('_', '-')}" for ours, theirs in _names(accepted).items()}
+    asked = {ours: theirs for ours, theirs in _names(accepted).items() if getattr(workload, ours) is not None}
+    for ours, theirs in asked.items():
+        if theirs in given:
+            raise UsageError(f"{ours} and the argument {theirs} both say the same thing", "give one of them")
+    given |= {theirs: getattr(workload, ours) for ours, theirs in asked.items()}
     approximations: list[str] = []
     if "prompt" in accepted and "prompt" not in given and given.get("prompt_embeds") is None:
         given["prompt"], approximations = _prompt(built, workload)
@@ -165,8 +173,10 @@ def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[s
         raise UsageError(f"{type(built.pipeline).__name__} takes no prompt here")
     for name in given:
         if name not in accepted:
-            known = ", ".join(key for key, item in accepted.items() if key != "self" and item.kind is not item.VAR_KEYWORD)
-            raise UsageError(f"{type(built.pipeline).__name__} has no argument {name}", f"it has {known}")
+            raise UsageError(*unknown_argument(type(built.pipeline).__name__, name, options.get(name, ""), accepted))
+    absent = absent_arguments(type(built.pipeline).__name__, accepted, given)
+    if absent:
+        raise UsageError(*absent)
     return given, approximations
 
 
@@ -178,10 +188,18 @@ def _prompt(built: Built, workload: Workload) -> tuple[str, list[str]]:
     return prompt, [] if exact else [sentence]
 
 
-def _rehearse(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def _names(accepted: Mapping[str, object]) -> dict[str, str]:
+    """Workload to the argument of this pipeline's `__call__`; one that makes videos counts those."""
+    videos = "num_videos_per_prompt"
+    return {**_NAMES, "images": videos} if videos in accepted else _NAMES
+
+
+def _rehearse(
+    name: str, rehearsal: Rehearsal, built: Built, pipeline: Watched, arguments: Mapping[str, Any]
+) -> tuple[Any, list[str]]:
     """What the pipeline returned; when a component failed after others were captured, nothing, and a sentence about it."""
     try:
-        return _call(name, rehearsal.run, built, arguments), []
+        return _call(name, rehearsal.run, built, pipeline, arguments), []
     except CaptureError as error:
         failure = rehearsal.end(error.__cause__ or error)
         if failure is None:
@@ -193,13 +211,14 @@ def _rehearse(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[
     return None, [f"{what}; what the pipeline computes after that{later} is not in the totals"]
 
 
-def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[str, Any]) -> Any:
+def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
-        return run(built.pipeline, **arguments)
+        return run(pipeline, **arguments)
     except Exception as error:
         if is_our_bug(error):
             raise
-        raise failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error) from error
+        refused = failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error)
+        raise with_remedy(refused, error, built.pipeline, arguments) from error
 
 
 def _approximate_lengths(
@@ -213,7 +232,7 @@ def _approximate_lengths(
     for tokenizer in stand_ins.values():
         tokenizer.count_extra(1)
     try:
-        if _call(name, rehearsal.repeats, built, arguments):
+        if _call(name, rehearsal.repeats, built, built.pipeline, arguments):
             return []
     finally:
         for tokenizer in stand_ins.values():
@@ -272,14 +291,17 @@ def _image_size(result: Any) -> tuple[int, int] | None:
 
 
 def _in_force(
-    built: Built, workload: Workload, arguments: Mapping[str, Any], size: tuple[int, int] | None
+    built: Built,
+    workload: Workload,
+    arguments: Mapping[str, Any],
+    size: tuple[int, int] | None,
+    observed: Mapping[str, Any],
 ) -> dict[str, int | float | str | bool | None]:
-    """The workload with the pipeline's own defaults filled in."""
-    accepted = inspect.signature(type(built.pipeline).__call__).parameters
-    values: dict[str, Any] = {}
-    for ours, theirs in _NAMES.items():
-        default = accepted[theirs].default if theirs in accepted else None
-        values[ours] = arguments.get(theirs, None if default is inspect.Parameter.empty else default)
+    """The workload with the pipeline's own defaults filled in, and what was `observed` in the run instead of those."""
+    accepted = parameters_of(built.pipeline)
+    names = _names(accepted)
+    values: dict[str, Any] = {ours: arguments.get(theirs, default_of(accepted, theirs)) for ours, theirs in names.items()}
+    values |= {name: value for name, value in observed.items() if value is not None}
     if size is not None:
         values["height"], values["width"] = values["height"] or size[0], values["width"] or size[1]
     values["images"] = values["images"] or 1
@@ -288,5 +310,5 @@ def _in_force(
     dtypes = [str(module.dtype).removeprefix("torch.") for module in built.modules.values() if hasattr(module, "dtype")]
     values["dtype"] = max(dtypes, key=dtypes.count, default=None)
     values["without"] = ", ".join(workload.without) or None
-    extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
+    extra = {name: value for name, value in arguments.items() if name not in {*names.values(), "prompt"}}
     return {name: plain(value) for name, value in {**values, **extra}.items() if value is not None}

@@ -12,7 +12,7 @@ import fxprof as package
 from fxprof.cli.group import Group, debug_option
 from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
 from fxprof.cli.options import limit as limit_of
-from fxprof.cli.work import clear_cache, kept_in, prepare, report_profile, write, write_graphs
+from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
 from fxprof.result.limits import Limit
 from fxprof.result.views import GROUPINGS
 
@@ -50,7 +50,7 @@ def models(output: Output) -> None:
     from fxprof.reports.models import models as report
 
     form = prepare(output)
-    write(form.render(report(source.models())), output)
+    write(rendered(form, report(source.models()), output), output)
 
 
 @fxprof.command(
@@ -58,10 +58,10 @@ def models(output: Output) -> None:
 )
 @on_profile
 def profile(request: Request) -> None:
-    """Count each component, and the whole image.
+    """Count each component, and the whole image or video.
 
-    As JSON the report is the whole profile, which every command takes as TARGET again. What is not given of the
-    workload is the pipeline's own default.
+    As JSON the report is the whole profile, which profile, layers, hotspots and diff take as TARGET again. What is not
+    given of the workload is the pipeline's own default.
     """
     from fxprof.reports.summary import summary
 
@@ -123,7 +123,13 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit
     from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import diff as report
 
-    report_diff(old, new, limits, lambda found: report(found, limit, ops=ops, unit=old.counting.unit))
+    counting = old.counting
+    report_diff(
+        old,
+        new,
+        limits,
+        lambda found, verdicts: report(found, limit, ops=ops, unit=counting.unit, verdicts=verdicts, strict=counting.strict),
+    )
 
 
 @fxprof.command(epilog=_examples("fxprof capture sd3-medium --steps 28 -o sd3-graphs", "fxprof profile sd3-graphs"))
@@ -133,10 +139,10 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit
 def capture(target: str, workload: Mapping[str, Any], directory: Path, force: bool) -> None:
     """Write the graph of every distinct call as a .pt2 file, without weights.
 
-    DIR is a target of every command, and gives the same numbers. Each file in it opens with torch.export.load and with
-    other tools for exported graphs.
+    DIR is a target of profile, layers, hotspots and diff, and gives the same numbers. Each file in it opens with
+    torch.export.load and with other tools for exported graphs.
     """
-    write(write_graphs(target, directory, workload, force=force), Output(format=None, file=None, force=False))
+    write(write_graphs(target, directory, workload, force=force), Output())
 
 
 @fxprof.command(epilog=_examples("fxprof cache", "fxprof cache --clear"))
@@ -155,7 +161,7 @@ def cache(output: Output, clear: bool) -> None:
     form = prepare(output)
     kept = default_cache()
     removed = clear_cache(kept) if clear else None
-    write(form.render(report(str(kept.directory), kept.most_bytes, kept_in(kept), removed)), output)
+    write(rendered(form, report(str(kept.directory), kept.most_bytes, kept_in(kept), removed), output), output)
 
 
 @fxprof.command(epilog=_examples("fxprof explain aten.conv2d"))
@@ -165,4 +171,4 @@ def explain(op: str) -> None:
     """Explain how an operator is counted, or why it costs nothing."""
     from fxprof.cost.explain import explain as report
 
-    write(report(op).rstrip("\n") + "\n", Output(format=None, file=None, force=False))
+    write(report(op).rstrip("\n") + "\n", Output())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
-import click
-
 from fxprof.cli.beside import both, pays
+from fxprof.cli.group import say
 from fxprof.cli.options import Request
-from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, strict_error, write
+from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, rendered, strict_error, write
 from fxprof.errors import FxprofError, UsageError
 from fxprof.reports import Document
 from fxprof.reports.tables import Growth, display
@@ -27,7 +26,11 @@ class GrowthError(FxprofError):
     exit_code = 1
 
 
-def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Callable[[Diff], Document]) -> None:
+Build = Callable[[Diff, tuple[Verdict, ...]], Document]
+"""Makes the report of a diff and of what the limits say about it."""
+
+
+def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Build) -> None:
     """Compare two targets, write the document that `build` makes of it, then judge it.
 
     Raises:
@@ -38,8 +41,9 @@ def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Ca
     names = old.counting.component
     whole = compare(*profiles)
     found = select(whole, names) if names else whole
-    write(form.render(build(found)), old.output)
-    _judge(judge(whole, limits, names), strict=old.counting.strict)
+    verdicts = judge(whole, limits, names)
+    write(rendered(form, build(found, verdicts), old.output), old.output)
+    _judge(whole, verdicts, strict=old.counting.strict)
     if old.counting.strict:
         _refuse_uncounted(found)
 
@@ -77,17 +81,19 @@ def _fit(request: Request, kept: Kept | None) -> Request:
     return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas, whole=whole))
 
 
-def _judge(verdicts: Iterable[Verdict], *, strict: bool) -> None:
-    found = tuple(verdicts)
-    exceeded = [_told(verdict) for verdict in found if verdict.outcome == "exceeded"]
-    unsure = [_told(verdict) for verdict in found if verdict.outcome == "unsure"]
+def _judge(found: Diff, verdicts: tuple[Verdict, ...], *, strict: bool) -> None:
+    exceeded = [_told(verdict) for verdict in verdicts if verdict.outcome == "exceeded"]
+    unsure = [_told(verdict) for verdict in verdicts if verdict.outcome == "unsure"]
+    names = ", ".join(item.name for item in found.workload)
+    differs = f"; the workload differs in {names}" if names else ""
     if exceeded:
-        raise GrowthError(f"grew by more than allowed: {'; '.join(exceeded)}")
+        hint = "compare runs of one workload: give the options that the old side was profiled with" if names else ""
+        raise GrowthError(f"grew by more than allowed: {'; '.join(exceeded)}{differs}", hint)
     if unsure:
-        message = f"uncounted or bounded work may decide whether it grew by more than allowed: {'; '.join(unsure)}"
+        message = f"uncounted or bounded work may decide whether it grew by more than allowed: {'; '.join(unsure)}{differs}"
         if strict:
             raise GrowthError(message, "declare the missing formulas in a file and name it with --formulas")
-        click.echo(f"fxprof: {message}", err=True)
+        say(f"fxprof: {message}")
 
 
 def _told(verdict: Verdict) -> str:

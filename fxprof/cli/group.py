@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from fxprof.errors import FxprofError
+from fxprof.errors import FxprofError, printable
 
 INTERRUPTED = 130
 """As a shell reports a program that Ctrl-C ended."""
@@ -28,10 +29,16 @@ class Group(click.Group):
         """The commands in the order of their declaration: the way a first look goes."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options that come before the command."""
+        with _printable():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and translate what it raises."""
         try:
-            return super().invoke(ctx)
+            with _printable(), _noted():
+                return super().invoke(ctx)
         except FxprofError as error:
             _tell(ctx, error)
         except KeyboardInterrupt:
@@ -40,6 +47,33 @@ class Group(click.Group):
         except BrokenPipeError:
             _silence_stdout()
             ctx.exit(BROKEN_PIPE)
+
+
+@contextmanager
+def _printable() -> Iterator[None]:
+    """Keep what a caller has put into an option from steering the terminal where it is told what is wrong with it."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = printable(error.message)  # which click declares final
+        raise
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """Tell what fxprof notes on the side like everything else: paths, and what the environment names, come from outside."""
+    import logging  # not with the module: help needs none
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    handler, logger = Telling(logging.WARNING), logging.getLogger("fxprof")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def debug_option(command: _Command) -> _Command:
@@ -60,6 +94,11 @@ def _tell(ctx: click.Context, error: FxprofError) -> NoReturn:
     if error.hint:
         click.echo(f"  try: {error.hint}", err=True)
     ctx.exit(error.exit_code)
+
+
+def say(line: str) -> None:
+    """Write one line to stderr, where nothing in it steers a terminal and it is no longer than a message may be."""
+    click.echo(printable(line), err=True)
 
 
 def _silence_stdout() -> None:

@@ -27,11 +27,13 @@ Command = Callable[..., Any]
 class Output:
     """Where the report goes, and how it is written."""
 
-    format: str | None
+    format: str | None = None
     """None: by the suffix of the file, or text."""
-    file: Path | None
+    file: Path | None = None
     """None: stdout."""
-    force: bool
+    force: bool = False
+    plain_cells: bool = False
+    """Whether CSV leaves cells as they are that a spreadsheet would take for formulas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,9 @@ _OUTPUT = (
         "-o", "--output", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file; - is stdout."
     ),
     click.option("--force", is_flag=True, help="Overwrite the file."),
+    click.option(
+        "--plain-cells", is_flag=True, help="In CSV, write names as they are, also where a spreadsheet takes them for formulas."
+    ),
 )
 
 
@@ -267,7 +272,8 @@ WORKLOAD = (
 
 def _output(given: dict[str, Any]) -> Output:
     file = given.pop("file")
-    return Output(given.pop("format"), None if str(file) == "-" else file, given.pop("force"))
+    where = None if str(file) == "-" else file
+    return Output(given.pop("format"), where, given.pop("force"), given.pop("plain_cells"))
 
 
 def _decorated(command: Command, options: Sequence[Command]) -> Command:

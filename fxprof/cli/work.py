@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fxprof.cli.options import Counting, Output, Request
-from fxprof.errors import FxprofError, OutputError, TargetError, UsageError
+from fxprof.errors import FxprofError, OutputError, TargetError, UsageError, printable
 from fxprof.reports import Document, Format, pick_format
 from fxprof.result.files import check_writable, reason, write_whole
 from fxprof.result.profile import Profile
@@ -38,7 +40,7 @@ def report_profile(request: Request, build: Callable[[Profile], Document]) -> No
     profile = profile_of(request)
     if request.counting.component:
         profile = profile.only(request.counting.component)
-    write(form.render(build(profile)), request.output)
+    write(rendered(form, build(profile), request.output), request.output)
     if request.counting.strict and profile.total.uncounted:
         raise strict_error(profile)
 
@@ -49,6 +51,11 @@ def prepare(output: Output) -> Format:
     if output.file is not None:
         check_writable(output.file, force=output.force)
     return form
+
+
+def rendered(form: Format, document: Document, output: Output) -> str:
+    """The document as it was asked for."""
+    return form.render(replace(document, plain_cells=output.plain_cells))
 
 
 def write(text: str, output: Output) -> None:
@@ -63,11 +70,26 @@ def write(text: str, output: Output) -> None:
         raise OutputError("cannot write the report: stdout is closed")
     else:
         try:
-            click.echo(encodable(text, sys.stdout.encoding or "utf-8"), nl=False)
+            shown = visible(text) if sys.stdout.isatty() else text
+            click.echo(encodable(shown, sys.stdout.encoding or "utf-8"), nl=False)
         except BrokenPipeError:
             raise  # who reads has seen enough
         except OSError as error:
             raise OutputError(f"cannot write the report: {reason(error)}") from error
+
+
+def visible(text: str) -> str:
+    """The text with what would steer a terminal written out; its lines stay."""
+    if text.isascii() and not _STEERS.search(text):
+        return text
+    return "\n".join(line if line.isprintable() else _written_out(line) for line in text.split("\n"))
+
+
+_STEERS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
+def _written_out(line: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
 
 
 _ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "→": "->", "\N{MULTIPLICATION SIGN}": "x"})
@@ -184,7 +206,7 @@ def _on_terminal() -> bool:
 
 def _progress() -> Callable[[str], None]:
     started = time.perf_counter()
-    return lambda line: click.echo(f"fxprof: {time.perf_counter() - started:5.1f} s  {line}", err=True)
+    return lambda line: click.echo(f"fxprof: {time.perf_counter() - started:5.1f} s  {printable(line)}", err=True)
 
 
 def strict_error(profile: Profile) -> StrictError:

@@ -72,10 +72,13 @@ def _candidates(name: str) -> Iterator[str]:
         yield from (space + plain for space in _SPACES)
 
 
+_OWN = "a formula for an operator of your own is declared in a file that --formulas names"
+
+
 def _nearest(name: str, formulas: Formulas) -> str:
     known = list(dict.fromkeys([*formulas, *KIND_OF, *(PREFIX + other for other in TREATMENT_OF)]))
     found = _closest(next(_candidates(name)), known)
-    return f"did you mean {' or '.join(found)}?" if found else "names are written as in aten.conv2d"
+    return f"did you mean {' or '.join(found)}?" if found else f"names are written as in aten.conv2d; {_OWN}"
 
 
 def _closest(name: str, known: Iterable[str]) -> list[str]:

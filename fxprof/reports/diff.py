@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from fxprof.reports.common import value_of
+from fxprof.reports.common import sentences as said_of
+from fxprof.reports.common import span_of, value_of
 from fxprof.reports.diff_components import components
-from fxprof.reports.diff_layers import layers, numbers, silent
-from fxprof.reports.diff_rows import about, program_rows
+from fxprof.reports.diff_layers import layers, number_columns, numbers, silent
+from fxprof.reports.diff_rows import about, outcome, program_rows
 from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
 from fxprof.result import Total
 from fxprof.result.delta import Delta
 from fxprof.result.diff import Diff, Setting
-from fxprof.result.verdicts import unknown_work
+from fxprof.result.verdicts import Verdict, unknown_work
 from fxprof.result.views import by_kind
 from fxprof.units import format_macs, unit_name
 
 
-def diff(found: Diff, limit: int | None = 10, *, ops: bool = False, unit: str = "auto") -> Document:
+def diff(
+    found: Diff,
+    limit: int | None = 10,
+    *,
+    ops: bool = False,
+    unit: str = "auto",
+    verdicts: Iterable[Verdict] = (),
+    strict: bool = False,
+) -> Document:
     """The document of what changed.
 
     Args:
@@ -25,16 +34,20 @@ def diff(found: Diff, limit: int | None = 10, *, ops: bool = False, unit: str = 
         limit: rows of each component for people; None for all.
         ops: whether to list the operators that each layer lost and gained, those that cost nothing included.
         unit: one of `fxprof.units.UNITS`.
+        verdicts: what the limits on growth say.
+        strict: whether a limit that nobody can decide fails.
     """
+    verdicts = tuple(verdicts)
     changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
     return Document(
         title=f"{found.old.target} → {found.new.target}",
         facts=tuple(_facts(found)),
         tables=(components(found, unit), program_rows(found)),
-        result=(_result(found, unit),),
+        result=(_result(found, unit), *judgements(found, verdicts, unit, strict=strict)),
         extra=(*_kinds(found, unit), *(layers(part, limit, unit, ops=ops) for part in changed)),
         notes=(*silent(found, ops=ops), *_inexact(found)),
-        about=about(found),
+        about=about(found, verdicts, strict=strict),
+        told=tuple(line for note in _told(found) for line in note.lines),
         unit=unit,
     )
 
@@ -74,8 +87,8 @@ def _result(found: Diff, unit: str) -> str:
     if not found.changed:
         return "nothing differs"
     old, new = (format_macs(total.macs, unit, total.sign) for total in (found.delta.old, found.delta.new))
-    images = {side.workload.get("images") for side in (found.old, found.new)}
-    span = "image" if images == {1} else "run"
+    spans = {span_of(side.workload) for side in (found.old, found.new)}
+    span = spans.pop() if len(spans) == 1 else "run"
     return f"per {span}: {old} → {new} {unit_name(unit)}, {display(found.delta, unit)} ({display(Growth(found.delta))})"
 
 
@@ -89,13 +102,7 @@ def _kinds(found: Diff, unit: str) -> tuple[Table, ...]:
     deltas = {kind: Delta(sides[0].get(kind, Total()), sides[1].get(kind, Total())) for kind in {**sides[0], **sides[1]}}
     if all(delta.old == delta.new for delta in deltas.values()):
         return ()
-    columns = (
-        Column("kind", "kind of work", words=True),
-        Column("old", "old"),
-        Column("new", f"{unit_name(unit)}\nnew"),
-        Column("delta", "delta"),
-        Column("growth", "growth"),
-    )
+    columns = (Column("kind", "kind of work", words=True), *number_columns(unit))
     rows = [Row((kind, *numbers(delta))) for kind, delta in sorted(deltas.items(), key=_dearest)]
     return (Table(columns, tuple(rows), last=("total", *numbers(found.delta))),)
 
@@ -111,6 +118,30 @@ def _inexact(found: Diff) -> Iterator[Note]:
     ]
     if lines:
         yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of what was counted)", tuple(lines))
-    told = [(side.target, side.approximations) for side in (found.old, found.new) if side.approximations]
-    if told:
-        yield Note("approximate", tuple(f"{target}: {line}" for target, lines in told for line in lines))
+    yield from _told(found)
+
+
+def _told(found: Diff) -> Iterator[Note]:
+    """What each side says about itself; once where both say the same under the same name."""
+    sides = found.old, found.new
+    for title, sentences in (
+        ("approximate", [(side.target, side.approximations) for side in sides]),
+        ("remarks", [(side.target, side.remarks) for side in sides]),
+    ):
+        lines = [(target, line) for target, told in sentences for line in said_of(told)]
+        said = dict.fromkeys(line if line.startswith(f"{target}: ") else f"{target}: {line}" for target, line in lines)
+        if said:
+            yield Note(title, tuple(said))
+
+
+def judgements(found: Diff, verdicts: Iterable[Verdict], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
+    """A line for each limit, with what it allows, what became of the number, and whether that passes.
+
+    A workload that differs is named beside it: then it is not the model alone that grew.
+    """
+    differs = f"; the workload differs: {_settings(found, found.workload)}" if found.workload else ""
+    for verdict in verdicts:
+        delta, word = verdict.delta, outcome(verdict, strict=strict)
+        why = ", as uncounted or bounded work may decide it" if verdict.outcome == "unsure" else ""
+        change = f"{display(delta, unit)} {unit_name(unit)} ({display(Growth(delta))})"
+        yield f"{word}: {verdict.name} {change}, limit {verdict.limit.text}{why}{differs}"

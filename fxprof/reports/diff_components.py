@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fxprof.reports.diff_layers import numbers
+from fxprof.reports.diff_layers import number_columns, numbers
 from fxprof.reports.tables import Column, Row, Table, plural
 from fxprof.result import Total
 from fxprof.result.delta import Delta
 from fxprof.result.diff import CallSide, ComponentDiff, Diff
-from fxprof.units import format_delta, format_macs, format_params, unit_name
+from fxprof.units import format_delta, format_macs, format_params
 
 _ENTRIES = 3
 """Modules that only one side calls, that are named."""
@@ -17,14 +17,8 @@ _ENTRIES = 3
 
 def components(found: Diff, unit: str) -> Table:
     """A row for each component that changed, with the reasons, and one for the equal ones; they add up to the total."""
-    columns = (
-        Column("component", "component", words=True, least=20),
-        Column("calls", "calls"),
-        Column("old", "old"),
-        Column("new", f"{unit_name(unit)}\nnew"),
-        Column("delta", "delta"),
-        Column("growth", "growth"),
-    )
+    named = Column("component", "component", words=True, least=20), Column("calls", "calls")
+    columns = (*named, *number_columns(unit))
     equal = [part for part in found.components if part.change == "equal"]
     rows = [_row(part, unit) for part in found.components if part.change != "equal"]
     if equal:

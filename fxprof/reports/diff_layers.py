@@ -18,6 +18,17 @@ _SIZES = 4
 """Changed sizes that are told one by one."""
 
 
+def number_columns(unit: str) -> tuple[Column, ...]:
+    """The columns of `numbers`."""
+    name = unit_name(unit)
+    return (
+        Column("old", "old", heading=f"old {name}"),
+        Column("new", f"{name}\nnew", heading=f"new {name}"),
+        Column("delta", "delta", heading=f"delta {name}"),
+        Column("growth", "growth"),
+    )
+
+
 def numbers(delta: Delta) -> tuple[Cell, ...]:
     """The cells old, new, difference and growth."""
     return delta.old, delta.new, delta, Growth(delta)
@@ -36,13 +47,7 @@ def layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> T
     if hidden:
         rows.append(Row((plural(len(hidden), "other group"), *numbers(Delta.sum(group.delta for group in hidden)))))
     rows += _equal(part, listed)
-    columns = (
-        Column("layer", "layer", words=True, least=30, tail=True),
-        Column("old", "old"),
-        Column("new", f"{unit_name(unit)}\nnew"),
-        Column("delta", "delta"),
-        Column("growth", "growth"),
-    )
+    columns = (Column("layer", "layer", words=True, least=30, tail=True), *number_columns(unit))
     title = f"{part.name}: layers that changed"
     return Table(columns, tuple(rows), title, last=(part.name, *numbers(part.delta)), programs=False, folds=True)
 

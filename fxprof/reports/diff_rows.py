@@ -1,8 +1,8 @@
 """A diff for programs: what it is about, and a row for every module that changed.
 
 What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
-`shapes_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), and `components`. Rows are single
-modules, never folded and never left out, and one row `equal` for the others of each component: they add up to `delta`.
+`shapes_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and `components`. Rows are
+single modules, never folded and never left out, and one row `equal` for the others of each component: they add up to `delta`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fxprof.reports.common import sentences
 from fxprof.reports.diff_layers import evidence_words
-from fxprof.reports.tables import Column, Row, Table
+from fxprof.reports.tables import Column, Growth, Row, Table, display
 from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
 from fxprof.result.folding import op_changes, size_changes
+from fxprof.result.verdicts import Verdict
 
 
-def about(found: Diff) -> dict[str, Any]:
+def about(found: Diff, verdicts: Iterable[Verdict] = (), *, strict: bool = False) -> dict[str, Any]:
     """What a diff is about, as plain values."""
     return {
         "old": _subject(found.old),
@@ -26,13 +28,29 @@ def about(found: Diff) -> dict[str, Any]:
         "versions": _settings(found.versions),
         "workload": _settings(found.workload),
         "sizes": _settings(found.sizes),
+        "limits": [_verdict(found, verdict, strict=strict) for verdict in verdicts],
         "components": [_component(part) for part in found.components],
     }
 
 
+def _verdict(found: Diff, verdict: Verdict, *, strict: bool) -> dict[str, Any]:
+    """What a limit says; `workload` names the arguments that differ, so that it is not the model alone that grew."""
+    sides = {"old": verdict.delta.old.macs, "new": verdict.delta.new.macs, "delta": verdict.delta.macs}
+    judged = {"outcome": outcome(verdict, strict=strict), "workload": [item.name for item in found.workload]}
+    growth = display(Growth(verdict.delta))
+    return {"name": verdict.name, "limit": verdict.limit.text, **sides, "growth": growth, **judged}
+
+
+def outcome(verdict: Verdict, *, strict: bool) -> str:
+    """`pass` or `fail`; `undecided` where unknown work may decide, and nobody asked to be strict about that."""
+    undecided = "fail" if strict else "undecided"
+    return {"within": "pass", "exceeded": "fail", "unsure": undecided}[verdict.outcome]
+
+
 def _subject(side: Subject) -> dict[str, Any]:
     total = {"macs": side.total.macs, "uncounted": side.total.uncounted, "bounded": side.total.bounded}
-    return {"target": side.target, "class_name": side.class_name, **total}
+    told = {"approximations": sentences(side.approximations), "remarks": sentences(side.remarks)}
+    return {"target": side.target, "class_name": side.class_name, **total, **told}
 
 
 def _settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fxprof.reports.common import about, inexact_notes, title_of, workload_of
+from fxprof.reports.common import about, inexact_notes, title_of, told_notes, told_of, workload_of
 from fxprof.reports.tables import Cell, Column, Document, Row, Share, Table
 from fxprof.result import Profile, views
 from fxprof.units import unit_name
@@ -29,8 +29,9 @@ def hotspots(profile: Profile, by: str = "layer", limit: int | None = 20, unit: 
         title=title_of(profile),
         facts=(("workload", workload_of(profile)),),
         tables=(Table(columns, tuple(_rows(found, profile.macs)), last=_last(profile)),),
-        notes=inexact_notes(profile),
+        notes=(*told_notes(profile), *inexact_notes(profile)),
         about=about(profile),
+        told=told_of(profile),
         unit=unit,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fxprof.reports.common import about, inexact_notes, title_of, workload_of
+from fxprof.reports.common import about, inexact_notes, title_of, told_notes, told_of, workload_of
 from fxprof.reports.tables import Column, Document, Params, Row, Share, Table
 from fxprof.result import Component, Node, Profile, Total
 from fxprof.result.views import fold_repeats, prune
@@ -27,8 +27,9 @@ def layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit
         title=title_of(profile),
         facts=(("workload", workload_of(profile)),),
         tables=tuple(_component(component, depth, min_share, unit) for component in profile.components.values()),
-        notes=inexact_notes(profile),
+        notes=(*told_notes(profile), *inexact_notes(profile)),
         about=about(profile),
+        told=told_of(profile),
         unit=unit,
     )
 

@@ -24,23 +24,49 @@ def render(document: Document) -> str:
 FORMAT = Format("markdown", (".md", ".markdown"), render)
 
 _MARKS = re.compile(r"([\\`*_\[\]<>|~#&])")
+_BEGINS = re.compile(r"^(\s*)(?:([-+])|(\d+)([.)]))(?=\s|$)")
+"""How a line begins that Markdown takes for a part of a list."""
+_LINKED = re.compile(r"@(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=mailto:)|(?<=xmpp:)|(?<=GH-)(?=\d)", re.IGNORECASE)
+"""Where a mention of a person, a number of an issue or a bare address would begin."""
+_NOTHING = "&#8203;"
+"""A space of no width, as tools that write comments on pull requests put it there."""
+_DOLLAR = "<span>&#36;</span>"
+"""A dollar that begins no formula, neither in the Markdown nor in the page that is made of it."""
 
 
 def escape(text: str) -> str:
-    """The text with everything that Markdown or HTML would read as a sign made plain."""
-    return _MARKS.sub(r"\\\1", clean(text))
+    """The text with everything that Markdown or HTML would read as a sign made plain; it names, links and computes nothing."""
+    parts = _LINKED.split(clean(text))
+    marks = _LINKED.findall(clean(text))
+    joined = [_plain(parts[0])]
+    for mark, part in zip(marks, parts[1:], strict=True):
+        joined.append(f"{mark}{_NOTHING}{_plain(part)}")
+    return _BEGINS.sub(_lead, "".join(joined))
+
+
+def _plain(text: str) -> str:
+    return _MARKS.sub(r"\\\1", text).replace("$", _DOLLAR)
+
+
+def _lead(match: re.Match[str]) -> str:
+    return f"{match[1]}\\{match[2]}" if match[2] else f"{match[1]}{match[3]}\\{match[4]}"
+
+
+def _in_html(text: str) -> str:
+    """The text within a line of HTML, where Markdown's own signs mean nothing."""
+    return _LINKED.sub(lambda match: match[0] + _NOTHING, html.escape(clean(text))).replace("$", _DOLLAR)
 
 
 def _table(table: Table, unit: str) -> str:
     columns = [column for column in table.columns if column.title]
     lines = [f"### {escape(table.title)}\n"] if table.title and not table.folds else []
-    lines.append(_line(escape(column.title.replace("\n", " ")) for column in columns))
+    lines.append(_line(escape(column.heading or column.title.replace("\n", " ")) for column in columns))
     lines.append(_line("---" if column.words else "---:" for column in columns))
     lines += [_line(_noted(list(_cells(table, row.cells, unit)), row.note)) for row in table.rows]
     if table.last:
         lines.append(_line(f"**{text}**" if text else "" for text in _cells(table, table.last, unit)))
     text = "\n".join(lines)
-    return f"<details><summary>{html.escape(clean(table.title))}</summary>\n\n{text}\n\n</details>" if table.folds else text
+    return f"<details><summary>{_in_html(table.title)}</summary>\n\n{text}\n\n</details>" if table.folds else text
 
 
 def _noted(cells: list[str], note: str) -> list[str]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fxprof.reports.common import about, inexact_notes, title_of, workload_of
-from fxprof.reports.tables import Column, Document, Note, Params, Row, Share, Table, dimensions, plural
+from fxprof.reports.common import about, inexact_notes, noun_of, sentences, span_of, title_of, told_notes, told_of, workload_of
+from fxprof.reports.tables import Column, Document, Note, Params, Row, Share, Table, clean, dimensions, plural, shorten
 from fxprof.result import Call, Component, Geometry, Input, Profile, Total
+from fxprof.result.folding import pattern
 from fxprof.result.views import by_kind
 from fxprof.units import format_flops, format_macs, unit_name
 
 MAIN_KINDS = ("linear", "convolution", "attention", "matmul")
 """Kinds that every report shows; further ones appear where they cost something."""
 
-_CALLS = 12
-"""Calls of one component that get a row each; a component that is captured by its children has hundreds."""
+_CALLS = 6
+"""Rows for the calls of one component; one that is captured by its children has hundreds of calls."""
+_KINDS = 4
+"""Further kinds that get a column each."""
+_KIND = 16
+"""Characters of the name of a kind."""
 
 
 def summary(profile: Profile, unit: str = "auto") -> Document:
@@ -28,14 +34,10 @@ def summary(profile: Profile, unit: str = "auto") -> Document:
         extra=(_kinds(profile, unit),),
         notes=tuple(_notes(profile)),
         about=about(profile),
+        told=told_of(profile),
         saved=profile,
         unit=unit,
     )
-
-
-def _span(profile: Profile) -> str:
-    """What one run of the pipeline makes."""
-    return "image" if profile.workload.get("images") == 1 else "run"
 
 
 def _geometry(profile: Profile) -> Iterator[tuple[str, str]]:
@@ -69,7 +71,7 @@ def _denoiser(geometry: Geometry, steps: object) -> str:
 
 
 def _components(profile: Profile, unit: str) -> Table:
-    name, span = unit_name(unit), _span(profile)
+    name, span = unit_name(unit), span_of(profile.workload)
     columns = (
         Column("component", "component", words=True, least=20),
         Column("class", "class / input", words=True),
@@ -96,18 +98,39 @@ def _component(component: Component, whole: int) -> Iterator[Row]:
 
 
 def _calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
-    """A row for each call; where they are very many, for the dearest of them, and one for the rest."""
-    ranked = sorted(range(len(calls)), key=lambda index: -calls[index].macs * calls[index].count)
-    shown = set(ranked if len(calls) <= _CALLS else ranked[: _CALLS - 1])
+    """A row for each call, and one for equal calls of modules that are alike; where they are very many, for the dearest."""
+    alike = _alike(calls)
+    ranked = sorted(range(len(alike)), key=lambda index: -_sum(alike[index]).macs)
+    shown = set(ranked if len(alike) <= _CALLS else ranked[: _CALLS - 1])
     for index in sorted(shown):
-        call, total = calls[index], calls[index].total * calls[index].count
-        told = (f"  {call.entry or 'forward'}", _main_input(call, calls))
-        yield Row((*told, None, call.count, call.total, total, Share.of(total, whole)), detail=True)
-    rest = [call for index, call in enumerate(calls) if index not in shown]
+        group, total = alike[index], _sum(alike[index])
+        counts, each = sum(call.count for call in group), group[0].total
+        told = (f"  {_entry(group)}", _main_input(group[0], calls))
+        yield Row((*told, None, counts, each, total, Share.of(total, whole)), detail=True)
+    rest = [call for index, group in enumerate(alike) if index not in shown for call in group]
     if rest:
-        total = Total.sum(call.total * call.count for call in rest)
-        counts = sum(call.count for call in rest)
+        counts, total = sum(call.count for call in rest), _sum(rest)
         yield Row((f"  {len(rest):,} more", "", None, counts, None, total, Share.of(total, whole)), detail=True)
+
+
+def _alike(calls: tuple[Call, ...]) -> list[list[Call]]:
+    """The calls in groups, in order: those of modules that differ in numbers alone, with equal arguments at equal cost."""
+    groups: dict[tuple[object, ...], list[Call]] = {}
+    for index, call in enumerate(calls):
+        entry = re.sub(r"\b\d+\b", "0", call.entry)
+        numbered = re.search(r"\b\d+\b", call.entry)
+        groups.setdefault((entry, call.count, call.inputs, call.total) if numbered else (index,), []).append(call)
+    return list(groups.values())
+
+
+def _sum(calls: list[Call]) -> Total:
+    return Total.sum(call.total * call.count for call in calls)
+
+
+def _entry(group: list[Call]) -> str:
+    entries = dict.fromkeys(call.entry for call in group)
+    times = f" \N{MULTIPLICATION SIGN}{len(entries)}" if len(entries) > 1 else ""
+    return (pattern(entries) or "forward") + times
 
 
 def _main_input(call: Call, calls: tuple[Call, ...]) -> str:
@@ -128,11 +151,12 @@ def _sizes(argument: Input) -> str:
 def _results(profile: Profile) -> Iterator[str]:
     images = profile.workload.get("images")
     if not isinstance(images, int) or images <= 1:
-        yield _both(f"per {_span(profile)}", profile.total)
+        yield _both(f"per {span_of(profile.workload)}", profile.total)
         return
-    yield _both(f"per run of {images} images", profile.total)
+    noun = noun_of(profile.workload)
+    yield _both(f"per run of {images} {noun}s", profile.total)
     if profile.macs % images == 0:
-        yield _both("per image", replace(profile.total, macs=profile.macs // images))
+        yield _both(f"per {noun}", replace(profile.total, macs=profile.macs // images))
 
 
 def _both(label: str, total: Total) -> str:
@@ -143,18 +167,24 @@ def _both(label: str, total: Total) -> str:
 def _kinds(profile: Profile, unit: str) -> Table:
     found = {name: by_kind(component) for name, component in profile.components.items()}
     others = sorted({kind for kinds in found.values() for kind in kinds if kind not in MAIN_KINDS})
-    shown = [*MAIN_KINDS, *others]
-    columns = (Column("component", "component", words=True, least=14), *(Column(kind, kind) for kind in shown))
-    rows = tuple(Row((name, *(kinds.get(kind, Total()) for kind in shown))) for name, kinds in found.items())
-    sums = (Total.sum(kinds.get(kind, Total()) for kinds in found.values()) for kind in shown)
-    return Table(columns, rows, title=f"{unit_name(unit)} per {_span(profile)} by kind of work", last=("total", *sums))
+    shown: list[tuple[str, ...]] = [(kind,) for kind in (*MAIN_KINDS, *others)]
+    if len(others) > _KINDS:
+        shown[len(MAIN_KINDS) + _KINDS - 1 :] = [tuple(others[_KINDS - 1 :])]
+    titles = [kinds[0] if len(kinds) == 1 else f"{len(kinds):,} others" for kinds in shown]
+    named = (Column(title, shorten(clean(title), _KIND)) for title in titles)
+    rows = tuple(Row((name, *(_of(kinds, column) for column in shown))) for name, kinds in found.items())
+    sums = (Total.sum(_of(kinds, column) for kinds in found.values()) for column in shown)
+    columns = (Column("component", "component", words=True, least=14), *named)
+    title = f"{unit_name(unit)} per {span_of(profile.workload)} by kind of work"
+    return Table(columns, rows, title, last=("total", *sums))
+
+
+def _of(sums: Mapping[str, Total], kinds: tuple[str, ...]) -> Total:
+    return Total.sum(sums[kind] for kind in kinds if kind in sums)
 
 
 def _notes(profile: Profile) -> Iterator[Note]:
-    if profile.approximations:
-        yield Note("approximate", profile.approximations)
-    if profile.remarks:
-        yield Note("remarks", profile.remarks)
+    yield from told_notes(profile)
     yield from inexact_notes(profile)
     captured = dict.fromkeys(
         f"{name}{f'.{call.entry}' if call.entry else ''}: {call.note}"
@@ -163,4 +193,4 @@ def _notes(profile: Profile) -> Iterator[Note]:
         if call.note
     )
     if captured:
-        yield Note("captured otherwise than by exporting the module that the pipeline calls", tuple(captured))
+        yield Note("captured otherwise than by exporting the module that the pipeline calls", sentences(captured))

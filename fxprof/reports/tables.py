@@ -59,6 +59,8 @@ class Column:
     """Whether it holds words, which stand on the left and may be shortened, and not numbers."""
     least: int = 16
     """Width that words keep."""
+    heading: str = ""
+    """The title where it has to be one line and stands by itself; the lines of `title` where it is empty."""
     tail: bool = False
     """Whether words that are too long lose their beginning instead of their middle."""
     programs: bool = True
@@ -117,6 +119,10 @@ class Document:
     notes: tuple[Note, ...] = ()
     about: Mapping[str, object] = field(default_factory=dict)
     """What programs get besides the rows."""
+    told: tuple[str, ...] | None = None
+    """Sentences about the whole for a format of rows alone; None where there is nothing to be told, ever."""
+    plain_cells: bool = False
+    """Whether a spreadsheet may take cells for formulas, because who asked for the report wants all names as they are."""
     saved: Profile | None = None
     """The profile whose saved form is this report as JSON."""
     unit: str = "auto"

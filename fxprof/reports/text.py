@@ -15,7 +15,7 @@ _GAP = 2
 def render(document: Document) -> str:
     """The document as text: facts, tables, results, notes."""
     blocks = [_facts(document), *(_table(table, document.unit) for table in document.tables if table.people)]
-    blocks += ["\n".join(document.result), *(_table(table, document.unit) for table in document.extra)]
+    blocks += ["\n".join(_result(document)), *(_table(table, document.unit) for table in document.extra)]
     blocks += [_note(note) for note in document.notes]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -27,15 +27,20 @@ def _facts(document: Document) -> str:
     width = max((len(label) for label, _ in document.facts), default=0) + _GAP
     lines = textwrap.wrap(clean(document.title), WIDTH)
     for label, text in document.facts:
-        lines += textwrap.wrap(clean(text), WIDTH, initial_indent=label.ljust(width), subsequent_indent=" " * width)
+        lines += textwrap.wrap(clean(text), WIDTH, initial_indent=clean(label).ljust(width), subsequent_indent=" " * width)
     return "\n".join(lines)
+
+
+def _result(document: Document) -> Iterator[str]:
+    for line in document.result:
+        yield from textwrap.wrap(clean(line), WIDTH, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _note(note: Note) -> str:
     lines = [
         line for text in note.lines for line in textwrap.wrap(clean(text), WIDTH, initial_indent="  ", subsequent_indent="    ")
     ]
-    return "\n".join([f"{note.title}:", *lines])
+    return "\n".join([f"{clean(note.title)}:", *lines])
 
 
 def _table(table: Table, unit: str) -> str:

@@ -10,6 +10,7 @@ from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile, Run
+from fxprof.result.remarks import fold_remarks
 from fxprof.result.tree import is_real
 from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
@@ -39,8 +40,8 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         versions=dict(versions),
         components=components,
         geometry=geometry_of(capture),
-        approximations=capture.approximations,
-        remarks=capture.remarks,
+        approximations=fold_remarks(capture.approximations),
+        remarks=fold_remarks(capture.remarks),
     )
 
 

@@ -276,6 +276,7 @@ class Subject:
     has_shapes: bool
     """Whether the profile knows the shapes of its operators; one that was saved by an early fxprof does not."""
     approximations: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, profile: Profile, *, has_shapes: bool) -> Subject:
@@ -288,6 +289,7 @@ class Subject:
             profile.total,
             has_shapes,
             profile.approximations,
+            profile.remarks,
         )
 
 

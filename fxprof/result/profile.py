@@ -307,7 +307,8 @@ class Profile:
     approximations: tuple[str, ...] = ()
     """Sentences about what is not exact, and why. Empty for an exact profile."""
     remarks: tuple[str, ...] = ()
-    """Sentences about what was left out or done differently from a real run without touching exactness."""
+    """Sentences about what was left out or done differently from a real run without touching exactness; first, of a bundled
+    model, what to know about the pipeline's own defaults. What is said of several modules is one sentence."""
 
     @cached_property
     def total(self) -> Total:

@@ -7,7 +7,8 @@
     tensor:1x77:int64      zeros of this shape and type
     [image:64x64,mask:64x64]   a list of them
 
-Inputs of a single component may leave `tensor:` out: `1x16x64x64`, `1x77:int64`, `1:int64`.
+Inputs of a single component may leave `tensor:` out: `1x16x64x64`, `1x77:int64`, `1:int64`. Without sizes a tensor is a single
+number of its type: `:int64`.
 
 Only their sizes matter to what a pipeline computes.
 """
@@ -15,6 +16,7 @@ Only their sizes matter to what a pipeline computes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +24,12 @@ from fxprof.errors import UsageError
 
 _KINDS = {"image": 2, "mask": 2, "video": 3, "tensor": None}
 """Kind to how many sizes it takes; any number for a tensor."""
-_LOOKS_LIKE_ONE = re.compile(r"(image|mask|video|tensor):[\dx]")
-_LOOKS_SHORT = re.compile(r"\d+[x:]")
-_FORM = re.compile(r"(?P<kind>[a-z]+):(?P<sizes>\d{1,9}(?:x\d{1,9})*)(?::(?P<dtype>[a-z]+\d*))?")
+_FORM = re.compile(r"(?P<kind>[a-z]+):(?P<sizes>(?:\d{1,9}(?:x\d{1,9})*)?)(?::(?P<dtype>[a-z]+\d*))?")
+_LISTED = re.compile(r"\d{1,9}(?:\s*,\s*\d{1,9})+")
+"""A shape as Python writes it."""
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
+_LOOKS_LIKE_ONE = re.compile(rf"(image|mask|video|tensor):[\dx]|tensor::(?:{'|'.join(_DTYPES)})$")
+_LOOKS_SHORT = re.compile(rf"\d+[x:]|:(?:{'|'.join(_DTYPES)})$")
 _EXAMPLES = "write image:768x512 (width x height), mask:768x512, video:16x768x512 or tensor:1x77:int64"
 _MOST = 1 << 28
 """Elements that a stand-in may have; it is really made."""
@@ -43,7 +47,8 @@ class StandIn:
 
     def __str__(self) -> str:
         """Write it as it is given on the command line."""
-        suffix = f":{self.dtype}" if self.kind == "tensor" and self.dtype != "float32" else ""
+        told = self.kind == "tensor" and (self.dtype != "float32" or not self.sizes)
+        suffix = f":{self.dtype}" if told else ""
         return f"{self.kind}:{'x'.join(map(str, self.sizes))}{suffix}"
 
 
@@ -66,7 +71,8 @@ def input_value(value: Any) -> Any:
         UsageError: as `stand_in`, and also for a text that begins like a tensor's shape and goes on like none.
     """
     if isinstance(value, str):
-        made = _one(f"tensor:{value}") if _LOOKS_SHORT.match(value) else stand_in(value)
+        text = re.sub(r"\s*,\s*", "x", value) if _LISTED.fullmatch(value) else value
+        made = _one(f"tensor:{text}") if _LOOKS_SHORT.match(text) else stand_in(text)
         return value if made is None else made
     if type(value) in (list, tuple):
         return type(value)(input_value(item) for item in value)
@@ -75,13 +81,29 @@ def input_value(value: Any) -> Any:
     return value
 
 
+def for_each_sample(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs of a module in which each number is a tensor with one element for each sample, as pipelines pass timesteps.
+
+    There are as many samples as the first tensor says; zeros, as only sizes matter.
+    """
+    batch = next((value.sizes[0] for value in inputs.values() if isinstance(value, StandIn) and value.sizes), 1)
+    return {name: _sampled(value, batch) for name, value in inputs.items()}
+
+
+def _sampled(value: Any, batch: int) -> Any:
+    if type(value) is int:
+        return StandIn("tensor", (batch,), "int64")
+    return StandIn("tensor", (batch,)) if type(value) is float else value
+
+
 def _one(text: str) -> StandIn:
     match = _FORM.fullmatch(text)
     if match is None or match["kind"] not in _KINDS:
         raise UsageError(f"{text!r} is not an image, mask, video or tensor", _EXAMPLES)
-    made = StandIn(match["kind"], tuple(map(int, match["sizes"].split("x"))), match["dtype"] or "float32")
+    sizes = tuple(map(int, match["sizes"].split("x"))) if match["sizes"] else ()
+    made = StandIn(match["kind"], sizes, match["dtype"] or "float32")
     wanted = _KINDS[made.kind]
-    if wanted not in {None, len(made.sizes)} or 0 in made.sizes:
+    if wanted not in {None, len(made.sizes)} or 0 in made.sizes or not (made.sizes or match["dtype"]):
         raise UsageError(f"{text!r} needs {wanted or 'its'} sizes, all of at least 1", _EXAMPLES)
     if made.dtype not in _DTYPES or (made.kind != "tensor" and match["dtype"]):
         raise UsageError(f"{text!r} names no element type that it could have", f"a tensor may be {', '.join(_DTYPES)}")

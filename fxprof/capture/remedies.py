@@ -1,0 +1,110 @@
+"""What to try when a pipeline refuses its arguments, in the words of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fxprof.capture.signature import parameters_of
+from fxprof.errors import CaptureError
+
+_PICTURES = re.compile(r"(?:\w+_)?(?:images?|video|mask)(?:_\w+)?|video_frames")
+"""How arguments are called that take pictures."""
+_NO_PICTURES = re.compile(
+    r"^ip_adapter|^negative|^padding|attention|embed|latent|scale|length|strength|size|noise|ids?$|per_prompt|guidance|type"
+    r"|steps|skip|kwargs|seconds|crf|interleave"
+)
+"""What else has such a word in its name."""
+_SIZE = 1024
+_FRAMES = 16
+
+
+def with_remedy(error: CaptureError, cause: BaseException, pipeline: Any, given: Mapping[str, Any]) -> CaptureError:
+    """The error of a pipeline that refuses its arguments, with what to try where that is plain; others as they are.
+
+    Args:
+        error: what was attempted, and what the pipeline said.
+        cause: what the pipeline raised.
+        pipeline: the pipeline, as it was called.
+        given: the arguments of the call.
+    """
+    if error.hint:
+        return error
+    hint = _written_wrongly(given) or _missing_pictures(f"{cause}", parameters_of(pipeline), given)
+    hint = hint or _missing_parts(f"{cause}", pipeline)
+    return CaptureError(error.message, hint) if hint else error
+
+
+_SHAPE = re.compile(r"\d+(?:x\d+)+(?::\w+)?|\d+:\w+")
+
+
+def _written_wrongly(given: Mapping[str, Any]) -> str:
+    """What to try where a text was given for a tensor."""
+    shapes = [f"--arg {name}=tensor:{value}" for name, value in given.items() if _is_shape(value)]
+    return f"a tensor for a pipeline is written {' '.join(shapes)}" if shapes else ""
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, str) and bool(_SHAPE.fullmatch(value))
+
+
+def _missing_pictures(said: str, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> str:
+    """What to try where a pipeline wants a picture, and was given none, or the name of one."""
+    pictures = [name for name, item in parameters.items() if _takes_picture(name, item)]
+    wanted = [name for name in pictures if isinstance(given.get(name), str)]
+    free = [name for name in pictures if given.get(name) is None]
+    wanted = wanted or [name for name in free if re.search(rf"\b{name}\b", said)]
+    if not wanted and re.search(r"\b(?:PIL|images?|video|mask)\b", said, re.IGNORECASE):
+        wanted = free[:1]
+    if not wanted:
+        return ""
+    wanted += [name for name in free if ("mask" in name or "control" in name) and name not in wanted]
+    options = " ".join(f"--arg {name}={_stand_in(name, given)}" for name in wanted)
+    return f"give it stand-ins, of which only the sizes matter: {options}"
+
+
+def _missing_parts(said: str, pipeline: Any) -> str:
+    """What to try where a pipeline runs into a component that it does not have."""
+    optional = getattr(pipeline, "_optional_components", ())
+    absent = [name for name, part in pipeline.components.items() if part is None and name not in optional]
+    if "NoneType" not in said or not absent:
+        return ""
+    return f"it has no {', '.join(absent)}, which the class takes for granted: give it that, or leave --without out"
+
+
+def _takes_picture(name: str, item: inspect.Parameter) -> bool:
+    plain = item.default is None or item.default is inspect.Parameter.empty
+    return plain and bool(_PICTURES.fullmatch(name)) and not _NO_PICTURES.search(name)
+
+
+def _stand_in(name: str, given: Mapping[str, Any]) -> str:
+    size = f"{given.get('width') or _SIZE}x{given.get('height') or _SIZE}"
+    if "video" in name:
+        return f"video:{_FRAMES}x{size}"
+    made = f"{'mask' if 'mask' in name else 'image'}:{size}"
+    return f"[{made}]" if name.endswith("images") else made
+
+
+def absent_arguments(
+    class_name: str, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """What is wrong and what to try where arguments are missing that have no default; None where there are all."""
+    absent = [name for name, item in parameters.items() if item.default is inspect.Parameter.empty and name not in given]
+    if not absent:
+        return None
+    options = (
+        f"--arg {name}={_stand_in(name, given) if _takes_picture(name, parameters[name]) else 'VALUE'}" for name in absent
+    )
+    verb = "needs the argument" if len(absent) == 1 else "needs the arguments"
+    return f"{class_name} {verb} {', '.join(absent)}", f"give it stand-ins, of which only the sizes matter: {' '.join(options)}"
+
+
+def unknown_argument(class_name: str, name: str, option: str, known: Iterable[str]) -> tuple[str, str]:
+    """What is wrong with an argument that a pipeline does not have, and what to try."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    what = f"{class_name} has no argument {name}" + (f", which {option} sets" if option else "")
+    return what, f"did you mean {near[0]}? It has {', '.join(names)}" if near else f"it has {', '.join(names)}"
