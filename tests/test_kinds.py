@@ -22,6 +22,7 @@ from fxprof.trace.higher_order import PREFIX
 
 MODULES: dict[str, ModuleType] = {"operator": operator, "math": math, "builtins": builtins, "torch": torch}
 ABSENT_HERE = {
+    "bitsandbytes": "only where that is installed",
     "mkldnn": "only where torch is built with oneDNN",
     "mkl": "only where torch is built with MKL",
     "onednn": "only where torch is built with oneDNN",

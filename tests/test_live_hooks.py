@@ -269,7 +269,10 @@ def test_weights_that_are_cast_for_each_call_count_like_others() -> None:
     pipeline.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
     profile = fxprof.profile(pipeline, **SIZE, steps=2, prompt="a cat")
     assert (profile.macs, profile.total.uncounted, profile.approximations) == (plain.macs, 0, ())
-    assert {parameter.dtype for parameter in pipeline.transformer.x_embedder.parameters()} <= {torch.float8_e4m3fn, torch.float32}
+    assert {parameter.dtype for parameter in pipeline.transformer.x_embedder.parameters()} <= {
+        torch.float8_e4m3fn,
+        torch.float32,
+    }
 
 
 @pytest.mark.parametrize("level", ["block_level", "leaf_level"])
@@ -307,7 +310,10 @@ def test_a_pipeline_that_skips_its_middle_block_by_a_closure() -> None:
     profile = fxprof.profile(pipeline(), **SIZE, steps=STEPS, prompt="a cat")
     assert (profile.macs, profile.approximations) == (wanted, ())
     runs = profile.components["unet"].runs
-    assert [(run.count, profile.components["unet"].cost_of(run).uncounted) for run in runs] == [(3, 0), (4, 0)]  # PNDM calls once more
+    assert [(run.count, profile.components["unet"].cost_of(run).uncounted) for run in runs] == [
+        (3, 0),
+        (4, 0),
+    ]  # PNDM calls once more
 
 
 def test_a_callback_sees_the_pipeline_that_runs() -> None:

@@ -47,7 +47,7 @@ OP = (*CALL, "ops", 0)
 TREE = ("components", 0, "tree")
 
 DAMAGE = {
-    "newer": (_set("format", to=3), "format is 3, written by a newer fxprof; this one reads 2"),
+    "newer": (_set("format", to=4), "format is 4, written by a newer fxprof; this one reads 3"),
     "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
     "format text": (_set("format", to="1"), 'format is "1", not a count'),
     "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),

@@ -1,8 +1,8 @@
 """A live pipeline or module, lent for a rehearsal: its tensors exchanged for weightless ones, and all put back afterwards.
 
-The rehearsal works on the user's own objects, so that hooks, closures and callbacks see what they would see in a real run. What
-it could change is saved first: attributes, containers, closures, globals and random generators, as far as Python can reach them from
-the pipeline. No tensor of the user's is ever computed with or written to.
+The rehearsal works on the user's own objects, so that hooks, closures and callbacks see what they would see in a real run.
+What it could change is saved first: attributes, containers, closures, globals and random generators, as far as Python can
+reach them from the pipeline. No tensor of the user's is ever computed with or written to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn import UninitializedBuffer, UninitializedParameter
 
 from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
@@ -82,8 +82,9 @@ class Loan:
 
     def _weightless(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor on the CPU with the shape, the type and the attributes of another, and its values where they are few."""
-        if isinstance(tensor, UninitializedTensorMixin):
-            return type(tensor)(requires_grad=tensor.requires_grad, device="cpu", dtype=tensor.dtype)  # type: ignore[call-arg]
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+            fresh: Any = type(tensor)
+            return fresh(requires_grad=tensor.requires_grad, device="cpu", dtype=tensor.dtype)  # type: ignore[no-any-return]
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
             return tensor.detach().cpu()
         made = self._wrapped(tensor) if hasattr(tensor, "__tensor_flatten__") else self._plain(tensor)

@@ -81,7 +81,7 @@ def of_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
             what = f"{type(pipeline).__name__} has no component {name} that could be left out"
             raise UsageError(what, f"it has {', '.join(present)}")
     # What offloading keeps beside its hooks: at the end of a call it would install them again.
-    offloading = {"_all_hooks": []} if "_all_hooks" in vars(pipeline) else {}
+    offloading: dict[str, Any] = {"_all_hooks": []} if "_all_hooks" in vars(pipeline) else {}
     vars(pipeline).update({**dict.fromkeys(without), **offloading})
     return _built(pipeline, ())
 

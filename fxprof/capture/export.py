@@ -188,7 +188,7 @@ def _refuse_layouts(leaves: list[Any]) -> None:
 
 
 def _refuse_transforms(program: ExportedProgram) -> None:
-    """What is inside of `torch.vmap` and its like is traced with the shapes of one example, and sparse tensors without their number."""
+    """Inside of `torch.vmap` and its like shapes are those of one example; no graph says how much a sparse tensor stores."""
     for node in program.graph.nodes:
         home = str(getattr(node.target, "__module__", "")) if node.op == "call_function" else ""
         if home.startswith("torch._functorch") or getattr(node.target, "__name__", "").startswith("_vmap_"):

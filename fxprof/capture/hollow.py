@@ -55,8 +55,8 @@ _LARGE = 1 << 16
 def fresh_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Zeros that may be written to and whose values are unknown.
 
-    A large tensor takes memory, and the time to clear it, only where somebody touches it. One that is larger than what the machine
-    can address is on the meta device.
+    A large tensor takes memory, and the time to clear it, only where somebody touches it. One that is larger than what the
+    machine can address is on the meta device.
     """
     length = math.prod(shape) * dtype.itemsize
     if length < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):

@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.blame import failure, is_our_bug
-from fxprof.capture.build import Progress, build_module
 from fxprof.capture.borrowed import Loan, borrowed, uncompiled
+from fxprof.capture.build import Progress, build_module
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
@@ -70,7 +70,11 @@ def _capture(
         for (_, path), reason in rehearsal.ran_for_real.items()
     )
     component = CapturedComponent(
-        COMPONENT, name, modules_of(module), rehearsal.recorded(COMPONENT), aliases=rehearsal.aliases(COMPONENT),
+        COMPONENT,
+        name,
+        modules_of(module),
+        rehearsal.recorded(COMPONENT),
+        aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.runs(COMPONENT),
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=reasons)

@@ -1,7 +1,7 @@
 """State that a module's Python sees and the module does not hold: globals, closures, class attributes.
 
-Only the user's own functions are looked at; those of libraries keep nothing there. Where such state is plain, it becomes part of
-what tells calls apart. Where it is an object, nothing can be said of it, and the module has to run for real.
+Only the user's own functions are looked at; those of libraries keep nothing there. Where such state is plain, it becomes
+part of what tells calls apart. Where it is an object, nothing can be said of it, and the module has to run for real.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
 
 def own_functions(part: nn.Module) -> list[types.FunctionType]:
     """The user's functions that run when a module does: its methods, those of objects that it works with, what it holds."""
-    values: list[Any] = [*_methods(type(part))]
+    values: list[Any] = [*_methods(type(part))]  # type: ignore[arg-type]  # every class can be hashed
     for name, value in vars(part).items():
         if name in _OF_TORCH or name == "forward" or value is None or type(value) in _PLAIN:
             continue
         values.append(value)
         if is_looked_into(value) and not isinstance(value, (nn.Module, torch.Tensor, *_CONTAINERS)):
-            values += [*_methods(type(value)), *getattr(value, "__dict__", {}).values()]
+            own = _methods(type(value))  # type: ignore[arg-type]  # as above
+            values += [*own, *getattr(value, "__dict__", {}).values()]
     return [function for value in values for function in _functions(value)]
 
 
@@ -66,7 +67,7 @@ def _same(value: Any) -> Any:
 
 
 @functools.cache
-def _methods(kind: type) -> tuple[Any, ...]:
+def _methods(kind: Any) -> tuple[Any, ...]:
     return tuple(
         getattr(value, "__func__", value) for base in kind.__mro__ if is_own(base.__module__) for value in vars(base).values()
     )
@@ -117,7 +118,9 @@ def _of_global(function: types.FunctionType, name: str, depth: int) -> Iterator[
     if isinstance(value, types.ModuleType):
         if is_own(value.__name__):
             inner = vars(value)
-            yield from (functools.partial(inner.get, key) for key in names_of(function) if key in inner and not callable(inner[key]))
+            yield from (
+                functools.partial(inner.get, key) for key in names_of(function) if key in inner and not callable(inner[key])
+            )
     elif isinstance(value, type):
         if is_own(value.__module__) and not issubclass(value, nn.Module):
             yield functools.partial(_class_attributes, value)
@@ -128,7 +131,11 @@ def _of_global(function: types.FunctionType, name: str, depth: int) -> Iterator[
 
 
 def _class_attributes(kind: type) -> dict[str, Any]:
-    return {name: value for name, value in vars(kind).items() if not name.startswith("__") and isinstance(value, (*_PLAIN, *_CONTAINERS))}
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not name.startswith("__") and isinstance(value, (*_PLAIN, *_CONTAINERS))
+    }
 
 
 def _is_own_object(value: Any) -> bool:

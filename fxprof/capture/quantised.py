@@ -26,15 +26,15 @@ class Weight(NamedTuple):
 def weights_of(part: nn.Module) -> Iterator[Weight]:
     """The parameters that a module holds itself, packed ones of torch's quantised modules among them."""
     if isinstance(part, torch.jit.ScriptModule):
-        for _, parameter in part.named_parameters(recurse=False):
-            yield Weight(parameter.data_ptr() or id(parameter), parameter.numel(), _bytes(parameter))
+        for _, scripted in part.named_parameters(recurse=False):
+            yield Weight(scripted.data_ptr() or id(scripted), scripted.numel(), _bytes(scripted))
         return
     for tensor in part._parameters.values():  # noqa: SLF001 - one module's own
         if tensor is not None:
             yield Weight(id(tensor), _elements(tensor), _stored(tensor))
     for value in vars(part).values():
-        for tensor in _packed(value):
-            yield Weight(id(value), tensor.numel(), _bytes(tensor))
+        for packed in _packed(value):
+            yield Weight(id(value), packed.numel(), _bytes(packed))
 
 
 def carries_more(tensor: torch.Tensor) -> bool:

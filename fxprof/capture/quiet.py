@@ -68,7 +68,8 @@ def muted(name: str) -> Iterator[None]:
 def unchanged() -> Iterator[None]:
     """Run quietly and without gradients; afterwards, whatever happened, everything global is as before."""
     dtype, disabled = torch.get_default_dtype(), logging.root.manager.disable
-    numbers, arrays = random.getstate(), np.random.get_state()
+    numbers = random.getstate()
+    arrays = np.random.get_state()  # noqa: NPY002 - models draw from the state that is shared
     # Standard output is for reports; some pipelines print.
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.no_grad(), muted("stdout"):
         warnings.simplefilter("ignore")
@@ -79,4 +80,4 @@ def unchanged() -> Iterator[None]:
             logging.disable(disabled)
             torch.set_default_dtype(dtype)
             random.setstate(numbers)
-            np.random.set_state(arrays)
+            np.random.set_state(arrays)  # noqa: NPY002 - as above

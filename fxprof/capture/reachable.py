@@ -1,8 +1,8 @@
 """What the Python of an object can reach: attributes, containers, closures, globals; to be saved and put back.
 
 A pipeline that is rehearsed in place changes itself: a scheduler counts its steps, a hook keeps what it cached, a closure
-its number of calls. `reach` finds every place that holds something, a `Holder`; each gives a copy of what it holds, takes such a
-copy back, and can have its values exchanged for the time.
+its number of calls. `reach` finds every place that holds something, a `Holder`; each gives a copy of what it holds, takes
+such a copy back, and can have its values exchanged for the time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from tokenizers import Tokenizer
 from torch import nn
 
 LIBRARIES = frozenset(
-    """torch diffusers transformers accelerate peft tokenizers huggingface_hub safetensors numpy PIL fxprof bitsandbytes torchao
-    gguf sentencepiece tqdm sympy regex""".split()
-) | frozenset(sys.stdlib_module_names)
+    {"torch", "diffusers", "transformers", "accelerate", "peft", "tokenizers", "huggingface_hub", "safetensors", "numpy", "PIL"}
+    | {"fxprof", "bitsandbytes", "torchao", "gguf", "sentencepiece", "tqdm", "sympy", "regex", *sys.stdlib_module_names}
+)
 """Packages whose functions keep nothing in globals or class attributes that decides what a module computes."""
 
-_OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "peft", "bitsandbytes", "torchao", "gguf"}) | {"pytest"}
+_OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "peft", "bitsandbytes", "torchao", "gguf"}) | {
+    "pytest"
+}
 """Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
 _LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types")
 _PLAIN = frozenset(
@@ -65,7 +67,9 @@ class _Mapping:
 
     def write(self, saved: list[tuple[Any, Any]]) -> None:
         now = self.read()
-        if len(now) == len(saved) and all(one is other and old is new for (one, old), (other, new) in zip(now, saved, strict=True)):
+        if len(now) == len(saved) and all(
+            one is other and old is new for (one, old), (other, new) in zip(now, saved, strict=True)
+        ):
             return
         self._type.clear(self._held)
         for key, value in saved:
@@ -126,7 +130,9 @@ class _Set:
 class _Named:
     """Values that an owner holds by name: slots, class attributes, globals, what a function was made with."""
 
-    def __init__(self, owner: Any, names: Iterable[str], get: Callable[[Any, str], Any], put: Callable[[Any, str, Any], None]) -> None:
+    def __init__(
+        self, owner: Any, names: Iterable[str], get: Callable[[Any, str], Any], put: Callable[[Any, str, Any], None]
+    ) -> None:
         self._owner, self._names, self._get, self._put = owner, tuple(names), get, put
 
     def read(self) -> dict[str, Any]:
@@ -207,7 +213,8 @@ def _holders(value: Any) -> Iterator[Holder]:
         attributes = _attributes(value)
         if attributes is not None:
             yield _Mapping(attributes)
-        if slots := _slots(type(value)):
+        slots: tuple[str, ...] = _slots(type(value))  # type: ignore[arg-type]  # every class can be hashed
+        if slots:
             yield _Named(value, slots, object.__getattribute__, object.__setattr__)
         yield from _of_class(type(value))
 
@@ -215,7 +222,9 @@ def _holders(value: Any) -> Iterator[Holder]:
 def is_looked_into(value: Any) -> bool:
     """Whether the attributes of an object are state that its Python could change."""
     kind = type(value)
-    if kind in _PLAIN or isinstance(value, (type, types.ModuleType, types.FunctionType, types.MethodType, Enum, torch.jit.ScriptModule)):
+    if kind in _PLAIN or isinstance(
+        value, (type, types.ModuleType, types.FunctionType, types.MethodType, Enum, torch.jit.ScriptModule)
+    ):
         return False
     if isinstance(value, nn.Module):
         return True
@@ -234,8 +243,12 @@ def _attributes(value: Any) -> dict[str, Any] | None:
 
 
 @functools.cache
-def _slots(kind: type) -> tuple[str, ...]:
-    named = (vars(base).get("__slots__", ()) for base in kind.__mro__ if is_own(base.__module__) or _package(base.__module__) == "diffusers")
+def _slots(kind: Any) -> tuple[str, ...]:
+    named = (
+        vars(base).get("__slots__", ())
+        for base in kind.__mro__
+        if is_own(base.__module__) or _package(base.__module__) == "diffusers"
+    )
     names = chain.from_iterable((slots,) if isinstance(slots, str) else slots for slots in named)
     return tuple(name for name in names if name not in {"__dict__", "__weakref__"})
 
@@ -284,7 +297,11 @@ def _of_function(function: types.FunctionType) -> Iterator[Holder]:
         yield _Mapping(function.__dict__)
     if is_own(function.__module__):
         names = [name for name in names_of(function) if name in function.__globals__]
-        state = [name for name in names if not isinstance(function.__globals__[name], (type, types.ModuleType, types.BuiltinFunctionType))]
+        state = [
+            name
+            for name in names
+            if not isinstance(function.__globals__[name], (type, types.ModuleType, types.BuiltinFunctionType))
+        ]
         if state:
             yield _Named(function.__globals__, state, lambda held, name: held[name], dict.__setitem__)
 
@@ -322,7 +339,7 @@ def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padd
         tokenizer.no_padding() if padding is None else tokenizer.enable_padding(**padding)
 
 
-ITERATORS = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(set())))
+ITERATORS: tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(set())))
 """Iterators that a copy can stand for, `itertools.count` and its like apart."""
 
 
@@ -351,5 +368,3 @@ def put_back(states: Iterable[tuple[Holder, Any]]) -> None:
             errors.append(error)
     if errors:
         raise ExceptionGroup("what was changed for the time of a profile could not all be put back", errors)
-
-

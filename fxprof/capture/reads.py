@@ -8,7 +8,9 @@ from typing import Any
 from fxprof.capture.rehearse import Read, Rehearsal
 
 
-def read_remarks(rehearsal: Rehearsal, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, ...]:
+def read_remarks(
+    rehearsal: Rehearsal, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> tuple[str, ...]:
     """A sentence for each module whose Python decided by a value that is not known.
 
     Args:

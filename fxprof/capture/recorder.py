@@ -1,4 +1,4 @@
-"""Every operator that really runs during a rehearsal: seen, followed for unknown values, and spared where only its shape counts."""
+"""Every operator that really runs in a rehearsal: seen, followed for unknown values, spared where only its shape counts."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ from fxprof.capture.hooks import Surroundings, bare, has_own_hooks, intercepted
 from fxprof.capture.known_calls import KnownCalls
 from fxprof.capture.listening import CALL, Listening
 from fxprof.capture.places import Place, find_modules
-from fxprof.capture.quiet import unchanged
 from fxprof.capture.quantised import weights_of
+from fxprof.capture.quiet import unchanged
 from fxprof.capture.reachable import put_back, reach, saved
 from fxprof.capture.recorder import Recorder
 from fxprof.capture.remember import KeptCalls
@@ -43,6 +43,7 @@ from fxprof.capture.unknown import marked_result
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
 from fxprof.trace.stacks import is_scaffolding, source_line
+
 
 class _EnoughError(Exception):
     """A rehearsal that was to repeat another one has done so as far as it matters."""

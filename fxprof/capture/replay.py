@@ -115,7 +115,12 @@ def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
 
 def _is_tensor(value: Any) -> bool:
     # Nobody counts the writes of an inference tensor.
-    return isinstance(value, torch.Tensor) and not value.is_inference() and value.layout is torch.strided and not value.is_quantized
+    return (
+        isinstance(value, torch.Tensor)
+        and not value.is_inference()
+        and value.layout is torch.strided
+        and not value.is_quantized
+    )
 
 
 def _writes(values: Iterable[Any]) -> tuple[int, ...]:

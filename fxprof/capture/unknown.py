@@ -19,9 +19,9 @@ _aten = torch.ops.aten
 _MARK = "_fxprof_unknown"
 
 _SHAPES_ONLY = frozenset(
-    f"aten::{name}"
-    for name in """empty_like zeros_like ones_like full_like rand_like randn_like randint_like new_empty new_zeros new_ones
-    new_full new_empty_strided sym_size sym_numel sym_stride sym_storage_offset""".split()
+    {f"aten::{name}_like" for name in ("empty", "zeros", "ones", "full", "rand", "randn", "randint")}
+    | {f"aten::new_{name}" for name in ("empty", "zeros", "ones", "full", "empty_strided")}
+    | {f"aten::sym_{name}" for name in ("size", "numel", "stride", "storage_offset")}
 )
 """Operators whose results do not depend on the values of what they are given."""
 

@@ -119,7 +119,7 @@ class _Pass:
             return macs, ""
         if len(sparse) > 1 or formula.kind not in _PRODUCTS:
             return None, "how much of a product of sparse tensors there is to compute depends on where their elements are"
-        stored = sparse[0].stored
+        stored = sparse[0].stored or 0
         if stored == UNKNOWN_STORED:
             return None, "the graph does not say how many elements a sparse tensor stores"
         # Each element of the one operand takes part in as many products as any other.

@@ -82,7 +82,9 @@ def _nearest(name: str, formulas: Formulas) -> str:
 
 
 def _closest(name: str, known: Iterable[str]) -> list[str]:
-    by_tail = {target.partition(".")[2]: target for target in known}
+    # Operators of torch come before those of others with the same name.
+    ranked = sorted(known, key=lambda target: target.startswith(_SPACES))
+    by_tail = {target.partition(".")[2]: target for target in ranked}
     tails = get_close_matches(name.removeprefix("aten."), by_tail, n=3, cutoff=0.7)
     return [by_tail[tail] for tail in tails]
 

@@ -1,4 +1,4 @@
-"""Formulas of products with weights that other libraries, or torch's own quantised modules, keep packed. Standard library only."""
+"""Formulas of products with weights that other libraries, or torch's own quantised modules, keep packed."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def packed_convolution(packed_weight: object, out: Shape) -> int:
     return prod(out) * prod(_weight(packed_weight)[1:])
 
 
-@formula(
-    "quantized.conv_transpose1d", "quantized.conv_transpose2d", "quantized.conv_transpose3d", kind="convolution"
-)
+@formula("quantized.conv_transpose1d", "quantized.conv_transpose2d", "quantized.conv_transpose3d", kind="convolution")
 def packed_transposed_convolution(qx: Shape, packed_weight: object) -> int:
     """Transposed convolution of torch's quantised modules.
 

@@ -89,10 +89,15 @@ def _components(profile: Profile, unit: str) -> Table:
 
 def _component(component: Component, whole: int) -> Iterator[Row]:
     """The component, and its calls where they are several."""
-    calls = sum(call.count for call in component.calls)
-    each = component.calls[0].total if len(component.calls) == 1 else None
+    costs = component.costs
+    calls = sum(costs.values()) or sum(call.count for call in component.calls)
+    each = next(iter(costs)) if len(costs) == 1 else component.calls[0].total if len(component.calls) == 1 else None
     share = Share.of(component.total, whole)
     yield Row((component.name, component.class_name, Params(component.params), calls, each, component.total, share))
+    for cost, count in costs.items() if len(costs) > 1 else ():
+        total = cost * count
+        told = (f"  {count:,} of {calls:,} calls", "that cost alike", None, count, cost, total, Share.of(total, whole))
+        yield Row(told, detail=True)
     if len(component.calls) > 1:
         yield from _calls(component.calls, whole)
 

@@ -69,8 +69,7 @@ def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_I
 
 def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
     """What calls from outside were made of, where that says more than the calls themselves."""
-    whole = all(times == 1 and captured.calls[place].entry == "" for run in captured.runs for place, times in run.calls)
-    if whole and all(len(run.calls) == 1 for run in captured.runs):
+    if all(sum(times for _, times in run.calls) <= 1 for run in captured.runs):
         return ()
     return tuple(Run(run.count, run.calls) for run in captured.runs)
 

@@ -233,9 +233,9 @@ class Component:
     """Its modules as built, depth first: each before those inside it, and these before its siblings."""
     calls: tuple[Call, ...]
     runs: tuple[Run, ...] = ()
-    """What its calls from outside were made of, distinct ones; empty where each is one of `calls`, or where that is not known."""
+    """What its calls from outside were made of; empty where each is one of `calls`, or where that is not known."""
     stored_bytes: int = 0
-    """Bytes that its parameters take as a live object stores them, scales of quantised ones included; 0 where that is not known."""
+    """Bytes that its parameters take as they are stored, scales of quantised ones included; 0 where not known."""
 
     @cached_property
     def params(self) -> int:
@@ -255,6 +255,15 @@ class Component:
     def cost_of(self, run: Run) -> Total:
         """MACs of one call from outside."""
         return Total.sum(self.calls[place].total * times for place, times in run.calls)
+
+    @cached_property
+    def costs(self) -> dict[Total, int]:
+        """What a call from outside costs, to how many cost just that, the first ones first; empty without `runs`."""
+        costs: dict[Total, int] = {}
+        for run in self.runs:
+            cost = self.cost_of(run)
+            costs[cost] = costs.get(cost, 0) + run.count
+        return costs
 
     @cached_property
     def tree(self) -> Node:

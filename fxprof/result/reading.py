@@ -12,11 +12,11 @@ from sys import intern
 from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
 from fxprof.errors import ProfileError
-from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
+from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Run, Total
 from fxprof.result.tree import is_real, parent_of
 from fxprof.trace.collector import uncollected
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The format that is written.
 
 1: the first one.
@@ -270,7 +270,8 @@ def _component(fields: _Fields) -> Component:
     calls = tuple(_call(item) for item in fields.objects("calls"))
     usual = _usual_tree(raw)
     judged = _judged_tree(raw, where) if usual is None else None
-    component = Component(name, class_name, tuple((judged or usual).modules), calls)  # type: ignore[union-attr]  # one of both
+    runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
+    component = Component(name, class_name, tuple((judged or usual).modules), calls, runs, stored_bytes)  # type: ignore[union-attr]  # one of both
     if not is_real(component):
         fields.fail("tree", "has more modules than any model")
     fields.agree("macs", stored, component.total, "its calls add up to")
@@ -279,6 +280,34 @@ def _component(fields: _Fields) -> Component:
         _check_tree((judged or _judged_tree(raw, where)).root, component.tree)
     fields.done()
     return component
+
+
+def _runs(fields: _Fields, calls: tuple[Call, ...]) -> tuple[Run, ...]:
+    """What calls from outside were made of: together just the calls that there were."""
+    if "runs" not in fields.left:
+        return ()
+    runs = tuple(_run(item, calls) for item in fields.objects("runs"))
+    made: Counter[int] = Counter()
+    for run in runs:
+        for place, times in run.calls:
+            made[place] += run.count * times
+    for place, call in enumerate(calls):
+        if made[place] > call.count:
+            fields.fail("runs", f"make calls[{place}] {made[place]} times, but it is made {call.count} times")
+    return runs
+
+
+def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
+    count, stored = fields.integer("count"), fields.integer("macs")
+    parts = fields.items("calls")
+    for part in parts:
+        if not (isinstance(part, list) and len(part) == 2 and all(map(_is_count, part)) and part[0] < len(calls)):  # noqa: PLR2004  # a pair
+            fields.fail("calls", f"holds {_brief(part)}, not a place among the component's calls and a number of times")
+    run = Run(count, tuple((place, times) for place, times in parts))
+    found = sum(calls[place].macs * times for place, times in run.calls)
+    fields.agree("macs", stored, found, "its calls add up to")
+    fields.done()
+    return run
 
 
 def _call(fields: _Fields) -> Call:

@@ -2,7 +2,7 @@
 
 The fields are those of the records in `fxprof.result.profile`, and the sums that follow from them, which loading checks.
 Modules are told by `tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`,
-`note`, `shapes`, `shape` and `value` are left out where they have nothing to say.
+`note`, `shapes`, `shape`, `value`, `runs` and `stored_bytes` are left out where they have nothing to say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from fxprof.errors import OutputError, ProfileError
 from fxprof.result.files import reason, write_whole
-from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Total
+from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Run, Total
 from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, MOST_VALUES, read_profile
 from fxprof.trace.collector import uncollected
 
@@ -152,10 +152,16 @@ def _component(component: Component) -> Json:
         "name": component.name,
         "class_name": component.class_name,
         "params": component.params,
+        **({"stored_bytes": component.stored_bytes} if component.stored_bytes else {}),
         **_total(component.total),
         "calls": [_call(call) for call in component.calls],
+        **({"runs": [_run(component, run) for run in component.runs]} if component.runs else {}),
         "tree": _node(component.tree, built),
     }
+
+
+def _run(component: Component, run: Run) -> Json:
+    return {"count": run.count, "macs": component.cost_of(run).macs, "calls": [list(part) for part in run.calls]}
 
 
 def _call(call: Call) -> Json:
@@ -210,7 +216,7 @@ def _node(node: Node, built: set[str]) -> Json:
 
 
 _OBJECTS = {"profile", "workload", "versions", "geometry", "component", "call", "visits"}
-_LISTS = {"approximations", "remarks", "components", "calls", "inputs", "ops", "children"}
+_LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "ops", "children"}
 _OPEN = _OBJECTS | _LISTS
 """Objects and lists that take a line for each of their parts; all others are written on one line."""
 

@@ -1,4 +1,4 @@
-"""Objects that people hand to fxprof from Python: told apart by their classes' names, so that torch need not be imported for it."""
+"""Objects that people hand to fxprof from Python, told apart by their classes' names: torch need not be imported for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def check_pipeline(target: Any) -> None:
     names = _class_names(target)
     name = _said(target)
     if _MODULE in names:
-        raise UsageError(f"{name} is a module, not a pipeline", "profile one call of it: fxprof.profile_module(module, (example,))")
+        raise UsageError(
+            f"{name} is a module, not a pipeline", "profile one call of it: fxprof.profile_module(module, (example,))"
+        )
     if _is(names, "torch.export", _PROGRAM):
         raise UsageError(f"{name} is an exported graph, not a pipeline", "fxprof.profile_program(program) profiles it")
     if _is(names, "diffusers", "ModularPipeline") or _is(names, "diffusers", "ModularPipelineBlocks"):
@@ -29,7 +31,9 @@ def check_pipeline(target: Any) -> None:
             "profile the pipeline class that its blocks come from, such as fxprof.profile('flux.1-dev'), or one call of a"
             " component: fxprof.profile_module(pipeline.transformer, (), example_arguments)"
         )
-        raise UsageError(f"{name} is a modular pipeline, which is put together anew for each call and has no call to rehearse", hint)
+        raise UsageError(
+            f"{name} is a modular pipeline, which is put together anew for each call and has no call to rehearse", hint
+        )
     if _is(names, "fxprof", "Profile"):
         raise UsageError("this is a profile already", "it has the numbers: profile.macs, profile.components")
     if not _is(names, "diffusers", _PIPELINE):
@@ -55,7 +59,9 @@ def check_module(module: Any, args: Any) -> tuple[Any, ...]:
         return (args,)
     if not isinstance(args, tuple):
         what = f"the arguments of {name} are given as a {type(args).__name__}"
-        raise UsageError(what, "pass a tuple of positional arguments, (x,) for one, and keyword arguments as a dictionary in kwargs")
+        raise UsageError(
+            what, "pass a tuple of positional arguments, (x,) for one, and keyword arguments as a dictionary in kwargs"
+        )
     return args
 
 
@@ -69,7 +75,9 @@ def check_program(program: Any) -> None:
     if _is(names, "torch.export", _PROGRAM):
         return
     if _is(names, "torch.fx", _GRAPH):
-        raise UsageError(f"{name} is a graph module, not an exported graph", "fxprof.profile_module(module, (example,)) profiles it")
+        raise UsageError(
+            f"{name} is a graph module, not an exported graph", "fxprof.profile_module(module, (example,)) profiles it"
+        )
     if _MODULE in names:
         raise UsageError(f"{name} is a module, not an exported graph", "fxprof.profile_module(module, (example,)) profiles it")
     raise UsageError(f"{name} is no exported graph", "pass what torch.export.export or torch.export.load returned")

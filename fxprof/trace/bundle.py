@@ -14,7 +14,7 @@ from typing import Any
 
 from fxprof.errors import TargetError
 from fxprof.trace.archive import MOST_BYTES
-from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
+from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule, CapturedRun
 from fxprof.trace.fields import (
     FaultError,
     a_float,
@@ -83,6 +83,8 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
         "calls": calls,
         "aliases": dict(component.aliases),
         "modules": [f"{module.path} {module.class_name} {module.params}" for module in component.modules],
+        "stored_bytes": [module.stored_bytes for module in component.modules],
+        "runs": [[run.count, [list(part) for part in run.calls]] for run in component.runs],
     }
 
 
@@ -227,13 +229,36 @@ def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponen
     return CapturedComponent(
         name=a_text(fields.get("name"), f"{where}.name"),
         class_name=a_text(fields.get("class_name"), f"{where}.class_name"),
-        modules=tuple(_read_modules(a_list(fields.get("modules"), f"{where}.modules"), f"{where}.modules")),
+        modules=_with_bytes(
+            fields, tuple(_read_modules(a_list(fields.get("modules"), f"{where}.modules"), f"{where}.modules")), where
+        ),
         calls=calls,
         tiling=_flag(fields.get("tiling"), f"{where}.tiling"),
         slicing=_flag(fields.get("slicing"), f"{where}.slicing"),
         entered=_count(fields.get("entered", 0), f"{where}.entered"),
         aliases=aliases,
+        runs=tuple(_read_run(item, len(calls), f"{where}.runs") for item in a_list(fields.get("runs", []), f"{where}.runs")),
     )
+
+
+def _with_bytes(fields: Json, modules: tuple[CapturedModule, ...], where: str) -> tuple[CapturedModule, ...]:
+    """The modules with the bytes that they store, which an older capture does not say."""
+    stored = a_list(fields.get("stored_bytes", [0] * len(modules)), f"{where}.stored_bytes")
+    if len(stored) != len(modules):
+        fail(f"{where}.stored_bytes", f"has {len(stored)} numbers for {len(modules)} modules")
+    numbers = (_count(item, f"{where}.stored_bytes") for item in stored)
+    return tuple(replace(module, stored_bytes=number) for module, number in zip(modules, numbers, strict=True))
+
+
+def _read_run(item: Any, calls: int, where: str) -> CapturedRun:
+    match item:
+        case [count, list(parts)]:
+            pairs = tuple(tuple(a_list(part, where)) for part in parts)
+        case _:
+            fail(where, f"holds {brief(item)}, which is no run")
+    if any(len(pair) != 2 or _count(pair[0], where) >= calls for pair in pairs):  # noqa: PLR2004  # a place and a number
+        fail(where, f"holds {brief(item)}, which names calls that are not there")
+    return CapturedRun(_count(count, where), tuple((pair[0], _count(pair[1], where)) for pair in pairs))
 
 
 def _read_modules(items: list[Any], where: str) -> Iterator[CapturedModule]:
