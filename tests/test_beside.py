@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
 from profiles import normal, uncounted
 

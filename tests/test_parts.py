@@ -107,7 +107,8 @@ def test_two_writers_with_the_same_process_number_do_not_meet(tmp_path: Path, mo
 def test_a_part_that_another_process_takes_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, seen = parts._lock, []
+    lock = parts._lock
+    seen: list[Path] = []
 
     def late(descriptor: int, path: Path) -> bool | None:
         if not seen:
