@@ -283,7 +283,7 @@ def _refusal(text: str, revision: str, error: Exception) -> TargetError:
             reason = f"{_NOT_FETCHED}: its answers took more than {error.args[0]:g} seconds"
             hint = f"try again, which goes on with the rest; on a slow line, set {SECONDS} to more"
         case OSError() if error.filename is not None:
-            reason = f"its files could not be written: {error.strerror}: {error.filename}"
+            reason = f"fetching it failed at the file {error.filename}: {error.strerror}"
             hint = "make room, or set HF_HOME to another directory"
         case _:
             reason = f"{_NOT_FETCHED}: {_told(error)}"
