@@ -143,6 +143,19 @@ def test_a_time_that_is_none_is_shown_as_one(cache: Cache) -> None:
         assert 0 <= cache.entries()[0].used <= 253_402_300_799
 
 
+@pytest.mark.parametrize("command", [("cache",), ("diff", "model", "model"), ("profile", "model")])
+def test_the_command_says_once_what_it_does_not_use(tmp_path: Path, command: tuple[str, ...]) -> None:
+    save_configurations(tiny.make("stable_diffusion"), tmp_path / "model")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    options = () if command == ("cache",) else ("--height", "32", "--width", "32", "--steps", "1")
+    env = {**os.environ, "FXPROF_CACHE_DIR": str(tmp_path / "open")}
+    arguments = [sys.executable, "-m", "fxprof", *command, *options]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=env, cwd=tmp_path, timeout=300)
+    assert (done.returncode, done.stderr) == (0, f"fxprof: the cache {tmp_path / 'open'} {FOREIGN}\n")
+    assert list((tmp_path / "open").iterdir()) == []
+
+
 # --- no home
 
 

@@ -81,7 +81,7 @@ def test_names_that_lead_elsewhere_are_not_fetched(hub: Hub, tmp_path: Path, nam
     assert inside(tmp_path) == {"home", "home/hub"}
 
 
-@pytest.mark.parametrize("revision", ["../../victim", "a/../b", "refs/..", "a/"])
+@pytest.mark.parametrize("revision", ["../../victim", "a/../b", "refs/..", "a/", ".", "a//b", "./a", "a..b"])
 def test_a_revision_stays_inside_too(hub: Hub, revision: str) -> None:
     error = refusal(f"org/tiny@{revision}")
     assert error.message == f"cannot profile 'org/tiny@{revision}': no revision can have the name {revision!r}"
@@ -291,6 +291,17 @@ def test_a_hub_that_dawdles_is_given_up(hub: Hub, monkeypatch: pytest.MonkeyPatc
         "its answers took more than 1 seconds"
     )
     assert error.hint == "try again, which goes on with the rest; on a slow line, set FXPROF_HUB_SECONDS to more"
+
+
+def test_what_is_refused_does_not_wait_for_what_dawdles(hub: Hub) -> None:
+    refusing, slow = (
+        sending(b"{}", part="unet/config.json", Content_Encoding="gzip"),
+        dripping("scheduler_config.json", head=True),
+    )
+    hub.answer = lambda request, path: refusing(request, path) or slow(request, path)
+    started = time.monotonic()
+    assert refusal("org/tiny").message == f"{REFUSED}unet/config.json is packed, which was not asked for"
+    assert time.monotonic() - started < 10
 
 
 def test_a_hub_that_dawdles_is_done_without_where_all_was_fetched_before(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

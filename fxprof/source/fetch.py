@@ -203,23 +203,25 @@ def at_once(function: Callable[[_Item], object], items: Iterable[_Item], threads
     The threads end with the process, whatever they wait for, which those of a pool do not.
     """
     waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-    for item in items:
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    count = 0
+    for count, item in enumerate(items, start=1):  # noqa: B007 - how many there were
         waiting.put(item)
-    errors: list[BaseException] = []
 
     def run() -> None:
-        while not errors:
+        while True:
             try:
                 function(waiting.get_nowait())
             except queue.Empty:
                 return
             except BaseException as error:  # noqa: BLE001 - as above
-                errors.append(error)
+                ended.put(error)
+                return
+            ended.put(None)
 
-    running = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    if errors:
-        raise errors[0]
+    for _ in range(min(threads, count)):
+        threading.Thread(target=run, daemon=True).start()
+    for _ in range(count):
+        error = ended.get()
+        if error is not None:
+            raise error  # without waiting for the others, which may take all the time there is

@@ -69,7 +69,7 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     match = _ID.fullmatch(text)
     assert match is not None
     repo, revision = match["repo"], match["revision"] or _DEFAULT_REVISION
-    if ".." in revision or revision.endswith("/"):
+    if ".." in revision or {"", "."} & set(revision.split("/")):
         raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check what is after the @")
     from huggingface_hub.errors import RevisionNotFoundError
 
