@@ -169,11 +169,17 @@ def _read(value: Any, form: Form) -> ExportedCall | str:
     match value:
         case {"refused": str() as reason, **rest} if not rest:
             return reason
-        case {"trace": trace, "results": results, "objects": objects, "spec": spec, "returns_arguments": bool() as returns}:
+        case {"trace": trace, "results": results, "objects": objects, "spec": spec, "returns_arguments": bool() as returns} if (
+            len(value) == _PARTS
+        ):
             leaves = read_leaves(results, form)
             found = read_spec(spec, len(leaves), form, returns_arguments=returns)
             return ExportedCall(read_trace(trace), None, _objects(objects, len(leaves)), returns, leaves, found)
     raise DamagedError("a call")
+
+
+_PARTS = 5
+"""What is written of a call."""
 
 
 def _objects(places: Any, results: int) -> dict[int, NotKept]:
