@@ -115,10 +115,10 @@ class Cache:
             OSError: the directory cannot be read.
         """
         files = self._files() if self._is_private() else ()
-        found = [(path, status) for path, status in files if _NAME.fullmatch(path.name) and self._is_ours(status)]
+        results = [(path, status) for path, status in files if _NAME.fullmatch(path.name) and self._is_ours(status)]
         return [
             Entry(path.name.partition("-")[0], _about(path), status.st_size, min(max(status.st_mtime, 0), _LAST_TIME))
-            for path, status in sorted(found, key=lambda item: (-item[1].st_mtime, item[0].name))
+            for path, status in sorted(results, key=lambda item: (-item[1].st_mtime, item[0].name))
         ]
 
     def clear(self) -> int:

@@ -173,20 +173,20 @@ def _output(name: Any, keys: Sequence[Any]) -> type:
     """A class of results by its name, among those that are registered: building the component has imported its own."""
     if not isinstance(name, str):
         raise DamagedError("a class")
-    found = next((each for each in pytree.SUPPORTED_NODES if _is_output(each) and _name(each) == name), None)
-    if found is None:
+    output = next((each for each in pytree.SUPPORTED_NODES if _is_output(each) and _name(each) == name), None)
+    if output is None:
         raise NotLoadedError(name)
-    arguments = {item.name: item for item in fields(found) if item.init}
+    arguments = {item.name: item for item in fields(output) if item.init}
     required = {item.name for item in arguments.values() if item.default is MISSING and item.default_factory is MISSING}
     if not required <= set(keys) <= set(arguments):
         raise DamagedError("a class's keys")
-    return found
+    return output
 
 
-def _is_output(found: Any) -> bool:
-    is_output = isinstance(found, type) and issubclass(found, _OUTPUTS) and is_dataclass(found)
-    return is_output and found.__module__.partition(".")[0] in _PACKAGES
+def _is_output(container: Any) -> bool:
+    is_output = isinstance(container, type) and issubclass(container, _OUTPUTS) and is_dataclass(container)
+    return is_output and container.__module__.partition(".")[0] in _PACKAGES
 
 
-def _name(found: type) -> str:
-    return f"{found.__module__}.{found.__qualname__}"
+def _name(output: type) -> str:
+    return f"{output.__module__}.{output.__qualname__}"

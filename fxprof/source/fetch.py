@@ -108,13 +108,13 @@ class Line:
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember the sockets: while headers are read, the client itself cannot be stopped."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            found = info["return_value"].get_extra_info("socket")
+            connection = info["return_value"].get_extra_info("socket")
             with self._lock:
-                self._sockets.append(found)
+                self._sockets.append(connection)
                 closed = self._closed
             if closed:
                 with suppress(OSError):
-                    found.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _still(self) -> float:
         if self.left <= 0:

@@ -204,10 +204,10 @@ def needed(names: Iterable[str], index: Path) -> list[str]:
         index: its `model_index.json`. What is wrong with it is told when it is read for good.
     """
     try:
-        found = json.loads(index.read_bytes().decode("utf-8-sig"))
+        described = json.loads(index.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return []
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = described.items() if isinstance(described, dict) else ()
     classes = {name: entry[1] for name, entry in entries if isinstance(entry, list) and len(entry) == _LIBRARY_AND_CLASS}
     return [name for name in names if _is_needed(name, classes)]
 
