@@ -75,7 +75,7 @@ def profile(
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
         whole: export every module of a model, also those that are alike; slower, with the same result.
-        cache: where results are kept, such as `fxprof.cache.default_cache()`; by default none are. A profile that was computed
+        cache: where results are kept, such as `fxprof.cache.default_cache()`; with None, none are. A profile that was computed
             before of the same content with the same packages is read from it, without torch.
         progress: told what is being done, a line at a time.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 INFO = "/api/models/"
@@ -34,6 +35,14 @@ class Hub:
     """Answer everything with this, if set."""
     stalls: bool = False
     """Accept requests and never answer."""
+    commit: Any = None
+    """What the list of files says instead of the commit."""
+    listed: list[Any] = field(default_factory=list)
+    """Further entries of every list of files."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers of every file."""
+    answer: Callable[[BaseHTTPRequestHandler, str], bool] | None = None
+    """Gets a request and its path first; what it does not answer is answered as always."""
     endpoint: str = ""
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -77,7 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path  # a slash in the name of a revision is quoted
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.hub.requests.append((self.command, path, token))
-        if self.hub.stalls:
+        if self.hub.answer is not None and self.hub.answer(self, path):
+            self.close_connection = True
+        elif self.hub.stalls:
             self.hub.released.wait(30)
         elif self.hub.status:
             self._send(self.hub.status, b"{}")
@@ -104,11 +115,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = found.files[file]
             etag = f'"{hashlib.sha1(body).hexdigest()}"'
-            self._send(200, body, {"ETag": etag, "X-Repo-Commit": found.revisions.get(revision, revision)})
+            self._send(200, body, {"ETag": etag, "X-Repo-Commit": found.revisions.get(revision, revision), **self.hub.headers})
 
     def _list(self, name: str, found: Repository, commit: str) -> None:
         siblings = [{"rfilename": file, "size": len(body)} for file, body in found.files.items()]
-        self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
+        sha = commit if self.hub.commit is None else self.hub.commit
+        self._send(200, json.dumps({"id": name, "sha": sha, "siblings": [*siblings, *self.hub.listed]}).encode())
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, b"{}", {"X-Error-Code": code})
@@ -119,4 +131,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who asked has gone
+                self.wfile.write(body)

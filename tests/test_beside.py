@@ -1,10 +1,13 @@
 """Two profiles at once: the same as one after the other, errors and all."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # its types are a package of their own
 import pytest
 from profiles import normal, uncounted
 
@@ -81,3 +84,74 @@ def test_a_diff_of_two_pipelines_is_the_same_either_way() -> None:
     ]
     assert runs[0].stdout == runs[1].stdout
     assert "lcm-dreamshaper-v7" in runs[0].stdout
+
+
+# --- the second process ends with the first
+
+DIFF = """
+import os, sys
+os.sched_getaffinity = lambda _: {0, 1}
+from fxprof.cli import program
+program()
+"""
+
+
+def second_of(first: subprocess.Popen[str]) -> psutil.Process:
+    """The process beside a first one, once it is there."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        children: list[psutil.Process] = psutil.Process(first.pid).children()
+        if children:
+            return children[0]
+        time.sleep(0.01)
+    raise AssertionError("there is no second process")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("delay", [0.0, 1.5])
+def test_a_second_process_does_not_outlive_the_first(number: signal.Signals, delay: float) -> None:
+    command = [sys.executable, "-c", DIFF, "diff", "lcm-dreamshaper-v7", "sd-1.5", "--no-cache"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    second = second_of(first)
+    time.sleep(delay)
+    first.send_signal(number)
+    second.wait(timeout=5)
+    stdout, stderr = first.communicate(timeout=5)
+    told = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted", signal.SIGHUP: "hung up"}
+    lines = [f"fxprof: {told[number]}; nothing was written"] if number in told else []
+    assert (stdout, stderr.splitlines()) == ("", lines)
+    assert first.returncode == (128 + number if number in told else -number)
+
+
+WATCH = """
+import os, sys, time
+from profiles import normal
+from fxprof.cli import beside
+sys.platform = "other"  # without what Linux does by itself
+
+def wait():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+beside.both(wait, wait)
+"""
+
+
+def test_a_second_process_ends_with_the_first_on_other_systems_too() -> None:
+    first = subprocess.Popen([sys.executable, "-c", WATCH], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+    assert first.stdout is not None
+    processes = [psutil.Process(int(first.stdout.readline())) for _ in range(2)]
+    first.kill()
+    for each in processes:
+        each.wait(timeout=5)
+    first.communicate()
+
+
+def test_ctrl_c_for_both_is_told_once() -> None:
+    command = [sys.executable, "-c", DIFF, "diff", "lcm-dreamshaper-v7", "sd-1.5", "--no-cache"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    second = second_of(first)
+    os.killpg(first.pid, signal.SIGINT)
+    stdout, stderr = first.communicate(timeout=5)
+    assert (first.returncode, stdout, stderr) == (130, "", "fxprof: interrupted; nothing was written\n")
+    second.wait(timeout=5)

@@ -59,6 +59,13 @@ VAE = {
 INPUT = ("--input", "sample=1x3x32x32")
 
 
+def own_cache() -> Cache:
+    """The cache that commands use."""
+    found = default_cache()
+    assert found is not None
+    return found
+
+
 def key(number: int) -> str:
     return f"{number:064x}"
 
@@ -480,7 +487,7 @@ def test_another_input_another_configuration_and_whole_are_computed(vae: Path, c
 
 def test_no_cache_neither_reads_nor_writes(vae: Path, captures: list[str]) -> None:
     run("profile", vae, *INPUT, "--no-cache")
-    assert default_cache().entries() == []
+    assert own_cache().entries() == []
     run("profile", vae, *INPUT)
     run("profile", vae, *INPUT, "--no-cache")
     assert len(captures) == 3
@@ -489,7 +496,7 @@ def test_no_cache_neither_reads_nor_writes(vae: Path, captures: list[str]) -> No
 def test_python_keeps_nothing_unless_it_is_asked_to(vae: Path, cache: Cache, captures: list[str]) -> None:
     inputs = {"sample": "1x3x32x32"}
     first = fxprof.profile(vae, inputs=inputs)
-    assert default_cache().entries() == []
+    assert own_cache().entries() == []
     assert fxprof.profile(vae, inputs=inputs, cache=cache) == first
     assert fxprof.profile(vae, inputs=inputs, cache=cache) == first
     assert len(captures) == 2
@@ -506,7 +513,7 @@ def test_other_formulas_are_not_looked_up(vae: Path, tmp_path: Path, captures: l
 
 def test_a_profile_that_is_damaged_behind_a_right_hash_is_computed_anew(vae: Path, captures: list[str]) -> None:
     run("profile", vae, *INPUT)
-    cache = default_cache()
+    cache = own_cache()
     (path,) = cache.directory.glob("profile-*.json")
     cache.keep("profile", path.stem.partition("-")[2], "wrong", '{"format": 3}')
     assert run("profile", vae, *INPUT).exit_code == 0
@@ -537,11 +544,11 @@ def test_two_commands_at_once_print_the_same(model: Path) -> None:
     assert first == second == (first[0], "")
     again = profiled(model, code=GUARD.replace("main()", ""))
     assert outcome(again) == first
-    assert not list(default_cache().directory.glob(".*.part"))
+    assert not list(own_cache().directory.glob(".*.part"))
 
 
 def test_a_command_that_is_killed_leaves_what_the_next_one_can_use(model: Path) -> None:
-    directory = default_cache().directory
+    directory = own_cache().directory
     killed = profiled(model)
     waited = time.monotonic() + 120
     while not (directory.is_dir() and any(directory.iterdir())) and time.monotonic() < waited:
@@ -554,15 +561,15 @@ def test_a_command_that_is_killed_leaves_what_the_next_one_can_use(model: Path) 
     assert stderr == ""
 
 
-FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
 """What a disk is for which no file may become larger."""
 
 
 def test_a_full_disk_is_said_in_one_line_and_changes_no_number(model: Path) -> None:
     stdout, stderr = outcome(profiled(model, code=FULL))
     assert stderr.count("\n") == 1
-    assert stderr.startswith(f"fxprof: the cache {default_cache().directory} cannot be written to: ")
-    assert not any(default_cache().directory.iterdir())
+    assert stderr.startswith(f"fxprof: the cache {own_cache().directory} cannot be written to: ")
+    assert not any(own_cache().directory.iterdir())
     assert outcome(profiled(model, "--no-cache")) == (stdout, "")
 
 
@@ -571,14 +578,14 @@ def test_a_profile_that_ended_early_is_not_kept(vae: Path, captures: list[str], 
     run("profile", vae, *INPUT)
     run("profile", vae, *INPUT)
     assert len(captures) == 2
-    assert default_cache().entries() == []
+    assert own_cache().entries() == []
 
 
 def test_a_cache_that_cannot_be_shown_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    directory = default_cache().directory
+    directory = own_cache().directory
     monkeypatch.setattr(os, "scandir", refuse)
     for options, what in (((), "cannot read"), (("--clear",), "cannot clear")):
         result = run("cache", *options)
@@ -587,7 +594,7 @@ def test_a_cache_that_cannot_be_shown_is_a_line(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_a_result_is_of_steers_no_terminal_and_is_not_endless() -> None:
-    default_cache().keep("profile", KEY, "a \x1b[2J b\nc" + "d" * 200_000, "text")
+    own_cache().keep("profile", KEY, "a \x1b[2J b\nc" + "d" * 200_000, "text")
     shown = run("cache").output
     assert "\x1b" not in shown
     assert "damaged" not in shown
@@ -609,13 +616,13 @@ def test_the_command_shows_and_clears(vae: Path) -> None:
 @pytest.mark.parametrize(("text", "most"), [("5", 5), ("", 256), ("many", 256), ("-1", 256), ("9" * 30, 256)])
 def test_the_bound_comes_from_the_environment(text: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FXPROF_CACHE_SIZE", text)
-    assert default_cache().most_bytes == most * 10**6
+    assert own_cache().most_bytes == most * 10**6
 
 
 def test_without_a_variable_it_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FXPROF_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_cache().directory.name == "fxprof"
+    assert own_cache().directory.name == "fxprof"
 
 
 def test_a_profile_is_kept_as_a_saved_profile(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:

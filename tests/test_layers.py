@@ -11,17 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "fxprof"
 
 MAY_IMPORT = {
     "errors": set(),
+    "limits": set(),
+    "parts": set(),
     "units": {"errors"},
     "zoo": set(),
     "trace": {"errors"},
-    "source": {"errors", "zoo"},
-    "capture": {"errors", "source", "trace", "cache"},
+    "source": {"errors", "limits", "parts", "zoo"},
+    "capture": {"errors", "limits", "source", "trace", "cache"},
     "cost": {"errors", "trace"},
-    "result": {"errors", "trace", "cost"},
-    "cache": {"errors", "source"},
+    "result": {"errors", "parts", "trace", "cost"},
+    "cache": {"errors", "limits", "parts", "source"},
     "reports": {"errors", "units", "cost", "result"},
     "api": {"errors", "source", "capture", "trace", "cost", "result", "cache"},
-    "cli": {"errors", "units", "source", "cost", "result", "reports", "cache", "api"},
+    "cli": {"errors", "parts", "units", "source", "cost", "result", "reports", "cache", "api"},
     "__main__": {"cli"},
 }
 """Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""

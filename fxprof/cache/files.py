@@ -3,6 +3,8 @@
 Files are plain text behind one line that says what they are and what their content's hash is. They are written under another
 name and renamed, so that two processes at once, a full disk or a kill at any moment leave whole files or none; whatever is not
 whole, or not ours, is not used. When there is more than the bound allows, what was used least recently goes first.
+
+The directory is the user's own: made for this user alone, and not used where anybody else could have put something into it.
 """
 
 from __future__ import annotations
@@ -12,15 +14,14 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import stat
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from fxprof import parts
 from fxprof.cache.notes import note
 
 DIRECTORY = "FXPROF_CACHE_DIR"
@@ -31,9 +32,12 @@ SIZE = "FXPROF_CACHE_SIZE"
 _MOST_MB = 256
 _FORMAT = 1
 _NAME = re.compile(r"(?P<kind>[a-z]+)-[0-9a-f]{64}\.json")
-_PART = re.compile(r"\.[a-z]+-[0-9a-f]{64}\.[0-9a-f]+\.part")
-_STALE = 3600
-"""Seconds after which a file that is being written has been given up."""
+_PART = re.compile(r"\.[a-z]+-[0-9a-f]{64}\.[\w.-]+\.part", re.ASCII)
+_PRIVATE = 0o700
+_OTHERS = 0o077
+_OTHERS_WRITE = 0o022
+_LAST_TIME = 253_402_300_799
+"""The last second that has a date."""
 _ABOUT = 300
 """Characters that tell what a result is of."""
 
@@ -62,6 +66,8 @@ class Cache:
     def find(self, kind: str, key: str) -> str | None:
         """The text that was kept under a key; None when there is none, or it is damaged."""
         path = self._path(kind, key)
+        if not self._is_private():
+            return None
         try:
             status = path.lstat()
             if not self._is_ours(status) or status.st_size > self.most_bytes:
@@ -85,17 +91,13 @@ class Cache:
         body = text.encode("utf-8", "surrogatepass")
         goal = self._path(kind, key)
         head = json.dumps({"fxprof cache": _FORMAT, "about": about[:_ABOUT], "hash": _hash(goal.name, body)})
-        part = goal.with_name(f".{goal.stem}.{secrets.token_hex(4)}.part")
         try:
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self._is_free(goal):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
+            if not self._is_private() or not self._is_free(goal):
                 return
-            try:
-                with part.open("xb") as file:
-                    file.write(head.encode() + b"\n" + body)
-                part.replace(goal)
-            finally:
-                part.unlink(missing_ok=True)
+            self._make_private()
+            with parts.whole_file(goal, mode=0o600) as file:
+                file.write(head.encode() + b"\n" + body)
             self._trim()
         except OSError as error:
             self._say("cannot be written to", error)
@@ -112,10 +114,11 @@ class Cache:
         Raises:
             OSError: the directory cannot be read.
         """
-        found = [(path, status) for path, status in self._files() if _NAME.fullmatch(path.name)]
+        files = self._files() if self._is_private() else ()
+        results = [(path, status) for path, status in files if _NAME.fullmatch(path.name) and self._is_ours(status)]
         return [
-            Entry(path.name.partition("-")[0], _about(path), status.st_size, status.st_mtime)
-            for path, status in sorted(found, key=lambda item: (-item[1].st_mtime, item[0].name))
+            Entry(path.name.partition("-")[0], _about(path), status.st_size, min(max(status.st_mtime, 0), _LAST_TIME))
+            for path, status in sorted(results, key=lambda item: (-item[1].st_mtime, item[0].name))
         ]
 
     def clear(self) -> int:
@@ -125,9 +128,12 @@ class Cache:
             OSError: the directory cannot be read, or a file not be removed.
         """
         count = 0
-        for path, _ in self._files():
-            path.unlink(missing_ok=True)
-            count += _NAME.fullmatch(path.name) is not None
+        for path, status in self._files():
+            if _PART.fullmatch(path.name):
+                parts.remove_left(path)
+            elif self._is_ours(status):
+                path.unlink(missing_ok=True)
+                count += 1
         return count
 
     def _path(self, kind: str, key: str) -> Path:
@@ -141,11 +147,31 @@ class Cache:
             return True
 
     def _is_ours(self, status: os.stat_result) -> bool:
-        """Whether it is a file: reading a pipe would wait forever, and a link leads elsewhere."""
-        regular = stat.S_ISREG(status.st_mode)
-        if not regular:
+        """Whether it is a file, and nobody else's: reading a pipe would wait forever, and a link leads elsewhere."""
+        if not stat.S_ISREG(status.st_mode):
             self._say("holds something else than a file under the name of a result", None)
-        return regular
+            return False
+        if _is_foreign(status):
+            self._say("holds files that other users have written, or can write", None)
+            return False
+        return True
+
+    def _is_private(self) -> bool:
+        """Whether nobody else can have put something into the directory; so can nobody where there is none."""
+        try:
+            status = self.directory.stat()
+        except OSError:  # which is told of where the directory is used
+            return True
+        if _is_foreign(status):
+            self._say("belongs to another user, or others can write to it", None)
+            return False
+        return True
+
+    def _make_private(self) -> None:
+        """Keep others from reading in a directory that was made before."""
+        status = self.directory.stat()
+        if hasattr(os, "geteuid") and status.st_mode & _OTHERS:
+            self.directory.chmod(_PRIVATE)
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         """The files that are ours; a link is not, wherever it leads."""
@@ -164,22 +190,44 @@ class Cache:
         files = sorted(self._files(), key=lambda item: item[1].st_mtime)
         size = sum(status.st_size for _, status in files)
         for path, status in files:
-            stale = _PART.fullmatch(path.name) and time.time() - status.st_mtime > _STALE
-            if stale or (size > self.most_bytes and _NAME.fullmatch(path.name)):
+            if _PART.fullmatch(path.name):
+                removed = parts.remove_left(path)
+            elif size > self.most_bytes and not _is_foreign(status):
                 path.unlink(missing_ok=True)
-                size -= status.st_size
+                removed = True
+            else:
+                removed = False
+            size -= status.st_size if removed else 0
 
     def _say(self, what: str, error: OSError | None) -> None:
         why = f": {error.strerror or error}" if error else ""
         note(str(self.directory), f"fxprof: the cache {self.directory} {what}{why}; going on without it")
 
 
-def default_cache() -> Cache:
-    """The cache of this user, or the one that the environment names."""
-    named = os.environ.get(DIRECTORY)
+def _is_foreign(status: os.stat_result) -> bool:
+    """Whether somebody else has written, or can write, to a file or directory. Windows keeps users apart by other means."""
+    return hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or bool(status.st_mode & _OTHERS_WRITE))
+
+
+def default_cache() -> Cache | None:
+    """The cache of this user, or the one that the environment names; None for a user who has no home, as in some containers."""
+    directory = _directory()
+    if directory is None:
+        return None
     megabytes = os.environ.get(SIZE, "")
     most = int(megabytes) if megabytes.isascii() and megabytes.isdecimal() and len(megabytes) < _DIGITS else _MOST_MB
-    return Cache(Path(named) if named else user_cache_path("fxprof", appauthor=False), most * 10**6)
+    return Cache(directory, most * 10**6)
+
+
+def _directory() -> Path | None:
+    named = os.environ.get(DIRECTORY)
+    if named:
+        return Path(named)
+    try:
+        usual = user_cache_path("fxprof", appauthor=False)
+    except (RuntimeError, KeyError, OSError):  # there is neither HOME nor a line of this user in the system's table
+        return None
+    return usual if usual.is_absolute() else None  # without a home, a path can also begin with a literal ~
 
 
 _DIGITS = 10

@@ -17,14 +17,14 @@ from torch.utils import _pytree as pytree
 
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
-from fxprof.capture.answers import Given, NotKept, Zeros
+from fxprof.capture.answers import NotKept
 from fxprof.capture.blame import causes
 from fxprof.capture.calls import key_of as key_of_call
 from fxprof.capture.export import ExportedCall, NotExportableError
+from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
-from fxprof.capture.translate import dtype_name
 from fxprof.source.config import ComponentConfig
 from fxprof.trace.codec import DamagedError, NotWritableError, read_trace, write_trace
 
@@ -45,6 +45,7 @@ class KeptCalls:
         self._cache = cache
         self._parts = parts
         self._objects = objects
+        self._forms: dict[str, Form] = {}
 
     def key(self, place: Place, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
         """What a call is found by; None when it cannot be kept."""
@@ -57,10 +58,13 @@ class KeptCalls:
         # The same model in another pipeline, or under another name there, does the same.
         content = ComponentConfig(part.library, part.class_name, part.values, part.directory)
         held = (settings_of(module), tuple(_shape(module)), _attributes(module))
-        return key_of(_KIND, content, place.path, given, repr(held))
+        key = key_of(_KIND, content, place.path, given, repr(held))
+        if key is not None:
+            self._forms[key] = Form.of(args, kwargs)
+        return key
 
     def find(self, key: str | None) -> ExportedCall | None:
-        """The call that was kept.
+        """The call that was kept under what `key` returned.
 
         Raises:
             NotExportableError: torch.export refused it before.
@@ -69,14 +73,14 @@ class KeptCalls:
         if key is None or text is None:
             return None
         try:
-            value = json.loads(text)
-            refused = str(value["refused"]) if "refused" in value else None
-            call = _read(value) if refused is None else None
-        except (DamagedError, ValueError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError, RecursionError):
+            call = _read(json.loads(text), self._forms[key])
+        except NotLoadedError:
+            return None
+        except (DamagedError, ValueError, RecursionError):
             self._cache.drop(_KIND, key)
             return None
-        if call is None:
-            raise NotExportableError(refused)
+        if isinstance(call, str):
+            raise NotExportableError(call)
         return call if self._objects or not call.objects else None
 
     def keep(self, key: str | None, place: Place, module: nn.Module, call: ExportedCall) -> None:
@@ -84,7 +88,7 @@ class KeptCalls:
         if key is not None:
             try:
                 text = json.dumps(_written(call))
-            except (NotWritableError, NotImplementedError, TypeError, ValueError):
+            except (NotWritableError, TypeError, ValueError):
                 return
             self._cache.keep(_KIND, key, _about(place, module), text)
 
@@ -148,45 +152,37 @@ def _inner(value: Any, depth: int) -> Any:
 def _written(call: ExportedCall) -> dict[str, Any]:
     return {
         "trace": write_trace(call.trace),
-        "results": [_written_leaf(leaf) for leaf in call.results],
+        "results": [write_leaf(leaf) for leaf in call.results],
         "objects": list(call.objects),
-        "spec": pytree.treespec_dumps(call.spec),
+        "spec": write_spec(call.spec),
         "returns_arguments": call.returns_arguments,
     }
 
 
-def _written_leaf(leaf: Any) -> Any:
-    if isinstance(leaf, Given):
-        return {"given": leaf.position}
-    if isinstance(leaf, Zeros):
-        return {"shape": list(leaf.shape), "dtype": dtype_name(leaf.dtype)}
-    if leaf is None or isinstance(leaf, (bool, int, float, str)):
-        return leaf
-    raise TypeError(type(leaf).__name__)
+def _read(value: Any, form: Form) -> ExportedCall | str:
+    """A call, or why there is none: as strictly as if a stranger had written it.
+
+    Raises:
+        DamagedError: it is neither.
+        NotLoadedError: a class of results is not there.
+    """
+    match value:
+        case {"refused": str() as reason, **rest} if not rest:
+            return reason
+        case {"trace": trace, "results": results, "objects": objects, "spec": spec, "returns_arguments": bool() as returns} if (
+            len(value) == _PARTS
+        ):
+            leaves = read_leaves(results, form)
+            found = read_spec(spec, len(leaves), form, returns_arguments=returns)
+            return ExportedCall(read_trace(trace), None, _objects(objects, len(leaves)), returns, leaves, found)
+    raise DamagedError("a call")
 
 
-def _read(value: Any) -> ExportedCall:
-    results = tuple(_read_leaf(leaf) for leaf in value["results"])
-    return ExportedCall(
-        read_trace(value["trace"]),
-        None,
-        {range(len(results))[place]: NotKept() for place in value["objects"]},
-        value["returns_arguments"] is True,
-        results,
-        pytree.treespec_loads(value["spec"]),
-    )
+_PARTS = 5
+"""What is written of a call."""
 
 
-def _read_leaf(leaf: Any) -> Any:
-    match leaf:
-        case {"given": int() as position}:
-            return Given(position)
-        case {"shape": list() as shape, "dtype": str() as name}:
-            dtype = getattr(torch, name)
-            if not isinstance(dtype, torch.dtype):
-                raise TypeError(name)
-            return Zeros(tuple(map(int, shape)), dtype)
-        case None | bool() | int() | float() | str():
-            return leaf
-        case _:
-            raise TypeError(type(leaf).__name__)
+def _objects(places: Any, results: int) -> dict[int, NotKept]:
+    if not isinstance(places, list) or not all(type(place) is int and 0 <= place < results for place in places):
+        raise DamagedError("objects")
+    return {place: NotKept() for place in places}

@@ -6,11 +6,14 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from fxprof.cache import note, noted
+from fxprof.cli.ending import ending_signals
 from fxprof.result.profile import Profile
 from fxprof.result.store import dumps, loads
 
@@ -26,7 +29,7 @@ def pays() -> bool:
 
 
 def both(here: Callable[[], Profile], beside: Callable[[], Profile]) -> tuple[Profile, Profile]:
-    """What two functions return, the second one computed by a process of its own.
+    """What two functions return, the second one computed by a process of its own, which ends with this one at the latest.
 
     Where that fails, for whatever reason, the second one is called here, so that its error is told as always.
     """
@@ -34,9 +37,13 @@ def both(here: Callable[[], Profile], beside: Callable[[], Profile]) -> tuple[Pr
 
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(beside, sending), daemon=True)
-    process.start()
+    watched, held = context.Pipe(duplex=False)
+    parent = _Parent(os.getpid(), watched, (receiving, held))
+    process = context.Process(target=_send, args=(beside, sending, parent), daemon=True)
+    with _signals_wait():
+        process.start()
     sending.close()
+    watched.close()
     try:
         first = here()
         try:
@@ -44,17 +51,65 @@ def both(here: Callable[[], Profile], beside: Callable[[], Profile]) -> tuple[Pr
             second = loads(text)
             for directory, line in notes.items():
                 note(directory, line)
-        except EOFError:
+        except (EOFError, OSError):  # OSError: it ended in the middle of its answer
             second = beside()
     finally:
         process.terminate()
         process.join()
+        held.close()
+        receiving.close()
     return first, second
 
 
-def _send(compute: Callable[[], Profile], sending: Connection) -> None:
-    logging.getLogger("fxprof").setLevel(logging.CRITICAL + 1)  # what is noted is told by the parent, once
+class _Parent(NamedTuple):
+    """The process that a second one was forked from."""
+
+    process: int
+    watched: Connection
+    """It reads as ended when the parent has ended, however that came about."""
+    ends: tuple[Connection, ...]
+    """The parent's ends of pipes. While the second process has them too, no pipe ever ends."""
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold the signals that end the command back, so that a process that was just forked does not answer them as its parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send(compute: Callable[[], Profile], sending: Connection, parent: _Parent) -> None:
     with contextlib.suppress(BaseException):  # which is met again where it can be told
+        _end_with(parent)
+        logging.getLogger("fxprof").setLevel(logging.CRITICAL + 1)  # what is noted is told by the parent, once
         text = dumps(compute())
         sending.send_bytes(json.dumps([text, dict(noted())]).encode())
     os._exit(0)  # nothing of what the parent has set up is this process's to end
+
+
+def _end_with(parent: _Parent) -> None:
+    """End when the parent ends, even if it is killed; a signal for both, as of Ctrl-C, is the parent's to tell of."""
+    for number in ending_signals():
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ending_signals())
+    for end in parent.ends:
+        end.close()
+    threading.Thread(target=_watch, args=(parent.watched,), daemon=True).start()
+    if sys.platform == "linux":  # where it needs no turn of the interpreter
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent.process:  # it ended before
+        os._exit(1)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _watch(watched: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        watched.recv_bytes()
+    os._exit(1)

@@ -13,6 +13,7 @@ from fxprof.cli.group import Group, debug_option
 from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
 from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
+from fxprof.errors import TargetError
 from fxprof.result.limits import Limit
 from fxprof.result.views import GROUPINGS
 
@@ -160,6 +161,8 @@ def cache(output: Output, clear: bool) -> None:
 
     form = prepare(output)
     kept = default_cache()
+    if kept is None:
+        raise TargetError("there is no cache: this user has no home directory", "name a directory in FXPROF_CACHE_DIR")
     removed = clear_cache(kept) if clear else None
     write(rendered(form, report(str(kept.directory), kept.most_bytes, kept_in(kept), removed), output), output)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fxprof import parts
 from fxprof.errors import OutputError
 
 _FORCE = "choose another name, or overwrite it with --force (in Python: force=True)"
@@ -54,16 +54,13 @@ def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
     """
     check_writable(path, force=force)
     goal = _real(Path(path))
-    part = goal.with_name(f".{goal.name[:100]}.{os.getpid()}.part")
+    parts.recover(goal)
     try:
-        # JSON can name half a character, which has no bytes: it is written out as \udc00, as it is on a terminal.
-        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
-        part.replace(goal)
+        with parts.whole_file(goal) as file:
+            # JSON can name half a character, which has no bytes: it is written out as \udc00, as it is on a terminal.
+            file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -78,20 +75,18 @@ def whole_directory(path: str | Path, *, force: bool = False, owned: str) -> Ite
     Raises:
         OutputError: something else is there, or the disk refuses.
     """
-    goal = Path(path)
-    _check_replaceable(goal, force=force, owned=owned)
-    part, old = (goal.absolute().with_name(f".{goal.name[:100]}.{os.getpid()}.{end}") for end in ("part", "old"))
+    goal = _real(Path(path).absolute())
+    parts.recover(goal)
+
+    def check() -> None:
+        _check_replaceable(Path(path), force=force, owned=owned)
+
+    check()
     try:
-        part.mkdir()
-        yield part
-        if goal.exists():
-            goal.replace(old)
-        part.replace(goal)
+        with parts.whole_directory(goal, check) as part:
+            yield part
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_replaceable(goal: Path, *, force: bool, owned: str) -> None:

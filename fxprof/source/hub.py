@@ -6,29 +6,45 @@ environment variables hold: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB
 
 from __future__ import annotations
 
+import json
+import os
 import re
-import sys
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from fxprof import limits
 from fxprof.errors import TargetError
+from fxprof.parts import recover, whole_file
 from fxprof.source.config import PipelineConfig, SingleComponent
-from fxprof.source.directory import CONFIG, INDEX, MAX_BYTES, read
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoSibling
+from fxprof.source.directory import CONFIG, INDEX, read
+from fxprof.source.fetch import Line, RefusedError, TooSlowError, at_once, within
+from fxprof.source.snapshots import remember_revision, snapshot
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w.][\w./-]*))?")
-_WANTED = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?<!\.index)\.(?:json|txt|model)")
-"""Configurations and vocabularies, beside the index or one folder down; no lists of the shards of weights."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_WANTED = re.compile(r"(?P<folder>[A-Za-z0-9_][\w.-]*)/(?P<file>[A-Za-z0-9_][\w.-]*(?<!\.index)\.(?:json|txt|model))", re.ASCII)
+"""Configurations and vocabularies one folder down, by names that lead nowhere else; no lists of the shards of weights."""
+_MEMBER = re.compile(r"_[0-9]+$")
+"""How the folders of the second and later models of a list of them end."""
+_CONFIGS = {"config.json", "scheduler_config.json", "guider_config.json", "preprocessor_config.json", "processor_config.json"}
+_READS_FILES = re.compile("Tokenizer|Processor|FeatureExtractor")
+"""Classes that read more than their configuration, as vocabularies."""
+_LIBRARY_AND_CLASS = 2
+SECONDS = "FXPROF_HUB_SECONDS"
+"""The environment variable that sets the time for all answers."""
+_DIGITS = 9
+_LONGEST = 200
+"""Characters of somebody else's message."""
 _DEFAULT_REVISION = "main"
 _AT_ONCE = 8
 """Files that are fetched at the same time."""
 _UNAUTHORIZED = 401
+_NOT_FETCHED = "there is no such directory, and it could not be fetched from the Hub"
+_HINTS = "check HF_ENDPOINT; what it names is not a Hub that can be believed"
 
 
 def is_hub_id(text: str) -> bool:
@@ -53,6 +69,8 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     match = _ID.fullmatch(text)
     assert match is not None
     repo, revision = match["repo"], match["revision"] or _DEFAULT_REVISION
+    if ".." in revision or {"", "."} & set(revision.split("/")):
+        raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check what is after the @")
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
@@ -60,6 +78,8 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
             directory, code = _fetch(text, repo, revision)
     except TargetError:
         raise
+    except RefusedError as error:
+        raise TargetError(f"cannot profile {text!r}: the Hub's answer is refused: {error}", _HINTS) from error
     except Exception as error:  # the client raises its own errors, those of its HTTP library and the system's
         cached = None if isinstance(error, RevisionNotFoundError) else _cached(text, repo, revision)
         if cached is None:
@@ -82,31 +102,124 @@ def _read(text: str, directory: Path, code: frozenset[str]) -> PipelineConfig | 
 
 def _fetch(text: str, repo: str, revision: str) -> tuple[Path, frozenset[str]]:
     """The snapshot's directory, and the Python files that the repository has, which stay where they are."""
-    from concurrent.futures import ThreadPoolExecutor  # not with the module: every start would pay for it
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
-    from huggingface_hub import HfApi, constants
-
-    api = HfApi()
-    listing = api.model_info(repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    siblings = listing.siblings or []
-    wanted = [sibling.rfilename for sibling in siblings if _is_wanted(sibling)]
-    if not {INDEX, CONFIG} & set(wanted):
-        raise _no_index(text, [sibling.rfilename for sibling in siblings])
-    code = frozenset(sibling.rfilename for sibling in siblings if sibling.rfilename.endswith(".py"))
-    # By its name once, so that the cache knows what the name stands for; by the commit all the files fit together.
-    _download(api, repo, revision, wanted[0])
-    commit = listing.sha or revision
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        paths = dict(zip(wanted, pool.map(lambda name: _download(api, repo, commit, name), wanted), strict=True))
-    return paths[INDEX if INDEX in paths else CONFIG].parent, code
+    hf_hub_url(repo, CONFIG)  # refuses a name that no repository can have
+    if constants.HF_HUB_OFFLINE:
+        raise OfflineModeIsEnabled
+    line = Line(_seconds())
+    return within(line, lambda: _Repository(line, text, repo, revision).fetch())
 
 
-def _download(api: HfApi, repo: str, revision: str, name: str) -> Path:
-    return Path(api.hf_hub_download(repo, name, revision=revision))
+def _seconds() -> float:
+    given = os.environ.get(SECONDS, "")
+    is_number = given.isascii() and given.isdecimal() and len(given) <= _DIGITS
+    return float(given) if is_number and int(given) else limits.HUB_SECONDS
 
 
-def _is_wanted(sibling: RepoSibling) -> bool:
-    return _WANTED.fullmatch(sibling.rfilename) is not None and (sibling.size or 0) <= MAX_BYTES
+class _Repository:
+    """A repository, with what its list of files says."""
+
+    def __init__(self, line: Line, text: str, repo: str, revision: str) -> None:
+        from huggingface_hub import constants
+
+        self._line, self._text, self._repo, self._revision = line, text, repo, revision
+        url = f"{constants.ENDPOINT}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
+        body = line.text(url, "the list of its files", limits.HUB_LISTING_BYTES, constants.HF_HUB_ETAG_TIMEOUT)
+        self._commit, self._sizes = _listing(body, revision)
+        self._directory = snapshot(repo, self._commit)
+
+    def fetch(self) -> tuple[Path, frozenset[str]]:
+        """Get the files that say what the repository is, and no others.
+
+        Raises:
+            TargetError: it is nothing that can be profiled.
+            RefusedError: it has too many files, or too large ones, or the Hub does not tell the truth.
+        """
+        first = next((name for name in (INDEX, CONFIG) if name in self._sizes), None)
+        if first is None:
+            raise _no_index(self._text, list(self._sizes))
+        self._get(first)
+        wanted = needed(self._sizes, self._directory / INDEX) if first == INDEX else []
+        if len(wanted) > limits.HUB_FILES:
+            raise RefusedError(f"its components have {len(wanted):,} files, more than {limits.HUB_FILES}")
+        at_once(self._get, wanted, _AT_ONCE)
+        if self._revision != self._commit:
+            remember_revision(self._repo, self._revision, self._commit)
+        return self._directory, frozenset(name for name in self._sizes if name.endswith(".py"))
+
+    def _get(self, name: str) -> None:
+        from huggingface_hub import constants, hf_hub_url
+
+        size = self._sizes[name]
+        if size is not None and size > limits.HUB_FILE_BYTES:
+            raise RefusedError(f"{name} is larger than {limits.HUB_FILE_BYTES // 2**20} MiB")
+        goal = self._directory / name
+        if not goal.is_file():
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            recover(goal)
+            url = hf_hub_url(self._repo, name, revision=self._commit)
+            with whole_file(goal) as file:
+                self._line.copy(url, file, name, limits.HUB_FILE_BYTES, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+
+
+def _listing(body: bytes, revision: str) -> tuple[str, dict[str, int | None]]:
+    """The commit, and the files with their sizes.
+
+    Raises:
+        RefusedError: it is not what the Hub answers.
+    """
+    try:
+        value = json.loads(body)
+        siblings = value["siblings"] or []
+        sizes = {_text(item["rfilename"]): _size(item.get("size")) for item in siblings}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise RefusedError("the list of its files is not what the Hub sends") from error
+    commit = value.get("sha")
+    if not isinstance(commit, str) or _COMMIT.fullmatch(commit) is None:
+        raise RefusedError(f"its commit is {reprlib.repr(commit)}, not 40 hexadecimal digits")
+    if _COMMIT.fullmatch(revision) and commit != revision:
+        raise RefusedError(f"its commit is {commit}, not the one that was asked for")
+    return commit, sizes
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _size(value: object) -> int | None:
+    if value is not None and (type(value) is not int or value < 0):
+        raise TypeError
+    return value
+
+
+def needed(names: Iterable[str], index: Path) -> list[str]:
+    """The files of a pipeline's components that say what they are: configurations, and the vocabularies of what reads text.
+
+    Args:
+        names: all files of the repository.
+        index: its `model_index.json`. What is wrong with it is told when it is read for good.
+    """
+    try:
+        described = json.loads(index.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return []
+    entries = described.items() if isinstance(described, dict) else ()
+    classes = {name: entry[1] for name, entry in entries if isinstance(entry, list) and len(entry) == _LIBRARY_AND_CLASS}
+    return [name for name in names if _is_needed(name, classes)]
+
+
+def _is_needed(name: str, classes: Mapping[str, object]) -> bool:
+    match = _WANTED.fullmatch(name)
+    if match is None:
+        return False
+    class_name = classes.get(match["folder"], classes.get(_MEMBER.sub("", match["folder"])))
+    if not isinstance(class_name, str):
+        return False
+    return match["file"] in _CONFIGS or _READS_FILES.search(class_name) is not None
 
 
 def _cached(text: str, repo: str, revision: str) -> PipelineConfig | SingleComponent | None:
@@ -117,7 +230,7 @@ def _cached(text: str, repo: str, revision: str) -> PipelineConfig | SingleCompo
     for name in (INDEX, CONFIG):
         try:
             path = try_to_load_from_cache(repo, name, revision=revision)
-            if isinstance(path, str):
+            if isinstance(path, str) and Path(path).is_absolute():
                 return _read(text, Path(path).parent, frozenset())
         except (TargetError, HFValidationError, OSError):
             return None
@@ -126,22 +239,16 @@ def _cached(text: str, repo: str, revision: str) -> PipelineConfig | SingleCompo
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings, which are told as errors when they become one, and no progress bars where nobody watches."""
+    """No warnings of the client, which are told as errors when they become one."""
     import logging
 
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
     logger = logging.getLogger("huggingface_hub")
-    level, hide = logger.level, not sys.stderr.isatty() and not are_progress_bars_disabled()
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    if hide:
-        disable_progress_bars()
     try:
         yield
     finally:
         logger.setLevel(level)
-        if hide:
-            enable_progress_bars()
 
 
 def _no_index(text: str, names: list[str]) -> TargetError:
@@ -172,8 +279,14 @@ def _refusal(text: str, revision: str, error: Exception) -> TargetError:
         case _ if _is_offline(error):
             reason = "there is no such directory, the Hub is switched off by HF_HUB_OFFLINE, and it is not in the cache"
             hint = "unset HF_HUB_OFFLINE for one run; what was fetched once needs no network"
+        case TooSlowError():
+            reason = f"{_NOT_FETCHED}: its answers took more than {error.args[0]:g} seconds"
+            hint = f"try again, which goes on with the rest; on a slow line, set {SECONDS} to more"
+        case OSError() if error.filename is not None:
+            reason = f"fetching it failed at the file {error.filename}: {error.strerror}"
+            hint = "make room, or set HF_HOME to another directory"
         case _:
-            reason = f"there is no such directory, and it could not be fetched from the Hub: {_told(error)}"
+            reason = f"{_NOT_FETCHED}: {_told(error)}"
             hint = "check the network, the proxy and HF_ENDPOINT; what was fetched once needs no network"
     return TargetError(f"cannot profile {text!r}: {reason}", hint)
 
@@ -188,6 +301,7 @@ def _told(error: BaseException) -> str:
     """The first line of the error that started it."""
     root = list(_causes(error))[-1]
     first = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
+    first = first if len(first) <= _LONGEST else f"{first[: _LONGEST - 3]}..."
     return f"{type(root).__name__}: {first}" if first else type(root).__name__
 
 

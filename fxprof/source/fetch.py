@@ -1,0 +1,227 @@
+"""Asking the Hub, which is not trusted: its answers are bounded in time, size and redirects, and none of them is a path.
+
+The client's own download is not used: it takes a file's name from a header, retries for as long as the server asks, and reads
+answers without end. Addresses, tokens, errors and connections are the client's.
+"""
+
+from __future__ import annotations
+
+import io
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from fxprof import limits
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
+_ERROR_HEADERS = ("X-Error-Code", "X-Error-Message", "Content-Type")
+_LONGEST_HEADER = 300
+
+
+class RefusedError(Exception):
+    """The Hub's answer is one that no honest Hub gives."""
+
+
+class TooSlowError(Exception):
+    """The time for all answers is over."""
+
+
+class Line:
+    """A connection to the Hub for one fetch.
+
+    Args:
+        seconds: after which every answer, at whatever point it is, is given up.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Connect to nothing yet."""
+        from huggingface_hub.utils import _http
+        from huggingface_hub.utils._headers import build_hf_headers
+
+        # A client of its own, made as the user's program has set: another fetch in the same process may use the shared one.
+        self._client = _http._GLOBAL_CLIENT_FACTORY()  # noqa: SLF001 - there is a function to set it, and none to read it
+        packed_has_no_size = {"Accept-Encoding": "identity"}
+        self._headers = {**build_hf_headers(), **packed_has_no_size}
+        self.seconds = seconds
+        self._ends = time.monotonic() + seconds
+        self._left = limits.HUB_TOTAL_BYTES
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._closed = False
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end."""
+        return self._ends - time.monotonic()
+
+    def text(self, url: str, what: str, most: int, timeout: float) -> bytes:
+        """A short answer.
+
+        Args:
+            url: where to ask.
+            what: what it is, for a message.
+            most: bytes.
+            timeout: seconds without a sign of life.
+
+        Raises:
+            RefusedError: it is larger, packed, or behind too many redirects.
+            TooSlowError: the time is over.
+        """
+        body = io.BytesIO()
+        self.copy(url, body, what, most, timeout)
+        return body.getvalue()
+
+    def copy(self, url: str, goal: BinaryIO, what: str, most: int, timeout: float) -> None:
+        """Write an answer to a file; arguments and errors are those of `text`."""
+        headers: Mapping[str, str] = self._headers
+        for _ in range(limits.HUB_REDIRECTS + 1):
+            with self._stream(url, headers, timeout) as response:
+                if not response.has_redirect_location:
+                    _refuse_failure(response, self._chunks(response, limits.HUB_ERROR_BYTES, None))
+                    _refuse_packed(response, what)
+                    goal.writelines(self._chunks(response, most, what))
+                    return
+                url, headers = _followed(url, headers, response.headers["Location"], what)
+        raise RefusedError(f"{what} is behind more than {limits.HUB_REDIRECTS} redirects")
+
+    def close(self) -> None:
+        """End all that goes on, in whatever thread: a server that sends a byte now and then would keep it going for ever."""
+        with self._lock:
+            self._closed, sockets = True, list(self._sockets)
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        with suppress(Exception):  # whatever state another thread has left it in
+            self._client.close()
+
+    def _stream(self, url: str, headers: Mapping[str, str], timeout: float) -> Any:
+        seconds = min(timeout, self._still())
+        extensions = {"trace": self._note}
+        return self._client.stream("GET", url, headers=headers, timeout=seconds, follow_redirects=False, extensions=extensions)
+
+    def _note(self, event: str, info: Mapping[str, Any]) -> None:
+        """Remember the sockets: while headers are read, the client itself cannot be stopped."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            connection = info["return_value"].get_extra_info("socket")
+            with self._lock:
+                self._sockets.append(connection)
+                closed = self._closed
+            if closed:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _still(self) -> float:
+        if self.left <= 0:
+            raise TooSlowError(self.seconds)
+        return self.left
+
+    def _chunks(self, response: Any, most: int, what: str | None) -> Iterator[bytes]:
+        """The body as it comes; cut at `most`, or refused by its name if it has one."""
+        size = 0
+        for chunk in response.iter_raw():
+            self._still()
+            size += len(chunk)
+            if size > most and what is not None:
+                raise RefusedError(f"{what} is larger than {_mebibytes(most)}")
+            with self._lock:
+                self._left -= len(chunk)
+            if self._left < 0:
+                raise RefusedError(f"its files are larger than {_mebibytes(limits.HUB_TOTAL_BYTES)} together")
+            yield chunk
+            if size > most:
+                return
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size // 2**20} MiB"
+
+
+def _followed(url: str, headers: Mapping[str, str], location: str, what: str) -> tuple[str, Mapping[str, str]]:
+    """Where a redirect leads; the token goes to no other server than the one it was for."""
+    goal = urljoin(url, location)
+    before, after = urlsplit(url), urlsplit(goal)
+    if after.scheme not in {"http", "https"} or (before.scheme, after.scheme) == ("https", "http"):
+        raise RefusedError(f"{what} is redirected to an address that is not safe")
+    if (before.scheme, before.netloc) != (after.scheme, after.netloc):
+        headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    return goal, headers
+
+
+def _refuse_failure(response: Any, body: Iterable[bytes]) -> None:
+    """Raise the client's own error for an answer that is one."""
+    if response.is_success:
+        return
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    headers = {name: value[:_LONGEST_HEADER] for name in _ERROR_HEADERS if (value := response.headers.get(name))}
+    whole = type(response)(response.status_code, headers=headers, content=b"".join(body), request=response.request)
+    hf_raise_for_status(whole)
+    raise RefusedError(f"it answers with status {response.status_code}")
+
+
+def _refuse_packed(response: Any, what: str) -> None:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise RefusedError(f"{what} is packed, which was not asked for")
+
+
+def within(line: Line, work: Callable[[], _Value]) -> _Value:
+    """What a function returns that asks a line, if it does so in the line's time, whatever its thread is waiting for.
+
+    Raises:
+        TooSlowError: it does not.
+    """
+    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((True, work()))
+        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+            answers.put((False, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        done, value = answers.get(timeout=max(line.left, 0))
+    except queue.Empty:
+        raise TooSlowError(line.seconds) from None
+    finally:
+        line.close()
+    if not done:
+        raise value
+    return value  # type: ignore[no-any-return]
+
+
+def at_once(function: Callable[[_Item], object], items: Iterable[_Item], threads: int) -> None:
+    """Call a function with every item, several at a time, until one call fails; its error is raised.
+
+    The threads end with the process, whatever they wait for, which those of a pool do not.
+    """
+    waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    count = 0
+    for count, item in enumerate(items, start=1):  # noqa: B007 - how many there were
+        waiting.put(item)
+
+    def run() -> None:
+        while True:
+            try:
+                function(waiting.get_nowait())
+            except queue.Empty:
+                return
+            except BaseException as error:  # noqa: BLE001 - as above
+                ended.put(error)
+                return
+            ended.put(None)
+
+    for _ in range(min(threads, count)):
+        threading.Thread(target=run, daemon=True).start()
+    for _ in range(count):
+        error = ended.get()
+        if error is not None:
+            raise error  # without waiting for the others, which may take all the time there is
