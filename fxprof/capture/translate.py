@@ -21,7 +21,9 @@ from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.trace import Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
-from fxprof.trace.stacks import StackReader, source_of
+from fxprof.trace.modules import called_paths
+from fxprof.trace.owners import Operand, Owners, handed_over, other_paths, renaming
+from fxprof.trace.stacks import Entry, StackReader, source_of
 from fxprof.trace.symbols import solve
 
 
@@ -37,7 +39,10 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
     """
     reader = _GraphReader(prefix, skip, aliases or {}, _repeated(program.graph_module))
-    ops, inputs = reader.ops(program.graph_module), _program_inputs(program, reader)
+    owner_of = _owners(program, skip)
+    if not skip:  # a pipeline's modules are exported under their own paths
+        reader.rename(program, owner_of)
+    ops, inputs = reader.ops(program.graph_module, reader.owners(owner_of)), _program_inputs(program, reader)
     reader.finish()
     return Trace(ops, inputs, tuple(sorted(reader.symbols.items())))
 
@@ -138,7 +143,21 @@ class _GraphReader:
             if solved is not None:
                 self.symbols.setdefault(*solved)
 
-    def ops(self, module: GraphModule) -> tuple[Op | Occurrence, ...]:
+    def rename(self, program: ExportedProgram, owner_of: Mapping[str, str]) -> None:
+        """Give modules their own paths, where the program knows some under others."""
+        modules = {"", *called_paths([entry.fqn for entry in program.module_call_graph]), *owner_of.values()}
+        nodes = [node for node in program.graph.nodes if node.op == "call_function" and node.meta.get("nn_module_stack")]
+        paths = {path for node in nodes for path, _ in node.meta["nn_module_stack"].values()}
+        if paths <= modules:
+            return
+        found = other_paths(((_entries(node), _operands(_named(node))) for node in nodes), owner_of, modules)
+        self._stacks.rename = renaming(found) if found else None
+
+    def owners(self, owner_of: Mapping[str, str]) -> Owners:
+        """Whose the weights of the program's own graph are."""
+        return Owners(self._stacks, owner_of)
+
+    def ops(self, module: GraphModule, owners: Owners) -> tuple[Op | Occurrence, ...]:
         found: list[Op | Occurrence] = []
         outer: list[list[Op | Occurrence]] = []
         for node in module.graph.nodes:
@@ -151,7 +170,7 @@ class _GraphReader:
             elif node.target is REPEAT:
                 found.append(self._occurrence(self._blocks[number_of(node)], self._stack(node)))
             elif _computes(node):
-                found.append(self._op(module, node))
+                found.append(self._op(module, node, owners))
         assert not outer, "every block that begins in a graph ends in it"
         return tuple(found)
 
@@ -194,29 +213,35 @@ class _GraphReader:
             return tuple((str(key), self.value(item)) for key, item in value.items())
         return plain(value)
 
-    def _op(self, module: GraphModule, node: Node) -> Op:
-        return Op(
+    def _op(self, module: GraphModule, node: Node, owners: Owners) -> Op:
+        operands = _operands(_named(node))
+        stack = self._stack(node) or owners.frames(target_name(node.target), operands)
+        op = Op(
             target_name(node.target),
             bind(node.target, node.args, node.kwargs, self.value),
             _results(self.value(node.meta.get("val"))),
-            self._stack(node),
+            stack,
             self._source(node.meta.get("stack_trace")),
-            self._subgraphs(module, node),
+            self._subgraphs(module, node, owners, stack),
         )
+        if isinstance(node.meta.get("val"), torch.Tensor):
+            owners.define(operands, [node.name])
+        return op
 
-    def _subgraphs(self, module: GraphModule, node: Node) -> tuple[Subgraph, ...]:
+    def _subgraphs(self, module: GraphModule, node: Node, owners: Owners, stack: tuple[Frame, ...]) -> tuple[Subgraph, ...]:
         if not isinstance(node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere
             return ()
-        named = [*bind_by_table(target_name(node.target), tuple(node.args)), *node.kwargs.items()]
-        return tuple(
-            Subgraph(name, self.ops(getattr(module, str(value.target))))
-            for name, value in _named_nodes(named)
-            if _is_graph(value)
-        )
+        named = _named(node)
+        handed = handed_over(target_name(node.target), [(name, _value_names(value)) for name, value in named])
+
+        def read(name: str, body: GraphModule) -> Subgraph:
+            inputs = [inner.name for inner in body.graph.nodes if inner.op == "placeholder"]
+            return Subgraph(name, self.ops(body, owners.inside(handed, inputs, stack)))
+
+        return tuple(read(name, getattr(module, str(value.target))) for name, value in _named_nodes(named) if _is_graph(value))
 
     def _stack(self, node: Node) -> tuple[Frame, ...]:
-        stack = node.meta.get("nn_module_stack") or {}
-        return self._stacks.frames(tuple((key, path, _class_name(class_)) for key, (path, class_) in stack.items()))
+        return self._stacks.frames(_entries(node))
 
     def _source(self, text: str | None) -> str | None:
         if not text:
@@ -271,6 +296,44 @@ def _is_graph(value: Any) -> bool:
     return isinstance(value, Node) and value.op == "get_attr" and "val" not in value.meta
 
 
+def _entries(node: Node) -> tuple[Entry, ...]:
+    stack = node.meta.get("nn_module_stack") or {}
+    return tuple((key, path, _class_name(class_)) for key, (path, class_) in stack.items())
+
+
+def _named(node: Node) -> list[tuple[str, Any]]:
+    """The arguments of a node by name."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return [*_bind_without_schema(node.target, tuple(node.args)), *node.kwargs.items()]
+    given = dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | dict(node.kwargs)
+    return [(item.name, given[item.name]) for item in schema.arguments if item.name in given]
+
+
+def _operands(named: Iterable[tuple[str, Any]]) -> list[Operand]:
+    """The tensors among arguments, by the names of their nodes."""
+    return [(name, node.name) for name, node in _named_nodes(named) if isinstance(node.meta.get("val"), torch.Tensor)]
+
+
+def _value_names(value: Any) -> list[str]:
+    """One name for every value that an argument is; "" for what has none, such as a number."""
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    return [item.name if isinstance(item, Node) else "" for item in items if not _is_graph(item)]
+
+
+def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
+    """Name in the graph to the path of the module that holds it, for every weight."""
+    owners = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind in _HELD and spec.target is not None and spec.arg.name:
+            parts = spec.target.split(".")[:-1]
+            owners[spec.arg.name] = ".".join(parts[skip:])
+    return owners
+
+
+_HELD = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+
+
 def _named_nodes(named: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Node]]:
     for name, value in named:
         for item in value if isinstance(value, (list, tuple)) else (value,):
@@ -283,7 +346,7 @@ def _results(value: Value) -> tuple[Value, ...]:
 
 
 def _class_name(class_: Any) -> str:
-    return class_ if isinstance(class_, str) else str(getattr(class_, "__qualname__", class_))
+    return class_ if isinstance(class_, str) else f"{class_.__module__}.{class_.__qualname__}"
 
 
 def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tuple[str, Value], ...]:
@@ -292,3 +355,9 @@ def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tup
     names = {spec.arg.name for spec in specs if not isinstance(spec.arg, ConstantArgument)}
     nodes = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     return tuple((node.name, reader.value(node.meta.get("val"))) for node in nodes)
+
+
+def input_values(program: ExportedProgram) -> dict[str, Value]:
+    """The inputs of a program's graph by name, weights included."""
+    reader = _GraphReader("", 0, {}, frozenset())
+    return {node.name: reader.value(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder"}

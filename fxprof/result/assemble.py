@@ -11,7 +11,7 @@ from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile
 from fxprof.result.tree import is_real
-from fxprof.trace import Sizes, Tensor, Trace, Value
+from fxprof.trace import Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
 
@@ -127,6 +127,6 @@ def _visits(trace: Trace) -> dict[str, int]:
 
 def _input(name: str, value: Value, trace: Trace) -> Input:
     if isinstance(value, Tensor):
-        sizes = Sizes(dict(trace.symbols))
+        sizes = trace.sizes()
         return Input(name, tuple(sizes.size(size) for size in value.shape), value.dtype)
     return Input(name, None, "", str(value))

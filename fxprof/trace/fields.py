@@ -81,6 +81,11 @@ def a_text(value: Any, where: str) -> str:
     return value
 
 
+def a_code(value: Any, where: str) -> str:
+    """The value, which must be a text of any length, such as a line of code that is only parsed."""
+    return value if type(value) is str else fail(where, f"is {brief(value)}, not a text")
+
+
 def a_name(value: Any, where: str) -> str:
     """The value, which must be a text as above, and not empty."""
     return a_text(value, where) or fail(where, "is '', not a name")
