@@ -21,6 +21,7 @@ from oracle import macs_of
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fxprof.cost.agreement import check_trace
 from fxprof.cost.count import count
 from fxprof.cost.registry import BUILT_IN
 from fxprof.trace import Op, Tensor, Trace, Value
@@ -50,6 +51,7 @@ def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resu
 
 
 def ours(*ops: Op) -> int:
+    check_trace(Trace(ops), "the operator")  # what really ran never contradicts itself
     found = count(Trace(ops))
     assert [op.target for op in found if op.macs is None] == []
     return sum(op.macs or 0 for op in found)

@@ -142,9 +142,12 @@ def check_trace(trace: Trace, name: str) -> None:
         if found is not None:
             fault = _fault(op, found, sizes)
             if fault:
-                raise TargetError(f"cannot count {name}: {_place(op)}: {fault}", _REMEDY)
+                shown = fault if len(fault) <= _LONGEST else f"{fault[: _LONGEST - 3]}..."
+                raise TargetError(f"cannot count {name}: {_place(op)}: {shown}", _REMEDY)
 
 
+_LONGEST = 300
+"""Characters that say what is wrong."""
 _REMEDY = "the graph contradicts itself, so no run has these sizes; export the program anew"
 
 

@@ -1,14 +1,14 @@
 """The guards of an exported program: conditions on the sizes of its inputs, as torch writes them in Python.
 
-Guard code is parsed by a small grammar into expressions, and never evaluated as code. Standard library only.
+Guard code is read by a small grammar into expressions. It is neither compiled nor evaluated. Standard library only.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fxprof.trace.records import Tensor, Value
@@ -16,7 +16,7 @@ from fxprof.trace.symbols import Dim, Expr
 
 _LONGEST = 20_000
 """Characters of a guard."""
-_DEEPEST = 60
+_DEEPEST = 40
 """Levels of nesting in a guard, and of containers in an input."""
 
 Path = tuple[str, ...]
@@ -117,8 +117,8 @@ def _keys(spec: Any, number: int) -> list[str]:
     return [str(place) for place in range(number)]
 
 
-def read_guard(text: str, inputs: Inputs, symbols: bool = False) -> tuple[Dim, str]:  # noqa: FBT001, FBT002 - see below
-    """A condition as an expression, and as a person would write it.
+def read_guard(text: str, inputs: Inputs, *, symbols: bool = False) -> tuple[Dim, str]:
+    """A condition as an expression, and as a person would write it: `x.size()[0] % 4 == 0`.
 
     Args:
         text: such as `(L['x'].size()[0] % 4) == 0`.
@@ -130,188 +130,248 @@ def read_guard(text: str, inputs: Inputs, symbols: bool = False) -> tuple[Dim, s
     """
     if len(text) > _LONGEST:
         raise GuardError(f"a guard of {len(text):,} characters")
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-        return _Reader(inputs, symbols=symbols).value(tree.body, 0), in_words(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise error if isinstance(error, GuardError) else GuardError(f"what is no Python: {text[:60]!r}") from error
+    reader = _Reader(_split(text), inputs, symbols=symbols)
+    part = reader.choice(0)
+    reader.end()
+    return part.value, part.words
 
 
-def in_words(tree: ast.Expression) -> str:
-    """The guard with arguments by their names: `x.size()[0] % 4 == 0`."""
-    return ast.unparse(_Named().visit(ast.parse(ast.unparse(tree), mode="eval")))
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a guard that was read."""
+
+    value: Dim
+    words: str
+    level: int
+    """How tightly its outermost operator binds; see `_LEVELS`."""
+
+    def within(self, level: int) -> str:
+        """Its words as an operand, in parentheses where these are needed."""
+        return self.words if self.level >= level else f"({self.words})"
 
 
-class _Named(ast.NodeTransformer):
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:  # noqa: N802 - the name that `ast` asks for
-        """Put `x` for `L['x']`."""
-        key = node.slice
-        if _is_locals(node.value) and isinstance(key, ast.Constant) and isinstance(key.value, str) and key.value.isidentifier():
-            return ast.Name(key.value)
-        return self.generic_visit(node)
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d{1,3})?)|(?P<word>[A-Za-z_]\w*)|(?P<text>'[^'\\]*'|\"[^\"\\]*\")"
+    r"|(?P<sign>\*\*|//|<<|>>|<=|>=|==|!=|[-+*/%&|^<>()\[\].,]))"
+)
+_MOST_DIGITS = 300
 
 
-def _is_locals(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and node.id == "L"
+def _split(text: str) -> list[tuple[str, str]]:
+    tokens, place, end = [], 0, len(text.rstrip())
+    while place < end:
+        match = _TOKEN.match(text, place)
+        if match is None:
+            raise GuardError(f"the sign {text[place : place + 10]!r}")
+        tokens.append((str(match.lastgroup), match[str(match.lastgroup)]))
+        place = match.end()
+    return [*tokens, ("end", "")]
+
+
+_LEVELS: tuple[Mapping[str, str], ...] = (
+    {"or": "or"},
+    {"and": "and"},
+    {},  # not
+    {"==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"},
+    {"|": "bitor"},
+    {"^": "bitxor"},
+    {"&": "bitand"},
+    {"<<": "lshift", ">>": "rshift"},
+    {"+": "add", "-": "sub"},
+    {"*": "mul", "/": "truediv", "//": "floordiv", "%": "mod"},
+)
+"""Operators between two operands, those that bind loosely first, to what `fxprof.trace.arithmetic` calls them."""
+_NOT, _COMPARED, _SIGNED, _RAISED, _WHOLE = 2, 3, len(_LEVELS), len(_LEVELS) + 1, len(_LEVELS) + 2
 
 
 class _Reader:
-    """Turns a syntax tree into an expression."""
+    """Reads one guard from the left, by the precedences of Python."""
 
-    def __init__(self, inputs: Inputs, *, symbols: bool) -> None:
+    def __init__(self, tokens: list[tuple[str, str]], inputs: Inputs, *, symbols: bool) -> None:
+        self._tokens = tokens
+        self._place = 0
+        self._depth = 0
         self._inputs = inputs
         self._symbols = symbols
 
-    def value(self, node: ast.AST, depth: int) -> Dim:
-        if depth > _DEEPEST:
+    def _next(self) -> str:
+        return self._tokens[self._place][1]
+
+    def _take(self) -> tuple[str, str]:
+        token = self._tokens[self._place]
+        self._place += token[0] != "end"
+        return token
+
+    def _accept(self, sign: str) -> bool:
+        found = self._next() == sign and self._tokens[self._place][0] in {"sign", "word"}
+        self._place += found
+        return found
+
+    def _expect(self, sign: str) -> None:
+        if not self._accept(sign):
+            raise GuardError(f"{self._next()[:20]!r} in place of {sign!r}")
+
+    def end(self) -> None:
+        if self._tokens[self._place][0] != "end":
+            raise GuardError(f"what follows: {self._next()[:20]!r}")
+
+    def choice(self, level: int) -> _Part:
+        """An expression; at its loosest, `yes if condition else no`."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
             raise GuardError("a guard that nests too deeply")
-        read = _FORMS.get(type(node))
-        if read is None:
-            raise GuardError(f"the form {type(node).__name__}")
-        return read(self, node, depth + 1)
+        part = self._binary(level)
+        if level == 0 and self._accept("if"):
+            condition = self._binary(0)
+            self._expect("else")
+            other = self.choice(0)
+            value = Expr("where", (condition.value, part.value, other.value))
+            part = _Part(value, f"{part.within(0)} if {condition.within(0)} else {other.words}", -1)
+        self._depth -= 1
+        return part
 
-    def constant(self, node: Any, _depth: int) -> Dim:
-        if isinstance(node.value, (bool, int)):
-            return int(node.value)
-        if isinstance(node.value, float):
-            return Expr("float", (repr(node.value),))
-        raise GuardError(f"the value {str(node.value)[:40]!r}")
+    def _binary(self, level: int) -> _Part:
+        if level == _NOT:
+            return self._negated()
+        if level == _SIGNED:
+            return self._signed()
+        if level == _COMPARED:
+            return self._compared()
+        part = self._binary(level + 1)
+        while self._next() in _LEVELS[level] and self._tokens[self._place][0] != "text":
+            sign = self._take()[1]
+            right = self._binary(level + 1)
+            words = f"{part.within(level)} {sign} {right.within(level + 1)}"
+            part = _Part(Expr(_LEVELS[level][sign], (part.value, right.value)), words, level)
+        return part
 
-    def name(self, node: Any, _depth: int) -> Dim:
-        if self._symbols:
-            return Expr("symbol", (node.id,))
-        if node.id == "inf":
-            return Expr("float", ("inf",))
-        raise GuardError(f"the name {node.id[:40]}")
+    def _negated(self) -> _Part:
+        if not self._accept("not"):
+            return self._binary(_NOT + 1)
+        part = self.choice(_NOT)
+        return _Part(Expr("not", (part.value,)), f"not {part.within(_NOT)}", _NOT)
 
-    def unary(self, node: Any, depth: int) -> Dim:
-        return Expr(_look_up(_UNARY, node.op), (self.value(node.operand, depth),))
+    def _compared(self) -> _Part:
+        """A chain of comparisons, all of which hold."""
+        first = self._binary(_COMPARED + 1)
+        words, found, left = first.within(_COMPARED + 1), [], first
+        while self._next() in _LEVELS[_COMPARED]:
+            sign = self._take()[1]
+            right = self._binary(_COMPARED + 1)
+            words += f" {sign} {right.within(_COMPARED + 1)}"
+            found.append(Expr(_LEVELS[_COMPARED][sign], (left.value, right.value)))
+            left = right
+        if not found:
+            return first
+        return _Part(found[0] if len(found) == 1 else Expr("and", tuple(found)), words, _COMPARED)
 
-    def binary(self, node: Any, depth: int) -> Dim:
-        return Expr(_look_up(_BINARY, node.op), (self.value(node.left, depth), self.value(node.right, depth)))
+    def _signed(self) -> _Part:
+        if self._accept("-"):
+            part = self.choice(_SIGNED)
+            return _Part(Expr("neg", (part.value,)), f"-{part.within(_SIGNED)}", _SIGNED)
+        if self._accept("+"):
+            return self.choice(_SIGNED)
+        base = self._atom()
+        if not self._accept("**"):
+            return base
+        exponent = self.choice(_SIGNED)
+        words = f"{base.within(_WHOLE)} ** {exponent.within(_SIGNED)}"
+        return _Part(Expr("pow", (base.value, exponent.value)), words, _RAISED)
 
-    def chain(self, node: Any, depth: int) -> Dim:
-        return _joined("and" if isinstance(node.op, ast.And) else "or", [self.value(item, depth) for item in node.values])
+    def _atom(self) -> _Part:
+        kind, text = self._take()
+        if text == "(" and kind == "sign":
+            part = self.choice(0)
+            self._expect(")")
+            return part
+        if kind == "number" and len(text) <= _MOST_DIGITS:
+            return _Part(int(text) if text.isdecimal() else Expr("float", (repr(float(text)),)), text, _WHOLE)
+        if kind == "word":
+            return self._named(text)
+        raise GuardError(f"{text[:20]!r}, where an operand should be")
 
-    def compare(self, node: Any, depth: int) -> Dim:
-        sides = [self.value(item, depth) for item in (node.left, *node.comparators)]
-        pairs = zip(sides, node.ops, sides[1:], strict=False)
-        return _joined("and", [Expr(_look_up(_COMPARE, sign), (left, right)) for left, sign, right in pairs])
+    def _named(self, name: str) -> _Part:
+        if name in _CONSTANTS:
+            return _Part(_CONSTANTS[name], name, _WHOLE)
+        if name == "L":
+            return self._source()
+        while self._accept("."):
+            name += f".{self._take()[1]}"
+        if name in _CONSTANTS:
+            return _Part(_CONSTANTS[name], name, _WHOLE)
+        if self._accept("("):
+            return self._call(name)
+        if self._symbols and name.isidentifier():
+            return _Part(Expr("symbol", (name,)), name, _WHOLE)
+        raise GuardError(f"the name {name[:40]}")
 
-    def choice(self, node: Any, depth: int) -> Dim:
-        return Expr("where", tuple(self.value(item, depth) for item in (node.test, node.body, node.orelse)))
+    def _call(self, name: str) -> _Part:
+        if name not in _FUNCTIONS:
+            raise GuardError(f"the function {name[:40]}")
+        parts = []
+        while not self._accept(")"):
+            parts.append(self.choice(0))
+            if self._next() != ")":
+                self._expect(",")
+        words = f"{name}({', '.join(part.words for part in parts)})"
+        return _Part(Expr(_FUNCTIONS[name], tuple(part.value for part in parts)), words, _WHOLE)
 
-    def attribute(self, node: Any, _depth: int) -> Dim:
-        if isinstance(node.value, ast.Name) and node.value.id == "math" and node.attr in {"inf", "nan"}:
-            return Expr("float", (node.attr,))
-        return self._number(self._inputs.find(_path(node)))
+    def _source(self) -> _Part:
+        """An input, or a size of one: `L['x'][0].size()[1]`."""
+        keys: list[str] = []
+        words: list[str] = []
+        while True:
+            if self._accept("["):
+                kind, text = self._take()
+                self._expect("]")
+                keys.append(_key(kind, text))
+                words.append(keys[0] if len(keys) == 1 and keys[0].isidentifier() else f"[{text}]")
+            elif self._next() == "." and self._tokens[self._place + 1][1] in {"size", "shape"}:
+                return self._sized(tuple(keys), "".join(words))
+            elif self._accept("."):
+                keys.append(self._take()[1])
+                words.append(f".{keys[-1]}")
+            else:
+                return _Part(_number(self._inputs.find(tuple(keys))), "".join(words), _WHOLE)
 
-    def subscript(self, node: Any, depth: int) -> Dim:
-        method = node.value
-        if _is_method(method, "size") and not method.args:
-            return self._size(method, self._place(node.slice))
-        if isinstance(method, ast.Attribute) and method.attr == "shape":
-            return self._size_at(_path(method.value), self._place(node.slice))
-        return self.attribute(node, depth)
-
-    def call(self, node: Any, depth: int) -> Dim:
-        if _is_method(node, "size") and len(node.args) == 1:
-            return self._size(node, self._place(node.args[0]))
-        if node.keywords:
-            raise GuardError("named arguments")
-        function = ast.unparse(node.func)
-        if function not in _FUNCTIONS:
-            raise GuardError(f"the function {function[:40]}")
-        return Expr(_FUNCTIONS[function], tuple(self.value(item, depth) for item in node.args))
-
-    def _place(self, node: ast.AST) -> int:
-        place = node.value if isinstance(node, ast.Constant) else None
-        if type(place) is not int:
+    def _sized(self, path: Path, words: str) -> _Part:
+        self._expect(".")
+        method = self._take()[1]
+        if method == "size":
+            self._expect("(")
+        inside = method == "size" and not self._accept(")")
+        if not inside:
+            self._expect("[")
+        kind, axis = self._take()
+        self._expect(")" if inside else "]")
+        if kind != "number" or not axis.isdecimal() or len(axis) > 2:  # noqa: PLR2004 - no tensor has a hundred axes
             raise GuardError("an axis that is no number")
-        return place
-
-    def _size(self, method: Any, axis: int) -> Dim:
-        return self._size_at(_path(method.func.value), axis)
-
-    def _size_at(self, path: Path, axis: int) -> Dim:
         tensor = self._inputs.find(path)
-        if not isinstance(tensor, Tensor) or not 0 <= axis < len(tensor.shape):
-            raise GuardError(f"the size {axis} of {'.'.join(path)}")
-        return tensor.shape[axis]
-
-    def _number(self, value: Value) -> Dim:
-        if isinstance(value, (int, Expr)):
-            return value
-        if isinstance(value, float):
-            return Expr("float", (repr(value),))
-        raise GuardError("an input that is no number")
+        if not isinstance(tensor, Tensor) or int(axis) >= len(tensor.shape):
+            raise GuardError(f"the size {axis} of {'.'.join(path)[:40]}")
+        return _Part(tensor.shape[int(axis)], f"{words}.size()[{axis}]", _WHOLE)
 
 
-def _joined(operator: str, parts: list[Dim]) -> Dim:
-    return parts[0] if len(parts) == 1 else Expr(operator, tuple(parts))
+def _key(kind: str, text: str) -> str:
+    if kind not in {"text", "number"}:
+        raise GuardError(f"the key {text[:40]}")
+    return text[1:-1] if kind == "text" else text
 
 
-def _look_up(table: Mapping[type, str], sign: ast.AST) -> str:
-    if type(sign) not in table:
-        raise GuardError(f"the operator {type(sign).__name__}")
-    return table[type(sign)]
+def _number(value: Value) -> Dim:
+    if isinstance(value, (int, Expr)):
+        return value
+    if isinstance(value, float):
+        return Expr("float", (repr(value),))
+    raise GuardError("an input that is no number")
 
 
-def _is_method(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name and not node.keywords
-
-
-def _path(node: ast.AST) -> Path:
-    """The keys of `L['x'][0].field`."""
-    keys: list[str] = []
-    while not _is_locals(node):
-        if isinstance(node, ast.Attribute):
-            keys.append(node.attr)
-        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-            keys.append(str(node.slice.value))
-        else:
-            raise GuardError(f"the source {ast.unparse(node)[:40]}")
-        node = node.value
-    return tuple(reversed(keys))
-
-
-_FORMS: Mapping[type, Callable[[_Reader, Any, int], Dim]] = {
-    ast.Constant: _Reader.constant,
-    ast.Name: _Reader.name,
-    ast.UnaryOp: _Reader.unary,
-    ast.BinOp: _Reader.binary,
-    ast.BoolOp: _Reader.chain,
-    ast.Compare: _Reader.compare,
-    ast.IfExp: _Reader.choice,
-    ast.Attribute: _Reader.attribute,
-    ast.Subscript: _Reader.subscript,
-    ast.Call: _Reader.call,
-}
-
-_UNARY: Mapping[type, str] = {ast.USub: "neg", ast.Not: "not"}
-
-_BINARY: Mapping[type, str] = {
-    ast.Add: "add",
-    ast.Sub: "sub",
-    ast.Mult: "mul",
-    ast.Div: "truediv",
-    ast.FloorDiv: "floordiv",
-    ast.Mod: "mod",
-    ast.Pow: "pow",
-    ast.LShift: "lshift",
-    ast.RShift: "rshift",
-    ast.BitAnd: "bitand",
-    ast.BitOr: "bitor",
-    ast.BitXor: "bitxor",
-}
-
-_COMPARE: Mapping[type, str] = {
-    ast.Eq: "eq",
-    ast.NotEq: "ne",
-    ast.Lt: "lt",
-    ast.LtE: "le",
-    ast.Gt: "gt",
-    ast.GtE: "ge",
+_CONSTANTS: Mapping[str, Dim] = {
+    "True": 1,
+    "False": 0,
+    "inf": Expr("float", ("inf",)),
+    "math.inf": Expr("float", ("inf",)),
+    "math.nan": Expr("float", ("nan",)),
 }
 
 _FUNCTIONS: Mapping[str, str] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from fxprof.trace.fields import DEEPEST_MODULE, LONGEST_PATH
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.records import Frame
 from fxprof.trace.stacks import Entry, StackReader, true_entries
@@ -29,6 +30,7 @@ class Owners:
         self._stacks = stacks
         self._owner_of = dict(owner_of)
         self._outer = outer
+        self._number = stacks.new_graph()
         self._uses: dict[tuple[str, str], int] = {}
 
     def frames(self, target: str, operands: Sequence[Operand]) -> tuple[Frame, ...]:
@@ -39,7 +41,7 @@ class Owners:
         # The activation may be made of a weight, too, such as a table of positions.
         _, value = max(owned, key=lambda item: (item[0] in _WEIGHTS, self._owner_of[item[1]].count(".")))
         use = self._uses[target, value] = self._uses.get((target, value), -1) + 1
-        return self._stacks.owned(self._outer, self._owner_of[value], f"{id(self)} {use}")
+        return self._stacks.owned(self._outer, self._owner_of[value], f"{self._number} {use}")
 
     def define(self, operands: Sequence[Operand], results: Sequence[str]) -> None:
         """Note the result of an operator that works with the weights of one module alone, such as a transposition."""
@@ -101,6 +103,8 @@ def other_paths(
     """
     found: dict[str, str] = {}
     for entries, operands in stacks:
+        if any(len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE for _, path, _ in entries):
+            continue  # reading the operator refuses it
         for _, path, _ in true_entries(entries):
             spelled = _SPELLINGS.sub(lambda match: f".{match[1] or match[2]}", path)
             if path not in modules and spelled in modules:

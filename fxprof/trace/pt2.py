@@ -10,7 +10,7 @@ from typing import Any
 
 from fxprof.errors import TargetError
 from fxprof.trace.archive import read_archive
-from fxprof.trace.arithmetic import Number
+from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
 from fxprof.trace.collector import uncollected
 from fxprof.trace.conditions import Conditions, Ranges, at_sizes, conditions_of
@@ -154,7 +154,7 @@ def _component(program: Program, symbols: Mapping[str, int]) -> CapturedComponen
 def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) -> Program:
     where = "" if name == "model" else f"{name}: "
     fields = an_object(value, f"{where}the program")
-    _check_schema(fields)
+    _check_schema(fields, where)
     module = an_object(fields.get("graph_module"), f"{where}graph_module")
     signature = an_object(module.get("signature"), f"{where}signature")
     specs = [the_one(item, f"{where}input_specs") for item in a_list(signature.get("input_specs"), f"{where}input_specs")]
@@ -210,6 +210,8 @@ def _check_hints(trace: Trace, hints: Mapping[tuple[Expr, Number], str]) -> None
             value = sizes.number(expression)
         except UnboundSymbolError:
             continue
+        if not -MOST_ELEMENTS < value < MOST_ELEMENTS:
+            continue  # no size; what uses it says so
         if value != hint and not (isinstance(hint, float) and isclose(value, hint)):
             fail(where, f"says that {in_short(expression)} is {hint} in the example inputs, where it is {value}")
 
@@ -247,15 +249,15 @@ def _constant(value: Any) -> Value:
     return held if type(held) in (int, float, bool, str) else None
 
 
-def _check_schema(fields: dict[str, Any]) -> None:
+def _check_schema(fields: dict[str, Any], where: str) -> None:
     version = fields.get("schema_version")
-    version = {"major": version, "minor": 0} if type(version) is int else an_object(version, "schema_version")
-    major, minor = (an_integer(version.get(part), f"schema_version.{part}") for part in ("major", "minor"))
+    version = {"major": version, "minor": 0} if type(version) is int else an_object(version, f"{where}schema_version")
+    major, minor = (an_integer(version.get(part), f"{where}schema_version.{part}") for part in ("major", "minor"))
     written = f"written by torch {_torch_version(fields.get('torch_version'))}"
     if major > NEWEST_MAJOR:
-        fail("", f"it is of schema {major}.{minor}, {written}; this fxprof reads {NEWEST_MAJOR} and is too old for it")
+        fail("", f"{where}it is of schema {major}.{minor}, {written}; this fxprof reads {NEWEST_MAJOR} and is too old for it")
     if major not in READ_MAJORS:
-        fail("", f"it is of schema {major}.{minor}, {written}, which torch itself no longer reads")
+        fail("", f"{where}it is of schema {major}.{minor}, {written}, which torch itself no longer reads")
 
 
 def _torch_version(value: Any) -> str:

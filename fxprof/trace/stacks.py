@@ -34,6 +34,7 @@ class StackReader:
         self._aliases = aliases or {}
         self._known: dict[tuple[Entry, ...], tuple[Frame, ...]] = {}
         self._visits: dict[str, dict[tuple[str, str], int]] = {}
+        self._graphs = 0
         self.rename: Callable[[str], str] | None = None
         """What gives a module its own path, for programs that know some under others."""
 
@@ -49,6 +50,11 @@ class StackReader:
         first = len(visits)
         visits.update((("unseen", str(first + number)), first + number) for number in range(times))
         return first
+
+    def new_graph(self) -> int:
+        """A number that tells one graph, or body, from the others."""
+        self._graphs += 1
+        return self._graphs
 
     def owned(self, outer: tuple[Frame, ...], path: str, call: str) -> tuple[Frame, ...]:
         """The stack of an operator that is in a module, by the weights that it takes.
