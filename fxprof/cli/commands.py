@@ -110,10 +110,13 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
 )
 @click.option("--ops", is_flag=True, help="List the operators that each layer lost and gained.")
 @click.option(
+    "--by", type=click.Choice(("kind", "dtype")), default="kind", show_default=True, help="Sum up by kind of work or type."
+)
+@click.option(
     "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Layers of a component."
 )
 @on_pair
-def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit: int | None) -> None:
+def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, by: str, limit: int | None) -> None:
     """Show what changed from OLD to NEW: the run, components, layers.
 
     Both are targets of any kind, and each gets the options that it takes: pipelines the workload, .pt2 files --dim.
@@ -123,7 +126,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit
     from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import diff as report
 
-    report_diff(old, new, limits, lambda found: report(found, limit, ops=ops, unit=old.counting.unit))
+    report_diff(old, new, limits, lambda found: report(found, limit, ops=ops, unit=old.counting.unit, by=by))
 
 
 @fxprof.command(epilog=_examples("fxprof capture sd3-medium --steps 28 -o sd3-graphs", "fxprof profile sd3-graphs"))

@@ -1,7 +1,7 @@
 """A diff for programs: what it is about, and a row for every module that changed.
 
 What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
-`shapes_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), and `components`. Rows are single
+`shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), and `components`. Rows are single
 modules, never folded and never left out, and one row `equal` for the others of each component: they add up to `delta`.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from fxprof.reports.diff_layers import evidence_words
 from fxprof.reports.tables import Column, Row, Table
 from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
-from fxprof.result.folding import op_changes, size_changes
+from fxprof.result.folding import op_changes, size_changes, type_change
 
 
 def about(found: Diff) -> dict[str, Any]:
@@ -23,6 +23,7 @@ def about(found: Diff) -> dict[str, Any]:
         "new": _subject(found.new),
         "delta": found.delta.macs,
         "shapes_compared": found.shapes_compared,
+        "types_compared": found.types_compared,
         "versions": _settings(found.versions),
         "workload": _settings(found.workload),
         "sizes": _settings(found.sizes),
@@ -64,7 +65,7 @@ def _component(part: ComponentDiff) -> dict[str, Any]:
 
 _COLUMNS = (
     *("component", "change", "old_path", "new_path", "old_class", "new_class", "modules"),
-    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "lost", "gained"),
+    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "types", "lost", "gained"),
     *("evidence", "macs"),
 )
 
@@ -80,14 +81,15 @@ def _rows(part: ComponentDiff) -> Iterator[Row]:
         sides = change.old, change.new
         lost, gained = op_changes(change)
         sizes = ", ".join(f"{old} -> {new}" for old, new in size_changes(change))
+        types = " -> ".join(type_change(change) or ())
         evidence = "; ".join(evidence_words(change.evidence))
         modules = max(side.modules for side in sides if side)
         named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)
         counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
-        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, _listed(lost), _listed(gained), evidence, change.delta))
+        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, types, _listed(lost), _listed(gained), evidence, change.delta))
     if part.equal_modules:
         nothing = (None,) * 4
-        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 5, part.equal))
+        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 6, part.equal))
 
 
 def _class(side: ModuleSide | None) -> str | None:

@@ -88,6 +88,7 @@ class _Place(NamedTuple):
     bounded: bool
     note: str
     shapes: str
+    types: str
 
 
 def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
@@ -96,7 +97,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
         path = op.stack[-1].path if op.stack else ""
         # Where an operator that costs nothing was written is of no use, and most of what a profile would hold.
         source = "" if op.macs == 0 else op.source or ""
-        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes)
+        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes, op.types)
         executions, macs = sums.get(place, (0, 0))
         sums[place] = (executions + op.times, macs + (op.macs or 0) * op.times)
     return tuple(
@@ -110,6 +111,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
             place.bounded,
             place.note,
             place.shapes,
+            place.types,
         )
         for place, (executions, macs) in sums.items()
     )
