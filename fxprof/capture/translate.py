@@ -8,6 +8,7 @@ modules around it and the source line: all is copied, nothing interpreted. A `.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -24,6 +25,7 @@ from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.modules import called_paths
 from fxprof.trace.owners import Operand, Owners, handed_over, other_paths, renaming
 from fxprof.trace.stacks import Entry, StackReader, source_of
+from fxprof.trace.stored import with_stored
 from fxprof.trace.symbols import solve
 
 
@@ -133,6 +135,7 @@ class _GraphReader:
         self._hints: dict[Any, int] = {}
         self._repeated = repeated
         self._blocks: dict[int, Block] = {}
+        self._stored: dict[Node, Tensor] = {}
         self._calls: dict[Block, dict[str, tuple[int, int]]] = {}
 
     def finish(self) -> None:
@@ -202,7 +205,7 @@ class _GraphReader:
 
     def value(self, value: Any) -> Value:
         if isinstance(value, Node):
-            return None if _is_graph(value) else self.value(value.meta.get("val"))
+            return None if _is_graph(value) else self._stored.get(value) or self.value(value.meta.get("val"))
         if isinstance(value, torch.Tensor):
             return Tensor(tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype))
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
@@ -226,7 +229,19 @@ class _GraphReader:
         )
         if isinstance(node.meta.get("val"), torch.Tensor):
             owners.define(operands, [node.name])
+            return self._noted(op, node)
         return op
+
+    def _noted(self, op: Op, node: Node) -> Op:
+        """The operator, with the type that its result was stored in."""
+        tensors = [self.value(operand) for _, operand in _named_nodes(_named(node))]
+        (result,) = op.outputs
+        assert isinstance(result, Tensor), "as the node's value is one"
+        result = with_stored(op.target, [tensor for tensor in tensors if isinstance(tensor, Tensor)], result)
+        if not result.stored:
+            return op
+        self._stored[node] = result
+        return replace(op, outputs=(result,))
 
     def _subgraphs(self, module: GraphModule, node: Node, owners: Owners, stack: tuple[Frame, ...]) -> tuple[Subgraph, ...]:
         if not isinstance(node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere

@@ -116,7 +116,7 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
     "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Layers of a component."
 )
 @on_pair
-def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, by: str, limit: int | None) -> None:
+def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | None, **shown: Any) -> None:
     """Show what changed from OLD to NEW: the run, components, layers.
 
     Both are targets of any kind, and each gets the options that it takes: pipelines the workload, .pt2 files --dim.
@@ -126,7 +126,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, by: s
     from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import diff as report
 
-    report_diff(old, new, limits, lambda found: report(found, limit, ops=ops, unit=old.counting.unit, by=by))
+    report_diff(old, new, limits, lambda found: report(found, limit, unit=old.counting.unit, **shown))
 
 
 @fxprof.command(epilog=_examples("fxprof capture sd3-medium --steps 28 -o sd3-graphs", "fxprof profile sd3-graphs"))

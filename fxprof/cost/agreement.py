@@ -31,7 +31,7 @@ def clash(text: str) -> NoReturn:
     raise ClashError(text)
 
 
-def need(condition: bool, text: str) -> None:  # noqa: FBT001 - reads as an assertion
+def need(condition: bool, text: str) -> None:
     """Refuse the operator unless the condition holds."""
     if not condition:
         clash(text)

@@ -1,7 +1,7 @@
 """Fourier transforms: counted in FLOPs by a convention of their own, apart from the MACs of contractions. Imports no torch.
 
-A fast transform of N points multiplies and adds in a ratio of its own, so it has no MACs. The usual convention, that of FFTW, is
-5 N log2 N FLOPs for complex numbers, and half of it where the input or the result is real. N is the product of the
+A fast transform of N points multiplies and adds in a ratio of its own, so it has no MACs. The usual convention, that of FFTW,
+is 5 N log2 N FLOPs for complex numbers, and half of it where the input or the result is real. N is the product of the
 transformed sizes, and is taken as if it were a power of two. What a transform multiplies with, such as a window, adds none.
 """
 
@@ -31,23 +31,23 @@ def one_axis(self: Tensor, out: Shape, dim: int = -1) -> int:
 
 
 @FOURIER.formula("aten.fft_fft2", "aten.fft_ifft2", kind=KIND)
-def two_axes(self: Tensor, out: Shape, dim: Sequence[int] = (-2, -1)) -> int:
+def two_axes(out: Shape, dim: Sequence[int] = (-2, -1)) -> int:
     """Transform over two axes.
 
     Shapes: self [*, N1, N2] -> out [*, N1, N2].
-    FLOPs:  prod(*) x 5 N log2 N with N = N1 x N2; half of it for a real input.
+    FLOPs:  prod(*) x 5 N log2 N with N = N1 x N2; torch makes a real input complex before.
     """
-    return _flops(prod(out), _points(out, dim), real=not _is_complex(self))
+    return _flops(prod(out), _points(out, dim), real=False)
 
 
 @FOURIER.formula("aten.fft_fftn", "aten.fft_ifftn", kind=KIND)
-def several_axes(self: Tensor, out: Shape, s: Sequence[int] | None = None, dim: _Dims = None) -> int:
+def several_axes(out: Shape, s: Sequence[int] | None = None, dim: _Dims = None) -> int:
     """Transform over several axes.
 
     Shapes: self [*, *N] -> out [*, *N]; all axes, or the last ones, where dim does not say.
-    FLOPs:  prod(*) x 5 N log2 N with N = prod(*N); half of it for a real input.
+    FLOPs:  prod(*) x 5 N log2 N with N = prod(*N); torch makes a real input complex before.
     """
-    return _flops(prod(out), _points(out, _axes(out, s, dim)), real=not _is_complex(self))
+    return _flops(prod(out), _points(out, _axes(out, s, dim)), real=False)
 
 
 @FOURIER.formula("aten.fft_rfft", "aten.fft_ihfft", kind=KIND)
@@ -61,9 +61,17 @@ def real_input(self: Shape, out: Shape, n: int | None = None, dim: int = -1) -> 
     return _flops(prod(out) // max(out[dim], 1) * points, points, real=True)
 
 
-@FOURIER.formula(
-    "aten.fft_rfft2", "aten.fft_rfftn", "aten.fft_ihfft2", "aten.fft_ihfftn", kind=KIND
-)
+@FOURIER.formula("aten.fft_rfft2", "aten.fft_ihfft2", kind=KIND)
+def real_input_of_two_axes(self: Shape, out: Shape, s: Sequence[int] | None = None, dim: Sequence[int] = (-2, -1)) -> int:
+    """Transform of real numbers over two axes, of the last of which one half is kept.
+
+    Shapes: self [*, N1, N2] -> out [*, N1, N2/2 + 1].
+    FLOPs:  prod(*) x 2.5 N log2 N with N = N1 x N2.
+    """
+    return real_input_of_several_axes(self, out, s, dim)
+
+
+@FOURIER.formula("aten.fft_rfftn", "aten.fft_ihfftn", kind=KIND)
 def real_input_of_several_axes(self: Shape, out: Shape, s: Sequence[int] | None = None, dim: _Dims = None) -> int:
     """Transform of real numbers over several axes, of the last of which one half is kept.
 
@@ -85,9 +93,17 @@ def real_result(out: Shape, dim: int = -1) -> int:
     return _flops(prod(out), out[dim], real=True)
 
 
-@FOURIER.formula(
-    "aten.fft_irfft2", "aten.fft_irfftn", "aten.fft_hfft2", "aten.fft_hfftn", kind=KIND
-)
+@FOURIER.formula("aten.fft_irfft2", "aten.fft_hfft2", kind=KIND)
+def real_result_of_two_axes(out: Shape, dim: Sequence[int] = (-2, -1)) -> int:
+    """Transform of one half of a spectrum to real numbers over two axes.
+
+    Shapes: self [*, N1, N2/2 + 1] -> out [*, N1, N2].
+    FLOPs:  prod(*) x 2.5 N log2 N with N = N1 x N2.
+    """
+    return _flops(prod(out), _points(out, dim), real=True)
+
+
+@FOURIER.formula("aten.fft_irfftn", "aten.fft_hfftn", kind=KIND)
 def real_result_of_several_axes(out: Shape, s: Sequence[int] | None = None, dim: _Dims = None) -> int:
     """Transform of one half of a spectrum to real numbers over several axes.
 
@@ -128,7 +144,7 @@ def complex_to_real(out: Shape, dim: Sequence[int]) -> int:
 
 
 @FOURIER.formula("aten.stft", kind=KIND)
-def short_time(self: Tensor, n_fft: int, outs: Sequence[Shape], return_complex: bool | None = None) -> int:  # noqa: FBT001 - the schema's
+def short_time(self: Tensor, n_fft: int, outs: Sequence[Shape], return_complex: bool | None = None) -> int:
     """Transforms of overlapping pieces of a signal.
 
     Shapes: self [*, T] -> out [*, bins, F] for F pieces of N = n_fft; with [2] at the end where the result is not complex.
@@ -141,7 +157,7 @@ def short_time(self: Tensor, n_fft: int, outs: Sequence[Shape], return_complex: 
 
 
 @FOURIER.formula("aten.istft", kind=KIND)
-def inverse_short_time(self: Tensor, n_fft: int, return_complex: bool | None = None) -> int:  # noqa: FBT001 - the schema's
+def inverse_short_time(self: Tensor, n_fft: int, return_complex: bool | None = None) -> int:
     """Transforms of pieces of a spectrum, added up to a signal.
 
     Shapes: self [*, bins, F] for F pieces of N = n_fft -> out [*, T].

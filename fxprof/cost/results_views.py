@@ -20,10 +20,10 @@ def _first(args: Arguments) -> Shape:
 named(
     {
         "aten": """
-            _log_softmax _safe_softmax _softmax _to_copy alias alpha_dropout bernoulli clone contiguous cumprod cumsum cummax cummin
-            detach detach_ dropout empty_like feature_dropout flip full_like hardtanh layer_norm lift_fresh_copy log_softmax
-            logcumsumexp native_dropout native_group_norm native_layer_norm ones_like rand_like randint_like randn_like relu
-            relu_ rms_norm roll silu softmax special_softmax to tril triu zeros_like batch_norm instance_norm group_norm
+            _log_softmax _safe_softmax _softmax _to_copy alias alpha_dropout bernoulli clone contiguous cumprod cumsum
+            cummax cummin detach detach_ dropout empty_like feature_dropout flip full_like hardtanh layer_norm lift_fresh_copy
+            log_softmax logcumsumexp native_dropout native_group_norm native_layer_norm ones_like rand_like randint_like
+            randn_like relu relu_ rms_norm roll silu softmax special_softmax to tril triu zeros_like batch_norm instance_norm group_norm
             _native_batch_norm_legit _native_batch_norm_legit_no_training native_batch_norm _fused_rms_norm index_put index_put_
             _unsafe_index_put index_add index_copy index_fill scatter scatter_add scatter_reduce select_scatter slice_scatter
             masked_scatter fill fill_ zero_ copy_ copy argsort sort lift_fresh
@@ -36,12 +36,11 @@ named(
     lambda args: None if "shape" in args else [_first(args)],
 )
 
-_OWN_SHAPE = frozenset(
-    """
-    _thnn _transform _fused _foreach addr complex cross diff fake_quantize frexp fused_moving ger glu gradient kron
-    learnable outer polar prelu quantize dequantize linalg_cross _prelu _dirichlet _saturate float_power lcm where rrelu
-    _amp _add_relu log_sigmoid gelu_backward _fake_quantize _conj infinitely isreal resolve special_ ldexp
-    """.split()
+_OWN_SHAPE = (
+    *("_thnn", "_transform", "_fused", "_foreach", "_prelu", "_dirichlet", "_saturate", "_amp", "_add_relu", "_fake_quantize"),
+    *("_conj", "addr", "complex", "cross", "dequantize", "diff", "fake_quantize", "float_power", "frexp", "fused_moving"),
+    *("gelu_backward", "ger", "glu", "gradient", "infinitely", "isreal", "kron", "lcm", "ldexp", "learnable", "linalg_cross"),
+    *("log_sigmoid", "outer", "polar", "prelu", "quantize", "rrelu", "special_", "where"),
 )
 """How the names of elementwise operators begin whose results have shapes of their own, or more than one."""
 
@@ -50,14 +49,15 @@ _OWN_SHAPE = frozenset(
     *(
         name
         for name, kind in KIND_OF.items()
-        if kind == "elementwise" and name.startswith("aten.") and not name[5:].startswith(tuple(_OWN_SHAPE))
+        if kind == "elementwise" and name.startswith("aten.") and not name[5:].startswith(_OWN_SHAPE)
     ),
     *("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar", "aten.glu_jvp"),
 )
 def elementwise(args: Arguments) -> Expected:
     """The common shape of all tensors."""
     shapes = args.shapes()
-    if args.target.rsplit(".", 1)[0].endswith("_"):
+    name = args.target.split(".")[1]
+    if name.endswith("_") and not name.endswith("__"):
         return _first(args)
     return broadcast(*shapes) if shapes else None
 
@@ -122,7 +122,7 @@ def transpose(args: Arguments) -> Expected:
 def transposed(args: Arguments) -> Expected:
     """The last two axes exchanged."""
     shape = _first(args)
-    return shape if len(shape) < 2 else (*shape[:-2], shape[-1], shape[-2]) if len(shape) == 2 or "_T" not in args.target else None  # noqa: PLR2004 - a matrix
+    return tuple(reversed(shape)) if "numpy_T" in args.target else (*shape[:-2], *reversed(shape[-2:]))
 
 
 @rule("aten.unsqueeze", "aten.unsqueeze_copy")

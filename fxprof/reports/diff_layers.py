@@ -51,7 +51,7 @@ def layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> T
     return Table(columns, tuple(rows), title, last=(part.name, *none, *numbers(part.delta)), programs=False, folds=True)
 
 
-def _types(group: Group, typed: bool) -> tuple[str, ...]:  # noqa: FBT001 - whether the table has the column
+def _types(group: Group, typed: bool) -> tuple[str, ...]:
     """The element types before and after, where the table has a column for them."""
     change = group.first
     pair = type_change(change)

@@ -1,8 +1,9 @@
 """A diff for programs: what it is about, and a row for every module that changed.
 
 What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
-`shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), and `components`. Rows are single
-modules, never folded and never left out, and one row `equal` for the others of each component: they add up to `delta`.
+`shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), and `components`. Rows
+are single modules, never folded and never left out, and one row `equal` for the others of each component. They add up to
+`delta`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def _rows(part: ComponentDiff) -> Iterator[Row]:
         modules = max(side.modules for side in sides if side)
         named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)
         counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
-        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, types, _listed(lost), _listed(gained), evidence, change.delta))
+        yield Row(
+            (*named, *counts, " ".join(_aspects(change)), sizes, types, _listed(lost), _listed(gained), evidence, change.delta)
+        )
     if part.equal_modules:
         nothing = (None,) * 4
         yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 6, part.equal))

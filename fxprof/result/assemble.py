@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fxprof.cost.count import CountedOp, count
@@ -30,7 +31,8 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         FormulaError: a formula does not fit an operator of a graph.
         TargetError: the graphs compute more than any computer could.
     """
-    components = {item.name: assemble_component(item, formulas) for item in capture.components}
+    transforms = Counter[str]()
+    components = {item.name: _assembled(item, formulas, transforms) for item in capture.components}
     _check_largest(components)
     return Profile(
         target=target,
@@ -40,8 +42,14 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         components=components,
         geometry=geometry_of(capture),
         approximations=capture.approximations,
-        remarks=capture.remarks,
+        remarks=(*capture.remarks, *_told(transforms)),
     )
+
+
+def _told(transforms: Counter[str]) -> Iterator[str]:
+    """What Fourier transforms take, which no sum of MACs holds."""
+    for name, flops in transforms.items():
+        yield f"{name}: Fourier transforms take {flops:,} FLOPs in one run (5 N log2 N), which are no part of the MACs"
 
 
 def _check_largest(components: Mapping[str, Component]) -> None:
@@ -59,19 +67,30 @@ def _check_largest(components: Mapping[str, Component]) -> None:
 
 def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_IN) -> Component:
     """One component with its calls counted."""
+    return _assembled(captured, formulas, Counter())
+
+
+def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Counter[str]) -> Component:
+    """The component; what its Fourier transforms take is added to `transforms`."""
     modules = tuple(ModuleRecord(item.path, item.class_name, item.params) for item in captured.modules)
     root = (ModuleRecord("", captured.class_name, 0),)
-    calls = tuple(_call(item, formulas) for item in captured.calls)
-    return Component(captured.name, captured.class_name, modules or root, calls)
+    calls = []
+    for item in captured.calls:
+        counted = count(item.trace, formulas)
+        calls.append(_call(item, counted))
+        flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
+        if flops:
+            transforms[captured.name] += flops
+    return Component(captured.name, captured.class_name, modules or root, tuple(calls))
 
 
-def _call(captured: CapturedCall, formulas: Formulas) -> Call:
+def _call(captured: CapturedCall, counted: tuple[CountedOp, ...]) -> Call:
     trace = captured.trace
     return Call(
         entry=captured.entry,
         count=captured.count,
         inputs=tuple(_input(name, value, trace) for name, value in trace.inputs),
-        ops=_rows(count(trace, formulas)),
+        ops=_rows(counted),
         visits=_visits(trace),
         note=captured.note,
     )

@@ -83,7 +83,7 @@ class OpRow(NamedTuple):
     shapes: str = ""
     """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" for operators that cost nothing."""
     types: str = ""
-    """Element types of the operands: `bfloat16`, or `int8, float32`; "" for operators that cost nothing, and in early profiles."""
+    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" for operators that cost nothing."""
 
     def moved(self, path: str, count: int, macs: int | None) -> OpRow:
         """The same work in another place and amount."""

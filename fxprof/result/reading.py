@@ -20,8 +20,8 @@ FORMAT_VERSION = 2
 """The format that is written.
 
 1: the first one.
-2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators have
-neither.
+2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
+have neither.
 """
 
 MOST_BYTES = 256 * 2**20

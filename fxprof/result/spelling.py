@@ -1,4 +1,7 @@
-"""Operators that are the same work under other names: `conv2d` and `convolution`, `linear` and `addmm`. Standard library only."""
+"""Operators that are the same work under other names: `conv2d` and `convolution`, `linear` and `addmm`.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def _shape(text: str) -> _Shape:
 
 
 def _is_transposed(name: str, shapes: str) -> bool:
-    """Whether a convolution is a transposed one; `convolution` tells by its sizes alone, and counts as direct where they fit both."""
+    """Whether a convolution is a transposed one.
+
+    `convolution` tells by its sizes alone, and is taken for a direct one where they fit both.
+    """
     if name not in {"convolution", "_convolution"}:
         return "transpose" in name
     operands, results = _parsed(shapes)

@@ -191,7 +191,8 @@ class _Shapes:
         if node.path not in self._known:
             children = tuple((child.name, self.of(child)) for child in node.children)
             ops = tuple(
-                (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes, row.types) for row in node.ops
+                (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes, row.types)
+                for row in node.ops
             )
             key = (node.class_name, node.params, node.calls, node.times, ops, children)
             self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
@@ -292,7 +293,11 @@ def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
         for call in component.calls:
             for row in call.ops:
                 if row.counts and row.total != Total():
-                    yield getattr(row, field) or f"({_FIELDS.get(field, field)} unknown)", row.count * call.count, row.total * call.count
+                    yield (
+                        getattr(row, field) or f"({_FIELDS.get(field, field)} unknown)",
+                        row.count * call.count,
+                        row.total * call.count,
+                    )
 
     return group
 

@@ -164,7 +164,9 @@ def _root(names: list[str]) -> str:
     if len(roots) != 1 or not all("/" in name for name in names):
         return ""
     root = f"{roots.pop()}/"
-    around = any(name.removeprefix(root).startswith("models/") or name in (f"{root}archive_format", f"{root}version") for name in names)
+    around = any(
+        name.removeprefix(root).startswith("models/") or name in (f"{root}archive_format", f"{root}version") for name in names
+    )
     return root if around or not any(map(_MODELS.match, names)) else ""
 
 

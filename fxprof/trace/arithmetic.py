@@ -72,7 +72,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 
 def _float_power(base: Number, exponent: Number) -> Number:
-    power = float(base) ** float(exponent)
+    power: float | complex = float(base) ** float(exponent)
     if isinstance(power, complex):
         raise ArithmeticFault("a power that is no size")
     return power
@@ -114,7 +114,7 @@ def _check_divisor(left: Number, right: Number, sign: str) -> None:
 
 
 def _shift_left(left: Number, right: Number) -> Number:
-    if abs(right) > _MOST_BITS:
+    if not -_MOST_BITS < right < _MOST_BITS:
         raise ArithmeticFault("a number that is no size")
     return _whole(left) << _whole(right)
 
@@ -172,8 +172,8 @@ UNARY: Mapping[str, Callable[[Number], Number]] = {
     "round": round,
     "trunc_to_float": lambda number: float(math.trunc(number)),
     "to_float": float,
-    "neg": operator.neg,
-    "abs": abs,
+    "neg": lambda number: -number,
+    "abs": lambda number: -number if number < 0 else number,
     "not": operator.not_,
     "truth": bool,
     **{name: _math(name) for name in _IN_DOUBLES},

@@ -86,7 +86,8 @@ def _written(value: Value) -> Any:
         case Tensor():
             if any(isinstance(size, Expr) for size in value.shape):
                 raise NotWritableError
-            return {"shape": list(value.shape), "dtype": value.dtype}
+            stored = {"stored": value.stored} if value.stored else {}
+            return {"shape": list(value.shape), "dtype": value.dtype, **stored}
         case tuple():
             return [_written(item) for item in value]
         case float() | complex():
@@ -124,7 +125,7 @@ class _Reader:
 def _read(value: Any) -> Value:
     match value:
         case {"shape": list() as shape, "dtype": dtype}:
-            return Tensor(tuple(map(_count, shape)), _text(dtype))
+            return Tensor(tuple(map(_count, shape)), _text(dtype), _text(value.get("stored", "")))
         case {"float": text}:
             return float(_text(text))
         case {"complex": text}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fxprof.errors import FxprofError, TargetError, UsageError
 from fxprof.trace.conditions import Conditions, Ranges, computed_values
@@ -19,7 +19,7 @@ class Dims:
     program: str
     trace: Trace
     ranges: Ranges
-    conditions: Conditions = Conditions()
+    conditions: Conditions = field(default_factory=Conditions)
     """What else it asks of its sizes."""
 
     def places(self) -> Iterator[tuple[str, Expr]]:
@@ -90,9 +90,7 @@ def _meant(program: Dims, names: Mapping[str, str], name: str) -> Iterator[str]:
         yield names.get(local, local)
 
 
-def _bind(
-    target: str, program: Dims, names: Mapping[str, str], given: Mapping[str, int], *, several: bool
-) -> dict[str, int]:
+def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[str, int], *, several: bool) -> dict[str, int]:
     if several:
         target = f"{program.program} of {target}"
     sizes: dict[str, int] = {}
@@ -138,7 +136,7 @@ def told_guards(programs: Sequence[Dims], given: Mapping[str, int]) -> tuple[tup
     At the sizes of the example inputs such a guard holds, for torch noted it because it did.
     """
     told = tuple(
-        f"{program.program} has a guard that could not be checked, {_shortened(text)}: where it does not hold, torch refuses to run"
+        f"{program.program} has a guard that could not be checked, {_shortened(text)}; where it fails, torch refuses to run"
         for program in programs
         for text in program.conditions.unread
     )

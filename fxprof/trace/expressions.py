@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fxprof.trace.symbols import MOST_ELEMENTS, Dim, Expr
+from fxprof.trace.arithmetic import MOST_ELEMENTS
+from fxprof.trace.symbols import Dim, Expr
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d+)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<sign>[(),=]))"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
 
-from fxprof.trace.symbols import MOST_ELEMENTS
+from fxprof.trace.arithmetic import MOST_ELEMENTS
 
 MOST_SIZES = 64
 """Of a tensor; operators of torch work on no more."""

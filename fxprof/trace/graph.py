@@ -6,9 +6,10 @@ Everything is checked on the way: types, names that must be defined before they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from fxprof.trace.arithmetic import Number
+from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.fields import (
     a_float,
@@ -29,7 +30,8 @@ from fxprof.trace.owners import Operand, Owners, handed_over
 from fxprof.trace.records import Frame, Op, Subgraph, Tensor, Value
 from fxprof.trace.schema import DTYPES, LAYOUTS, MEMORY_FORMATS
 from fxprof.trace.stacks import Entry, StackReader, parse_stack, source_of
-from fxprof.trace.symbols import MOST_ELEMENTS, Dim, Expr, solve
+from fxprof.trace.stored import with_stored
+from fxprof.trace.symbols import Dim, Expr, solve
 
 
 class ProgramReader:
@@ -218,8 +220,20 @@ class GraphReader:
             self._program.source(metadata.get("stack_trace"), f"{where}.metadata.stack_trace"),
             bodies,
         )
-        self.owners.define(operands, [name for output in outputs for name in tensor_names(output)])
-        return op
+        results = [name for output in outputs for name in tensor_names(output)]
+        self.owners.define(operands, results)
+        return self._noted(op, operands, results)
+
+    def _noted(self, op: Op, operands: list[Operand], results: list[str]) -> Op:
+        """The operator, with the type that its result was stored in."""
+        if len(results) != 1 or not isinstance(op.outputs[0] if op.outputs else None, Tensor):
+            return op
+        tensors = [self._tensors[value] for _, value in operands if value in self._tensors]
+        result = with_stored(op.target, tensors, self._tensors[results[0]])
+        if not result.stored:
+            return op
+        self._tensors[results[0]] = result
+        return replace(op, outputs=(result,))
 
     def _named(self, target: str, inputs: list[Any], where: str) -> list[tuple[str, Any]]:
         """Arguments by name; those that have none by the operator's table."""
@@ -243,9 +257,7 @@ class GraphReader:
             return tuple(self.argument(item, where) for item in argument)
         return self.argument(argument, where)
 
-    def _bodies(
-        self, target: str, named: list[tuple[str, Any]], stack: tuple[Frame, ...], where: str
-    ) -> Iterator[Subgraph]:
+    def _bodies(self, target: str, named: list[tuple[str, Any]], stack: tuple[Frame, ...], where: str) -> Iterator[Subgraph]:
         handed = handed_over(target, [(name, _value_names(argument)) for name, argument in named])
         for name, argument in named:
             for item in argument if type(argument) is tuple else (argument,):
@@ -333,7 +345,7 @@ class GraphReader:
 
 
 def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
-    """The module stacks of a graph's operators, each with what the first operator in it that takes a tensor takes; as far as they can be read."""
+    """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read."""
     known: dict[str, tuple[Entry, ...]] = {}
     nodes = graph.get("nodes")
     for node in nodes if type(nodes) is list else []:
@@ -343,8 +355,8 @@ def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[O
             if text not in known:
                 known[text] = parse_stack(text)
             inputs = node.get("inputs")
-            named = [(item.get("name"), item.get("arg")) for item in inputs if type(item) is dict] if type(inputs) is list else []
-            yield known[text], _operands(named)
+            items = [item for item in inputs if type(item) is dict] if type(inputs) is list else []
+            yield known[text], _operands([(str(item.get("name")), item.get("arg")) for item in items])
 
 
 def tensor_names(argument: Any) -> list[str]:

@@ -38,6 +38,7 @@ class Inputs:
 
     def __init__(self, values: Sequence[Value], names: Sequence[str], paths: Sequence[Path]) -> None:
         self._values = values
+        self._listed = list(names)
         whole = len(paths) == len(values)
         self._paths = _places(paths if whole else ())
         self._joined = _places(["_".join(path) for path in paths] if whole else ())
@@ -58,14 +59,23 @@ class Inputs:
             place = table.get(key)
             if place is not None:
                 return self._at(place)
-        if len(path) == 2 and path[0] == "flat_args" and path[1].isdecimal():  # noqa: PLR2004 - the list, and the place in it
+        if len(path) == 2 and path[0] == _FLAT and path[1].isdecimal():  # noqa: PLR2004 - the list, and the place in it
             return self._at(int(path[1][:9]))
         raise GuardError(f"no input {'.'.join(path)}")
+
+    def words(self, path: Path, words: str) -> str:
+        """What to call an input in a message: by its name where a strict export knows only its number."""
+        number = int(path[1][:9]) if len(path) > 1 and path[0] == _FLAT and path[1].isdecimal() else len(self._listed)
+        return self._listed[number] if number < len(self._listed) and self._listed[number] else words
 
     def _at(self, place: int) -> Value:
         if place < 0 or place >= len(self._values):
             raise GuardError("an input that is not there")
         return self._values[place]
+
+
+_FLAT = "flat_args"
+"""The list that holds all inputs of a strict export."""
 
 
 def _places(keys: Sequence[Any]) -> dict[Any, int]:
@@ -332,7 +342,8 @@ class _Reader:
                 keys.append(self._take()[1])
                 words.append(f".{keys[-1]}")
             else:
-                return _Part(_number(self._inputs.find(tuple(keys))), "".join(words), _WHOLE)
+                value = _number(self._inputs.find(tuple(keys)))
+                return _Part(value, self._inputs.words(tuple(keys), "".join(words)), _WHOLE)
 
     def _sized(self, path: Path, words: str) -> _Part:
         self._expect(".")
@@ -349,7 +360,7 @@ class _Reader:
         tensor = self._inputs.find(path)
         if not isinstance(tensor, Tensor) or int(axis) >= len(tensor.shape):
             raise GuardError(f"the size {axis} of {'.'.join(path)[:40]}")
-        return _Part(tensor.shape[int(axis)], f"{words}.size()[{axis}]", _WHOLE)
+        return _Part(tensor.shape[int(axis)], f"{self._inputs.words(path, words)}.size()[{axis}]", _WHOLE)
 
 
 def _key(kind: str, text: str) -> str:

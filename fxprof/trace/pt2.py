@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -165,8 +165,8 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     inputs = tuple(_inputs(graph, specs))
     trace = Trace(tuple(graph.ops()), inputs)
     reader.finish()
-    trace = at_sizes(trace, reader.symbols)
-    _check_hints(trace, reader.hints)
+    trace = replace(trace, symbols=tuple(sorted(reader.symbols.items())))
+    _check_hints(at_sizes(trace, reader.symbols), reader.hints)
     params = _params(graph, specs, *weights)
     ranges = _ranges(fields.get("range_constraints"))
     guards = [a_code(text, "guards_code") for text in a_list(given(fields.get("guards_code"), []), "guards_code")]
@@ -192,9 +192,7 @@ def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
             yield a_text(an_object(fields.get("arg"), f"{kind}.arg").get("name"), f"{kind}.arg"), name.rpartition(".")[0]
 
 
-def _renaming(
-    graph: Any, owner_of: Mapping[str, str], modules: Collection[str]
-) -> Callable[[str], str] | None:
+def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:
     """What gives modules their own paths, where the program knows some under others; else None."""
     stacks = list(stacks_of(an_object(graph, "graph")))
     paths = {path for entries, _ in stacks for _, path, _ in true_entries(entries)}

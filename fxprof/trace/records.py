@@ -21,6 +21,8 @@ class Tensor:
     """Sizes, outermost first; an `Expr` where the graph was exported with dynamic shapes."""
     dtype: str
     """As torch prints it without the prefix: `float32`, `bfloat16`, `int64`."""
+    stored: str = ""
+    """The type that its values were widened from, such as `int8`; "" where they were not."""
 
 
 class Frame(NamedTuple):  # there are millions of them in sets, which tuples are much faster in

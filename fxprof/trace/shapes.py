@@ -21,11 +21,12 @@ def write_shapes(op: Op, sizes: Sizes) -> str:
 
 
 def write_types(op: Op) -> str:
-    """The element types of the operands, each once, in the schema's order: `bfloat16`, or `int8, float32`.
+    """The element types of the operands, each once, in the schema's order: `bfloat16`, or `int8 as float32, float32`.
 
     Truth values, as those of masks, are left out where there are others.
     """
-    types = dict.fromkeys(tensor.dtype for tensor in _tensors(value for _, value in op.args))
+    tensors = _tensors(value for _, value in op.args)
+    types = dict.fromkeys(f"{tensor.stored} as {tensor.dtype}" if tensor.stored else tensor.dtype for tensor in tensors)
     return ", ".join([dtype for dtype in types if dtype != "bool"] or types)
 
 

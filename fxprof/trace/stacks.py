@@ -94,8 +94,8 @@ class StackReader:
 def true_entries(entries: Sequence[Entry]) -> list[Entry]:
     """The entries that are modules of the model, under their own paths.
 
-    A strict export puts what runs in a body below a second root, `_export_root`, behind the first; a program that was made callable has
-    a module of its own for its guards.
+    A strict export puts what runs in a body below a second root, `_export_root`, behind the first; a program that was made
+    callable has a module of its own for its guards.
     """
     root = entries[0][2] if entries else ""
     true = []
