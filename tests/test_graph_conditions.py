@@ -107,7 +107,9 @@ def dynamic(expression: str = "s1", hint: int = 2) -> Any:
 
 def test_a_hint_that_is_not_the_value_is_refused(tmp_path: Path) -> None:
     path = archives.write(tmp_path / "x.pt2", dynamic("TruncToInt(Mul(Float('0.5', precision=53), ToFloat(s1)))", 2))
-    with pytest.raises(TargetError, match=r"says that trunc\(\(0\.5\*to_float\(s1\)\)\) is 2 in the example inputs, where it is 1"):
+    with pytest.raises(
+        TargetError, match=r"says that trunc\(\(0\.5\*to_float\(s1\)\)\) is 2 in the example inputs, where it is 1"
+    ):
         fxprof.profile(path)
 
 
@@ -195,7 +197,9 @@ def test_a_guard_of_another_form_is_told_and_never_run(tmp_path: Path) -> None:
     path = archives.write(tmp_path / "x.pt2", whole)
     told = fxprof.profile(path)
     assert (len(told.remarks), told.approximations) == (2, ())
-    assert "a guard that could not be checked, L['x'].stride()[0] == 192; where it fails, torch refuses to run" in told.remarks[1]
+    assert (
+        "a guard that could not be checked, L['x'].stride()[0] == 192; where it fails, torch refuses to run" in told.remarks[1]
+    )
     assert len(fxprof.profile(path, dims={"s1": 2}).approximations) == 2
     assert not victim.exists()
 
@@ -226,7 +230,11 @@ INPUTS = Inputs(
         ("2 <= L['k'] <= 9", "2 <= k <= 9", 1),
         ("(1 if L['k'] > 2 else 0) == 1", "(1 if k > 2 else 0) == 1", 1),
         ("L['x'].size()[0] - (L['k'] - 1) == 10", "x.size()[0] - (k - 1) == 10", 1),
-        ("math.trunc(0.7*torch.sym_float(L['d']['k'].size()[0])) == 7", "math.trunc(0.7 * torch.sym_float(d['k'].size()[0])) == 7", 1),
+        (
+            "math.trunc(0.7*torch.sym_float(L['d']['k'].size()[0])) == 7",
+            "math.trunc(0.7 * torch.sym_float(d['k'].size()[0])) == 7",
+            1,
+        ),
         ("L['flat_args'][3] == 3.5", "f == 3.5", 1),
         ("max(1, L['k'], 2) == L['k']", "max(1, k, 2) == k", 1),
     ],
@@ -236,7 +244,9 @@ def test_guard_code_is_read_by_the_rules_of_python(code: str, words: str, value:
     assert (compute(holds, {"s0": 12, "s1": 10, "k": 3}), found) == (value, words)
 
 
-@pytest.mark.parametrize("code", ["open('x')", "L['x']", "L['y'].size()[0] == 1", "(((", "1 +", "x == 1", "a b", "(" * 500, "L['x'].size()[9] == 1"])
+@pytest.mark.parametrize(
+    "code", ["open('x')", "L['x']", "L['y'].size()[0] == 1", "(((", "1 +", "x == 1", "a b", "(" * 500, "L['x'].size()[9] == 1"]
+)
 def test_other_code_is_no_guard(code: str) -> None:
     with pytest.raises(GuardError):
         read_guard(code, INPUTS)
@@ -257,5 +267,7 @@ def test_an_integer_is_told_as_a_version(tmp_path: Path) -> None:
     whole = archives.model()
     whole["schema_version"] = 5
     path = archives.write(tmp_path / "x.pt2", whole)
-    with pytest.raises(TargetError, match=r"it is of schema 5\.0, written by torch 2\.13\.0\+cpu, which torch itself no longer reads"):
+    with pytest.raises(
+        TargetError, match=r"it is of schema 5\.0, written by torch 2\.13\.0\+cpu, which torch itself no longer reads"
+    ):
         fxprof.profile(path)

@@ -31,7 +31,9 @@ def package(path: Path, **programs: ExportedProgram) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["text/encoder", "a.b", "\N{GREEK SMALL LETTER BETA} x", "a\\b", "..", "models/b", "a.json", ".json"])
+@pytest.mark.parametrize(
+    "name", ["text/encoder", "a.b", "\N{GREEK SMALL LETTER BETA} x", "a\\b", "..", "models/b", "a.json", ".json"]
+)
 @pytest.mark.parametrize("file", ["p.pt2", "models.pt2"])
 def test_every_program_is_reported_whatever_its_name(name: str, file: str, tmp_path: Path) -> None:
     path = package(tmp_path / file, **{name: LINEAR, "unet": LINEAR})
@@ -53,7 +55,9 @@ def test_a_compiled_model_beside_it_is_mentioned(tmp_path: Path) -> None:
         file.writestr("p/data/aotinductor/decoder/kernel.so", b"\x7fELF")
     profile = fxprof.profile(path)
     assert profile.macs == MACS
-    assert profile.remarks == ("the file also holds what AOTInductor compiled (decoder), which has no graph and is not counted",)
+    assert profile.remarks == (
+        "the file also holds what AOTInductor compiled (decoder), which has no graph and is not counted",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def macs_by_name(path: Path, **dims: int) -> dict[str, int]:
-    found = fxprof.profile(path, dims={name.replace("__", ":").replace("_0", ".0").replace("_2", ".2"): size for name, size in dims.items()})
+    found = fxprof.profile(
+        path, dims={name.replace("__", ":").replace("_0", ".0").replace("_2", ".2"): size for name, size in dims.items()}
+    )
     return {name: component.macs for name, component in found.components.items()}
 
 
@@ -74,11 +80,17 @@ def test_a_size_of_one_program_goes_by_its_name(pair: Path) -> None:
     assert macs_by_name(pair, decode__input_0=1 + 1, decode__input_2=50) == {"prefill": 3 * 8 * 4, "decode": 2 * 4 * 48 * 8 * 3}
     assert macs_by_name(pair, input_0=5) == {"prefill": 5 * 8 * 4, "decode": 5 * 4 * 7 * 8 * 3}
     workload = fxprof.profile(pair, dims={"prefill:input.0": 5}).workload
-    assert sorted((name.partition(":")[0], size) for name, size in workload.items()) == [("decode", 2), ("decode", 9), ("prefill", 5)]
+    assert sorted((name.partition(":")[0], size) for name, size in workload.items()) == [
+        ("decode", 2),
+        ("decode", 9),
+        ("prefill", 5),
+    ]
 
 
 def test_hints_name_the_program(pair: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no dynamic size nope .it has prefill:s\d+ \(input\.0\): 2 or more, 3 in the example; decode:s"):
+    with pytest.raises(
+        UsageError, match=r"has no dynamic size nope .it has prefill:s\d+ \(input\.0\): 2 or more, 3 in the example; decode:s"
+    ):
         fxprof.profile(pair, dims={"nope": 1})
     with pytest.raises(UsageError, match=r"no dynamic size prefill:input\.2"):
         fxprof.profile(pair, dims={"prefill:input.2": 1})
