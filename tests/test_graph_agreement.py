@@ -139,7 +139,7 @@ def changed(change: Callable[[Json], None], tmp_path: Path) -> Path:
     [
         (
             lambda graph: graph["tensor_values"].update(x=archives.tensor(2, 5, 8, 8)),
-            "aten.conv2d.default in conv (me/net.py:8): the channels of the input is 5, and those of the weight, 3 in 1 groups 3",
+            "aten.conv2d.default in conv (me/net.py:8): the input has 5 channels, and the weight takes 3",
         ),
         (
             lambda graph: graph["tensor_values"].update(conv2d=archives.tensor(3, 4, 8, 8)),
@@ -149,7 +149,7 @@ def changed(change: Callable[[Json], None], tmp_path: Path) -> Path:
             lambda graph: graph["nodes"][0]["inputs"].append(
                 {"name": "groups", "arg": {"as_int": 2}, "kind": 1},
             ),
-            "the channels of the input is 3, and those of the weight, 3 in 2 groups 6",
+            "the input has 3 channels, and the weight takes 6 (2 groups of 3)",
         ),
         (
             lambda graph: graph["nodes"][1]["inputs"].append(dict(graph["nodes"][1]["inputs"][0])),

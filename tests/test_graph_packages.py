@@ -140,7 +140,7 @@ class Outer(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         for block in self.blocks:
             x = block(x)
-        return over_rows(lambda row: self.blocks[0].layer(row), x)
+        return over_rows(self.blocks[0].layer, x)
 
 
 def macs_by_path(program: ExportedProgram, tmp_path: Path) -> dict[str, int]:

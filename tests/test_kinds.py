@@ -26,6 +26,7 @@ ABSENT_HERE = {
     "mkldnn": "only where torch is built with oneDNN",
     "mkl": "only where torch is built with MKL",
     "onednn": "only where torch is built with oneDNN",
+    "torchvision": "only where torchvision is installed",
     "_c10d_functional": "only where torch is built for several processes",
     "torch._enter_autocast": "lives in torch.amp.autocast_mode",
     "torch._exit_autocast": "lives in torch.amp.autocast_mode",

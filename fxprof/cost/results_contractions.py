@@ -149,7 +149,7 @@ def _convolution(args: Arguments, data: Shape, weight: Shape) -> Shape:
     space = len(weight) - 2
     groups = args.value("groups", 1)
     batch, channels, sizes = _parts(data, space)
-    _same(channels, weight[1] * groups, "the channels of the input", f"those of the weight, {weight[1]} in {groups} groups")
+    _channels(channels, weight[1], groups)
     need(groups > 0 and weight[0] % groups == 0, f"{groups} groups do not divide {weight[0]} channels")
     _bias(args, weight[0])
     stride, dilation = args.sizes("stride", space), args.sizes("dilation", space)
@@ -173,7 +173,7 @@ def _transposed(args: Arguments, data: Shape, weight: Shape) -> Shape:
     space = len(weight) - 2
     groups = args.value("groups", 1)
     batch, channels, sizes = _parts(data, space)
-    _same(channels, weight[0], "the channels of the input", "those of the weight")
+    _channels(channels, weight[0], 1)
     need(groups > 0 and channels % groups == 0, f"{groups} groups do not divide {channels} channels")
     _bias(args, weight[1] * groups)
     stride, dilation = args.sizes("stride", space), args.sizes("dilation", space)
@@ -191,6 +191,12 @@ def _parts(data: Shape, space: int) -> tuple[Shape, int, Shape]:
     return data[: -space - 1], data[-space - 1], data[-space:]
 
 
+def _channels(channels: int, each: int, groups: int) -> None:
+    """Whether an input has the channels that a weight takes."""
+    told = f" ({groups} groups of {each})" if groups != 1 else ""
+    need(channels == each * groups, f"the input has {channels} channels, and the weight takes {each * groups}{told}")
+
+
 def _bias(args: Arguments, channels: int) -> None:
     bias = args.optional("bias")
     need(bias in (None, (channels,)), f"a bias of {bias} for {channels} channels")
@@ -201,8 +207,9 @@ def deform_conv2d(args: Arguments) -> Expected:
     """As a convolution, at positions that `offset` gives: `[N, 2 x groups x K, *T]`."""
     data, weight, offset = args.shape("input"), args.shape("weight"), args.shape("offset")
     groups = args.value("groups", args.value("n_weight_grps", 1))
-    _same(data[1], weight[1] * groups, "the channels of the input", f"those of the weight, {weight[1]} in {groups} groups")
-    _same(offset[1] % (2 * weight[2] * weight[3]), 0, "what two offsets for each tap leave of the offsets", "nothing")
+    _channels(data[1], weight[1], groups)
+    taps = weight[2] * weight[3]
+    need(offset[1] % (2 * taps) == 0, f"{offset[1]} offsets are not two for each of {taps} taps")
     return (data[0], weight[0], *offset[2:])
 
 
