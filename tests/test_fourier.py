@@ -70,7 +70,8 @@ def test_the_convention_is_explained() -> None:
 @pytest.fixture(scope="module")
 def vision() -> Iterator[Any]:
     """Operators with the schemas of torchvision, which need not be installed."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    made: Any = torch.library.Library  # which has no annotations
+    library = made("torchvision", "FRAGMENT")
     kinds = "SymInt stride_h, SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w"
     tensors = "Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias"
     if not hasattr(torch.ops.torchvision, "nms"):
@@ -79,7 +80,7 @@ def vision() -> Iterator[Any]:
         library.impl("deform_conv2d", lambda x, w, offset, *_: x.new_empty(x.shape[0], w.shape[0], *offset.shape[2:]), "Meta")
         library.impl("nms", lambda dets, _scores, _threshold: dets.new_empty(3, dtype=torch.long), "Meta")
     yield torch.ops.torchvision
-    library._destroy()  # type: ignore[no-untyped-call]
+    library._destroy()
 
 
 class Detector(nn.Module):
@@ -131,6 +132,8 @@ class Net(nn.Module):
 class Narrow(nn.Module):
     """Multiplies in 8 bits."""
 
+    w: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("w", torch.zeros(8, 8, dtype=torch.int8))
@@ -141,6 +144,8 @@ class Narrow(nn.Module):
 
 class Widened(nn.Module):
     """Holds 8 bits, and widens them to multiply."""
+
+    w: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()

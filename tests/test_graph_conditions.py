@@ -21,6 +21,7 @@ from fxprof.trace.records import Tensor
 from fxprof.trace.symbols import Expr, compute
 
 AUTO = Dim.AUTO
+check: Any = torch._check  # which has no annotations
 
 
 def export(module: nn.Module, *args: Any, dynamic: Any, **options: Any) -> ExportedProgram:
@@ -64,7 +65,7 @@ class Stretched(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         rows = int(x.shape[0] * 0.1 * 3 + 20)
-        torch._check(rows >= 2)
+        check(rows >= 2)
         return self.linear(x.new_ones(rows, 1) * x[:1])
 
 
@@ -137,7 +138,7 @@ class Checked(nn.Module):
         self.one = nn.Linear(8, 8)
 
     def forward(self, x: torch.Tensor) -> Any:
-        torch._check(x.shape[0] % 4 == 0)
+        check(x.shape[0] % 4 == 0)
         return self.one(x)
 
 
@@ -178,9 +179,9 @@ def test_guards_name_inputs_in_containers(tmp_path: Path, *, strict: bool) -> No
 
 class Counted(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
-        rows = x.sum().to(torch.int64).item()
-        torch._check(rows >= 3)
-        torch._check(rows <= x.shape[0])
+        rows: Any = x.sum().to(torch.int64).item()
+        check(rows >= 3)
+        check(rows <= x.shape[0])
         return x.new_ones(rows, 8) @ x.new_ones(8, 2)
 
 
@@ -253,7 +254,7 @@ def test_other_code_is_no_guard(code: str) -> None:
 
 
 def test_paths_of_inputs_follow_the_containers() -> None:
-    leaf = {"type": None, "context": None, "children_spec": []}
+    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
     listed = {"type": "builtins.list", "context": "null", "children_spec": [leaf, leaf]}
     held = {"type": "builtins.dict", "context": '["k", "b"]', "children_spec": [listed, leaf]}
     args = {"type": "builtins.tuple", "context": "null", "children_spec": [leaf, held]}

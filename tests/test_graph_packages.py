@@ -111,11 +111,11 @@ class Chosen(nn.Module):
 
 class Product(torch.autograd.Function):
     @staticmethod
-    def forward(_ctx: Any, x: torch.Tensor, w: torch.Tensor) -> Any:  # type: ignore[override]
+    def forward(_ctx: Any, x: torch.Tensor, w: torch.Tensor) -> Any:
         return x @ w
 
     @staticmethod
-    def backward(_ctx: Any, grad: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(_ctx: Any, grad: torch.Tensor) -> Any:
         return grad, None
 
 
@@ -129,7 +129,8 @@ class Inner(nn.Module):
             new = self.layer(carry + row)
             return new, new.clone()
 
-        return scan(step, x[0], Product.apply(x, self.w))[1]
+        apply: Any = Product.apply
+        return scan(step, x[0], apply(x, self.w))[1]
 
 
 class Outer(nn.Module):
@@ -140,7 +141,8 @@ class Outer(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         for block in self.blocks:
             x = block(x)
-        return over_rows(self.blocks[0].layer, x)
+        layer: Any = self.blocks[0].layer
+        return over_rows(layer, x)
 
 
 def macs_by_path(program: ExportedProgram, tmp_path: Path) -> dict[str, int]:

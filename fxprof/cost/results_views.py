@@ -23,8 +23,9 @@ named(
             _log_softmax _safe_softmax _softmax _to_copy alias alpha_dropout bernoulli clone contiguous cumprod cumsum
             cummax cummin detach detach_ dropout empty_like feature_dropout flip full_like hardtanh layer_norm lift_fresh_copy
             log_softmax logcumsumexp native_dropout native_group_norm native_layer_norm ones_like rand_like randint_like
-            randn_like relu relu_ rms_norm roll silu softmax special_softmax to tril triu zeros_like batch_norm
-            instance_norm group_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_batch_norm _fused_rms_norm index_put index_put_
+            randn_like relu relu_ rms_norm roll silu softmax special_softmax to tril triu zeros_like
+            batch_norm instance_norm group_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
+            native_batch_norm _fused_rms_norm index_put index_put_
             _unsafe_index_put index_add index_copy index_fill scatter scatter_add scatter_reduce select_scatter slice_scatter
             masked_scatter fill fill_ zero_ copy_ copy argsort sort lift_fresh
         """,
