@@ -344,6 +344,10 @@ class GraphReader:
         return named
 
 
+_LONGEST_STACK = 100_000
+"""Characters of a module stack that is looked at before the operators are read."""
+
+
 def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
     """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read."""
     known: dict[str, tuple[Entry, ...]] = {}
@@ -351,7 +355,7 @@ def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[O
     for node in nodes if type(nodes) is list else []:
         metadata = node.get("metadata") if type(node) is dict else None
         text = metadata.get("nn_module_stack") if type(metadata) is dict else None
-        if type(text) is str and text:
+        if type(text) is str and 0 < len(text) <= _LONGEST_STACK:  # of a longer one, reading the operator complains
             if text not in known:
                 known[text] = parse_stack(text)
             inputs = node.get("inputs")
