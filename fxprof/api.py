@@ -200,6 +200,9 @@ def _profile_graphs(path: Path, dims: Mapping[str, int], formulas: Formulas | No
     else:
         captured, torch_version = read_capture(path, dims)
         target, made_with = path.name, {"torch": torch_version}
+    from fxprof.cost.agreement import check_capture
+
+    check_capture(captured, str(path))
     try:
         return assemble(captured, target, {"fxprof": _own_version(), **made_with}, table)
     except (FormulaError, TargetError) as error:
@@ -438,14 +441,17 @@ def profile_program(
     The profile has one component, called `model`.
 
     Raises:
-        UsageError: `dims` names a size that the program does not have, or is outside of its range.
+        UsageError: `dims` names a size that the program does not have, is outside of its range, or that the program refuses.
+        TargetError: the program contradicts itself.
     """
     check_program(program)
     table = formulas if formulas is not None else default_formulas()
     from fxprof.capture.module import capture_program
+    from fxprof.cost.agreement import check_capture
     from fxprof.result.assemble import assemble
 
     captured = capture_program(program, dict(dims or {}))
+    check_capture(captured, "the program")
     return assemble(captured, captured.class_name, versions(), table)
 
 

@@ -41,7 +41,9 @@ def costs(counted: list[CountedOp]) -> list[tuple[str, int | None, int, bool]]:
 
 def test_an_operator_keeps_its_place() -> None:
     (found,) = run(mm(3, 5, 4, stack=BLOCK, source="net.py:7"))
-    assert found == CountedOp("aten.mm.default", "matmul", BLOCK, "net.py:7", 3 * 5 * 4, 1, False, "", "3x5, 5x4 -> 3x4")
+    assert found == CountedOp(
+        "aten.mm.default", "matmul", BLOCK, "net.py:7", 3 * 5 * 4, 1, False, "", "3x5, 5x4 -> 3x4", "float32"
+    )
 
 
 def test_what_contracts_nothing_costs_zero_and_what_is_unknown_does_not() -> None:

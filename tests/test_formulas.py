@@ -301,6 +301,13 @@ CASES: list[tuple[str, str, dict[str, Any], Any, int]] = [
         (2, 6, 32),
         2 * (2 * 16 * 30 * 6 * 3),
     ),
+    (
+        "deformable convolution",
+        "torchvision.deform_conv2d.default",
+        {"input": (2, 4, 10, 12), "weight": (6, 2, 3, 3), "offset": (2, 18, 10, 12)},
+        (2, 6, 10, 12),
+        2 * 6 * 10 * 12 * 2 * 9,
+    ),
     ("conv_tbc", "aten.conv_tbc.default", {"self": (32, 2, 6), "weight": (3, 6, 16)}, (30, 2, 16), 30 * 2 * 16 * 3 * 6),
     (
         "pointwise",

@@ -16,6 +16,7 @@ import torch.nn.attention.varlen  # registers torch_attn
 import torchao_ops  # noqa: F401 - registers torchao
 import transformers.integrations.moe  # noqa: F401 - registers transformers
 
+from fxprof.cost.fourier import FOURIER
 from fxprof.cost.kinds import KIND_OF, REASONS, kind_of
 from fxprof.cost.registry import BUILT_IN
 from fxprof.trace.higher_order import PREFIX
@@ -26,6 +27,7 @@ ABSENT_HERE = {
     "mkldnn": "only where torch is built with oneDNN",
     "mkl": "only where torch is built with MKL",
     "onednn": "only where torch is built with oneDNN",
+    "torchvision": "only where torchvision is installed",
     "_c10d_functional": "only where torch is built for several processes",
     "torch._enter_autocast": "lives in torch.amp.autocast_mode",
     "torch._exit_autocast": "lives in torch.amp.autocast_mode",
@@ -70,15 +72,13 @@ def test_every_core_operator_is_known() -> None:
     assert sorted(unknown) == []
 
 
-UNCOUNTED = {"_fft_c2r", "_fft_r2c"}
+UNCOUNTED: set[str] = set()
 """Core operators that do contract and have no formula, on purpose."""
 
 
 def test_what_contracts_without_a_formula_is_unknown() -> None:
     for name in [
         *UNCOUNTED,
-        "fft_fft",
-        "stft",
         "linalg_inv",
         "linalg_svd",
         "linalg_solve",
@@ -109,6 +109,10 @@ def test_what_contracts_without_a_formula_is_unknown() -> None:
         ("aten.detach_.default", "view"),
         ("aten.arange.start_step", "creation"),
         ("aten.dropout.default", "random"),
+        ("aten.fft_fftn.default", "fourier"),
+        ("aten.stft.center", "fourier"),
+        ("torchvision.nms.default", "lookup"),
+        ("torchvision.roi_align.default", "resampling"),
         ("aten.sym_size.int", "symbolic"),
         ("operator.floordiv", "symbolic"),
         ("torch.sym_max", "symbolic"),
@@ -124,6 +128,10 @@ def test_what_contracts_without_a_formula_is_unknown() -> None:
 )
 def test_kind(target: str, kind: str) -> None:
     assert kind_of(target) == kind
+
+
+def test_every_transform_has_its_flops() -> None:
+    assert {name for name, kind in KIND_OF.items() if kind == "fourier"} == set(FOURIER)
 
 
 def test_every_reason_is_one_sentence() -> None:

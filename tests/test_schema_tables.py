@@ -18,6 +18,7 @@ from fxprof.trace import Expr, UnboundSymbolError, evaluate
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.graph import _ARGUMENTS
 from fxprof.trace.schema import DTYPES, LAYOUTS, MEMORY_FORMATS, NEWEST_MAJOR, READ_MAJORS
+from fxprof.trace.symbols import compute
 
 # --- tables
 
@@ -98,13 +99,18 @@ EVALUATED: dict[str, Any] = {
     "powers": lambda: A**2 + B**3,
     "fractions": lambda: functions.FloorToInt(A * sympy.Rational(3, 2)),
     "floats": lambda: functions.FloorToInt(functions.ToFloat(A) * sympy.Float(1.5)),
+    "Where": lambda: functions.Where(A < B, A, B),
+    "RoundDecimal": lambda: functions.FloorToInt(functions.RoundDecimal(functions.ToFloat(A), 2)),
+    "BitwiseFn_bitwise_and": lambda: functions.BitwiseFn_bitwise_and(A, B),
+    "BitwiseFn_bitwise_or": lambda: functions.BitwiseFn_bitwise_or(A, B),
+    "BitwiseFn_bitwise_xor": lambda: functions.BitwiseFn_bitwise_xor(A, B),
+    "square roots": lambda: functions.FloorToInt(functions.OpaqueUnaryFn_sqrt(functions.ToFloat(A))),
+    "products in doubles": lambda: functions.TruncToInt(functions.ToFloat(A) * sympy.Float(0.7)),
     "all together": lambda: functions.Max(1, functions.FloorDiv(A + functions.Mod(B, 4) - 1, 2) * functions.CeilToInt(A / 3)),
 }
 """Functions with integer values, by their name where torch exports them."""
 KEPT: dict[str, Any] = {
-    "Where": lambda: functions.Where(A < B, A, B),
     "IsNonOverlappingAndDenseIndicator": lambda: functions.IsNonOverlappingAndDenseIndicator(A, B, B, 1),
-    "RoundDecimal": lambda: functions.RoundDecimal(functions.ToFloat(A), 2),
 }
 """Functions that no size is made of: they are kept, and have no value."""
 
@@ -140,11 +146,11 @@ def test_other_functions_are_kept_and_have_no_value(name: str) -> None:
     [A < B, sympy.Eq(A, B), sympy.Ne(A, B), sympy.And(A < B, A > 2), sympy.Or(A < B, A > 2), sympy.Not(sympy.Eq(A, 2))],
     ids=str,
 )
-def test_conditions_are_kept_and_have_no_value(expression: Any) -> None:
+def test_conditions_are_true_where_sympy_says_so(expression: Any) -> None:
     parsed = parse_expression(sympy.srepr(expression))
     assert isinstance(parsed, Expr)
-    with pytest.raises(UnboundSymbolError):
-        evaluate(parsed, {"a": 3, "b": 5})
+    for values in ({"a": 3, "b": 5}, {"a": 5, "b": 5}, {"a": 2, "b": 1}, {"a": 1, "b": 9}):
+        assert compute(parsed, values) == bool(expression.subs({A: values["a"], B: values["b"]})), values
 
 
 def test_a_number_that_is_no_size_is_refused() -> None:

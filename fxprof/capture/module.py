@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.blame import failure, is_our_bug
@@ -19,13 +20,15 @@ from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal, modules_of
-from fxprof.capture.translate import translate
+from fxprof.capture.translate import input_values, translate
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import SingleComponent
 from fxprof.source.stand_ins import StandIn
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
-from fxprof.trace.dims import Dims, bind_dims
-from fxprof.trace.modules import called_paths, modules_of_graph
+from fxprof.trace.conditions import at_sizes, conditions_of
+from fxprof.trace.dims import Dims, bind_dims, told_guards
+from fxprof.trace.guards import Inputs, input_paths
+from fxprof.trace.modules import called_paths, modules_of_graph, root_class
 
 COMPONENT = "model"
 """The name of the one component."""
@@ -167,14 +170,28 @@ def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Captur
     Raises:
         UsageError: `dims` names a size that the program does not have, or is outside of its range.
     """
-    trace = translate(program)
-    (symbols,) = bind_dims("the program", [Dims(COMPONENT, trace, _ranges(program))], {}, dims)
-    trace = replace(trace, symbols=tuple(sorted(symbols.items())))
-    name = next((op.stack[0].class_name for op in trace.ops if op.stack and not op.stack[0].path), "GraphModule")
+    trace, ranges = translate(program), _ranges(program)
+    conditions = conditions_of(trace, getattr(program, "_guards_code", ()), _named_inputs(program), ranges)
+    sides = [Dims(COMPONENT, trace, ranges, conditions)]
+    (symbols,) = bind_dims("the program", sides, {}, dims)
+    trace = at_sizes(trace, symbols)
+    name = root_class(trace.ops) or "GraphModule"
     order = called_paths([entry.fqn for entry in program.module_call_graph])
     modules = modules_of_graph(trace.walk(), _params(program), order)
     component = CapturedComponent(COMPONENT, name, modules, (CapturedCall("", 1, trace),))
-    return Capture(name, (component,), dict(sorted(symbols.items())))
+    doubts, remarks = told_guards(sides, dims)
+    return Capture(name, (component,), dict(sorted(symbols.items())), approximations=doubts, remarks=remarks)
+
+
+def _named_inputs(program: ExportedProgram) -> Inputs:
+    """The inputs of a program by the names that guards give them."""
+    specs = [spec.arg for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
+    values = input_values(program)
+    signature = next((entry.signature for entry in program.module_call_graph if not entry.fqn), None)
+    spec = pytree.treespec_dumps(signature.in_spec) if signature is not None else None
+    paths = input_paths(spec, signature.forward_arg_names if signature is not None else None)
+    fixed = [arg.value if isinstance(arg, ConstantArgument) else values.get(arg.name) for arg in specs]
+    return Inputs(fixed, [arg.name or "" for arg in specs], paths)
 
 
 def _ranges(program: ExportedProgram) -> dict[str, tuple[int | None, int | None]]:

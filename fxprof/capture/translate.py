@@ -8,6 +8,7 @@ modules around it and the source line: all is copied, nothing interpreted. A `.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -19,10 +20,13 @@ from torch.fx import GraphModule, Node
 
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.capture.quantised import unpacked
-from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
-from fxprof.trace.stacks import StackReader, source_of
+from fxprof.trace.modules import called_paths
+from fxprof.trace.owners import Operand, Owners, handed_over, other_paths, renaming
+from fxprof.trace.stacks import Entry, StackReader, source_of
+from fxprof.trace.stored import with_stored
 from fxprof.trace.symbols import solve
 
 
@@ -38,7 +42,10 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
     """
     reader = _GraphReader(prefix, skip, aliases or {}, _repeated(program.graph_module))
-    ops, inputs = reader.ops(program.graph_module), _program_inputs(program, reader)
+    owner_of = _owners(program, skip)
+    if not skip:  # a pipeline's modules are exported under their own paths
+        reader.rename(program, owner_of)
+    ops, inputs = reader.ops(program.graph_module, reader.owners(owner_of)), _program_inputs(program, reader)
     reader.finish()
     return Trace(ops, inputs, tuple(sorted(reader.symbols.items())))
 
@@ -95,7 +102,7 @@ _ARITHMETIC = ("operator.", "math.", "torch.sym_", "torch._sym_")
 def plain(value: Any) -> Value:
     """A value without torch: tensors by shape and type, containers as tuples, types, devices and operators by name."""
     if isinstance(value, torch.Tensor):
-        return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype), stored_elements(value))
+        return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype), nnz=nnz_of(value))
     if isinstance(value, (list, tuple)):
         return tuple(plain(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, complex, str)):
@@ -112,7 +119,7 @@ SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.
 """Layouts of tensors that do not store all their elements."""
 
 
-def stored_elements(tensor: torch.Tensor) -> int | None:
+def nnz_of(tensor: torch.Tensor) -> int | None:
     """How many elements a sparse tensor stores; None for one that stores all of them."""
     if tensor.layout not in SPARSE:
         return None
@@ -144,6 +151,7 @@ class _GraphReader:
         self._hints: dict[Any, int] = {}
         self._repeated = repeated
         self._blocks: dict[int, Block] = {}
+        self._stored: dict[Node, Tensor] = {}
         self._calls: dict[Block, dict[str, tuple[int, int]]] = {}
 
     def finish(self) -> None:
@@ -154,7 +162,21 @@ class _GraphReader:
             if solved is not None:
                 self.symbols.setdefault(*solved)
 
-    def ops(self, module: GraphModule) -> tuple[Op | Occurrence, ...]:
+    def rename(self, program: ExportedProgram, owner_of: Mapping[str, str]) -> None:
+        """Give modules their own paths, where the program knows some under others."""
+        modules = {"", *called_paths([entry.fqn for entry in program.module_call_graph]), *owner_of.values()}
+        nodes = [node for node in program.graph.nodes if node.op == "call_function" and node.meta.get("nn_module_stack")]
+        paths = {path for node in nodes for path, _ in node.meta["nn_module_stack"].values()}
+        if paths <= modules:
+            return
+        found = other_paths(((_entries(node), _operands(_named(node))) for node in nodes), owner_of, modules)
+        self._stacks.rename = renaming(found) if found else None
+
+    def owners(self, owner_of: Mapping[str, str]) -> Owners:
+        """Whose the weights of the program's own graph are."""
+        return Owners(self._stacks, owner_of)
+
+    def ops(self, module: GraphModule, owners: Owners) -> tuple[Op | Occurrence, ...]:
         found: list[Op | Occurrence] = []
         outer: list[list[Op | Occurrence]] = []
         for node in module.graph.nodes:
@@ -167,7 +189,7 @@ class _GraphReader:
             elif node.target is REPEAT:
                 found.append(self._occurrence(self._blocks[number_of(node)], self._stack(node)))
             elif _computes(node):
-                found.append(self._op(module, node))
+                found.append(self._op(module, node, owners))
         assert not outer, "every block that begins in a graph ends in it"
         return tuple(found)
 
@@ -199,10 +221,10 @@ class _GraphReader:
 
     def value(self, value: Any) -> Value:
         if isinstance(value, Node):
-            return None if _is_graph(value) else self.value(value.meta.get("val"))
+            return None if _is_graph(value) else self._stored.get(value) or self.value(value.meta.get("val"))
         if isinstance(value, torch.Tensor):
-            stored = UNKNOWN_STORED if value.layout in SPARSE else None
-            return Tensor(tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype), stored)
+            nnz = UNKNOWN_NNZ if value.layout in SPARSE else None
+            return Tensor(tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype), nnz=nnz)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return self._symbolic(value)
         if isinstance(value, (list, tuple)):
@@ -211,29 +233,47 @@ class _GraphReader:
             return tuple((str(key), self.value(item)) for key, item in value.items())
         return plain(value)
 
-    def _op(self, module: GraphModule, node: Node) -> Op:
-        return Op(
+    def _op(self, module: GraphModule, node: Node, owners: Owners) -> Op:
+        operands = _operands(_named(node))
+        stack = self._stack(node) or owners.frames(target_name(node.target), operands)
+        op = Op(
             target_name(node.target),
             bind(node.target, node.args, node.kwargs, self.value),
             _results(self.value(node.meta.get("val"))),
-            self._stack(node),
+            stack,
             self._source(node.meta.get("stack_trace")),
-            self._subgraphs(module, node),
+            self._subgraphs(module, node, owners, stack),
         )
+        if isinstance(node.meta.get("val"), torch.Tensor):
+            owners.define(operands, [node.name])
+            return self._noted(op, node)
+        return op
 
-    def _subgraphs(self, module: GraphModule, node: Node) -> tuple[Subgraph, ...]:
+    def _noted(self, op: Op, node: Node) -> Op:
+        """The operator, with the type that its result was stored in."""
+        tensors = [self.value(operand) for _, operand in _named_nodes(_named(node))]
+        (result,) = op.outputs
+        assert isinstance(result, Tensor), "as the node's value is one"
+        result = with_stored(op.target, [tensor for tensor in tensors if isinstance(tensor, Tensor)], result)
+        if not result.stored:
+            return op
+        self._stored[node] = result
+        return replace(op, outputs=(result,))
+
+    def _subgraphs(self, module: GraphModule, node: Node, owners: Owners, stack: tuple[Frame, ...]) -> tuple[Subgraph, ...]:
         if not isinstance(node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere
             return ()
-        named = [*bind_by_table(target_name(node.target), tuple(node.args)), *node.kwargs.items()]
-        return tuple(
-            Subgraph(name, self.ops(getattr(module, str(value.target))))
-            for name, value in _named_nodes(named)
-            if _is_graph(value)
-        )
+        named = _named(node)
+        handed = handed_over(target_name(node.target), [(name, _value_names(value)) for name, value in named])
+
+        def read(name: str, body: GraphModule) -> Subgraph:
+            inputs = [inner.name for inner in body.graph.nodes if inner.op == "placeholder"]
+            return Subgraph(name, self.ops(body, owners.inside(handed, inputs, stack)))
+
+        return tuple(read(name, getattr(module, str(value.target))) for name, value in _named_nodes(named) if _is_graph(value))
 
     def _stack(self, node: Node) -> tuple[Frame, ...]:
-        stack = node.meta.get("nn_module_stack") or {}
-        return self._stacks.frames(tuple((key, path, _class_name(class_)) for key, (path, class_) in stack.items()))
+        return self._stacks.frames(_entries(node))
 
     def _source(self, text: str | None) -> str | None:
         if not text:
@@ -288,6 +328,44 @@ def _is_graph(value: Any) -> bool:
     return isinstance(value, Node) and value.op == "get_attr" and "val" not in value.meta
 
 
+def _entries(node: Node) -> tuple[Entry, ...]:
+    stack = node.meta.get("nn_module_stack") or {}
+    return tuple((key, path, _class_name(class_)) for key, (path, class_) in stack.items())
+
+
+def _named(node: Node) -> list[tuple[str, Any]]:
+    """The arguments of a node by name."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return [*_bind_without_schema(node.target, tuple(node.args)), *node.kwargs.items()]
+    given = dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | dict(node.kwargs)
+    return [(item.name, given[item.name]) for item in schema.arguments if item.name in given]
+
+
+def _operands(named: Iterable[tuple[str, Any]]) -> list[Operand]:
+    """The tensors among arguments, by the names of their nodes."""
+    return [(name, node.name) for name, node in _named_nodes(named) if isinstance(node.meta.get("val"), torch.Tensor)]
+
+
+def _value_names(value: Any) -> list[str]:
+    """One name for every value that an argument is; "" for what has none, such as a number."""
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    return [item.name if isinstance(item, Node) else "" for item in items if not _is_graph(item)]
+
+
+def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
+    """Name in the graph to the path of the module that holds it, for every weight."""
+    owners = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind in _HELD and spec.target is not None and spec.arg.name:
+            parts = spec.target.split(".")[:-1]
+            owners[spec.arg.name] = ".".join(parts[skip:])
+    return owners
+
+
+_HELD = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+
+
 def _named_nodes(named: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Node]]:
     for name, value in named:
         for item in value if isinstance(value, (list, tuple)) else (value,):
@@ -300,7 +378,7 @@ def _results(value: Value) -> tuple[Value, ...]:
 
 
 def _class_name(class_: Any) -> str:
-    return class_ if isinstance(class_, str) else str(getattr(class_, "__qualname__", class_))
+    return class_ if isinstance(class_, str) else f"{class_.__module__}.{class_.__qualname__}"
 
 
 def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tuple[str, Value], ...]:
@@ -309,3 +387,9 @@ def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tup
     names = {spec.arg.name for spec in specs if not isinstance(spec.arg, ConstantArgument)}
     nodes = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     return tuple((node.name, reader.value(node.meta.get("val"))) for node in nodes)
+
+
+def input_values(program: ExportedProgram) -> dict[str, Value]:
+    """The inputs of a program's graph by name, weights included."""
+    reader = _GraphReader("", 0, {}, frozenset())
+    return {node.name: reader.value(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder"}

@@ -111,10 +111,13 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
 )
 @click.option("--ops", is_flag=True, help="List the operators that each layer lost and gained.")
 @click.option(
+    "--by", type=click.Choice(("kind", "dtype")), default="kind", show_default=True, help="Sum up by kind of work or type."
+)
+@click.option(
     "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Layers of a component."
 )
 @on_pair
-def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit: int | None) -> None:
+def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | None, **shown: Any) -> None:
     """Show what changed from OLD to NEW: the run, components, layers.
 
     Both are targets of any kind, and each gets the options that it takes: pipelines the workload, .pt2 files --dim.
@@ -129,7 +132,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], ops: bool, limit
         old,
         new,
         limits,
-        lambda found, verdicts: report(found, limit, ops=ops, unit=counting.unit, verdicts=verdicts, strict=counting.strict),
+        lambda found, verdicts: report(found, limit, unit=counting.unit, verdicts=verdicts, strict=counting.strict, **shown),
     )
 
 

@@ -183,7 +183,7 @@ _WORKLOAD = (
         type=named_size,
         multiple=True,
         callback=_arguments,
-        help="Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4. Repeatable.",
+        help="Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4 or decode:x.0=4. Repeatable.",
     ),
 )
 

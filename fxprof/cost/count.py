@@ -12,14 +12,15 @@ from itertools import chain
 from math import prod
 
 from fxprof.cost.bodies import treatment_of
+from fxprof.cost.fourier import FOURIER, KIND
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import FormulaError
-from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
+from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.collector import uncollected
 from fxprof.trace.higher_order import PREFIX
-from fxprof.trace.shapes import write_shapes
+from fxprof.trace.shapes import write_shapes, write_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,25 @@ class CountedOp:
     """Why they are bounded or unknown."""
     shapes: str = ""
     """What it works on, as `fxprof.trace.shapes` writes it; "" where it costs nothing."""
+    types: str = ""
+    """The element types of what it works on, as `fxprof.trace.shapes` writes them; "" where it costs nothing."""
+    flops: int = 0
+    """Of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
 
     def moved(self, stack: tuple[Frame, ...]) -> CountedOp:
         """The same in another module."""
         return CountedOp(
-            self.target, self.kind, stack, self.source, self.macs, self.times, self.bounded, self.note, self.shapes
+            self.target,
+            self.kind,
+            stack,
+            self.source,
+            self.macs,
+            self.times,
+            self.bounded,
+            self.note,
+            self.shapes,
+            self.types,
+            self.flops,
         )
 
 
@@ -61,15 +76,15 @@ def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
     Raises:
         FormulaError: a formula does not fit an operator.
     """
-    return tuple(_Pass(formulas, dict(trace.symbols)).ops(trace.parts, ()))
+    return tuple(_Pass(formulas, trace.sizes()).ops(trace.parts, ()))
 
 
 class _Pass:
     """One walk over a trace; remembers what operators of the same name have in common."""
 
-    def __init__(self, formulas: Formulas, symbols: Mapping[str, int]) -> None:
+    def __init__(self, formulas: Formulas, sizes: Sizes) -> None:
         self._formulas = formulas
-        self._sizes = Sizes(symbols)
+        self._sizes = sizes
         self._known: dict[str, tuple[Formula | None, str]] = {}
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
 
@@ -83,6 +98,8 @@ class _Pass:
             stack = op.stack or outer
             if found[0] is not None:
                 yield self._by_formula(op, found[0], stack)
+            elif found[1] == KIND:
+                yield self._transform(op, stack)
             elif op.target.startswith(PREFIX) and found[1] == UNKNOWN:
                 yield from self._higher_order(op, stack)
             else:
@@ -109,21 +126,35 @@ class _Pass:
             macs, note = self._stored_only(op, formula, self._apply(op, formula))
         except UnboundSymbolError as error:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
-        shapes = "" if macs == 0 else write_shapes(op, self._sizes)
-        return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes)
+        if macs == 0:
+            return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note)
+        shapes, types = write_shapes(op, self._sizes), write_types(op)
+        return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes, types=types)
+
+    def _transform(self, op: Op, stack: tuple[Frame, ...]) -> CountedOp:
+        """A Fourier transform: no MACs, and FLOPs by a convention of its own."""
+        formula = FOURIER.find(op.target)
+        assert formula is not None, "only operators in the table are of this kind"
+        try:
+            flops = self._apply(op, formula)
+            note = f"{flops:,} FLOPs by 5 N log2 N, apart from the MACs"
+        except UnboundSymbolError as error:
+            flops, note = 0, f"its FLOPs depend on {error.args[0]}, which has no value"
+        shapes, types = write_shapes(op, self._sizes), write_types(op)
+        return CountedOp(op.target, KIND, stack, op.source, 0, note=note, shapes=shapes, types=types, flops=flops)
 
     def _stored_only(self, op: Op, formula: Formula, macs: int) -> tuple[int | None, str]:
         """What is left of the MACs of a dense product where an operand is sparse, and why it is not known where it is not."""
-        sparse = [value for _, value in op.args if isinstance(value, Tensor) and value.stored is not None]
+        sparse = [value for _, value in op.args if isinstance(value, Tensor) and value.nnz is not None]
         if not sparse or macs == 0:
             return macs, ""
         if len(sparse) > 1 or formula.kind not in _PRODUCTS:
             return None, "how much of a product of sparse tensors there is to compute depends on where their elements are"
-        stored = sparse[0].stored or 0
-        if stored == UNKNOWN_STORED:
+        nnz = sparse[0].nnz or 0
+        if nnz == UNKNOWN_NNZ:
             return None, "the graph does not say how many elements a sparse tensor stores"
         # Each element of the one operand takes part in as many products as any other.
-        return macs * stored // prod(self._shape(sparse[0])), ""
+        return macs * nnz // prod(self._shape(sparse[0])), ""
 
     def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
         """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
@@ -132,7 +163,8 @@ class _Pass:
         return CountedOp(op.target, kind, stack, op.source, 0)
 
     def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
-        return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=write_shapes(op, self._sizes))
+        shapes, types = write_shapes(op, self._sizes), write_types(op)
+        return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=shapes, types=types)
 
     def _apply(self, op: Op, formula: Formula) -> int:
         bound = self._bind(op, formula)

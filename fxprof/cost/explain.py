@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 from fxprof.cost.bodies import TREATMENT_OF, TREATMENTS, treatment_of
+from fxprof.cost.fourier import FOURIER
 from fxprof.cost.kinds import KIND_OF, REASONS, UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas
 from fxprof.errors import UsageError
 from fxprof.trace.higher_order import PREFIX
 
-_SPACES = ("aten.", PREFIX, "prims.", "quantized_decomposed.")
+_SPACES = ("aten.", PREFIX, "prims.", "quantized_decomposed.", "torchvision.")
 """Namespaces to look in when a name has none."""
 
 
@@ -28,6 +29,7 @@ def explain(name: str, formulas: Formulas = BUILT_IN) -> str:
     """
     for target in _candidates(name):
         formula = formulas.find(target) or _of_an_overload(target, formulas)
+        formula = formula or FOURIER.find(target)
         if formula is not None:
             return _explain_formula(formula)
         if target.startswith(PREFIX) and (treatment := treatment_of(target)):

@@ -142,3 +142,14 @@ def quantised_convolution(qw: Shape, out: Shape) -> int:
     Notes:  bias, activation and scales add none; taps on zero padding are counted.
     """
     return direct_convolution(qw, out)
+
+
+@formula("torchvision.deform_conv2d", kind="convolution")
+def deformable_convolution(weight: Shape, out: Shape) -> int:
+    """Deformable convolution: direct, at positions that another tensor gives, grouped or not.
+
+    Shapes: input [N, C, *S], weight [M, C/groups, *K], offset [N, 2 x offset groups x prod(K), *T] -> out [N, M, *T].
+    MACs:   N x M x prod(T) x (C/groups) x prod(K).
+    Notes:  the samples between pixels, mask and bias add none; taps outside of the input are counted.
+    """
+    return direct_convolution(weight, out)

@@ -1,7 +1,7 @@
 """The operators that cost no MACs, by kind, each kind with the reason. Imports the standard library only.
 
 An operator that is neither here nor in the table of formulas is uncounted, never zero: decompositions and inverses of
-matrices, Fourier transforms and products of sparse matrices are left out on purpose.
+matrices and products of sparse matrices are left out on purpose.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from fxprof.cost.registry import spellings
 
 REASONS: Mapping[str, str] = {
+    "fourier": "A fast transform has no MACs of a contraction; it is counted in FLOPs by 5 N log2 N, apart from the MACs.",
     "normalisation": "Each element is scaled by a sum over its neighbours; nothing is contracted.",
     "elementwise": "Each result element depends on one element of every operand; products are not summed.",
     "reduction": "Elements are summed or compared along an axis, some after an elementwise step; nothing is contracted.",
@@ -27,6 +28,12 @@ REASONS: Mapping[str, str] = {
 """Kind to why its operators cost no MACs."""
 
 _NAMES: Mapping[str, Mapping[str, str]] = {
+    "fourier": {
+        "aten": """
+            _fft_c2c _fft_c2r _fft_r2c fft_fft fft_fft2 fft_fftn fft_hfft fft_hfft2 fft_hfftn fft_ifft fft_ifft2 fft_ifftn
+            fft_ihfft fft_ihfft2 fft_ihfftn fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn istft stft
+        """,
+    },
     "normalisation": {
         "aten": """
             _batch_norm_impl_index _batch_norm_impl_index_backward _batch_norm_no_update _batch_norm_with_update
@@ -172,6 +179,10 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
             upsample_nearest2d upsample_nearest2d_backward upsample_nearest3d upsample_nearest3d_backward
             upsample_trilinear3d upsample_trilinear3d_backward
         """,
+        "torchvision": """
+            _ps_roi_align_backward _ps_roi_pool_backward _roi_align_backward _roi_pool_backward ps_roi_align ps_roi_pool
+            roi_align roi_pool
+        """,
     },
     "lookup": {
         "aten": """
@@ -182,6 +193,9 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
             gather_backward index index_select index_select_backward isin masked_select masked_select_backward msort
             nonzero nonzero_numpy nonzero_static one_hot searchsorted sort take take_along_dim topk
             unique_consecutive unique_dim unique_dim_consecutive
+        """,
+        "torchvision": """
+            nms
         """,
     },
     "movement": {

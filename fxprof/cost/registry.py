@@ -35,6 +35,7 @@ KINDS = (
     "recurrent",
     "custom",
     "control",
+    "fourier",
     "normalisation",
     "elementwise",
     "reduction",
@@ -48,7 +49,8 @@ KINDS = (
     "check",
     "unknown",
 )
-"""What sort of work an operator does. The first six can cost MACs; `control` holds other operators."""
+"""What sort of work an operator does. The first six can cost MACs; `control` holds other operators; `fourier` is
+counted in FLOPs by a convention of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fxprof.reports.common import sentences as said_of
 from fxprof.reports.common import span_of, value_of
@@ -10,11 +10,11 @@ from fxprof.reports.diff_components import components
 from fxprof.reports.diff_layers import layers, number_columns, numbers, silent
 from fxprof.reports.diff_rows import about, outcome, program_rows
 from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
-from fxprof.result import Total
+from fxprof.result import Component, Total
 from fxprof.result.delta import Delta
 from fxprof.result.diff import Diff, Setting
 from fxprof.result.verdicts import Verdict, unknown_work
-from fxprof.result.views import by_kind
+from fxprof.result.views import by_dtype, by_kind
 from fxprof.units import format_macs, unit_name
 
 
@@ -26,6 +26,7 @@ def diff(
     unit: str = "auto",
     verdicts: Iterable[Verdict] = (),
     strict: bool = False,
+    by: str = "kind",
 ) -> Document:
     """The document of what changed.
 
@@ -36,6 +37,7 @@ def diff(
         unit: one of `fxprof.units.UNITS`.
         verdicts: what the limits on growth say.
         strict: whether a limit that nobody can decide fails.
+        by: what the work is summed up by: one of `GROUPINGS`.
     """
     verdicts = tuple(verdicts)
     changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
@@ -44,7 +46,7 @@ def diff(
         facts=tuple(_facts(found)),
         tables=(components(found, unit), program_rows(found)),
         result=(_result(found, unit), *judgements(found, verdicts, unit, strict=strict)),
-        extra=(*_kinds(found, unit), *(layers(part, limit, unit, ops=ops) for part in changed)),
+        extra=(*_grouped(found, unit, by), *(layers(part, limit, unit, ops=ops) for part in changed)),
         notes=(*silent(found, ops=ops), *_inexact(found)),
         about=about(found, verdicts, strict=strict),
         told=tuple(line for note in _told(found) for line in note.lines),
@@ -61,6 +63,19 @@ def _facts(found: Diff) -> Iterator[tuple[str, str]]:
     if not found.shapes_compared:
         unaware = " and ".join(side.target for side in (found.old, found.new) if not side.has_shapes)
         yield "shapes", f"not compared, because an early fxprof saved {unaware} without them"
+    types = [_types(found, side) for side in ("old", "new")]
+    if found.types_compared and types[0] != types[1]:
+        yield "element types", f"{types[0] or 'none'} → {types[1] or 'none'}"
+
+
+def _types(found: Diff, side: str) -> str:
+    """The element types of what costs something on a side, those with the most MACs first."""
+    sums: dict[str, Total] = {}
+    for part in found.components:
+        component = getattr(part, side)
+        for types, total in by_dtype(component).items() if component else ():
+            sums[types] = sums.get(types, Total()) + total
+    return "; ".join(sorted(sums, key=lambda types: (-sums[types].macs, types)))
 
 
 def _settings(found: Diff, settings: tuple[Setting, ...]) -> str:
@@ -92,18 +107,26 @@ def _result(found: Diff, unit: str) -> str:
     return f"per {span}: {old} → {new} {unit_name(unit)}, {display(found.delta, unit)} ({display(Growth(found.delta))})"
 
 
-def _kinds(found: Diff, unit: str) -> tuple[Table, ...]:
-    """Where the difference lies by kind of work; nothing where there is no difference."""
+GROUPINGS: Mapping[str, tuple[str, Callable[[Component], dict[str, Total]]]] = {
+    "kind": ("kind of work", by_kind),
+    "dtype": ("element types", by_dtype),
+}
+"""What the work of a diff can be summed up by, to its heading and its sums."""
+
+
+def _grouped(found: Diff, unit: str, by: str) -> tuple[Table, ...]:
+    """Where the difference lies by kind of work, or by element types; nothing where there is no difference."""
+    heading, group = GROUPINGS[by]
     sides: list[dict[str, Total]] = [{}, {}]
     for part in found.components:
         for sums, component in zip(sides, (part.old, part.new), strict=True):
-            for kind, total in by_kind(component).items() if component else ():
+            for kind, total in group(component).items() if component else ():
                 sums[kind] = sums.get(kind, Total()) + total
     deltas = {kind: Delta(sides[0].get(kind, Total()), sides[1].get(kind, Total())) for kind in {**sides[0], **sides[1]}}
     if all(delta.old == delta.new for delta in deltas.values()):
         return ()
-    columns = (Column("kind", "kind of work", words=True), *number_columns(unit))
-    rows = [Row((kind, *numbers(delta))) for kind, delta in sorted(deltas.items(), key=_dearest)]
+    columns = (Column(by, heading, words=True), *number_columns(unit))
+    rows = [Row((kind or "(not known)", *numbers(delta))) for kind, delta in sorted(deltas.items(), key=_dearest)]
     return (Table(columns, tuple(rows), last=("total", *numbers(found.delta))),)
 
 

@@ -8,7 +8,7 @@ from fxprof.reports.tables import Cell, Column, Growth, Note, Row, Table, plural
 from fxprof.result import Total
 from fxprof.result.delta import Delta
 from fxprof.result.diff import ComponentDiff, Diff, Evidence, ModuleChange
-from fxprof.result.folding import Group, Pair, fold
+from fxprof.result.folding import Group, Pair, fold, type_change
 from fxprof.units import format_params, unit_name
 
 _SILENT = 8
@@ -43,22 +43,37 @@ def layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> T
     listed = [group for group in groups if ops or not group.costless]
     shown = [group for place, group in enumerate(listed) if limit is None or place < limit or group.delta.sign]
     hidden = [group for place, group in enumerate(listed) if limit is not None and place >= limit and not group.delta.sign]
-    rows = [Row((_label(group), *numbers(group.delta)), note=_note(group, ops=ops)) for group in shown]
+    typed = any(type_change(group.first) for group in listed)
+    rows = [Row((_label(group), *_types(group, typed), *numbers(group.delta)), note=_note(group, ops=ops)) for group in shown]
+    none = ("",) if typed else ()
     if hidden:
-        rows.append(Row((plural(len(hidden), "other group"), *numbers(Delta.sum(group.delta for group in hidden)))))
-    rows += _equal(part, listed)
-    columns = (Column("layer", "layer", words=True, least=30, tail=True), *number_columns(unit))
+        rest = numbers(Delta.sum(group.delta for group in hidden))
+        rows.append(Row((plural(len(hidden), "other group"), *none, *rest)))
+    rows += _equal(part, listed, none)
+    columns = (
+        Column("layer", "layer", words=True, least=30, tail=True),
+        *((Column("types", "element types", words=True),) if typed else ()),
+        *number_columns(unit),
+    )
     title = f"{part.name}: layers that changed"
-    return Table(columns, tuple(rows), title, last=(part.name, *numbers(part.delta)), programs=False, folds=True)
+    return Table(columns, tuple(rows), title, last=(part.name, *none, *numbers(part.delta)), programs=False, folds=True)
 
 
-def _equal(part: ComponentDiff, listed: list[Group]) -> Iterator[Row]:
+def _types(group: Group, typed: bool) -> tuple[str, ...]:
+    """The element types before and after, where the table has a column for them."""
+    change = group.first
+    pair = type_change(change)
+    sides = {side.types for side in (change.old, change.new) if side}
+    return (" → ".join(pair) if pair else " → ".join(sides) if len(sides) == 1 else "",) if typed else ()
+
+
+def _equal(part: ComponentDiff, listed: list[Group], none: tuple[str, ...]) -> Iterator[Row]:
     """One row for all that is not listed: equal modules, and what changed without MACs."""
     members = {id(member) for group in listed for member in group.members}
     rest = [member for member in part.modules if id(member) not in members]
     delta = Delta.sum([part.equal, *(member.delta for member in rest)])
     if part.equal_modules or rest:
-        yield Row((f"{part.equal_modules:,} equal", *numbers(delta)))
+        yield Row((f"{part.equal_modules:,} equal", *none, *numbers(delta)))
 
 
 def _label(group: Group) -> str:

@@ -1,8 +1,9 @@
 """A diff for programs: what it is about, and a row for every module that changed.
 
 What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
-`shapes_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and `components`. Rows are
-single modules, never folded and never left out, and one row `equal` for the others of each component: they add up to `delta`.
+`shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and
+`components`. Rows are single modules, never folded and never left out, and one row `equal` for the others of each component. They add up to
+`delta`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fxprof.reports.common import sentences
 from fxprof.reports.diff_layers import evidence_words
 from fxprof.reports.tables import Column, Growth, Row, Table, display
 from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
-from fxprof.result.folding import op_changes, size_changes
+from fxprof.result.folding import op_changes, size_changes, type_change
 from fxprof.result.verdicts import Verdict
 
 
@@ -25,6 +26,7 @@ def about(found: Diff, verdicts: Iterable[Verdict] = (), *, strict: bool = False
         "new": _subject(found.new),
         "delta": found.delta.macs,
         "shapes_compared": found.shapes_compared,
+        "types_compared": found.types_compared,
         "versions": _settings(found.versions),
         "workload": _settings(found.workload),
         "sizes": _settings(found.sizes),
@@ -82,7 +84,7 @@ def _component(part: ComponentDiff) -> dict[str, Any]:
 
 _COLUMNS = (
     *("component", "change", "old_path", "new_path", "old_class", "new_class", "modules"),
-    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "lost", "gained"),
+    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "types", "lost", "gained"),
     *("evidence", "macs"),
 )
 
@@ -98,14 +100,17 @@ def _rows(part: ComponentDiff) -> Iterator[Row]:
         sides = change.old, change.new
         lost, gained = op_changes(change)
         sizes = ", ".join(f"{old} -> {new}" for old, new in size_changes(change))
+        types = " -> ".join(type_change(change) or ())
         evidence = "; ".join(evidence_words(change.evidence))
         modules = max(side.modules for side in sides if side)
         named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)
         counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
-        yield Row((*named, *counts, " ".join(_aspects(change)), sizes, _listed(lost), _listed(gained), evidence, change.delta))
+        yield Row(
+            (*named, *counts, " ".join(_aspects(change)), sizes, types, _listed(lost), _listed(gained), evidence, change.delta)
+        )
     if part.equal_modules:
         nothing = (None,) * 4
-        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 5, part.equal))
+        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 6, part.equal))
 
 
 def _class(side: ModuleSide | None) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fxprof.cost.count import CountedOp, count
@@ -12,7 +13,7 @@ from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile, Run
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.tree import is_real
-from fxprof.trace import Sizes, Tensor, Trace, Value
+from fxprof.trace import Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
 
@@ -31,7 +32,8 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         FormulaError: a formula does not fit an operator of a graph.
         TargetError: the graphs compute more than any computer could.
     """
-    components = {item.name: assemble_component(item, formulas) for item in capture.components}
+    transforms = Counter[str]()
+    components = {item.name: _assembled(item, formulas, transforms) for item in capture.components}
     _check_largest(components)
     return Profile(
         target=target,
@@ -41,8 +43,14 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         components=components,
         geometry=geometry_of(capture),
         approximations=fold_remarks(capture.approximations),
-        remarks=fold_remarks(capture.remarks),
+        remarks=fold_remarks((*capture.remarks, *_told(transforms))),
     )
+
+
+def _told(transforms: Counter[str]) -> Iterator[str]:
+    """What Fourier transforms take, which no sum of MACs holds."""
+    for name, flops in transforms.items():
+        yield f"{name}: Fourier transforms take {flops:,} FLOPs in one run (5 N log2 N), which are no part of the MACs"
 
 
 def _check_largest(components: Mapping[str, Component]) -> None:
@@ -60,11 +68,22 @@ def _check_largest(components: Mapping[str, Component]) -> None:
 
 def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_IN) -> Component:
     """One component with its calls counted."""
+    return _assembled(captured, formulas, Counter())
+
+
+def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Counter[str]) -> Component:
+    """The component; what its Fourier transforms take is added to `transforms`."""
     modules = tuple(ModuleRecord(item.path, item.class_name, item.params) for item in captured.modules)
     root = (ModuleRecord("", captured.class_name, 0),)
-    calls = tuple(_call(item, formulas) for item in captured.calls)
+    calls = []
+    for item in captured.calls:
+        counted = count(item.trace, formulas)
+        calls.append(_call(item, counted))
+        flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
+        if flops:
+            transforms[captured.name] += flops
     stored = sum(item.stored_bytes for item in captured.modules)
-    return Component(captured.name, captured.class_name, modules or root, calls, _runs(captured), stored)
+    return Component(captured.name, captured.class_name, modules or root, tuple(calls), _runs(captured), stored)
 
 
 def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
@@ -74,13 +93,13 @@ def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
     return tuple(Run(run.count, run.calls) for run in captured.runs)
 
 
-def _call(captured: CapturedCall, formulas: Formulas) -> Call:
+def _call(captured: CapturedCall, counted: tuple[CountedOp, ...]) -> Call:
     trace = captured.trace
     return Call(
         entry=captured.entry,
         count=captured.count,
         inputs=tuple(_input(name, value, trace) for name, value in trace.inputs),
-        ops=_rows(count(trace, formulas)),
+        ops=_rows(counted),
         visits=_visits(trace),
         note=captured.note,
     )
@@ -97,6 +116,7 @@ class _Place(NamedTuple):
     bounded: bool
     note: str
     shapes: str
+    types: str
 
 
 def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
@@ -105,7 +125,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
         path = op.stack[-1].path if op.stack else ""
         # Where an operator that costs nothing was written is of no use, and most of what a profile would hold.
         source = "" if op.macs == 0 else op.source or ""
-        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes)
+        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes, op.types)
         executions, macs = sums.get(place, (0, 0))
         sums[place] = (executions + op.times, macs + (op.macs or 0) * op.times)
     return tuple(
@@ -119,6 +139,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
             place.bounded,
             place.note,
             place.shapes,
+            place.types,
         )
         for place, (executions, macs) in sums.items()
     )
@@ -136,6 +157,6 @@ def _visits(trace: Trace) -> dict[str, int]:
 
 def _input(name: str, value: Value, trace: Trace) -> Input:
     if isinstance(value, Tensor):
-        sizes = Sizes(dict(trace.symbols))
+        sizes = trace.sizes()
         return Input(name, tuple(sizes.size(size) for size in value.shape), value.dtype)
     return Input(name, None, "", str(value))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fxprof.errors import UsageError
 from fxprof.result.delta import Delta
 from fxprof.result.diff import CallChange, CallSide, ComponentDiff, Diff, Plain, Setting, Subject, in_order
-from fxprof.result.facts import CallPair, align_calls, facts_of, has_shapes
+from fxprof.result.facts import CallPair, align_calls, facts_of, has_shapes, has_types, types_of
 from fxprof.result.match import Matching, Module
 from fxprof.result.profile import Call, Component, Geometry, Profile, Total
 from fxprof.result.rows import Rows, evidence_of, whole
@@ -19,15 +19,15 @@ from fxprof.trace.collector import uncollected
 @uncollected()
 def compare(old: Profile, new: Profile) -> Diff:
     """What changed from one profile to another."""
-    known = has_shapes(old), has_shapes(new)
+    known, typed = (has_shapes(old), has_shapes(new)), (has_types(old), has_types(new))
     pairs, common = _components(old, new), old.components.keys() & new.components.keys()
     return Diff(
-        Subject.of(old, has_shapes=known[0]),
-        Subject.of(new, has_shapes=known[1]),
+        Subject.of(old, has_shapes=known[0], has_types=typed[0]),
+        Subject.of(new, has_shapes=known[1], has_types=typed[1]),
         tuple(_settings(old.versions, new.versions)),
         tuple(_settings(old.workload, new.workload)),
         tuple(_settings(*(_sizes(side.geometry, common) for side in (old, new)))),
-        tuple(_component(before, after, shapes=all(known)) for before, after in pairs),
+        tuple(_component(before, after, shapes=all(known), types=all(typed)) for before, after in pairs),
     )
 
 
@@ -122,13 +122,15 @@ def _alike(old: Component, new: Component) -> bool:
     return 2 * len(sides[0] & sides[1]) >= max(map(len, sides))
 
 
-def _component(old: Component | None, new: Component | None, *, shapes: bool) -> ComponentDiff:
+def _component(old: Component | None, new: Component | None, *, shapes: bool, types: bool) -> ComponentDiff:
     if old is None or new is None:
         return ComponentDiff(old, new, None, _calls(_all_calls(old, new)), (whole(old, new),))
     pairs = align_calls(old.calls, new.calls)
     slots = [pair for pair in pairs if pair.matched]
-    before = Module(old.tree, None, 0, facts_of(old, [pair.old for pair in slots], shapes=shapes))
-    after = Module(new.tree, None, 0, facts_of(new, [pair.new for pair in slots], shapes=shapes))
+    before, after = (
+        Module(side.tree, None, 0, facts_of(side, calls, shapes=shapes), types_of(calls) if types else None)
+        for side, calls in ((old, [pair.old for pair in slots]), (new, [pair.new for pair in slots]))
+    )
     matching = Matching(before, after)
     rows = Rows(matching, before, after, (old.class_name, new.class_name))
     found = ComponentDiff(old, new, None, _calls(pairs), in_order(rows.changes()), rows.equal, rows.equal_modules)

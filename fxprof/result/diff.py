@@ -118,6 +118,8 @@ class ModuleSide:
     """Their own operators in one run of the pipeline."""
     ops: tuple[OpUse, ...]
     """Their own operators in one execution of each call that both profiles have."""
+    types: str = ""
+    """Element types that these work on: `bfloat16`, or `float32; int8, float32` for several operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Evidence:
         return Evidence(self.class_name, self.modules, self.params, self.ops, before, after)
 
 
-ASPECTS = ("class", "params", "runs", "calls", "ops", "shapes", "macs", "free ops")
+ASPECTS = ("class", "params", "runs", "calls", "ops", "shapes", "types", "macs", "free ops")
 """In what a module can differ: `runs` at all or not, `calls` in one call of the component, `free ops` that cost nothing."""
 
 
@@ -275,11 +277,13 @@ class Subject:
     total: Total
     has_shapes: bool
     """Whether the profile knows the shapes of its operators; one that was saved by an early fxprof does not."""
+    has_types: bool
+    """The same of element types."""
     approximations: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, profile: Profile, *, has_shapes: bool) -> Subject:
+    def of(cls, profile: Profile, *, has_shapes: bool, has_types: bool) -> Subject:
         """What is said about a profile."""
         return cls(
             profile.target,
@@ -288,6 +292,7 @@ class Subject:
             dict(profile.versions),
             profile.total,
             has_shapes,
+            has_types,
             profile.approximations,
             profile.remarks,
         )
@@ -321,6 +326,11 @@ class Diff:
     def shapes_compared(self) -> bool:
         """Whether both profiles know the shapes of their operators."""
         return self.old.has_shapes and self.new.has_shapes
+
+    @property
+    def types_compared(self) -> bool:
+        """Whether both profiles know the element types of their operators."""
+        return self.old.has_types and self.new.has_types
 
     @cached_property
     def changed(self) -> bool:

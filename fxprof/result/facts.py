@@ -5,7 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -37,6 +37,9 @@ class Facts(NamedTuple):
     """The same of operators that cost nothing."""
 
 
+Types = Mapping[str, frozenset[tuple[int, str]]]
+"""Module path to (number of the call, element types) of what costs something in it."""
+
 NOTHING = Facts("", 0, frozenset(), frozenset(), frozenset())
 """Of a path that only holds other modules."""
 
@@ -59,6 +62,24 @@ def has_shapes(profile: Profile) -> bool:
     rows = (row for component in profile.components.values() for call in component.calls for row in call.ops)
     costly = [row for row in rows if row.macs != 0]
     return not costly or any(row.shapes for row in costly)
+
+
+def has_types(profile: Profile) -> bool:
+    """Whether the profile knows the element types of its operators; an early one does not."""
+    rows = (row for component in profile.components.values() for call in component.calls for row in call.ops)
+    costly = [row for row in rows if row.macs != 0]
+    return not costly or any(row.types for row in costly)
+
+
+def types_of(slots: Iterable[tuple[Call, ...]]) -> Types:
+    """The element types that each module works on, in the calls that both components have."""
+    found: dict[str, set[tuple[int, str]]] = {}
+    for number, calls in enumerate(slots):
+        for call in calls:
+            for row in call.ops:
+                if row.types and row.macs != 0:
+                    found.setdefault(row.path, set()).add((number, row.types))
+    return {path: frozenset(types) for path, types in found.items()}
 
 
 def align_calls(old: Iterable[Call], new: Iterable[Call]) -> tuple[CallPair, ...]:

@@ -76,7 +76,8 @@ def _alike(change: ModuleChange) -> Hashable:
     if change.change == "moved":
         return change.change, where, change.aspects, change.evidence and change.evidence.params
     if change.change == "changed":
-        return change.change, where, change.aspects, frozenset(size_changes(change)), op_changes(change)
+        types = type_change(change)
+        return change.change, where, change.aspects, frozenset(size_changes(change)), op_changes(change), types
     return change.change, where, *((side.modules, side.params, side.calls, side.total, side.ops) for side in _sides(change))
 
 
@@ -106,6 +107,13 @@ def _counts(side: ModuleSide) -> Counter[str]:
     for use in side.ops:
         counts[use.op] += use.count
     return counts
+
+
+def type_change(change: ModuleChange) -> Pair | None:
+    """The element types before and after, where these differ."""
+    if change.old is None or change.new is None or "types" not in change.aspects:
+        return None
+    return change.old.types, change.new.types
 
 
 def size_changes(change: ModuleChange) -> tuple[Pair, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from itertools import chain
 from weakref import ref
 
-from fxprof.result.facts import NOTHING, Facts, group
+from fxprof.result.facts import NOTHING, Facts, Types, group
 from fxprof.result.profile import Node
 
 
@@ -19,10 +19,12 @@ class Module:
 
     __slots__ = (
         *("__weakref__", "_parent", "children", "facts", "index", "name", "node"),
-        *("runs", "size", "strong", "weak", "weight"),
+        *("runs", "size", "strong", "types", "weak", "weight"),
     )
 
-    def __init__(self, node: Node, parent: Module | None, index: int, facts: Mapping[str, Facts]) -> None:
+    def __init__(
+        self, node: Node, parent: Module | None, index: int, facts: Mapping[str, Facts], types: Types | None = None
+    ) -> None:
         """Make the module and those below it.
 
         Args:
@@ -30,6 +32,7 @@ class Module:
             parent: the module that holds it.
             index: its place among its siblings.
             facts: path to what is known about a module.
+            types: path to the element types that it works on, which are no part of what it looks like; None where unknown.
         """
         # A reference in both directions would be a cycle, which is only freed by a search through everything.
         self._parent = ref(parent) if parent is not None else None
@@ -37,10 +40,11 @@ class Module:
         self.name: str = node.name
         """The last part of its path."""
         self.facts = facts.get(node.path, NOTHING)
+        self.types = types.get(node.path, frozenset()) if types is not None else frozenset()
         size, weight, runs = 1, self.facts.params + len(self.facts.costly), bool(node.calls or node.ops)
         self.children: list[Module] = []
         for place, inner in enumerate(node.children):
-            child = Module(inner, self, place, facts)
+            child = Module(inner, self, place, facts, types)
             self.children.append(child)
             size += child.size
             weight += child.weight

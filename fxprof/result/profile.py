@@ -82,10 +82,12 @@ class OpRow(NamedTuple):
     """Why it is uncounted or bounded, for people."""
     shapes: str = ""
     """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" for operators that cost nothing."""
+    types: str = ""
+    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" for operators that cost nothing."""
 
     def moved(self, path: str, count: int, macs: int | None) -> OpRow:
         """The same work in another place and amount."""
-        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes)
+        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes, self.types)
 
     @property
     def counts(self) -> bool:

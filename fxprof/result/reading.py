@@ -20,7 +20,8 @@ FORMAT_VERSION = 3
 """The format that is written.
 
 1: the first one.
-2: operators that cost something have `shapes`. Files of format 1 are read; their operators have none.
+2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
+have neither.
 """
 
 MOST_BYTES = 256 * 2**20
@@ -343,6 +344,7 @@ def _ops(fields: _Fields) -> Iterator[OpRow]:
 _USUAL = ("path", "op", "kind", "source", "count", "macs")
 _usual_values = itemgetter(*_USUAL)
 _costly_values = itemgetter(*_USUAL, "shapes")
+_typed_values = itemgetter(*_USUAL, "shapes", "types")
 
 
 def _usual_row(item: Any, sound: set[str]) -> OpRow | None:
@@ -355,14 +357,17 @@ def _usual_row(item: Any, sound: set[str]) -> OpRow | None:
     try:
         if len(item) == len(_USUAL):
             path, op, kind, source, count, macs = _usual_values(item)
-            shapes = ""
-        else:
+            shapes = types = ""
+        elif len(item) == len(_USUAL) + 1:
             path, op, kind, source, count, macs, shapes = _costly_values(item)
-            if len(item) != len(_USUAL) + 1:
+            types = ""
+        else:
+            path, op, kind, source, count, macs, shapes, types = _typed_values(item)
+            if len(item) != len(_USUAL) + 2:
                 return None
     except (TypeError, KeyError):
         return None
-    if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is str:
+    if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is type(types) is str:
         return None
     if not (type(count) is int and 0 <= count < LARGEST and (macs is None or (type(macs) is int and 0 <= macs < LARGEST))):
         return None
@@ -370,7 +375,7 @@ def _usual_row(item: Any, sound: set[str]) -> OpRow | None:
         if not _is_sound(path):
             return None
         sound.add(path)
-    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes))
+    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types))
 
 
 def _op(fields: _Fields) -> OpRow:
@@ -384,6 +389,7 @@ def _op(fields: _Fields) -> OpRow:
         bounded=fields.flag("bounded", default=False),
         note=fields.text("note", ""),
         shapes=fields.text("shapes", ""),
+        types=fields.text("types", ""),
     )
     _check_depth(fields, "path", row.path)
     fields.left.pop("macs", None)

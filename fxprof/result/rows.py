@@ -14,6 +14,7 @@ from fxprof.result.diff import Evidence, ModuleChange, ModuleSide, OpUse
 from fxprof.result.facts import Facts, Use
 from fxprof.result.match import Matching, Module
 from fxprof.result.profile import Component, Total
+from fxprof.result.spelling import same_work
 
 
 @dataclass
@@ -136,10 +137,10 @@ def evidence_of(matching: Matching, old: Module, new: Module, class_name: str) -
 def _aspects(old: Module, new: Module) -> tuple[str, ...]:
     """In what two modules that belong together differ."""
     before, after = old.facts, new.facts
-    if before is after or (before == after and old.runs == new.runs):
+    if old.types == new.types and (before is after or (before == after and old.runs == new.runs)):
         return ()
     known = bool(before.class_name and after.class_name)
-    common = {use.op for _, use, _, _ in before.costly} & {use.op for _, use, _, _ in after.costly}
+    common = {_work(use)[0] for _, use, _, _ in before.costly} & {_work(use)[0] for _, use, _, _ in after.costly}
     found = {
         "class": known and before.class_name != after.class_name,
         "params": known and before.params != after.params,
@@ -147,22 +148,28 @@ def _aspects(old: Module, new: Module) -> tuple[str, ...]:
         "calls": before.visits != after.visits,
         "ops": _executions(before) != _executions(after),
         "shapes": _shapes(before, common) != _shapes(after, common),
+        "types": old.types != new.types and bool(before.costly and after.costly),
         "macs": _macs(before) != _macs(after),
         "free ops": before.free != after.free,
     }
     return tuple(name for name, differs in found.items() if differs)
 
 
-def _executions(facts: Facts) -> dict[tuple[int, str, str], int]:
-    found: dict[tuple[int, str, str], int] = {}
+def _work(use: Use) -> tuple[str, str]:
+    """What an operator does, and on which shapes, whatever its spelling."""
+    return same_work(use.op, use.kind, use.shapes)
+
+
+def _executions(facts: Facts) -> dict[tuple[int, str], int]:
+    found: dict[tuple[int, str], int] = {}
     for number, use, count, _ in facts.costly:
-        key = (number, use.op, use.kind)
+        key = (number, _work(use)[0])
         found[key] = found.get(key, 0) + count
     return found
 
 
 def _shapes(facts: Facts, ops: set[str]) -> set[tuple[int, str, str]]:
-    return {(number, use.op, use.shapes) for number, use, _, _ in facts.costly if use.op in ops}
+    return {(number, *_work(use)) for number, use, _, _ in facts.costly if _work(use)[0] in ops}
 
 
 def _macs(facts: Facts) -> dict[tuple[int, bool, bool], int]:
@@ -193,6 +200,7 @@ def _side(modules: list[Module], component: str) -> ModuleSide | None:
         visits=sum(count for _, count in root.facts.visits),
         total=_total(modules),
         ops=_uses(modules),
+        types="; ".join(dict.fromkeys(types for module in modules for _, types in sorted(module.types))),
     )
 
 

@@ -2,7 +2,7 @@
 
 The fields are those of the records in `fxprof.result.profile`, and the sums that follow from them, which loading checks.
 Modules are told by `tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`,
-`note`, `shapes`, `shape`, `value`, `runs` and `stored_bytes` are left out where they have nothing to say.
+`note`, `shapes`, `types`, `shape`, `value`, `runs` and `stored_bytes` are left out where they have nothing to say.
 """
 
 from __future__ import annotations
@@ -198,6 +198,8 @@ def _op(row: OpRow) -> Json:
         written["note"] = row.note
     if row.shapes:
         written["shapes"] = row.shapes
+    if row.types:
+        written["types"] = row.types
     return written
 
 

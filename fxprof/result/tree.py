@@ -65,7 +65,7 @@ def merge_ops(rows: Iterable[OpRow]) -> tuple[OpRow, ...]:
     """The rows with those that differ in nothing but counts and MACs added up, in order of first appearance."""
     merged: dict[tuple[object, ...], OpRow] = {}
     for row in rows:
-        key = (row.path, row.op, row.kind, row.source, row.macs is None, row.bounded, row.note, row.shapes)
+        key = (row.path, row.op, row.kind, row.source, row.macs is None, row.bounded, row.note, row.shapes, row.types)
         before = merged.get(key)
         if before is None:
             merged[key] = row

@@ -56,12 +56,21 @@ def hierarchy(profile: Profile, component: str) -> nx.DiGraph[str]:
 
 def by_kind(component: Component) -> dict[str, Total]:
     """What each kind of operator costs in one run of the pipeline, dearest first; kinds without MACs are left out."""
-    kinds: dict[str, Total] = {}
+    return _sums_by(component, lambda row: row.kind)
+
+
+def by_dtype(component: Component) -> dict[str, Total]:
+    """What operators on each element type cost in one run of the pipeline, dearest first; "" where it is not known."""
+    return _sums_by(component, lambda row: row.types)
+
+
+def _sums_by(component: Component, key: Callable[[OpRow], str]) -> dict[str, Total]:
+    sums: dict[str, Total] = {}
     for call in component.calls:
         for row in call.ops:
             if row.counts:
-                kinds[row.kind] = kinds.get(row.kind, Total()) + row.total * call.count
-    found = {kind: total for kind, total in kinds.items() if total != Total()}
+                sums[key(row)] = sums.get(key(row), Total()) + row.total * call.count
+    found = {name: total for name, total in sums.items() if total != Total()}
     return dict(sorted(found.items(), key=lambda item: (-item[1].macs, item[0])))
 
 
@@ -182,7 +191,8 @@ class _Shapes:
         if node.path not in self._known:
             children = tuple((child.name, self.of(child)) for child in node.children)
             ops = tuple(
-                (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes) for row in node.ops
+                (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes, row.types)
+                for row in node.ops
             )
             key = (node.class_name, node.params, node.calls, node.times, ops, children)
             self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
@@ -220,7 +230,8 @@ def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> H
 
     Args:
         profile: of a pipeline.
-        by: `layer` for modules by their own operators, equal ones of a folded run together; or `class`, `kind`, `op`, `source`.
+        by: `layer` for modules by their own operators, equal ones of a folded run together; or `class`, `kind`, `op`, `source`,
+            `dtype` for the element types of the operands.
         limit: rows to keep; None for all. What costs nothing makes no row.
 
     Raises:
@@ -273,12 +284,20 @@ def _by_class(component: Component) -> Iterator[_Group]:
             yield node.class_name or "(class unknown)", node.calls, node.self_total
 
 
+_FIELDS = {"types": "element types"}
+"""What fields are called in reports, where not by their names."""
+
+
 def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
     def group(component: Component) -> Iterator[_Group]:
         for call in component.calls:
             for row in call.ops:
                 if row.counts and row.total != Total():
-                    yield getattr(row, field) or f"({field} unknown)", row.count * call.count, row.total * call.count
+                    yield (
+                        getattr(row, field) or f"({_FIELDS.get(field, field)} unknown)",
+                        row.count * call.count,
+                        row.total * call.count,
+                    )
 
     return group
 
@@ -289,5 +308,6 @@ GROUPINGS: Mapping[str, Callable[[Component], Iterator[_Group]]] = {
     "kind": _by_field("kind"),
     "op": _by_field("op"),
     "source": _by_field("source"),
+    "dtype": _by_field("types"),
 }
 """What hotspots can be grouped by."""

@@ -1,10 +1,10 @@
 """What a graph says: operators, shapes, module stacks. Standard library only."""
 
-from fxprof.trace.records import UNKNOWN_STORED, Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.trace.records import UNKNOWN_NNZ, Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.symbols import Dim, Expr, Sizes, UnboundSymbolError, evaluate
 
 __all__ = [
-    "UNKNOWN_STORED",
+    "UNKNOWN_NNZ",
     "Block",
     "Dim",
     "Expr",

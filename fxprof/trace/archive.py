@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -35,7 +35,10 @@ _LONGEST_PROGRAM = 200
 
 LEGACY_MODEL = "serialized_exported_program.json"
 """The graph in archives of torch before 2.8."""
-_MODELS = re.compile(r"models/([^/]+)\.json\Z")
+_MODELS = re.compile(r"models/(.*)\.json\Z", re.DOTALL)
+"""Graphs; a program's name may hold anything, slashes too."""
+_COMPILED = (("data/aotinductor/", "AOTInductor"), ("data/executorch/", "ExecuTorch"))
+"""Folders of compiled programs, and whose they are."""
 _RECORDS = "data/weights/"
 _WEIGHTS = f"{_RECORDS}{{}}_weights_config.json"
 _EXTRA = ("extra/", "extra_files/")
@@ -75,6 +78,8 @@ class Archive:
     """Further texts that whoever wrote the archive put in, by name; those that are no text are left out."""
     empty: frozenset[str] = frozenset()
     """Names of records of weights without a byte: of weights that never had data, all of which torch gives one record."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about what else is in the archive."""
 
 
 def looks_like_archive(path: str | Path) -> bool:
@@ -153,6 +158,38 @@ def _unreadable(path: str | Path, what: str) -> TargetError:
     return TargetError(f"cannot read {path}: {what}", _WRITE)
 
 
+def _root(names: list[str]) -> str:
+    """The folder that torch puts around everything; "" where there is none."""
+    roots = {name.partition("/")[0] for name in names}
+    if len(roots) != 1 or not all("/" in name for name in names):
+        return ""
+    root = f"{roots.pop()}/"
+    around = any(
+        name.removeprefix(root).startswith("models/") or name in (f"{root}archive_format", f"{root}version") for name in names
+    )
+    return root if around or not any(map(_MODELS.match, names)) else ""
+
+
+def _shown(names: Iterable[str]) -> dict[str, str]:
+    """Each program's name as it is shown: printable, not empty, and no two the same."""
+    shown: dict[str, str] = {}
+    for name in names:
+        text = base = _printable(name) or "(no name)"
+        number = 2
+        while text in shown.values():
+            text, number = f"{base} ({number})", number + 1
+        shown[name] = text
+    return shown
+
+
+def _printable(name: str) -> str:
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in name)
+
+
+_SHOWN = 6
+"""Compiled programs that are named."""
+
+
 class _Reader:
     """Reads one open archive; names are without the folder that torch puts around everything."""
 
@@ -176,15 +213,13 @@ class _Reader:
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
             self._fail(f"it has two entries of the name {brief(twice)}")
-        roots = {name.partition("/")[0] for name in names if "/" in name}
-        bare = any(_MODELS.match(name) for name in names)  # without that folder, and perhaps with nothing but graphs
-        root = f"{roots.pop()}/" if len(roots) == 1 and not bare and all("/" in name for name in names) else ""
+        root = _root(names)
         return {name.removeprefix(root): info for name, info in zip(names, infos, strict=True)}
 
     def archive(self, extra: tuple[str, ...]) -> Archive:
         models = {match[1]: name for name in self._entries if (match := _MODELS.match(name))}
         for name in models:
-            if len(name) > _LONGEST_PROGRAM or not name.isprintable():
+            if len(name) > _LONGEST_PROGRAM:
                 self._fail(f"it names a program in {len(name):,} characters, {brief(name)}")
         if LEGACY_MODEL in self._entries and not models:
             return Archive({"model": self._json(LEGACY_MODEL)}, {}, self._extra(extra))
@@ -192,12 +227,23 @@ class _Reader:
             self._refuse()
         self._check_version()
         weights = {name: _WEIGHTS.format(name) for name in models}
+        shown = _shown(models)
         return Archive(
-            {name: self._json(entry) for name, entry in models.items()},
-            {name: self._json(entry) for name, entry in weights.items() if entry in self._entries},
+            {shown[name]: self._json(entry) for name, entry in models.items()},
+            {shown[name]: self._json(entry) for name, entry in weights.items() if entry in self._entries},
             self._extra(extra),
             frozenset(self._empty_records()),
+            tuple(self._compiled()),
         )
+
+    def _compiled(self) -> Iterator[str]:
+        """Mention compiled programs, which have no graph."""
+        for folder, maker in _COMPILED:
+            below = (name.removeprefix(folder) for name in self._entries if name.startswith(folder))
+            names = list(dict.fromkeys(name.partition("/")[0] for name in below))
+            if names:
+                listed = ", ".join(map(_printable, names[:_SHOWN])) + (" …" if len(names) > _SHOWN else "")
+                yield f"the file also holds what {maker} compiled ({listed}), which has no graph and is not counted"
 
     def _empty_records(self) -> Iterator[str]:
         for name, info in self._entries.items():

@@ -30,7 +30,7 @@ from fxprof.trace.fields import (
     read_json,
 )
 from fxprof.trace.pt2 import read_programs
-from fxprof.trace.records import Frame, Op, Tensor, Trace, Value
+from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Tensor, Trace, Value
 
 MANIFEST = "capture.json"
 FORMAT = 1
@@ -113,7 +113,8 @@ def _written_op(op: Op) -> Json:
 def _written(value: Value) -> Any:
     match value:
         case Tensor():
-            return {"shape": list(value.shape), "dtype": value.dtype}
+            nnz = {} if value.nnz is None else {"nnz": value.nnz}
+            return {"shape": list(value.shape), "dtype": value.dtype, **nnz}
         case tuple():
             return [_written(item) for item in value]
         case float() | complex():
@@ -330,7 +331,10 @@ def _plain_text(value: Any, where: str) -> str:
 def _tensor(fields: Json, where: str) -> Tensor:
     shape = tuple(_count(size, f"{where}.shape") for size in a_list(fields.get("shape"), f"{where}.shape"))
     check_sizes(shape, f"{where}.shape")
-    return Tensor(shape, a_text(fields.get("dtype"), f"{where}.dtype"))
+    nnz = fields.get("nnz")
+    if nnz is not None and an_integer(nnz, f"{where}.nnz") < UNKNOWN_NNZ:
+        fail(f"{where}.nnz", f"is {nnz}, which counts nothing")
+    return Tensor(shape, a_text(fields.get("dtype"), f"{where}.dtype"), nnz=nnz)
 
 
 def _read_op(fields: Json, where: str) -> Op:

@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 class NotWritableError(Exception):
-    """A trace with symbolic sizes, which the codec does not know."""
+    """A trace with symbolic sizes or sparse tensors, which the codec does not know."""
 
 
 class DamagedError(Exception):
@@ -84,9 +84,10 @@ class _Writer:
 def _written(value: Value) -> Any:
     match value:
         case Tensor():
-            if any(isinstance(size, Expr) for size in value.shape):
+            if value.nnz is not None or any(isinstance(size, Expr) for size in value.shape):
                 raise NotWritableError
-            return {"shape": list(value.shape), "dtype": value.dtype}
+            stored = {"stored": value.stored} if value.stored else {}
+            return {"shape": list(value.shape), "dtype": value.dtype, **stored}
         case tuple():
             return [_written(item) for item in value]
         case float() | complex():
@@ -124,7 +125,7 @@ class _Reader:
 def _read(value: Any) -> Value:
     match value:
         case {"shape": list() as shape, "dtype": dtype}:
-            return Tensor(tuple(map(_count, shape)), _text(dtype))
+            return Tensor(tuple(map(_count, shape)), _text(dtype), _text(value.get("stored", "")))
         case {"float": text}:
             return float(_text(text))
         case {"complex": text}:

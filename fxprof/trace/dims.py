@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fxprof.errors import FxprofError, TargetError, UsageError
+from fxprof.trace.conditions import Conditions, Ranges, computed_values
 from fxprof.trace.records import Tensor, Trace
 from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, evaluate, in_short, solve, symbols_in
 
@@ -17,8 +18,9 @@ class Dims:
 
     program: str
     trace: Trace
-    ranges: Mapping[str, tuple[int | None, int | None]]
-    """Symbol to its least and largest size, None where there is no bound."""
+    ranges: Ranges
+    conditions: Conditions = field(default_factory=Conditions)
+    """What else it asks of its sizes."""
 
     def places(self) -> Iterator[tuple[str, Expr]]:
         """(`x.0`, the expression) for every size of an input that is not fixed."""
@@ -64,22 +66,36 @@ def bind_dims(
         target: what to call the whole in errors.
         programs: of one file.
         names: further names to a symbol or place.
-        given: size by symbol, place or further name.
+        given: size by symbol, place or further name; behind the name of a program and a colon, of that program alone.
 
     Raises:
-        UsageError: a name that no program has, a size out of range, two sizes for one symbol, or one that makes no sizes.
+        UsageError: a name that no program has, a size out of range, two sizes for one symbol, one that makes no sizes, or that
+            the program refuses.
         TargetError: the file does not say how large an input is, or says what cannot be.
     """
     for name in given:
-        if not any(_resolve(program, names.get(name, name), 1) for program in programs):
+        if not any(_resolve(program, asked, 1) for program in programs for asked in _meant(program, names, name)):
             raise UsageError(f"{target} has no dynamic size {name}", _known(programs, names))
-    return [_bind(target, program, names, given) for program in programs]
+    return [_bind(target, program, names, given, several=len(programs) > 1) for program in programs]
 
 
-def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[str, int]) -> dict[str, int]:
+def _meant(program: Dims, names: Mapping[str, str], name: str) -> Iterator[str]:
+    """The symbol or place that a name asks for in a program; nothing where it is of another program."""
+    if name in names:
+        yield names[name]
+        return
+    head = f"{program.program}:"
+    local = name.removeprefix(head)
+    if ":" not in local or not name.startswith(head):
+        yield names.get(local, local)
+
+
+def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[str, int], *, several: bool) -> dict[str, int]:
+    if several:
+        target = f"{program.program} of {target}"
     sizes: dict[str, int] = {}
     for name, size in given.items():
-        found = _resolve(program, names.get(name, name), size)
+        found = next((_resolve(program, asked, size) for asked in _meant(program, names, name)), None)
         if found is None:
             continue
         symbol, value = found
@@ -95,7 +111,36 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
         hint = f"say it with --dim {missing[0]}=N; {_known([program], names)}"
         raise TargetError(f"{target} does not say how large {_listed(missing)} is", hint)
     _check_inputs(target, program, bound, UsageError if sizes else TargetError)
+    asked = [f"{name}={size}" for name, size in given.items() if any(_meant(program, names, name))]
+    _check_conditions(target, program, bound, names, asked if sizes else [])
     return bound
+
+
+def _check_conditions(
+    target: str, program: Dims, bound: Mapping[str, int], names: Mapping[str, str], asked: Sequence[str]
+) -> None:
+    """Refuse sizes that the program itself would refuse."""
+    violated = program.conditions.violated(bound, computed_values(program.trace, bound))
+    if violated is None:
+        return
+    if asked:
+        what = f"{_listed(asked)} cannot be: {target} refuses to run, because {violated.words} does not hold"
+        raise UsageError(what, _known([program], names))
+    what = f"{target} contradicts itself: {violated.words} does not hold at the sizes of its example inputs"
+    raise TargetError(what, "export the program anew with torch.export.save")
+
+
+def told_guards(programs: Sequence[Dims], given: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sentences about guards that are not of a form that is known here: approximations, and remarks.
+
+    At the sizes of the example inputs such a guard holds, for torch noted it because it did.
+    """
+    told = tuple(
+        f"{program.program} has a guard that could not be checked, {_shortened(text)}; where it fails, torch refuses to run"
+        for program in programs
+        for text in program.conditions.unread
+    )
+    return (told, ()) if given else ((), told)
 
 
 def _check_inputs(target: str, program: Dims, bound: Mapping[str, int], error: type[FxprofError]) -> None:
@@ -146,6 +191,14 @@ def _range(least: int | None, largest: int | None) -> str:
     return f"{least or 0} to {largest}" if largest is not None else f"{least or 0} or more"
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+_LONGEST = 120
+"""Characters of a guard in a message."""
+
+
 def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
     """All sizes that can be set, in words: `s77 (x.0, batch): 2 to 64, 4 in the example`."""
     parts = []
@@ -155,6 +208,7 @@ def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
             called = [name for name, meant in names.items() if meant == symbol or meant in at]
             example = dict(program.trace.symbols).get(symbol)
             label = f"{symbol} ({_listed([*called, *at])})" if called or at else symbol
+            label = f"{program.program}:{label}" if len(programs) > 1 else label
             known = f", {example} in the example" if example is not None else ""
             parts.append(f"{label}: {_range(*program.ranges.get(symbol, (None, None)))}{known}")
     return f"it has {'; '.join(list(dict.fromkeys(parts))[:_SHOWN])}" if parts else "all its sizes are fixed"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fxprof.trace.symbols import MOST_ELEMENTS, Dim, Expr
+from fxprof.trace.arithmetic import MOST_ELEMENTS
+from fxprof.trace.symbols import Dim, Expr
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d+)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<sign>[(),=]))"
@@ -25,27 +26,48 @@ _NAMES = {
     "FloorDiv": "floordiv",
     "CleanDiv": "floordiv",
     "IntTrueDiv": "truediv",
-    "FloatTrueDiv": "truediv",
-    "Rational": "truediv",
+    "FloatTrueDiv": "floatdiv",
+    "Rational": "ratio",
     "Mod": "mod",
     "PythonMod": "mod",
     "Pow": "pow",
     "PowByNatural": "pow",
-    "FloatPow": "pow",
+    "FloatPow": "floatpow",
     "Max": "max",
     "Min": "min",
+    "Abs": "abs",
     "CeilToInt": "ceil",
     "ceiling": "ceil",
     "FloorToInt": "floor",
     "floor": "floor",
     "TruncToInt": "trunc",
-    "TruncToFloat": "trunc",
+    "TruncToFloat": "trunc_to_float",
     "RoundToInt": "round",
+    "RoundDecimal": "round_to",
+    "ToFloat": "to_float",
+    "LShift": "lshift",
+    "RShift": "rshift",
+    "BitwiseFn_bitwise_and": "bitand",
+    "BitwiseFn_bitwise_or": "bitor",
+    "BitwiseFn_bitwise_xor": "bitxor",
+    "Equality": "eq",
+    "Unequality": "ne",
+    "StrictLessThan": "lt",
+    "LessThan": "le",
+    "StrictGreaterThan": "gt",
+    "GreaterThan": "ge",
+    "And": "and",
+    "Or": "or",
+    "Not": "not",
+    "Where": "where",
+    "Piecewise": "piecewise",
+    "ExprCondPair": "case",
 }
 """Functions of sympy and torch to ours; any other keeps its name, and has no value."""
 
-_ITSELF = ("ToFloat", "Identity")
-"""Functions whose value is their operand."""
+_OPAQUE = "OpaqueUnaryFn_"
+"""What torch puts before the names of functions of Python's `math`."""
+_TRUTHS = {"true": True, "false": False}
 
 
 class ExpressionError(ValueError):
@@ -111,7 +133,9 @@ class _Reader:
             return re.sub(r"\\(.)", r"\1", text[1:-1])
         if kind != "word":
             raise ExpressionError(f"a symbolic size is cut short: {self._text[:60]!r}")
-        return _made(text, self._operands(depth)) if self._next[1] == "(" else _symbol(text)
+        if self._next[1] == "(":
+            return _made(text, self._operands(depth))
+        return _TRUTHS[text] if text in _TRUTHS else _symbol(text)
 
     def _operands(self, depth: int) -> list[Dim | str]:
         """What stands between parentheses; assumptions such as `positive=True` are left out."""
@@ -137,7 +161,7 @@ def _made(name: str, operands: list[Dim | str]) -> Dim:
         case "Symbol" | "Dummy", [str() as symbol, *_]:
             return _symbol(symbol)
         case "Float", [str() as number, *_]:
-            return Expr("float", (_checked(number),))
+            return Expr("float", (repr(float(_checked(number))),))
         case _ if all(isinstance(operand, (int, Expr)) for operand in operands):
             return _applied(name, [operand for operand in operands if not isinstance(operand, str)])
         case _:
@@ -159,8 +183,8 @@ def _checked(number: str) -> str:
 def _applied(name: str, operands: list[Dim]) -> Dim:
     if not operands:
         raise ExpressionError(f"{name[:60]} of nothing in a symbolic size is not understood")
-    if name in _ITSELF and len(operands) == 1:
+    if name == "Identity" and len(operands) == 1:
         return operands[0]
     if name == "ModularIndexing" and len(operands) == 3:  # noqa: PLR2004 - base, divisor, modulus
         return Expr("mod", (Expr("floordiv", (operands[0], operands[1])), operands[2]))
-    return Expr(_NAMES.get(name, name), tuple(operands))
+    return Expr(_NAMES.get(name, name.removeprefix(_OPAQUE)), tuple(operands))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
 
-from fxprof.trace.symbols import MOST_ELEMENTS
+from fxprof.trace.arithmetic import MOST_ELEMENTS
 
 MOST_SIZES = 64
 """Of a tensor; operators of torch work on no more."""
@@ -79,6 +79,11 @@ def a_text(value: Any, where: str) -> str:
     if type(value) is not str or len(value) > LONGEST_NAME or not value.isprintable():
         fail(where, f"is {brief(value)}, not a name")
     return value
+
+
+def a_code(value: Any, where: str) -> str:
+    """The value, which must be a text of any length, such as a line of code that is only parsed."""
+    return value if type(value) is str else fail(where, f"is {brief(value)}, not a text")
 
 
 def a_name(value: Any, where: str) -> str:

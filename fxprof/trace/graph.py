@@ -6,8 +6,10 @@ Everything is checked on the way: types, names that must be defined before they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.fields import (
     a_float,
@@ -24,10 +26,15 @@ from fxprof.trace.fields import (
     the_one,
 )
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
-from fxprof.trace.records import Frame, Op, Subgraph, Tensor, Value
+from fxprof.trace.owners import Operand, Owners, handed_over
+from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Subgraph, Tensor, Value
 from fxprof.trace.schema import DTYPES, LAYOUTS, MEMORY_FORMATS
-from fxprof.trace.stacks import StackReader, parse_stack, source_of
-from fxprof.trace.symbols import MOST_ELEMENTS, Dim, Expr, solve
+from fxprof.trace.stacks import Entry, StackReader, parse_stack, source_of
+from fxprof.trace.stored import with_stored
+from fxprof.trace.symbols import Dim, Expr, solve
+
+_SPARSE = frozenset(number for number, name in LAYOUTS.items() if name.startswith("sparse"))
+"""Layouts of tensors that do not store all their elements."""
 
 
 class ProgramReader:
@@ -41,8 +48,10 @@ class ProgramReader:
     def __init__(self, prefix: str = "", aliases: Mapping[str, str] | None = None) -> None:
         self.symbols: dict[str, int] = {}
         """Symbol to its size in the example inputs, for every symbol that was met and whose size is known."""
-        self._hints: list[tuple[Expr, int]] = []
-        self._stacks = StackReader(prefix, aliases=aliases)
+        self.hints: dict[tuple[Expr, Number], str] = {}
+        """Expressions and the values that the file gives for them at the sizes of the example inputs, each with its place."""
+        self._hinted: set[tuple[str, str, object]] = set()
+        self.stacks = StackReader(prefix, aliases=aliases)
         self._frames: dict[str, tuple[Frame, ...]] = {}
         self._stacked = 0
         self._sources: dict[str, str | None] = {}
@@ -51,8 +60,8 @@ class ProgramReader:
 
     def finish(self) -> None:
         """Find the sizes of symbols that occur inside of expressions only."""
-        for expression, size in self._hints:
-            solved = solve(expression, size)
+        for expression, size in self.hints:
+            solved = solve(expression, size) if type(size) is int else None
             if solved is not None:
                 self.symbols.setdefault(*solved)
 
@@ -77,7 +86,7 @@ class ProgramReader:
             self._stacked += len(entries)
             if len(entries) > _DEEPEST_STACK or self._stacked > _MOST_STACKED:
                 fail(where, f"is of {len(entries):,} modules, each in the one before")
-            frames = self._frames[text] = self._stacks.frames(entries)
+            frames = self._frames[text] = self.stacks.frames(entries)
             for frame in frames:
                 check_path(frame.path, where)
                 a_text(frame.class_name, f"{where}: a class")
@@ -102,7 +111,8 @@ class ProgramReader:
             fail(f"{where}.dtype", f"is {brief(number)}, which no type of torch is")
         sizes = tuple(self.size(size, f"{where}.sizes") for size in a_list(fields.get("sizes"), f"{where}.sizes"))
         check_sizes(sizes, f"{where}.sizes")
-        return Tensor(sizes, dtype)
+        layout = fields.get("layout")
+        return Tensor(sizes, dtype, nnz=UNKNOWN_NNZ if type(layout) is int and layout in _SPARSE else None)
 
     def size(self, value: Any, where: str) -> Dim:
         """One size: an integer, or an expression."""
@@ -140,18 +150,22 @@ class ProgramReader:
         expression = self._expressions[text]
         hint = fields.get("hint")
         if isinstance(expression, Expr) and hint is not None:
-            kind, size = the_one(hint, f"{where}.hint")
-            if kind == "as_int":
-                self._note(expression, an_integer(size, f"{where}.hint"))
+            kind, value = the_one(hint, f"{where}.hint")
+            if type(value) in _HINTS.get(kind, ()) and (text, kind, value) not in self._hinted:
+                self._hinted.add((text, kind, value))
+                self._note(expression, value, where)
         return expression
 
-    def _note(self, expression: Expr, size: int) -> None:
-        if expression.operator == "symbol":
-            self.symbols.setdefault(str(expression.operands[0]), size)
-        elif len(self._hints) < _MOST_HINTS:
-            self._hints.append((expression, size))
+    def _note(self, expression: Expr, value: Number, where: str) -> None:
+        if expression.operator == "symbol" and type(value) is int:
+            name = str(expression.operands[0])
+            if self.symbols.setdefault(name, an_integer(value, f"{where}.hint")) != value:
+                fail(where, f"says that {name} is {value} in the example inputs, and {self.symbols[name]} elsewhere")
+        elif len(self.hints) < _MOST_HINTS:
+            self.hints[expression, value] = where
 
 
+_HINTS: Mapping[str, tuple[type, ...]] = {"as_int": (int,), "as_float": (int, float), "as_bool": (bool,)}
 _MOST_HINTS = 10_000
 _DEEPEST_STACK = 200
 """Modules in a stack, among them the scaffolding that torch puts around a method."""
@@ -164,7 +178,7 @@ _DEEPEST = 20
 class GraphReader:
     """Reads one graph, or the body of a higher-order operator, with the values that are defined in it."""
 
-    def __init__(self, program: ProgramReader, graph: Any, where: str, depth: int = 0) -> None:
+    def __init__(self, program: ProgramReader, graph: Any, where: str, depth: int = 0, owners: Owners | None = None) -> None:
         if depth > _DEEPEST:
             fail(where, "nests too deeply")
         self._program = program
@@ -176,6 +190,7 @@ class GraphReader:
         self._numbers = {**self._table("sym_int_values"), **self._table("sym_bool_values"), **self._table("sym_float_values")}
         self._values: dict[str, Value] = {}
         self._defined: set[str] = set()
+        self.owners = owners or Owners(program.stacks, {})
         for place, argument in enumerate(a_list(self._graph.get("inputs"), f"{where}.inputs")):
             self.output(argument, f"{where}.inputs[{place}]")
 
@@ -194,25 +209,48 @@ class GraphReader:
         target = self._program.target(fields.get("target"), f"{where}.target")
         named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
         args = tuple((name, self._bound(value, where)) for name, value in named)
-        bodies = tuple(self._bodies(named, where)) if target.startswith(PREFIX) else ()
         metadata = an_object(given(fields.get("metadata"), {}), f"{where}.metadata")
-        return Op(
+        stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
+        operands = _operands(named)
+        if not stack:
+            stack = self.owners.frames(target, operands)
+        bodies = tuple(self._bodies(target, named, stack, where)) if target.startswith(PREFIX) else ()
+        outputs = a_list(fields.get("outputs"), f"{where}.outputs")
+        op = Op(
             target,
             args,
-            self._outputs(a_list(fields.get("outputs"), f"{where}.outputs"), f"{where}.outputs"),
-            self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack"),
+            self._outputs(outputs, f"{where}.outputs"),
+            stack,
             self._program.source(metadata.get("stack_trace"), f"{where}.metadata.stack_trace"),
             bodies,
         )
+        results = [name for output in outputs for name in tensor_names(output)]
+        self.owners.define(operands, results)
+        return self._noted(op, operands, results)
+
+    def _noted(self, op: Op, operands: list[Operand], results: list[str]) -> Op:
+        """The operator, with the type that its result was stored in."""
+        if len(results) != 1 or not isinstance(op.outputs[0] if op.outputs else None, Tensor):
+            return op
+        tensors = [self._tensors[value] for _, value in operands if value in self._tensors]
+        result = with_stored(op.target, tensors, self._tensors[results[0]])
+        if not result.stored:
+            return op
+        self._tensors[results[0]] = result
+        return replace(op, outputs=(result,))
 
     def _named(self, target: str, inputs: list[Any], where: str) -> list[tuple[str, Any]]:
         """Arguments by name; those that have none by the operator's table."""
         named: list[tuple[str, Any]] = []
         positional: list[Any] = []
+        names: set[str] = set()
         for item in inputs:
             fields = an_object(item, where)
             name = a_text(fields.get("name"), f"{where}.name")
             if name:
+                if name in names:
+                    fail(where, f"gives {brief(name)} a second time")
+                names.add(name)
                 named.append((name, fields.get("arg")))
             else:
                 positional.append(fields.get("arg"))
@@ -223,12 +261,16 @@ class GraphReader:
             return tuple(self.argument(item, where) for item in argument)
         return self.argument(argument, where)
 
-    def _bodies(self, named: list[tuple[str, Any]], where: str) -> Iterator[Subgraph]:
+    def _bodies(self, target: str, named: list[tuple[str, Any]], stack: tuple[Frame, ...], where: str) -> Iterator[Subgraph]:
+        handed = handed_over(target, [(name, _value_names(argument)) for name, argument in named])
         for name, argument in named:
             for item in argument if type(argument) is tuple else (argument,):
                 if type(item) is dict and "as_graph" in item:
                     fields = an_object(item["as_graph"], f"{where}.{name}")
-                    reader = GraphReader(self._program, fields.get("graph"), f"{where}.{name}.graph", self._depth + 1)
+                    graph = an_object(fields.get("graph"), f"{where}.{name}.graph")
+                    inputs = [found for item in a_list(graph.get("inputs"), where) for found in _value_names(item)]
+                    owners = self.owners.inside(handed, inputs, stack)
+                    reader = GraphReader(self._program, graph, f"{where}.{name}.graph", self._depth + 1, owners)
                     yield Subgraph(name, tuple(reader.ops()))
 
     def _outputs(self, outputs: list[Any], where: str) -> tuple[Value, ...]:
@@ -304,6 +346,56 @@ class GraphReader:
         named = tuple([(a_text(name, where), self.argument(item, where)) for name, item in an_object(value, where).items()])
         self._depth -= 1
         return named
+
+
+_LONGEST_STACK = 100_000
+"""Characters of a module stack that is looked at before the operators are read."""
+
+
+def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
+    """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read."""
+    known: dict[str, tuple[Entry, ...]] = {}
+    nodes = graph.get("nodes")
+    for node in nodes if type(nodes) is list else []:
+        metadata = node.get("metadata") if type(node) is dict else None
+        text = metadata.get("nn_module_stack") if type(metadata) is dict else None
+        if type(text) is str and 0 < len(text) <= _LONGEST_STACK:  # of a longer one, reading the operator complains
+            if text not in known:
+                known[text] = parse_stack(text)
+            inputs = node.get("inputs")
+            items = [item for item in inputs if type(item) is dict] if type(inputs) is list else []
+            yield known[text], _operands([(str(item.get("name")), item.get("arg")) for item in items])
+
+
+def tensor_names(argument: Any) -> list[str]:
+    """The names of the tensors that an argument is."""
+    if type(argument) is not dict or len(argument) != 1:
+        return []
+    ((kind, value),) = argument.items()
+    if kind == "as_optional_tensor":
+        return tensor_names(value)
+    items = value if kind in {"as_tensors", "as_optional_tensors"} and type(value) is list else [value]
+    if kind == "as_optional_tensors":
+        return [name for item in items for name in tensor_names(item)]
+    if kind not in {"as_tensor", "as_tensors"}:
+        return []
+    return [item["name"] for item in items if type(item) is dict and type(item.get("name")) is str]
+
+
+def _operands(named: list[tuple[str, Any]]) -> list[Operand]:
+    return [(name, value) for name, argument in named for value in tensor_names(argument)]
+
+
+def _value_names(argument: Any) -> list[str]:
+    """One name for every value that an argument is; "" for what has none, such as a number."""
+    if type(argument) is tuple:
+        return [name for item in argument for name in _value_names(item)]
+    if type(argument) is not dict or "as_graph" in argument:
+        return []
+    value = next(iter(argument.values()), None)
+    if type(value) is list:
+        return [item["name"] if type(item) is dict and type(item.get("name")) is str else "" for item in value]
+    return tensor_names(argument) or [""]
 
 
 _Argument = Callable[[GraphReader, Any, str], Value]

@@ -20,7 +20,9 @@ def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterab
         params: module path to the parameters that the module itself holds.
         order: paths in the order in which the modules were built, where it is known; the others follow as they occur.
     """
-    classes = {frame.path: frame.class_name for op in ops for frame in op.stack}
+    classes: dict[str, str] = {}
+    for op in ops:
+        classes.update((frame.path, frame.class_name) for frame in op.stack if frame.class_name or frame.path not in classes)
     children: dict[str, dict[str, None]] = {"": {}}
     for path in (*order, *params, *classes):
         _insert(children, path)
@@ -29,12 +31,26 @@ def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterab
     return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in _walk(children))
 
 
+def root_class(ops: Iterable[Op]) -> str:
+    """The class of the exported module; "" where no operator tells."""
+    roots = (op.stack[0] for op in ops if op.stack)
+    return next((frame.class_name for frame in roots if not frame.path and frame.class_name), "")
+
+
 def called_paths(names: Collection[str]) -> Iterator[str]:
-    """The paths behind a program's list of calls, in which `blocks.0@1` is a further call of `blocks.0`."""
+    """The paths behind a program's list of calls, in which `blocks.0@1` is a further call of `blocks.0`.
+
+    The module in which torch keeps the guards of a program that it makes callable is none of the model's.
+    """
     known = set(names)
     for name in names:
         head, _, number = name.rpartition("@")
-        yield head if number.isdecimal() and head in known else name
+        if name.rpartition(".")[2] != GUARDS:
+            yield head if number.isdecimal() and head in known else name
+
+
+GUARDS = "_guards_fn"
+"""The attribute that holds the guards of a program that was made callable."""
 
 
 def _insert(children: dict[str, dict[str, None]], path: str) -> None:

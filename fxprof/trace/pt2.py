@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from fxprof.errors import TargetError
 from fxprof.trace.archive import read_archive
+from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
 from fxprof.trace.collector import uncollected
-from fxprof.trace.dims import Dims, bind_dims, read_names
+from fxprof.trace.conditions import Conditions, Ranges, at_sizes, conditions_of
+from fxprof.trace.dims import Dims, bind_dims, read_names, told_guards
 from fxprof.trace.fields import (
     FaultError,
+    a_code,
     a_list,
     a_text,
     an_integer,
@@ -24,11 +28,14 @@ from fxprof.trace.fields import (
     given,
     the_one,
 )
-from fxprof.trace.graph import GraphReader, ProgramReader
-from fxprof.trace.modules import called_paths, modules_of_graph
+from fxprof.trace.graph import GraphReader, ProgramReader, stacks_of
+from fxprof.trace.guards import Inputs, input_paths
+from fxprof.trace.modules import called_paths, modules_of_graph, root_class
+from fxprof.trace.owners import Owners, other_paths, renaming
 from fxprof.trace.records import Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
-from fxprof.trace.symbols import Sizes, UnboundSymbolError
+from fxprof.trace.stacks import true_entries
+from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, in_short
 
 DIM_NAMES = "dim_names.json"
 """A text in an archive that gives symbols the names that they had in `dynamic_shapes`, which torch does not keep."""
@@ -42,21 +49,39 @@ class Program:
     """`model` where an archive holds one program; otherwise the method's."""
     trace: Trace
     modules: tuple[CapturedModule, ...]
-    ranges: Mapping[str, tuple[int | None, int | None]]
-    """Symbol to its least and largest size, None where there is no bound."""
+    ranges: Ranges
+    conditions: Conditions
+    """What it asks of its sizes."""
     torch_version: str
     """Of the torch that wrote it."""
 
     @property
     def class_name(self) -> str:
         """The class of the exported module; "" where no operator tells."""
-        return next((op.stack[0].class_name for op in self.trace.ops if op.stack and not op.stack[0].path), "")
+        return root_class(self.trace.ops)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What an archive holds."""
+
+    programs: tuple[Program, ...]
+    names: Mapping[str, str]
+    """Further names of their sizes, to a symbol or a place."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about what else is in the archive."""
 
 
 def read_programs(
     path: str | Path, *, prefix: str = "", aliases: Mapping[str, str] | None = None
 ) -> tuple[tuple[Program, ...], Mapping[str, str]]:
-    """The programs of a `.pt2` file, and further names of their symbols.
+    """The programs of a `.pt2` file, and further names of their sizes; see `read_package`."""
+    package = read_package(path, prefix=prefix, aliases=aliases)
+    return package.programs, package.names
+
+
+def read_package(path: str | Path, *, prefix: str = "", aliases: Mapping[str, str] | None = None) -> Package:
+    """What a `.pt2` file holds.
 
     Args:
         path: of the file.
@@ -78,7 +103,7 @@ def read_programs(
                 )
                 for name, value in archive.programs.items()
             )
-            return programs, read_names(archive.extra.get(DIM_NAMES, "{}"))
+            return Package(programs, read_names(archive.extra.get(DIM_NAMES, "{}")), archive.remarks)
     except FaultError as fault:
         raise TargetError(f"cannot read {path}: {fault}", "export the program anew with torch.export.save") from fault
     except RecursionError as error:
@@ -95,57 +120,142 @@ def read_capture(path: str | Path, dims: Mapping[str, int]) -> tuple[Capture, st
         dims: sizes by symbol (`s77`), by place (`x.0`: the first size of the input `x`), or by a name that the file gives.
 
     Raises:
-        TargetError: as `read_programs`.
+        TargetError: as `read_package`.
         UsageError: `dims` names a size that no program has, or is outside of its range.
     """
-    programs, names = read_programs(path)
-    bound = bind_dims(Path(path).name, [_dims(program) for program in programs], names, dims)
+    read = read_package(path)
+    programs = read.programs
+    sides = [_dims(program) for program in programs]
+    bound = bind_dims(Path(path).name, sides, read.names, dims)
     components = tuple(_component(program, symbols) for program, symbols in zip(programs, bound, strict=True))
-    workload = {name: size for symbols in bound for name, size in sorted(symbols.items())}
-    class_name = programs[0].class_name if len(programs) == 1 else ""
-    return Capture(class_name or "ExportedProgram", components, workload), programs[0].torch_version
+    several = len(programs) > 1
+    workload = {
+        f"{program.name}:{name}" if several else name: size
+        for program, symbols in zip(programs, bound, strict=True)
+        for name, size in sorted(symbols.items())
+    }
+    class_name = programs[0].class_name if not several else ""
+    doubts, remarks = told_guards(sides, dims)
+    capture = Capture(
+        class_name or "ExportedProgram", components, workload, approximations=doubts, remarks=(*remarks, *read.remarks)
+    )
+    return capture, programs[0].torch_version
 
 
 def _dims(program: Program) -> Dims:
-    return Dims(program.name, program.trace, program.ranges)
+    return Dims(program.name, program.trace, program.ranges, program.conditions)
 
 
 def _component(program: Program, symbols: Mapping[str, int]) -> CapturedComponent:
-    trace = replace(program.trace, symbols=tuple(sorted(symbols.items())))
-    calls = (CapturedCall("", 1, trace),)
+    calls = (CapturedCall("", 1, at_sizes(program.trace, symbols)),)
     return CapturedComponent(program.name, program.class_name or "GraphModule", program.modules, calls)
 
 
-def _program(name: str, value: Any, places: Mapping[str, _Place], reader: ProgramReader) -> Program:
+def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) -> Program:
     where = "" if name == "model" else f"{name}: "
     fields = an_object(value, f"{where}the program")
-    _check_schema(fields)
+    _check_schema(fields, where)
     module = an_object(fields.get("graph_module"), f"{where}graph_module")
-    graph = GraphReader(reader, module.get("graph"), f"{where}graph")
     signature = an_object(module.get("signature"), f"{where}signature")
     specs = [the_one(item, f"{where}input_specs") for item in a_list(signature.get("input_specs"), f"{where}input_specs")]
+    order = tuple(called_paths(list(_order(module.get("module_call_graph")))))
+    owner_of = dict(_owners(specs))
+    reader.stacks.rename = _renaming(module.get("graph"), owner_of, {*order, *owner_of.values()})
+    graph = GraphReader(reader, module.get("graph"), f"{where}graph", owners=Owners(reader.stacks, owner_of))
     inputs = tuple(_inputs(graph, specs))
     trace = Trace(tuple(graph.ops()), inputs)
     reader.finish()
-    params = _params(graph, specs, places)
-    order = called_paths(list(_order(module.get("module_call_graph"))))
+    trace = replace(trace, symbols=tuple(sorted(reader.symbols.items())))
+    _check_hints(at_sizes(trace, reader.symbols), reader.hints)
+    params = _params(graph, specs, *weights)
+    ranges = _ranges(fields.get("range_constraints"))
+    guards = [a_code(text, "guards_code") for text in a_list(given(fields.get("guards_code"), []), "guards_code")]
     return Program(
         name,
-        replace(trace, symbols=tuple(sorted(reader.symbols.items()))),
+        trace,
         modules_of_graph(trace.walk(), params, order),
-        _ranges(fields.get("range_constraints")),
+        ranges,
+        conditions_of(trace, guards, _named_inputs(graph, specs, module.get("module_call_graph")), ranges),
         _torch_version(fields.get("torch_version")),
     )
 
 
-def _check_schema(fields: dict[str, Any]) -> None:
-    version = an_object(fields.get("schema_version"), "schema_version")
-    major, minor = (an_integer(version.get(part), f"schema_version.{part}") for part in ("major", "minor"))
+_HELD = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
+
+
+def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    """(name in the graph, path of the module that holds it) of every weight."""
+    for kind, spec in specs:
+        if kind in _HELD:
+            fields = an_object(spec, kind)
+            name = a_text(fields.get(_HELD[kind]), _HELD[kind])
+            yield a_text(an_object(fields.get("arg"), f"{kind}.arg").get("name"), f"{kind}.arg"), name.rpartition(".")[0]
+
+
+def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:
+    """What gives modules their own paths, where the program knows some under others; else None."""
+    stacks = list(stacks_of(an_object(graph, "graph")))
+    paths = {path for entries, _ in stacks for _, path, _ in true_entries(entries)}
+    found = {} if paths <= {"", *modules} else other_paths(stacks, owner_of, {"", *modules})
+    return renaming(found) if found else None
+
+
+def _check_hints(trace: Trace, hints: Mapping[tuple[Expr, Number], str]) -> None:
+    """Hold what the file says of its expressions at the sizes of the example inputs to what they are there."""
+    sizes = trace.sizes()
+    for (expression, hint), where in hints.items():
+        try:
+            value = sizes.number(expression)
+        except UnboundSymbolError:
+            continue
+        if not -MOST_ELEMENTS < value < MOST_ELEMENTS:
+            continue  # no size; what uses it says so
+        if value != hint and not (isinstance(hint, float) and isclose(value, hint)):
+            fail(where, f"says that {in_short(expression)} is {hint} in the example inputs, where it is {value}")
+
+
+def _named_inputs(graph: GraphReader, specs: list[tuple[str, Any]], calls: Any) -> Inputs:
+    """The inputs by the names that guards give them."""
+    values, names = [], []
+    for kind, spec in specs:
+        if kind == "user_input":
+            name, value = _input(graph, spec)
+            names.append(name)
+            values.append(value)
+        elif kind == "constant_input":
+            fields = an_object(spec, "constant_input")
+            names.append(a_text(given(fields.get("name"), ""), "constant_input.name"))
+            values.append(_constant(fields.get("value")))
+    entries = a_list(given(calls, []), "module_call_graph")
+    root = an_object(entries[0], "module_call_graph") if entries else {}
+    signature = an_object(given(root.get("signature"), {}), "module_call_graph.signature")
+    return Inputs(values, names, input_paths(signature.get("in_spec"), signature.get("forward_arg_names")))
+
+
+def _input(graph: GraphReader, spec: Any) -> tuple[str, Value]:
+    """A user's input by its name in the graph; "" and its value for a constant."""
+    argument = an_object(spec, "user_input").get("arg")
+    kind, value = the_one(argument, "user_input.arg")
+    fields = an_object(value, "user_input.arg") if kind in _NAMED else {}
+    name = fields.get("name", fields.get("as_name"))
+    return a_text(given(name, ""), "user_input.arg"), graph.argument(argument, "user_input.arg")
+
+
+def _constant(value: Any) -> Value:
+    """The value of an input that the export fixed."""
+    held = next(iter(value.values())) if type(value) is dict and len(value) == 1 else None
+    return held if type(held) in (int, float, bool, str) else None
+
+
+def _check_schema(fields: dict[str, Any], where: str) -> None:
+    version = fields.get("schema_version")
+    version = {"major": version, "minor": 0} if type(version) is int else an_object(version, f"{where}schema_version")
+    major, minor = (an_integer(version.get(part), f"{where}schema_version.{part}") for part in ("major", "minor"))
     written = f"written by torch {_torch_version(fields.get('torch_version'))}"
     if major > NEWEST_MAJOR:
-        fail("", f"it is of schema {major}.{minor}, {written}; this fxprof reads {NEWEST_MAJOR} and is too old for it")
+        fail("", f"{where}it is of schema {major}.{minor}, {written}; this fxprof reads {NEWEST_MAJOR} and is too old for it")
     if major not in READ_MAJORS:
-        fail("", f"it is of schema {major}.{minor}, {written}, which torch itself no longer reads")
+        fail("", f"{where}it is of schema {major}.{minor}, {written}, which torch itself no longer reads")
 
 
 def _torch_version(value: Any) -> str:
@@ -171,23 +281,43 @@ _NAMED = ("as_tensor", "as_sym_int", "as_sym_float", "as_sym_bool", "as_custom_o
 
 
 _Place = tuple[Any, ...]
+_Weights = tuple[Mapping[str, _Place], Mapping[str, tuple[Any, ...]]]
+"""Name of a weight to where it lies, and to its sizes."""
 
 
-def _places(weights: Any, empty: frozenset[str]) -> dict[str, _Place]:
-    """Name of a weight to where it lies: two names of one place are one weight. Those without data have no place."""
+def _places(weights: Any, empty: frozenset[str]) -> tuple[dict[str, _Place], dict[str, tuple[Any, ...]]]:
+    """Name of a weight to where it lies, and to its sizes.
+
+    Two names of one place are one weight. Those without data have no place.
+    """
     table = an_object(an_object(weights, "weights").get("config"), "weights.config")
     found = {name: _place(an_object(item, f"weights.config[{brief(name)}]")) for name, item in table.items()}
-    return {name: place for name, place in found.items() if place[0] not in empty}
+    return {name: place for name, place in found.items() if place[0] not in empty}, {
+        name: place[2] for name, place in found.items()
+    }
 
 
 def _place(item: dict[str, Any]) -> _Place:
     meta = an_object(given(item.get("tensor_meta"), {}), "weights.tensor_meta")
     offset = an_object(given(meta.get("storage_offset"), {}), "weights.storage_offset").get("as_int")
     sizes = [an_object(size, "weights.sizes").get("as_int") for size in a_list(given(meta.get("sizes"), []), "weights.sizes")]
-    return a_text(item.get("path_name"), "weights.path_name"), str(offset), str(sizes)
+    return a_text(item.get("path_name"), "weights.path_name"), str(offset), tuple(map(_whole, sizes))
 
 
-def _params(graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[str, _Place]) -> dict[str, int]:
+def _whole(size: Any) -> int | None:
+    return size if type(size) is int else None
+
+
+def _check_record(name: str, sizes: tuple[Any, ...] | None, tensor: Value) -> None:
+    """Hold what the archive says of a weight to what the graph does with it."""
+    if sizes and isinstance(tensor, Tensor) and all(type(size) is int for size in sizes) and sizes != tensor.shape:
+        written = ["x".join(map(str, shape)) or "a number" for shape in (sizes, tensor.shape)]
+        fail("weights.config", f"holds {brief(name)} in {written[0]}, and the graph takes it in {written[1]}")
+
+
+def _params(
+    graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[str, _Place], recorded: Mapping[str, tuple[Any, ...]]
+) -> dict[str, int]:
     """Module path to the parameters that it holds itself; a shared one belongs to the first module that holds it."""
     params: dict[str, int] = {}
     seen: set[_Place] = set()
@@ -196,6 +326,7 @@ def _params(graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[st
             fields = an_object(spec, "parameter")
             name = a_text(fields.get("parameter_name"), "parameter_name")
             tensor = graph.argument({"as_tensor": fields.get("arg")}, "parameter.arg")
+            _check_record(name, recorded.get(name), tensor)
             path = name.rpartition(".")[0]
             check_path(path, "parameter_name")
             params.setdefault(path, 0)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fxprof.trace.symbols import Dim, Expr
+from fxprof.trace.arithmetic import Number
+from fxprof.trace.symbols import Dim, Expr, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,13 @@ class Tensor:
     """Sizes, outermost first; an `Expr` where the graph was exported with dynamic shapes."""
     dtype: str
     """As torch prints it without the prefix: `float32`, `bfloat16`, `int64`."""
-    stored: int | None = None
-    """How many elements a sparse tensor stores, `UNKNOWN_STORED` where a graph does not say; None for one that stores all."""
+    stored: str = ""
+    """The type that its values were widened from, such as `int8`; "" where they were not."""
+    nnz: int | None = None
+    """How many elements a sparse tensor stores, `UNKNOWN_NNZ` where a graph does not say; None for one that stores all."""
 
 
-UNKNOWN_STORED = -1
+UNKNOWN_NNZ = -1
 
 
 class Frame(NamedTuple):  # there are millions of them in sets, which tuples are much faster in
@@ -104,7 +107,7 @@ class Occurrence:
             return ()
         inner = stack[len(self.block.stack) :]
         old, new, visits = self.block.stack[-1].path, self.stack[-1].path, dict(self.visits)
-        moved = ((f"{new}{frame.path[len(old) :]}", frame) for frame in inner)
+        moved = ((_moved(frame.path, old, new), frame) for frame in inner)
         return (*self.stack, *(Frame(path, frame.class_name, frame.visit + visits.get(path, 0)) for path, frame in moved))
 
     def ops(self) -> Iterator[Op]:
@@ -118,6 +121,11 @@ class Occurrence:
             return Op(op.target, op.args, op.outputs, known[op.stack], op.source, bodies)
 
         return map(moved, expand(self.block.parts))
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    """A path inside of one module as that inside of another; what is elsewhere stays."""
+    return f"{new}{path[len(old) :]}" if path == old or path.startswith(f"{old}." if old else "") else path
 
 
 def expand(parts: tuple[Op | Occurrence, ...]) -> tuple[Op, ...]:
@@ -137,6 +145,12 @@ class Trace:
     """(name, value) of the graph's inputs as the caller gave them, nested containers flattened to dotted names."""
     symbols: tuple[tuple[str, int], ...] = ()
     """(symbol, its size in the example inputs), for graphs exported with dynamic shapes."""
+    computed: tuple[tuple[Expr, Number], ...] = ()
+    """(expression, the value that the program computes for it at these sizes), where that is not its own value."""
+
+    def sizes(self) -> Sizes:
+        """The values of the trace's expressions."""
+        return Sizes(dict(self.symbols), dict(self.computed))
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -153,7 +167,7 @@ class Trace:
 
     def expanded(self) -> Trace:
         """The same without references."""
-        return Trace(tuple(map(_expanded, self.ops)), self.inputs, self.symbols)
+        return Trace(tuple(map(_expanded, self.ops)), self.inputs, self.symbols, self.computed)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trace):

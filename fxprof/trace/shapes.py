@@ -20,6 +20,16 @@ def write_shapes(op: Op, sizes: Sizes) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
+def write_types(op: Op) -> str:
+    """The element types of the operands, each once, in the schema's order: `bfloat16`, or `int8 as float32, float32`.
+
+    Truth values, as those of masks, are left out where there are others.
+    """
+    tensors = _tensors(value for _, value in op.args)
+    types = dict.fromkeys(f"{tensor.stored} as {tensor.dtype}" if tensor.stored else tensor.dtype for tensor in tensors)
+    return ", ".join([dtype for dtype in types if dtype != "bool"] or types)
+
+
 _LONGEST = 2000
 """Characters of the line, which takes some hundred tensors."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from fxprof.trace.records import Frame
@@ -33,7 +33,10 @@ class StackReader:
         self._skip = skip
         self._aliases = aliases or {}
         self._known: dict[tuple[Entry, ...], tuple[Frame, ...]] = {}
-        self._visits: dict[str, dict[str, int]] = {}
+        self._visits: dict[str, dict[tuple[str, str], int]] = {}
+        self._graphs = 0
+        self.rename: Callable[[str], str] | None = None
+        """What gives a module its own path, for programs that know some under others."""
 
     def frames(self, entries: tuple[Entry, ...]) -> tuple[Frame, ...]:
         """The frames of a stack, outermost first."""
@@ -45,21 +48,83 @@ class StackReader:
         """Note calls of a module that no stack shows; the number of the first of them."""
         visits = self._visits.setdefault(path, {})
         first = len(visits)
-        visits.update((f"unseen {first + number}", first + number) for number in range(times))
+        visits.update((("unseen", str(first + number)), first + number) for number in range(times))
         return first
+
+    def new_graph(self) -> int:
+        """A number that tells one graph, or body, from the others."""
+        self._graphs += 1
+        return self._graphs
+
+    def owned(self, outer: tuple[Frame, ...], path: str, call: str) -> tuple[Frame, ...]:
+        """The stack of an operator that is in a module, by the weights that it takes.
+
+        Args:
+            outer: the stack around it.
+            path: of the module, without the prefix.
+            call: what tells the calls of the module apart.
+        """
+        one = self._path(path)
+        frames = outer or (Frame(self._path(""), "", 0),)
+        around = [frame for frame in frames if one == frame.path or one.startswith(f"{frame.path}." if frame.path else "")]
+        if around and around[-1].path == one:
+            return tuple(around)
+        visits = self._visits.setdefault(one, {})
+        return (*around, Frame(one, "", visits.setdefault((call, path), len(visits))))
+
+    def _path(self, local: str) -> str:
+        """The one path of a module of the program below its component."""
+        full = ".".join(part for part in (self._prefix, local) if part)
+        return self._aliases.get(full, full)
 
     def _frames(self, entries: Sequence[Entry]) -> Iterator[Frame]:
         outer = ""
-        for position, (key, path, class_name) in enumerate(entries):
+        for position, (key, path, class_name) in enumerate(true_entries(entries)):
             if position <= self._skip:
                 outer = path if self._skip else ""
-            if position >= self._skip and path != _PLACEHOLDER:
+            if position >= self._skip:
                 local = path.removeprefix(outer).lstrip(".")
-                full = ".".join(part for part in (self._prefix, local) if part)
-                one = self._aliases.get(full, full)
+                one = self._path(self.rename(local) if self.rename else local)
                 # The key, unlike the path, differs between the calls of a module ("t", "t@1") and between its aliases.
                 visits = self._visits.setdefault(one, {})
-                yield Frame(one, class_name.rsplit(".", 1)[-1], visits.setdefault(key, len(visits)))
+                visit = visits.setdefault((_call_of(key, local), local), len(visits))
+                yield Frame(one, "" if _is_made_by_torch(class_name, local) else class_name.rsplit(".", 1)[-1], visit)
+
+
+def true_entries(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that are modules of the model, under their own paths.
+
+    A strict export puts what runs in a body below a second root, `_export_root`, behind the first; a program that was made
+    callable has a module of its own for its guards.
+    """
+    root = entries[0][2] if entries else ""
+    true = []
+    for key, path, class_name in entries:
+        if path == _PLACEHOLDER or class_name == _GUARDS_CLASS or (path == _SECOND_ROOT and class_name == root):
+            continue
+        below = path.startswith(f"{_SECOND_ROOT}.") and any(entry[1:] == (_SECOND_ROOT, root) for entry in entries)
+        true.append((key, path.removeprefix(f"{_SECOND_ROOT}.") if below else path, class_name))
+    return true
+
+
+_SECOND_ROOT = "_export_root"
+_GUARDS_CLASS = "torch.export._unlift.GuardsFn"
+
+
+def _call_of(key: str, local: str) -> str:
+    """What tells the calls of a module apart: its key, without the prefixes that each export anew puts before it."""
+    if local:
+        return re.sub(rf"\A({_SELF})+", "", key)
+    number = _NUMBERED.search(key)  # the root is one module, whatever an export anew calls it
+    return number[0] if number else ""
+
+
+def _is_made_by_torch(class_name: str, local: str) -> bool:
+    """Whether the class of a root is that of torch's own scaffolding, which a graph that was edited has in new nodes."""
+    return not local and class_name.startswith(_SCAFFOLDING)
+
+
+_SCAFFOLDING = ("torch.fx.", "torch.export.", "torch._dynamo.", "torch._export.")
 
 
 def parse_stack(text: str) -> tuple[Entry, ...]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import reduce
+
+from fxprof.trace.arithmetic import INFIX, MOST_ELEMENTS, ArithmeticFault, Number, apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +13,7 @@ class Expr:
     """An expression over named symbols, such as `8*s59` or `max(s31, s87)`; as a size, its value is an integer."""
 
     operator: str
-    """`symbol` or `float` for a leaf, one of `OPERATORS`, or what torch calls a function that is not evaluated here."""
+    """`symbol` or `float` for a leaf, a name that `apply` knows, or what torch calls a function that is not evaluated here."""
     operands: tuple[Dim | str, ...]
     """For a leaf, its text alone."""
 
@@ -23,9 +21,9 @@ class Expr:
         """Write the expression as a person would."""
         if self.operator in _LEAVES:
             return str(self.operands[0])
-        parts = [f"({part})" if isinstance(part, Expr) and part.operator in _INFIX else str(part) for part in self.operands]
-        if self.operator in _INFIX:
-            return _INFIX[self.operator].join(parts)
+        parts = [f"({part})" if isinstance(part, Expr) and part.operator in INFIX else str(part) for part in self.operands]
+        if self.operator in INFIX and len(parts) > 1:
+            return INFIX[self.operator].join(parts)
         return f"{self.operator}({', '.join(parts)})"
 
 
@@ -33,65 +31,13 @@ Dim = int | Expr
 """One size of a shape."""
 
 _LEAVES = ("symbol", "float")
-_Number = int | Fraction
 
-_MOST_BITS = 4096
-"""Numbers beyond this are no sizes; computing with them could take forever."""
-MOST_ELEMENTS = 2**63
-"""Of a tensor, and the largest number anywhere: torch counts in 64 bits."""
 _SHOWN = 60
 """Characters of an expression in a message."""
 
 
 class UnboundSymbolError(KeyError):
     """An expression has no value: a symbol lacks one, such as a size that depends on contents, or a function is not known."""
-
-
-def _power(base: _Number, exponent: _Number) -> _Number:
-    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if exponent.denominator != 1 or abs(int(exponent)) * bits > _MOST_BITS or (base == 0 and exponent < 0):
-        raise UnboundSymbolError("a power that is no size")
-    power: _Number = Fraction(base) ** int(exponent)
-    return power
-
-
-def _divide(left: _Number, right: _Number) -> _Number:
-    if right == 0:
-        raise UnboundSymbolError(f"{_cut(str(left))}/0")
-    return Fraction(left) / right
-
-
-def _floordiv(left: _Number, right: _Number) -> _Number:
-    return math.floor(_divide(left, right))
-
-
-def _modulo(left: _Number, right: _Number) -> _Number:
-    if right == 0:
-        raise UnboundSymbolError(f"{_cut(str(left))} % 0")
-    return left % right
-
-
-OPERATORS: Mapping[str, Callable[[_Number, _Number], _Number]] = {
-    "add": operator.add,
-    "mul": operator.mul,
-    "truediv": _divide,
-    "floordiv": _floordiv,
-    "mod": _modulo,
-    "pow": _power,
-    "max": max,
-    "min": min,
-}
-"""Of two operands or more, from the left."""
-
-ROUNDINGS: Mapping[str, Callable[[_Number], int]] = {
-    "floor": math.floor,
-    "ceil": math.ceil,
-    "trunc": math.trunc,
-    "round": round,
-}
-"""Of one operand."""
-
-_INFIX = {"add": " + ", "mul": "*", "truediv": "/", "floordiv": "//", "mod": " % ", "pow": "**"}
 
 
 def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
@@ -106,17 +52,69 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
     """
     if isinstance(dim, int):
         return dim
-    number = _number(dim, values)
-    if number.denominator != 1 or not -MOST_ELEMENTS <= number <= MOST_ELEMENTS:
+    return _whole(dim, compute(dim, values))
+
+
+def _whole(dim: Dim, number: Number) -> int:
+    if not -MOST_ELEMENTS <= number <= MOST_ELEMENTS or number != int(number):  # false for what is no number, too
         raise UnboundSymbolError(in_short(dim))
     return int(number)
+
+
+def compute(dim: Dim, values: Mapping[str, int], known: Mapping[Expr, Number] | None = None) -> Number:
+    """The value as torch computes it: integers and their fractions exactly, anything else in doubles.
+
+    Args:
+        dim: an integer or an expression, of a size, a truth value or a number that is no integer.
+        values: symbol to size.
+        known: expressions whose values are known already.
+
+    Raises:
+        UnboundSymbolError: a symbol of the expression is not in `values`, or the expression has no value.
+    """
+    if isinstance(dim, int):
+        return dim
+    if known and dim in known:
+        return known[dim]
+    if dim.operator == "symbol":
+        name = str(dim.operands[0])
+        if name not in values:
+            raise UnboundSymbolError(name)
+        return values[name]
+    if dim.operator == "float":
+        return float(str(dim.operands[0]))
+    if dim.operator in _CHOICES:
+        return compute(_chosen(dim, values, known), values, known)
+    numbers = [compute(part, values, known) for part in dim.operands if isinstance(part, (int, Expr))]
+    try:
+        return apply(dim.operator, numbers)
+    except ArithmeticFault as fault:
+        raise UnboundSymbolError(str(fault) or in_short(dim)) from fault
+
+
+_CHOICES = ("where", "piecewise")
+
+
+def _chosen(dim: Expr, values: Mapping[str, int], known: Mapping[Expr, Number] | None) -> Dim:
+    """The operand that a condition chooses; the others need no value."""
+    operands = [part for part in dim.operands if not isinstance(part, str)]
+    if dim.operator == "where" and len(operands) == 3:  # noqa: PLR2004 - condition, yes, no
+        return operands[1] if compute(operands[0], values, known) else operands[2]
+    for case in operands:
+        if not isinstance(case, Expr) or case.operator != "case" or len(case.operands) != 2:  # noqa: PLR2004 - value, condition
+            break
+        value, condition = case.operands
+        if not isinstance(value, str) and not isinstance(condition, str) and compute(condition, values, known):
+            return value
+    raise UnboundSymbolError(in_short(dim))
 
 
 class Sizes:
     """The values of expressions where symbols have these sizes; each is worked out once, however many operators share it."""
 
-    def __init__(self, symbols: Mapping[str, int]) -> None:
+    def __init__(self, symbols: Mapping[str, int], known: Mapping[Expr, Number] | None = None) -> None:
         self.symbols = symbols
+        self._given = known or {}
         self._known: dict[int, tuple[Expr, int | UnboundSymbolError]] = {}
 
     def value(self, dim: Dim) -> int:
@@ -132,9 +130,13 @@ class Sizes:
 
     def _evaluate(self, dim: Expr) -> int | UnboundSymbolError:
         try:
-            return evaluate(dim, self.symbols)
+            return _whole(dim, compute(dim, self.symbols, self._given))
         except UnboundSymbolError as error:
             return error
+
+    def number(self, dim: Dim) -> Number:
+        """As `compute`."""
+        return compute(dim, self.symbols, self._given)
 
     def size(self, dim: Dim) -> int:
         """As `value`, of a size, which is never negative.
@@ -155,32 +157,6 @@ def in_short(dim: Dim) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
-
-
-def _number(dim: Dim | str, values: Mapping[str, int]) -> _Number:
-    if isinstance(dim, int):
-        return dim
-    assert isinstance(dim, Expr), "texts are operands of leaves alone"
-    if dim.operator == "symbol":
-        name = str(dim.operands[0])
-        if name not in values:
-            raise UnboundSymbolError(name)
-        return values[name]
-    if dim.operator == "float":
-        return _bounded(Fraction(str(dim.operands[0])))
-    numbers = [_number(part, values) for part in dim.operands]
-    if dim.operator in OPERATORS and numbers:
-        combine = OPERATORS[dim.operator]
-        return reduce(lambda left, right: _bounded(combine(left, right)), numbers)
-    if dim.operator in ROUNDINGS and len(numbers) == 1:
-        return ROUNDINGS[dim.operator](numbers[0])
-    raise UnboundSymbolError(in_short(dim))
-
-
-def _bounded(number: _Number) -> _Number:
-    if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_BITS:
-        raise UnboundSymbolError("a number that is no size")
-    return number
 
 
 def symbols_in(dim: object) -> Iterator[str]:

@@ -151,7 +151,6 @@ CASES: dict[str, Case] = {
     "StableDiffusionPipeline with FreeU": Case(
         stable_diffusion(lambda pipeline: pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)),
         SIZED,
-        uncounted=frozenset({"aten.fft_fftn.default", "aten.fft_ifftn.default"}),
     ),
     "StableDiffusionPipeline with token slices": Case(
         stable_diffusion(lambda pipeline: pipeline.enable_attention_slicing(1)), SIZED

@@ -180,7 +180,10 @@ CASES: dict[str, Case] = {
     "product without operands": (program(put(*CONV, "target", to="torch.ops.aten.bmm.out")), "aten.bmm.out: the formula"),
     "convolution of no weight": (program(put(*INPUTS, 1, "arg", to={"as_none": True})), "aten.conv2d.default: the formula"),
     "einsum of a megabyte": (program(_einsum), "aten.einsum.default: the formula"),
-    "work beyond all computers": (program(_endless), "the graphs make some 10**"),
+    "work beyond all computers": (
+        program(_endless),
+        "weights.config holds 'conv.weight' in 4x3x3x3, and the graph",
+    ),
     "negative size": (program(put(*SIZES, 0, to={"as_int": -1})), "sizes hold -1, which no size is"),
     "size true": (program(put(*SIZES, 0, to={"as_int": True})), "sizes is True, not an integer of 64 bits"),
     "size a float": (program(put(*SIZES, 0, to={"as_int": 2.0})), "sizes is 2.0, not an integer of 64 bits"),

@@ -1,0 +1,187 @@
+"""What a program asks of its sizes: guards, assertions and ranges; and the numbers that it computes of them on the way.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fxprof.trace.arithmetic import ArithmeticFault, Number, apply
+from fxprof.trace.guards import GuardError, Inputs, read_guard
+from fxprof.trace.higher_order import PREFIX
+from fxprof.trace.records import Op, Trace, Value
+from fxprof.trace.symbols import Dim, Expr, UnboundSymbolError, compute, in_short
+
+Ranges = Mapping[str, tuple[int | None, int | None]]
+"""Symbol, or expression, to its least and largest size, None where there is no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that the program refuses to run without."""
+
+    holds: Dim
+    """True or not, once the symbols have sizes."""
+    words: str
+    """`its guard x.size()[0] % 4 == 0`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """All that a program asks of its sizes."""
+
+    known: tuple[Condition, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Guards that are not of a form that is known here."""
+
+    def violated(self, symbols: Mapping[str, int], computed: Mapping[Expr, Number]) -> Condition | None:
+        """The first condition that does not hold at these sizes; one whose symbols lack a size is passed over."""
+        return next((item for item in self.known if _is_false(item.holds, symbols, computed)), None)
+
+
+def _is_false(holds: Dim, symbols: Mapping[str, int], computed: Mapping[Expr, Number]) -> bool:
+    try:
+        return not compute(holds, symbols, computed)
+    except UnboundSymbolError:
+        return False
+
+
+def conditions_of(trace: Trace, guards: Iterable[str], inputs: Inputs, ranges: Ranges) -> Conditions:
+    """What a program asks of its sizes.
+
+    Args:
+        trace: of the program.
+        guards: its guard code.
+        inputs: what that names.
+        ranges: of its symbols, and of expressions.
+    """
+    known, unread = [], []
+    for text in dict.fromkeys(guards):
+        try:
+            holds, words = read_guard(text, inputs)
+            known.append(Condition(holds, f"its guard {words}"))
+        except GuardError:
+            unread.append(text)
+    return Conditions((*known, *_asserted(trace.ops), *_ranged(ranges)), tuple(unread))
+
+
+_ENTERED = ("wrap", "invoke_subgraph", "checkpoint", "tag_activation_checkpoint", "strict_mode", "hints_wrapper")
+"""Higher-order operators whose body always runs; that of others may not, and then asserts nothing."""
+
+
+def _asserted(ops: Iterable[Op]) -> Iterator[Condition]:
+    """The conditions that operators of a graph assert."""
+    for op in ops:
+        if op.target.startswith(_ASSERTIONS):
+            condition = op.argument("self")
+            if isinstance(condition, (int, Expr)):
+                yield Condition(condition, f"its assertion {in_short(condition)}")
+        elif op.target.startswith(_CONSTRAINTS):
+            yield from _constrained(op)
+        elif op.subgraphs and op.target.removeprefix(PREFIX).startswith(_ENTERED):
+            for body in op.subgraphs:
+                yield from _asserted(body.ops)
+
+
+_ASSERTIONS = ("aten._assert_scalar", "aten._functional_assert_scalar")
+_CONSTRAINTS = (
+    *("aten.sym_constrain_range", "aten._functional_sym_constrain_range"),
+    *("torch.sym_constrain_range", "aten.sym_constrain_range_for_size"),
+)
+
+
+def _constrained(op: Op) -> Iterator[Condition]:
+    """The least and the largest size that an operator allows."""
+    size = op.argument("size") if op.argument("size") is not None else op.argument("arg0")
+    for bound, sign in (("min", "ge"), ("max", "le")):
+        limit = op.argument(bound)
+        if isinstance(size, Expr) and type(limit) is int:
+            yield _bounded(size, sign, limit)
+
+
+def _bounded(size: Dim, sign: str, limit: int) -> Condition:
+    holds = Expr(sign, (size, limit))
+    return Condition(holds, f"its range {in_short(holds)}")
+
+
+def _ranged(ranges: Ranges) -> Iterator[Condition]:
+    """The ranges of a program, as torch holds its inputs to them: a least size of two is that of any dynamic one."""
+    for text, (least, largest) in ranges.items():
+        try:
+            size, _ = read_guard(text, Inputs((), (), ()), symbols=True)
+        except GuardError:
+            continue  # torch derives it from the ranges of the symbols, which are read
+        if least is not None and least > 2:  # noqa: PLR2004 - as the docstring says
+            yield _bounded(size, "ge", least)
+        if largest is not None:
+            yield _bounded(size, "le", largest)
+
+
+def at_sizes(trace: Trace, symbols: Mapping[str, int]) -> Trace:
+    """The trace with these sizes of its symbols, and what it computes of them."""
+    computed = tuple(computed_values(trace, symbols).items())
+    return replace(trace, symbols=tuple(sorted(symbols.items())), computed=computed)
+
+
+def computed_values(trace: Trace, symbols: Mapping[str, int]) -> dict[Expr, Number]:
+    """Expressions that a program computes to another value than the expression itself has.
+
+    sympy merges `0.1*n*3` to `0.3*n` in an expression; the program multiplies twice, and rounds each time.
+    """
+    values: dict[Expr, Number] = {}
+    if symbols:
+        for op in trace.walk():
+            if op.target in _APPLIED and len(op.outputs) == 1 and isinstance(op.outputs[0], Expr):
+                _note(op, op.outputs[0], symbols, values)
+    return values
+
+
+def _note(op: Op, result: Expr, symbols: Mapping[str, int], values: dict[Expr, Number]) -> None:
+    try:
+        operands = [_operand(value, symbols, values) for value in _flat(op)]
+        value = apply(_APPLIED[op.target], operands)
+        if value != compute(result, symbols):
+            values[result] = value
+    except (ArithmeticFault, UnboundSymbolError):
+        return
+
+
+def _flat(op: Op) -> Sequence[Value]:
+    """The operands; those of a sum are in a list."""
+    values = [value for _, value in op.args]
+    return values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
+
+
+def _operand(value: Value, symbols: Mapping[str, int], values: Mapping[Expr, Number]) -> Number:
+    if isinstance(value, (int, Expr)):
+        return compute(value, symbols, values)
+    if isinstance(value, float):
+        return value
+    raise ArithmeticFault
+
+
+_APPLIED: Mapping[str, str] = {
+    "operator.add": "add",
+    "operator.sub": "sub",
+    "operator.mul": "mul",
+    "operator.truediv": "truediv",
+    "operator.floordiv": "floordiv",
+    "operator.mod": "mod",
+    "operator.pow": "pow",
+    "operator.neg": "neg",
+    "operator.abs": "abs",
+    "builtins.abs": "abs",
+    "builtins.round": "round",
+    "math.ceil": "ceil",
+    "math.floor": "floor",
+    "math.trunc": "trunc",
+    "torch.sym_float": "to_float",
+    "torch.sym_int": "trunc",
+    "torch.sym_max": "max",
+    "torch.sym_min": "min",
+    "torch.sym_sum": "add",
+    "torch._sym_sqrt": "sqrt",
+}
+"""Operators on numbers to the arithmetic that they do."""

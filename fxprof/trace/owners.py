@@ -1,0 +1,144 @@
+"""Whose weights a graph works with: where torch leaves no module stack, an operator goes to the module whose weights it takes.
+
+The same for a live graph and for a file. Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from fxprof.trace.fields import DEEPEST_MODULE, LONGEST_PATH
+from fxprof.trace.higher_order import PREFIX
+from fxprof.trace.records import Frame
+from fxprof.trace.stacks import Entry, StackReader, true_entries
+
+Operand = tuple[str, str]
+"""The name of an argument, and that of the value that it is."""
+
+
+class Owners:
+    """The values of one graph, or of a body, that are weights or made of weights alone, and the modules that hold these.
+
+    Args:
+        stacks: makes the frames.
+        owner_of: name of a value to the path of the module, as the graph's own program has it.
+        outer: the stack of the operator that holds the body; empty for a program's own graph.
+    """
+
+    def __init__(self, stacks: StackReader, owner_of: Mapping[str, str], outer: tuple[Frame, ...] = ()) -> None:
+        self._stacks = stacks
+        self._owner_of = dict(owner_of)
+        self._outer = outer
+        self._number = stacks.new_graph()
+        self._uses: dict[tuple[str, str], int] = {}
+
+    def frames(self, target: str, operands: Sequence[Operand]) -> tuple[Frame, ...]:
+        """The stack of an operator that has none; empty where it takes no weight."""
+        owned = [(name, value) for name, value in operands if value in self._owner_of]
+        if not owned:
+            return ()
+        # The activation may be made of a weight, too, such as a table of positions.
+        _, value = max(owned, key=lambda item: (item[0] in _WEIGHTS, self._owner_of[item[1]].count(".")))
+        use = self._uses[target, value] = self._uses.get((target, value), -1) + 1
+        return self._stacks.owned(self._outer, self._owner_of[value], f"{self._number} {use}")
+
+    def define(self, operands: Sequence[Operand], results: Sequence[str]) -> None:
+        """Note the result of an operator that works with the weights of one module alone, such as a transposition."""
+        if len(results) == 1 and operands and operands[0][1] in self._owner_of:
+            owners = {self._owner_of.get(value) for _, value in operands}
+            if len(owners) == 1:
+                self._owner_of[results[0]] = self._owner_of[operands[0][1]]
+
+    def inside(self, operands: Sequence[str], inputs: Sequence[str], stack: tuple[Frame, ...]) -> Owners:
+        """Those of a body.
+
+        Args:
+            operands: names of what the operator hands to its body, in order, as `handed_over` gives them.
+            inputs: names of the body's inputs.
+            stack: of the operator.
+        """
+        pairs = zip(operands, inputs, strict=True) if len(operands) == len(inputs) else ((name, name) for name in inputs)
+        owner_of = {inner: self._owner_of[name] for name, inner in pairs if name in self._owner_of}
+        return Owners(self._stacks, owner_of, stack or self._outer)
+
+
+_WEIGHTS = ("weight", "mat2", "other", "w_ih", "w_hh", "params", "qkv_weight", "hx")
+"""Arguments that take weights in operators of which another takes what comes in."""
+
+_HANDED: Mapping[str, tuple[str, ...]] = {
+    "cond": ("operands",),
+    "while_loop": ("carried_inputs", "additional_inputs"),
+    "while_loop_stack_output": ("carried_inputs", "additional_inputs"),
+    "scan": ("init", "xs", "additional_inputs"),
+    "associative_scan": ("xs", "xs", "additional_inputs"),
+    "map": ("xs", "pos_args"),
+    "map_impl": ("xs", "pos_args"),
+    "invoke_subgraph": ("operands",),
+}
+"""Higher-order operator to the arguments that become the inputs of its body, in order."""
+
+
+def handed_over(target: str, arguments: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """The names of the values that an operator hands to its body.
+
+    Args:
+        target: as in `Op.target`.
+        arguments: (name, names of the values that it is), without those that are bodies.
+    """
+    known = dict(arguments)
+    names = _HANDED.get(target.removeprefix(PREFIX), ("args",) if "args" in known else tuple(known))
+    return [value for name in names for value in known.get(name, ())]
+
+
+def other_paths(
+    stacks: Iterable[tuple[tuple[Entry, ...], Sequence[Operand]]], owner_of: Mapping[str, str], modules: Collection[str]
+) -> dict[str, str]:
+    """Paths under which a strict export knows modules (`m[0]`, where a list holds them besides), to their own.
+
+    Args:
+        stacks: of operators, with what these take.
+        owner_of: name of a weight to the path of the module that holds it.
+        modules: the paths that modules have.
+    """
+    found: dict[str, str] = {}
+    for entries, operands in stacks:
+        if any(len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE for _, path, _ in entries):
+            continue  # reading the operator refuses it
+        for _, path, _ in true_entries(entries):
+            spelled = _SPELLINGS.sub(lambda match: f".{match[1] or match[2]}", path)
+            if path not in modules and spelled in modules:
+                found[path] = spelled
+        innermost = true_entries(entries)[-1:]
+        owner = next((owner_of[value] for name, value in operands if name in _WEIGHTS and value in owner_of), None)
+        if owner is not None and innermost and innermost[0][1] not in modules:
+            found.update(_with_parents(innermost[0][1], owner, modules))
+    return found
+
+
+_SPELLINGS = re.compile(r"(?:\._modules)?\[(?:'([^']*)'|(\d+))\]")
+
+
+def _with_parents(path: str, own: str, modules: Collection[str]) -> dict[str, str]:
+    """A path and what is around it, for as long as both end the same."""
+    found = {path: own}
+    while "." in path and "." in own and path.rpartition(".")[2] == own.rpartition(".")[2]:
+        path, own = path.rpartition(".")[0], own.rpartition(".")[0]
+        if path in modules:
+            break
+        found[path] = own
+    return found
+
+
+def renaming(paths: Mapping[str, str]) -> Callable[[str], str]:
+    """What gives a module its own path: the longest known part of it is replaced."""
+
+    def rename(path: str) -> str:
+        head = path
+        while head:
+            if head in paths:
+                return f"{paths[head]}{path[len(head) :]}"
+            head = head.rpartition(".")[0]
+        return path
+
+    return rename

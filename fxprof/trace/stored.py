@@ -1,0 +1,47 @@
+"""The element types that values are stored in: what a graph widens before it works with it, such as 8-bit weights.
+
+The same for a live graph and for a file. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fxprof.trace.records import Tensor
+
+_NARROW = ("int8", "uint8", "int4", "uint4", "int2", "uint2", "float8", "float4", "qint", "quint", "bits")
+"""How the names of types begin that values are stored in, and not worked with as they are."""
+
+_CASTS = frozenset({"to", "_to_copy", "type_as", "convert_element_type", "float", "dequantize"})
+
+_KEEP = frozenset(
+    (
+        *("add", "sub", "mul", "div", "rsub", "to", "_to_copy", "clone", "contiguous", "detach", "alias", "t", "transpose"),
+        *("permute", "view", "reshape", "_unsafe_view", "flatten", "unflatten", "expand", "squeeze", "unsqueeze", "slice"),
+        *("select", "narrow"),
+    )
+)
+"""Operators behind which a value is still the one that was stored: in other sizes, scaled, or shifted."""
+
+
+def with_stored(target: str, operands: Sequence[Tensor], result: Tensor) -> Tensor:
+    """The result of an operator with the type that its values were stored in, where the operator widens them.
+
+    Args:
+        target: as in `Op.target`.
+        operands: its tensors, in the order of its schema.
+        result: its first result.
+    """
+    name = target.split(".")[1] if "." in target else target
+    if not operands or result.dtype.startswith(_NARROW):
+        return result
+    first = operands[0]
+    stored = ""
+    if name.startswith("dequantize"):
+        stored = first.stored or first.dtype
+    elif name in _CASTS and first.dtype.startswith(_NARROW):
+        stored = first.dtype
+    elif name in _KEEP:
+        stored = first.stored
+    return replace(result, stored=stored) if stored else result
