@@ -40,6 +40,7 @@ def profile(
     prompt_tokens: int | None = None,
     dtype: str | None = None,
     without: Iterable[str] = (),
+    enable: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
     dims: Mapping[str, int] | None = None,
@@ -64,6 +65,7 @@ def profile(
         prompt_tokens: the length of the prompt in tokens, special ones not counted, instead of a prompt.
         dtype: element type to build in: `float32`, `float16` or `bfloat16`.
         without: optional components to leave out, such as `safety_checker`.
+        enable: what to switch on before the call, as `vae.tiling` for `pipe.vae.enable_tiling()`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
             `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape. The class's own dummy inputs by default.
@@ -81,7 +83,10 @@ def profile(
         CaptureError: the pipeline cannot be built, refuses the workload, or fails.
     """
     workload = Workload(
-        height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype, tuple(without), dict(arguments or {})
+        *(height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype),
+        _names(without),
+        dict(arguments or {}),
+        _names(enable),
     )
     if isinstance(target, (str, os.PathLike)):
         finished = _finished(
@@ -258,7 +263,12 @@ def _workload(given: Mapping[str, Any]) -> Workload:
     if unknown:
         raise UsageError(f"{', '.join(unknown)} is no part of a workload", "pass other arguments of the call in `arguments`")
     values = {name: value for name, value in given.items() if value is not None}
-    return Workload(**{**values, "without": tuple(given.get("without") or ()), "arguments": dict(given.get("arguments") or {})})
+    names = {key: _names(given.get(key) or ()) for key in ("without", "enable")}
+    return Workload(**{**values, **names, "arguments": dict(given.get("arguments") or {})})
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _uncaptured(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:

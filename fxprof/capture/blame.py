@@ -90,6 +90,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
+def is_from_elsewhere(error: BaseException) -> bool:
+    """Whether an error may come from code that fxprof called: a panic in Rust is no `Exception`, and is one."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 def is_our_bug(error: BaseException) -> bool:
     """Whether it was raised by fxprof itself rather than by a model's or a library's code that fxprof ran."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -13,12 +13,15 @@ from diffusers.utils import BaseOutput
 
 from fxprof.cache import Cache
 from fxprof.capture.answers import NotKeptError
-from fxprof.capture.blame import failure, is_our_bug
+from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug
 from fxprof.capture.build import Built, Progress, build, build_from_live
 from fxprof.capture.inputs import plain, real
+from fxprof.capture.optional import standing_in
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.remember import KeptCalls
+from fxprof.capture.strangers import among_strangers
+from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
@@ -62,7 +65,7 @@ def capture_pipeline(
         UsageError: the pipeline has no argument for something that the workload sets.
     """
     report = progress or (lambda _: None)
-    with unchanged():
+    with unchanged(), among_strangers(target):
         try:
             return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
         except NotKeptError:
@@ -79,9 +82,27 @@ def _capture(
     cache: Cache | None,
     objects: bool,
 ) -> Capture:
+    with standing_in() as stand_ins:
+        captured = _captured(target, workload, notable, report, stand_ins.bind, whole=whole, cache=cache, objects=objects)
+        return replace(captured, remarks=(*captured.remarks, *stand_ins.remarks))
+
+
+def _captured(
+    target: PipelineConfig | Any,
+    workload: Workload,
+    notable: Callable[[str], bool],
+    report: Progress,
+    ready: Callable[[], None],
+    *,
+    whole: bool,
+    cache: Cache | None,
+    objects: bool,
+) -> Capture:
     started = time.perf_counter()
     report("building the pipeline")
     built = _build(target, workload)
+    switch_on(built.pipeline, workload.enable)
+    ready()
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()
@@ -174,8 +195,8 @@ def _rehearse(name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[
 def _call(name: str, run: Callable[..., Any], built: Built, arguments: Mapping[str, Any]) -> Any:
     try:
         return run(built.pipeline, **arguments)
-    except Exception as error:
-        if is_our_bug(error):
+    except BaseException as error:
+        if is_our_bug(error) or not is_from_elsewhere(error):
             raise
         raise failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error) from error
 
@@ -258,5 +279,6 @@ def _in_force(
     dtypes = [str(module.dtype).removeprefix("torch.") for module in built.modules.values() if hasattr(module, "dtype")]
     values["dtype"] = max(dtypes, key=dtypes.count, default=None)
     values["without"] = ", ".join(workload.without) or None
+    values["enable"] = ", ".join(workload.enable) or None
     extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
     return {name: plain(value) for name, value in {**values, **extra}.items() if value is not None}
