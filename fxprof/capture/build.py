@@ -189,8 +189,10 @@ def _module(class_: Any, values: Mapping[str, Any], dtype: torch.dtype) -> nn.Mo
 
 def _transformers_config(class_: Any, values: dict[str, Any], dtype: torch.dtype) -> Any:
     inner = getattr(class_, "base_config_key", "")
-    if inner and isinstance(values.get(inner), dict) and values.get("model_type") != class_.model_type:
-        values = values[inner]
+    if values.get("model_type") not in {None, class_.model_type}:
+        # The file of a larger model, of which this is a part: by its key, otherwise by its type, as transformers looks for it.
+        typed = (item for item in values.values() if isinstance(item, dict) and item.get("model_type") == class_.model_type)
+        values = values[inner] if inner and isinstance(values.get(inner), dict) else next(typed, values)
     # A published configuration names the type that its weights were saved in; what is asked for goes before it.
     values = {name: value for name, value in values.items() if name not in {"dtype", "torch_dtype"}}
     config = class_.from_dict(values)

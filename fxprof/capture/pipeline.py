@@ -13,7 +13,7 @@ from diffusers.utils import BaseOutput
 
 from fxprof.cache import Cache
 from fxprof.capture.answers import NotKeptError
-from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug
+from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug, lacks
 from fxprof.capture.build import Built, Progress, build, build_from_live
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.optional import standing_in
@@ -70,6 +70,13 @@ def capture_pipeline(
             return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
         except NotKeptError:
             return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
+        except CaptureError as error:
+            if "generator" in workload.arguments or not lacks("generator", error):
+                raise
+            given = {**workload.arguments, "generator": torch.Generator()}
+            return _capture(
+                target, replace(workload, arguments=given), notable, report, whole=whole, cache=cache, objects=False
+            )
 
 
 def _capture(
@@ -280,5 +287,5 @@ def _in_force(
     values["dtype"] = max(dtypes, key=dtypes.count, default=None)
     values["without"] = ", ".join(workload.without) or None
     values["enable"] = ", ".join(workload.enable) or None
-    extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt"}}
+    extra = {name: value for name, value in arguments.items() if name not in {*_NAMES.values(), "prompt", "generator"}}
     return {name: plain(value) for name, value in {**values, **extra}.items() if value is not None}

@@ -209,9 +209,9 @@ class _GraphReader:
             return ()
         named = [*bind_by_table(target_name(node.target), tuple(node.args)), *node.kwargs.items()]
         return tuple(
-            Subgraph(name, self.ops(getattr(module, str(value.target))))
+            Subgraph(name, self.ops(body))
             for name, value in _named_nodes(named)
-            if _is_graph(value)
+            if _is_graph(value) and isinstance(body := getattr(module, str(value.target)), GraphModule)
         )
 
     def _stack(self, node: Node) -> tuple[Frame, ...]:

@@ -1,0 +1,218 @@
+"""Pipelines that want a package which is not installed, or classes that their library keeps to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import diffusers
+import tiny
+import transformers
+from transformers.models.t5gemma.configuration_t5gemma import T5GemmaConfig
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
+
+from families.case import Case, picture
+from families.parts import SIZED, of
+from families.video import wan
+from fxprof.capture.optional import standing_in
+from fxprof.capture.processors import processor
+from fxprof.capture.tokenizers import StandInTokenizer
+from fxprof.source.config import ComponentConfig
+
+WORDS = 160_000
+"""More than any identifier of a special token that a model of these tests is told."""
+PAIRS = [[picture(), picture()], [picture(), None]]
+"""An example and a question, as VisualCloze takes them."""
+
+
+def allegro() -> Any:
+    transformer = diffusers.AllegroTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        cross_attention_dim=24,
+        sample_width=8,
+        sample_height=8,
+        sample_frames=8,
+        caption_channels=32,
+    )
+    vae = diffusers.AutoencoderKLAllegro(
+        down_block_types=("AllegroDownBlock3D",) * 4,
+        up_block_types=("AllegroUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+    )
+    return diffusers.AllegroPipeline(
+        transformer=transformer.eval(),
+        vae=vae.eval(),
+        scheduler=diffusers.DDIMScheduler(),
+        text_encoder=tiny.t5_text(),
+        tokenizer=tiny.t5_tokenizer(),
+    )
+
+
+def allegro_tiled() -> Any:
+    pipeline = allegro()
+    pipeline.vae.enable_tiling()
+    return pipeline
+
+
+def prx() -> Any:
+    transformer = diffusers.PRXTransformer2DModel(
+        patch_size=1, in_channels=4, context_in_dim=8, hidden_size=8, mlp_ratio=2.0, num_heads=2, depth=1, axes_dim=[2, 2]
+    )
+    half = {
+        "vocab_size": 128,
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 4,
+        "max_position_embeddings": 512,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "query_pre_attn_scalar": 4,
+    }
+    config = T5GemmaConfig(encoder=half, decoder=half)
+    return diffusers.PRXPipeline(
+        transformer=transformer.eval(),
+        vae=tiny.kl_autoencoder(4, shift_factor=0.06),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        text_encoder=T5GemmaEncoder(config.encoder).eval(),
+        tokenizer=StandInTokenizer("GemmaTokenizerFast", {"model_max_length": 64}),
+    )
+
+
+def motif() -> Any:
+    transformer = diffusers.MotifVideoTransformer3DModel(
+        in_channels=33,
+        out_channels=16,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        num_layers=1,
+        num_single_layers=1,
+        num_decoder_layers=1,
+        text_embed_dim=32,
+        image_embed_dim=None,
+        rope_axes_dim=(4, 10, 10),
+    )
+    text = {
+        "hidden_size": 32,
+        "intermediate_size": 37,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "num_hidden_layers": 2,
+        "vocab_size": 128,
+        "pad_token_id": 0,
+    }
+    sight = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+    whole = transformers.T5Gemma2Config(
+        decoder=text, encoder={"text_config": text, "vision_config": {**sight, "patch_size": 14}, "mm_tokens_per_image": 4}
+    )
+    return diffusers.MotifVideoPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        vae=wan().vae,
+        text_encoder=transformers.T5Gemma2Encoder(whole.encoder).eval(),
+        tokenizer=tiny.t5_tokenizer(),
+        transformer=transformer.eval(),
+        guider=diffusers.AdaptiveProjectedGuidance(guidance_scale=3.0),
+    )
+
+
+def visual_cloze() -> Any:
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=12 * 4,
+        out_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+    )
+    vae = tiny.kl_autoencoder(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06)
+    return of("VisualClozeGenerationPipeline", "flux", transformer=transformer.eval, vae=lambda: vae, resolution=lambda: 32)()
+
+
+def glm_image() -> Any:
+    config = transformers.GlmImageConfig(
+        text_config={
+            "vocab_size": WORDS + 8000,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 512,
+            "vision_vocab_size": 128,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 2, 2]},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+            "intermediate_size": 32,
+        },
+        vq_config={"embed_dim": 32, "num_embeddings": 128, "latent_channels": 32},
+    )
+    transformer = diffusers.GlmImageTransformer2DModel(
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        text_embed_dim=32,
+        time_embed_dim=16,
+        condition_dim=8,
+        prior_vq_quantizer_codebook_size=128,
+    )
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=128,
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    return diffusers.GlmImagePipeline(
+        tokenizer=StandInTokenizer("ByT5Tokenizer", {}),
+        processor=_processor("GlmImageProcessor"),
+        text_encoder=tiny.t5_text(),
+        vision_language_encoder=transformers.GlmImageForConditionalGeneration(config).eval(),
+        vae=vae.eval(),
+        transformer=transformer.eval(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def _processor(class_name: str, values: Mapping[str, Any] | None = None) -> Any:
+    from pathlib import Path
+    from tempfile import mkdtemp
+
+    part = ComponentConfig("transformers", class_name, dict(values or {}), Path(mkdtemp()))
+    with standing_in():
+        return processor("a tiny processor", "processor", part, lambda _: None)
+
+
+CASES: dict[str, Case] = {
+    "AllegroPipeline": Case(allegro_tiled, {"num_frames": 8, "height": 16, "width": 16, "max_sequence_length": 16}),
+    "PRXPipeline": Case(prx, {**SIZED, "use_resolution_binning": False}),
+    "MotifVideoPipeline": Case(motif, {**SIZED, "num_frames": 5}),
+    "VisualClozeGenerationPipeline": Case(
+        visual_cloze, {"task_prompt": "a task", "content_prompt": "a cat", "image": PAIRS}, prompt=False, guidance_costs=False
+    ),
+    "GlmImagePipeline": Case(glm_image, SIZED),
+}
