@@ -94,9 +94,7 @@ def profile(
         )
         if finished is not None:
             return finished
-        from fxprof.source import resolve
-
-        target = resolve(target)
+        target = _resolved(target)
     if dims:
         raise UsageError(
             "dims are the sizes of a .pt2 file", "a pipeline takes --height, --width and --arg, a component --input"
@@ -271,14 +269,24 @@ def _names(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
+def _resolved(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
+    from fxprof.source import CheckpointFile, resolve
+
+    found = resolve(target)
+    if not isinstance(found, CheckpointFile):
+        return found
+    from fxprof.capture.checkpoints import config_of_checkpoint
+
+    return config_of_checkpoint(found)
+
+
 def _uncaptured(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
     from fxprof.result.kept import find_kept
-    from fxprof.source import resolve
 
     if find_kept(Path(target)) is not None:
         what = f"{os.fspath(target)} holds no pipeline that could be captured"
         raise UsageError(what, "name a pipeline; this one can be profiled as it is")
-    return resolve(target)
+    return _resolved(target)
 
 
 def _captured(

@@ -145,14 +145,17 @@ def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype
         if "Tokenizer" in part.class_name:
             return tokenizer(what, name, part, say)
         found = component_class(what, part)
-        if issubclass(found, nn.Module):
-            members = [_component(target, name, member, dtype, say) for member in part.members]
-            return found(members).eval() if members else _module(found, part.values, dtype)
-        if issubclass(found, _PREPARATION):
-            return image_processor(what, part)
-        if hasattr(found, "from_config"):
-            return found.from_config(dict(part.values))
-        return found(**part.values)
+        if part.members:
+            return found([_component(target, name, member, dtype, say) for member in part.members]).eval()
+        return _made(what, found, part, dtype)
+
+
+def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> Any:
+    if issubclass(found, nn.Module):
+        return _module(found, part.values, dtype)
+    if issubclass(found, _PREPARATION):
+        return image_processor(what, part)
+    return found.from_config(dict(part.values)) if hasattr(found, "from_config") else found(**part.values)
 
 
 _PREPARATION = (transformers.ImageProcessingMixin, transformers.FeatureExtractionMixin)

@@ -31,7 +31,7 @@ _SENTENCES = {
     "ftfy": "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",
     "bs4": "bs4 is not installed, so markup was removed from text by a simpler rule; pip install beautifulsoup4",
     "cosmos_guardrail": (
-        "cosmos_guardrail is not installed, so its checks of text and images are not in the totals; pip install cosmos_guardrail"
+        "cosmos_guardrail is not installed, so its checks of text and video are not in the totals; pip install cosmos_guardrail"
     ),
     "torchvision": "torchvision is not installed, so images were prepared by a stand-in that makes the same sizes",
 }

@@ -100,15 +100,20 @@ def processor(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
     class_ = component_class(what, part)
     own = _object(part.directory / "processor_config.json")
     attributes = class_.get_attributes()
-    parts = {key: _part(what, name, class_, key, own, part, say) for key in attributes}
-    if any(made is None for made in parts.values()):
+    made_of = {
+        key: _tokenizer_part(what, name, part.directory, say)
+        if "tokenizer" in key
+        else _other_part(what, class_, key, own, part)
+        for key in attributes
+    }
+    if any(made is None for made in made_of.values()):
         return StandInProcessor(part.class_name, _of_files(part))
-    for key, made in parts.items():
+    for key, made in made_of.items():
         if "tokenizer" in key:
             _complete(made, class_)
     accepted = inspect.signature(class_.__init__).parameters.keys() - {"self", "args", "kwargs", *attributes}
     options = {key: value for key, value in own.items() if key in accepted and key not in {"chat_template", "audio_tokenizer"}}
-    made = _lenient(class_)(**parts, **options)
+    made = _lenient(class_)(**made_of, **options)
     made.chat_template = _template(part.directory, own) or getattr(made.tokenizer, "chat_template", None)
     if isinstance(made.tokenizer, StandInTokenizer) or made.chat_template is None:
         made.chat_template = _with_places(made)
@@ -121,12 +126,14 @@ def _lenient(class_: type) -> Any:
     return type(class_.__name__, (class_,), {**names, "__qualname__": class_.__qualname__})
 
 
-def _part(what: str, name: str, class_: type, key: str, own: Mapping[str, Any], part: ComponentConfig, say: Say) -> Any:
+def _tokenizer_part(what: str, name: str, directory: Path, say: Say) -> Any:
+    config = _object(directory / "tokenizer_config.json")
+    class_name = str(config.get("tokenizer_class") or "PreTrainedTokenizerFast")
+    return tokenizer(what, name, ComponentConfig("transformers", class_name, config, directory), say)
+
+
+def _other_part(what: str, class_: type, key: str, own: Mapping[str, Any], part: ComponentConfig) -> Any:
     assert part.directory is not None
-    if "tokenizer" in key:
-        config = _object(part.directory / "tokenizer_config.json")
-        class_name = str(config.get("tokenizer_class") or "PreTrainedTokenizerFast")
-        return tokenizer(what, name, ComponentConfig("transformers", class_name, config, part.directory), say)
     nested = own.get(key)
     values = nested if isinstance(nested, Mapping) else _object(part.directory / _FILES.get(key, f"{key}_config.json"))
     named = next((values[item] for item in (f"{key}_type", "feature_extractor_type") if values.get(item)), None)

@@ -189,7 +189,7 @@ def _expression(node: nodes.Expr) -> nodes.Expr:
 
 
 def _filter(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)  # type: ignore[arg-type]  # any node with a value
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
 @jinja2.pass_context  # so that nothing is computed when the template is compiled
