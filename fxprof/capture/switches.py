@@ -11,8 +11,11 @@ from torch import nn
 from fxprof.errors import UsageError
 
 _METHOD = "enable_"
-_ELSEWHERE = ("offload", "xformers", "layerwise_casting")
-"""Switches that move weights about or need another package, which changes nothing of what is computed."""
+_ELSEWHERE = (
+    *("offload", "layerwise_casting", "xformers", "flash_attention", "lora", "adapters", "hotswap"),
+    *("gradient_checkpointing", "require_grads"),
+)
+"""Words in switches that move weights about, need another package or other weights, or are for training."""
 
 
 def switch_on(pipeline: Any, names: tuple[str, ...]) -> None:

@@ -37,9 +37,9 @@ class _Template(jinja2.Template):
 
     environment: BoundedEnvironment
 
-    def generate(self, *args: Any, **kwargs: Any) -> Iterator[str]:
-        self.environment.refill()
-        return super().generate(*args, **kwargs)
+    def new_context(self, *args: Any, **kwargs: Any) -> jinja2.runtime.Context:
+        self.environment.refill()  # every rendering begins with a context
+        return super().new_context(*args, **kwargs)
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
