@@ -88,6 +88,8 @@ def is_placeholder(found: Any) -> TypeGuard[Callable[[], Any]]:
 
 def _in_transformers(name: str, model_type: str) -> Any:
     found = getattr(transformers, name, None)
+    if name.endswith("ImageProcessorFast") and (found is None or is_placeholder(found)):
+        return _in_transformers(name.removesuffix("Fast"), model_type)  # what the class is called now
     if is_placeholder(found):
         place = getattr(transformers, "_class_to_module", {}).get(name)
         return (load_past_guard(f"transformers.{place}", name) if place else None) or found

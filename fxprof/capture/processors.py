@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import transformers
 from transformers.models.auto import auto_mappings
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
 
 from fxprof.capture.blame import missing_package, reason_of
 from fxprof.capture.classes import component_class, find_class, is_placeholder
@@ -27,6 +27,8 @@ from fxprof.source.directory import holds, read_object
 
 _TOKEN = re.compile(r"\btokenizer\.(\w+_token)\b")
 """A special token that a processor takes from its tokenizer."""
+_LITERAL = re.compile(r"\"(<\|?\w+\|?>|\[[A-Z_]+\])\"")
+"""A special token that a processor names itself."""
 _FILES = {
     "image_processor": "preprocessor_config.json",
     "video_processor": "video_preprocessor_config.json",
@@ -34,10 +36,10 @@ _FILES = {
 }
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "image_processor": IMAGE_PROCESSOR_MAPPING_NAMES,
-    "video_processor": VIDEO_PROCESSOR_MAPPING_NAMES,
     "feature_extractor": auto_mappings.FEATURE_EXTRACTOR_MAPPING_NAMES,
 }
 """Part of a processor to the classes that transformers has for it, by type of model."""
+_VIDEO_ENTRY = re.compile(r"\(\"([\w-]+)\", \{\"torchvision\": \"(\w+VideoProcessor)\"\}\)")
 _IMAGES = (
     "{% for message in messages %}< {{ message.role }} > "
     "{% if message.content is string %}{{ message.content }}"
@@ -138,26 +140,32 @@ def _other_part(what: str, class_: type, key: str, own: Mapping[str, Any], part:
     values = nested if isinstance(nested, Mapping) else _object(part.directory / _FILES.get(key, f"{key}_config.json"))
     named = next((values[item] for item in (f"{key}_type", "feature_extractor_type") if values.get(item)), None)
     found = named if isinstance(named, str) else _default(class_, key)
-    return image_processor(what, ComponentConfig("transformers", found, dict(values), part.directory)) if found else None
+    return image_processor(what, ComponentConfig("transformers", found, dict(values))) if found else None
 
 
 def _default(class_: type, key: str) -> str | None:
     """The class of a part that transformers takes for a processor, where the files do not say."""
     module = class_.__module__.split(".")[-2]
     types = [kind for kind, name in PROCESSOR_MAPPING_NAMES.items() if name == class_.__name__]
+    known = _video_processors() if key == "video_processor" else _DEFAULTS.get(key, {})
     for kind in (module, module.replace("_", "-"), *types):
-        found = _DEFAULTS.get(key, {}).get(kind)
+        found = known.get(kind)
         if found:
             return found["torchvision"] if isinstance(found, Mapping) else str(found)
     return None
 
 
+@cache
+def _video_processors() -> Mapping[str, str]:
+    """Type of model to its class, out of the source: transformers empties the table where torchvision is not installed."""
+    home = Path(auto_mappings.__file__).parent
+    sources = [(home / f"{name}.py").read_text(encoding="utf-8") for name in ("auto_mappings", "video_processing_auto")]
+    return dict(entry for source in sources for entry in _VIDEO_ENTRY.findall(source))
+
+
 def image_processor(what: str, part: ComponentConfig) -> Any:
     """What prepares images, sound or videos, of a class of transformers."""
-    name = part.class_name
-    if find_class("transformers", name) is None and name.endswith(("Fast", "Pil")):
-        name = name.removesuffix("Fast").removesuffix("Pil")
-    class_ = component_class(what, ComponentConfig("transformers", name, part.values, part.directory))
+    class_ = component_class(what, part)
     values, _ = cleaned(part.values)
     hidden = {"processor_class", "image_processor_type", "feature_extractor_type", "video_processor_type"}
     made = class_.from_dict({key: value for key, value in values.items() if key not in hidden})
@@ -165,16 +173,16 @@ def image_processor(what: str, part: ComponentConfig) -> Any:
 
 
 def _complete(tokenizer: Any, class_: type) -> None:
-    """Give a tokenizer the special tokens that a processor asks it for; each is one token, as in the real one."""
-    names = set(_TOKEN.findall(inspect.getsource(class_)))
-    for name in sorted(names):
-        if getattr(tokenizer, name, None) is None and not hasattr(type(tokenizer), name):
-            token = f"<|{name}|>"
-            tokenizer.add_tokens([token], special_tokens=True)
-            setattr(tokenizer, name, token)
-    for name in ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"):
-        if isinstance(tokenizer, StandInTokenizer) and name in inspect.getsource(class_):
-            tokenizer.add_tokens([name], special_tokens=True)
+    """Give a tokenizer the special tokens that a processor takes for granted; each is one token, as in the real one."""
+    source = inspect.getsource(class_)
+    for name in sorted(set(_TOKEN.findall(source))):
+        if f'hasattr(tokenizer, "{name}")' not in source and getattr(tokenizer, name, None) is None:
+            setattr(tokenizer, name, f"<|{name}|>")
+            tokenizer.add_tokens([f"<|{name}|>"], special_tokens=True)
+    known = tokenizer.get_vocab()
+    missing = [token for token in dict.fromkeys(_LITERAL.findall(source)) if token not in known]
+    if missing:
+        tokenizer.add_tokens(missing, special_tokens=True)
 
 
 def _with_places(made: Any) -> str:
