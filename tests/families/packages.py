@@ -7,12 +7,14 @@ from typing import Any
 
 import diffusers
 import tiny
+import torch
 import transformers
 from transformers.models.t5gemma.configuration_t5gemma import T5GemmaConfig
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 from families.case import Case, picture
-from families.parts import SIZED, of
+from families.parts import LARGE, SIZED, of, vision
+from families.parts import processor as processor_of_clip
 from families.video import wan
 from fxprof.capture.optional import standing_in
 from fxprof.capture.processors import processor
@@ -206,12 +208,143 @@ def _processor(class_name: str, values: Mapping[str, Any] | None = None) -> Any:
         return processor("a tiny processor", "processor", part, lambda _: None)
 
 
+def wan_of_an_image() -> Any:
+    pipeline = wan(in_channels=36, image_dim=32)
+    return of("WanImageToVideoPipeline", lambda: pipeline, image_encoder=_sight, image_processor=processor_of_clip)()
+
+
+def _sight() -> Any:
+    return vision(projection=False)
+
+
+def kandinsky_5() -> Any:
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "vocab_size": 512,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 4], "rope_theta": 1e6},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "fullatt_block_indexes": [0],
+        },
+        image_token_id=7,
+        video_token_id=8,
+    )
+    transformer = diffusers.Kandinsky5Transformer3DModel(
+        in_visual_dim=16,
+        in_text_dim=32,
+        in_text_dim2=32,
+        time_dim=16,
+        out_visual_dim=16,
+        patch_size=(1, 2, 2),
+        model_dim=16,
+        ff_dim=32,
+        num_text_blocks=1,
+        num_visual_blocks=2,
+        axes_dims=(1, 1, 2),
+        visual_cond=False,
+        attention_type="regular",
+    )
+    pipeline = diffusers.Kandinsky5T2IPipeline(
+        vae=tiny.kl_autoencoder(16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
+        text_encoder=transformers.Qwen2_5_VLForConditionalGeneration(config).eval(),
+        tokenizer=_processor("Qwen2_5_VLProcessor"),
+        text_encoder_2=tiny.clip_text(),
+        tokenizer_2=tiny.clip_tokenizer(),
+        transformer=transformer.eval(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )
+    pipeline.resolutions = [(64, 64), (64, 128)]
+    return pipeline
+
+
+def cosmos() -> Any:
+    transformer = diffusers.CosmosTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        mlp_ratio=2,
+        text_embed_dim=32,
+        adaln_lora_dim=4,
+        max_size=(4, 32, 32),
+        patch_size=(1, 2, 2),
+        rope_scale=(2.0, 1.0, 1.0),
+        extra_pos_embed_type="learnable",
+    )
+    vae = diffusers.AutoencoderKLCosmos(
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decode_block_out_channels=(8, 8, 8, 8),
+        attention_resolutions=(8,),
+        resolution=64,
+        num_layers=1,
+        patch_size=4,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=4,
+    )
+    scheduler = diffusers.EDMEulerScheduler(sigma_data=0.5, sigma_schedule="karras", final_sigmas_type="sigma_min")
+    class_ = diffusers.CosmosTextToWorldPipeline
+    with standing_in() as stand_ins:
+        stand_ins.bind()
+        return class_(
+            text_encoder=tiny.t5_text(),
+            tokenizer=tiny.t5_tokenizer(),
+            transformer=transformer.eval(),
+            vae=vae.eval(),
+            scheduler=scheduler,
+        )
+
+
+def omnigen() -> Any:
+    transformer = diffusers.OmniGenTransformer2DModel(
+        in_channels=4,
+        hidden_size=16,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        num_layers=2,
+        pad_token_id=0,
+        vocab_size=WORDS,
+        time_step_dim=4,
+        rope_scaling={"long_factor": [1.0] * 4, "short_factor": [1.0] * 4},
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True, num_train_timesteps=1)
+    class_ = diffusers.OmniGenPipeline
+    with standing_in() as stand_ins:
+        stand_ins.bind()
+        return class_(
+            transformer=transformer.eval(),
+            vae=tiny.kl_autoencoder(4),
+            scheduler=scheduler,
+            tokenizer=StandInTokenizer("LlamaTokenizer", {}),
+        )
+
+
 CASES: dict[str, Case] = {
     "AllegroPipeline": Case(allegro_tiled, {"num_frames": 8, "height": 16, "width": 16, "max_sequence_length": 16}),
     "PRXPipeline": Case(prx, {**SIZED, "use_resolution_binning": False}),
     "MotifVideoPipeline": Case(motif, {**SIZED, "num_frames": 5}),
+    "WanImageToVideoPipeline": Case(wan_of_an_image, {"image": picture(), **SIZED, "num_frames": 5}),
+    "Kandinsky5T2IPipeline": Case(kandinsky_5, {**LARGE, "max_sequence_length": 16}),
+    "CosmosTextToWorldPipeline": Case(cosmos, {**SIZED, "num_frames": 9, "max_sequence_length": 16}),
+    "OmniGenPipeline": Case(omnigen, SIZED),
     "VisualClozeGenerationPipeline": Case(
-        visual_cloze, {"task_prompt": "a task", "content_prompt": "a cat", "image": PAIRS}, prompt=False, guidance_costs=False
+        visual_cloze,
+        {"task_prompt": "a task", "content_prompt": "a cat", "image": PAIRS},
+        prompt=False,
+        guidance_costs=False,
+        beside={"generator": torch.Generator()},
     ),
     "GlmImagePipeline": Case(glm_image, SIZED),
 }
