@@ -318,9 +318,9 @@ def test_a_missing_file_is_named_as_one(target: str) -> None:
 
 
 def test_a_file_is_not_a_pipeline(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").touch()
-    error = refusal(tmp_path / "model.safetensors")
-    assert error.message == f"cannot profile '{tmp_path / 'model.safetensors'}': it is a file, not a pipeline"
+    (tmp_path / "model.bin").touch()
+    error = refusal(tmp_path / "model.bin")
+    assert error.message == f"cannot profile '{tmp_path / 'model.bin'}': it is a file, not a pipeline"
     assert "a directory with a model_index.json" in error.hint
 
 

@@ -36,10 +36,12 @@ def config_of_checkpoint(file: CheckpointFile) -> PipelineConfig:
         tensors = {name: torch.empty(shape, device="meta") for name, shape in file.tensors.items()}
         published = _published(file, tensors)
         found = _bundled(file, published["pretrained_model_name_or_path"])
-        name = published.get("subfolder") or next(name for name in _DENOISERS if found.components.get(name))
-        part = found.components.get(name) or next(part for part in found.components.values() if part is not None)
+        name = next(name for name in (published.get("subfolder", ""), *_DENOISERS) if found.components.get(name))
+        part = found.components[name]
+        assert part is not None, "a bundled pipeline has what its files are published as"
         _check(file, found, name, part, tensors)
-    return replace(found, name=file.name)
+    note = f"{file.name} holds the {name}; everything else is that of the bundled model {found.name}"
+    return replace(found, name=file.name, note=note)
 
 
 def _published(file: CheckpointFile, tensors: Mapping[str, Any]) -> dict[str, str]:
@@ -78,7 +80,7 @@ def _check(
     except CaptureError as error:
         raise TargetError(error.message, error.hint) from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in _converted(file, part, tensors, expected).items()}
+    given = {key: tuple(value.shape) for key, value in _converted(file, part, model, tensors, expected).items()}
     wrong = next((key for key, shape in expected.items() if given.get(key) != shape), None)
     if wrong is not None and not given.keys() & expected.keys():
         raise _unknown(file)
@@ -92,7 +94,7 @@ def _check(
 
 
 def _converted(
-    file: CheckpointFile, part: ComponentConfig, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, Any]
+    file: CheckpointFile, part: ComponentConfig, model: Any, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, Any]
 ) -> Mapping[str, torch.Tensor]:
     """The tensors under the names that diffusers' model has for them."""
     if expected.keys() <= tensors.keys():
@@ -101,6 +103,6 @@ def _converted(
     if function is None:
         raise _unknown(file)
     try:
-        return function(checkpoint=dict(tensors), config=dict(part.values))  # type: ignore[no-any-return]
+        return function(checkpoint=dict(tensors), config=dict(model.config))  # type: ignore[no-any-return]
     except Exception as error:
         raise _unknown(file) from error
