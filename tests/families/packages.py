@@ -178,25 +178,28 @@ def glm_image() -> Any:
         condition_dim=8,
         prior_vq_quantizer_codebook_size=128,
     )
-    vae = diffusers.AutoencoderKL(
+    return diffusers.GlmImagePipeline(
+        tokenizer=StandInTokenizer("ByT5Tokenizer", {}),
+        processor=_processor("GlmImageProcessor"),
+        text_encoder=tiny.t5_text(),
+        vision_language_encoder=transformers.GlmImageForConditionalGeneration(config).eval(),
+        vae=_eightfold(latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
+        transformer=transformer.eval(),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def _eightfold(**values: Any) -> Any:
+    """An autoencoder that makes eight pixels one."""
+    return diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
         norm_num_groups=4,
         sample_size=128,
-        latents_mean=[0.0] * 4,
-        latents_std=[1.0] * 4,
-    )
-    return diffusers.GlmImagePipeline(
-        tokenizer=StandInTokenizer("ByT5Tokenizer", {}),
-        processor=_processor("GlmImageProcessor"),
-        text_encoder=tiny.t5_text(),
-        vision_language_encoder=transformers.GlmImageForConditionalGeneration(config).eval(),
-        vae=vae.eval(),
-        transformer=transformer.eval(),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
-    )
+        **values,
+    ).eval()
 
 
 def _processor(class_name: str, values: Mapping[str, Any] | None = None) -> Any:
@@ -263,7 +266,7 @@ def kandinsky_5() -> Any:
         transformer=transformer.eval(),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
-    pipeline.resolutions = [(64, 64), (64, 128)]
+    pipeline.resolutions = [(64, 64), (128, 64)]  # width x height
     return pipeline
 
 
@@ -325,7 +328,7 @@ def omnigen() -> Any:
         stand_ins.bind()
         return class_(
             transformer=transformer.eval(),
-            vae=tiny.kl_autoencoder(4),
+            vae=_eightfold(),
             scheduler=scheduler,
             tokenizer=StandInTokenizer("LlamaTokenizer", {}),
         )
