@@ -16,7 +16,8 @@ import tiny
 import torch
 import transformers
 from families.case import picture
-from families.packages import PAIRS, cosmos, omnigen, visual_cloze, wan_of_an_image
+from families.packages import PAIRS, cosmos, omnigen, visual_cloze
+from families.video import CASES
 from test_pipelines import save_configurations
 
 import fxprof
@@ -162,7 +163,12 @@ def test_a_pipeline_that_uses_what_it_did_not_import(monkeypatch: pytest.MonkeyP
 FTFY = "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy"
 GUARDRAIL = "cosmos_guardrail is not installed, so its checks of text and video are not in the totals"
 GUARDRAIL += "; pip install cosmos_guardrail"
-FILM: dict[str, Any] = {"height": 32, "width": 32, "steps": 1, "arguments": {"num_frames": 5, "image": picture()}}
+FILM: dict[str, Any] = {
+    "height": 32,
+    "width": 32,
+    "steps": 1,
+    "arguments": {"num_frames": 5, "image": picture(), "max_sequence_length": 16},
+}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,7 @@ FILM: dict[str, Any] = {"height": 32, "width": 32, "steps": 1, "arguments": {"nu
 )
 @pytest.mark.skipif(importlib.util.find_spec("ftfy") is not None, reason="ftfy is installed")
 def test_a_cleaner_of_prompts_is_not_needed(tmp_path: Path, prompt: str, said: tuple[str, ...]) -> None:
-    pipeline = wan_of_an_image()
+    pipeline = CASES["WanImageToVideoPipeline"].make()
     save_configurations(pipeline, tmp_path)
     profile = fxprof.profile(tmp_path, prompt=prompt, **FILM)
     assert profile.macs == fxprof.profile(pipeline, prompt=prompt, **FILM).macs
