@@ -54,8 +54,8 @@ def profile(
     Args:
         target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a
             `.safetensors`, `.gguf` or `.pt2` file, a directory that `fxprof capture` wrote, a saved profile, a
-            `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied nor run. A directory, or repository,
-            may be that of one component.
+            `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied nor run.
+            A directory, or repository, may be that of one component.
         height: pixels; like everything below, the pipeline's own default when not given.
         width: pixels.
         images: images per prompt.

@@ -392,6 +392,12 @@ def test_nothing_but_the_standard_library_is_imported(pipeline: Path) -> None:
         ("tensor:1x1280", StandIn("tensor", (1, 1280))),
         ("tensor:7:int64", StandIn("tensor", (7,), "int64")),
         ("[image:8x8, mask:8x8]", [StandIn("image", (8, 8)), StandIn("mask", (8, 8))]),
+        (
+            "[[image:8x8,image:8x4],[image:8x8,null]]",
+            [[StandIn("image", (8, 8)), StandIn("image", (8, 4))], [StandIn("image", (8, 8)), None]],
+        ),
+        ("[null, mask:8x8]", [None, StandIn("mask", (8, 8))]),
+        ("[[1, 2], [3]]", None),
         ("image: a cat", None),
         ("a photo of image:8x8", None),
         ("[1, 2]", None),
@@ -414,6 +420,9 @@ def test_stand_ins_are_read(text: str, expected: object) -> None:
         "image:8x8:float32",
         "tensor:99999x99999",
         "[image:8]",
+        "[[image:8x8]",
+        "[image:8x8]]",
+        "[[[[[[[[image:8x8]]]]]]]]",
     ],
 )
 def test_a_malformed_stand_in_is_refused_with_an_example(text: str) -> None:
