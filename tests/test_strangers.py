@@ -142,6 +142,21 @@ def test_what_its_files_do_not_name_is_refused_by_name(tmp_path: Path) -> None:
     assert caught.value.message == expected
 
 
+@pytest.mark.parametrize("name", ["Trainer", "TextGenerationPipeline", "GenerationConfig", "TrainingArguments"])
+def test_only_parts_of_pipelines_are_built(tmp_path: Path, name: str) -> None:
+    save_configurations(tiny.make("stable_diffusion"), tmp_path / "tiny")
+    index = json.loads((tmp_path / "tiny" / "model_index.json").read_text())
+    index["text_encoder"] = ["transformers", name]
+    write(tmp_path / "tiny" / "model_index.json", index)
+    write(tmp_path / "tiny" / "text_encoder" / "config.json", {"output_dir": str(tmp_path / "made")})
+    with pytest.raises(FxprofError) as caught:
+        fxprof.profile(tmp_path / "tiny", **SMALL)
+    assert caught.value.message == (
+        f"could not build text_encoder ({name}) of tiny: it is no model, scheduler, tokenizer or processor"
+    )
+    assert not (tmp_path / "made").exists()
+
+
 def test_code_named_deep_in_a_configuration_is_ignored(tmp_path: Path) -> None:
     config = transformers.LlavaConfig(
         vision_config={

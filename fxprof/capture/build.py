@@ -12,10 +12,11 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
 from fxprof.capture.blame import failure, is_from_elsewhere
-from fxprof.capture.classes import component_class, pipeline_class
+from fxprof.capture.classes import REFUSED, component_class, pipeline_class
 from fxprof.capture.hollow import building, empty_out, hollow_copy
 from fxprof.capture.processors import Say, image_processor, is_processor, processor, tokenizer
 from fxprof.capture.strangers import cleaned, refuse_backbones, wanted_more
@@ -155,7 +156,9 @@ def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> A
         return _module(found, part.values, dtype)
     if issubclass(found, _PREPARATION):
         return image_processor(what, part)
-    return found.from_config(dict(part.values)) if hasattr(found, "from_config") else found(**part.values)
+    if issubclass(found, ConfigMixin):
+        return found.from_config(dict(part.values))
+    raise CaptureError(f"{what}: it is no model, scheduler, tokenizer or processor", REFUSED)
 
 
 _PREPARATION = (transformers.ImageProcessingMixin, transformers.FeatureExtractionMixin)
