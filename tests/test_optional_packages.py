@@ -16,7 +16,7 @@ import tiny
 import torch
 import transformers
 from families.case import picture
-from families.packages import PAIRS, cosmos, omnigen, visual_cloze
+from families.packages import PAIRS, cosmos, glm_image, kandinsky_5, motif, omnigen, visual_cloze
 from families.video import CASES
 from test_pipelines import save_configurations
 
@@ -243,3 +243,21 @@ def test_a_pipeline_that_asks_for_a_generator_gets_one(tmp_path: Path) -> None:
     assert profile.macs == given.macs > 0
     assert profile.workload["image"] == "[[image:32x32, image:32x32], [image:32x32, None]]"
     assert "generator" not in profile.workload
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (motif, {"height": 32, "width": 32, "arguments": {"num_frames": 5}}),
+        (glm_image, {"height": 32, "width": 32}),
+        (kandinsky_5, {"height": 1024, "width": 1024, "arguments": {"max_sequence_length": 16}}),
+    ],
+)
+def test_configurations_say_what_the_object_does(tmp_path: Path, make: Any, options: dict[str, Any]) -> None:
+    pipeline = make()
+    if make is kandinsky_5:
+        pipeline.resolutions = [(1024, 1024)]  # which no configuration says
+    save_configurations(pipeline, tmp_path)
+    profile = fxprof.profile(tmp_path, steps=1, **options)
+    assert profile.macs == fxprof.profile(pipeline, steps=1, **options).macs > 0
+    assert profile.total.uncounted == 0

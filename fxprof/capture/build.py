@@ -141,8 +141,9 @@ def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype
         return None
     with _explained(what):
         part = _harmless(what, name, part, say)
-        if part.library == "transformers" and is_processor(part.class_name):
-            return processor(what, name, part, say)
+        if part.library != "diffusers" and is_processor(part.class_name):
+            # diffusers writes the name of a pipeline's module where that is also the name of one of transformers.
+            return processor(what, name, replace(part, library="transformers"), say)
         if "Tokenizer" in part.class_name:
             return tokenizer(what, name, part, say)
         found = component_class(what, part)

@@ -207,7 +207,8 @@ def _read_values(folder: Path, class_name: str) -> dict[str, Any]:
             f"a pipeline directory has one folder for each component that its {INDEX} names",
         )
     expected = next(file for part, file in _CONFIG_FILES.items() if part in class_name)
-    candidates = (folder / file for file in (expected, *_OTHER_FILES))
+    more = ("tokenizer_config.json",) if class_name.endswith("Processor") else ()
+    candidates = (folder / file for file in (expected, *_OTHER_FILES, *more))
     path = next((file for file in candidates if holds(file.is_file)), None)
     if path is None:
         raise TargetError(f"cannot read the component {folder.name!r}: {folder / expected} does not exist")
