@@ -43,6 +43,7 @@ def profile(
     prompt_tokens: int | None = None,
     dtype: str | None = None,
     without: Iterable[str] = (),
+    enable: Iterable[str] = (),
     arguments: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] | None = None,
     dims: Mapping[str, int] | None = None,
@@ -55,9 +56,9 @@ def profile(
 
     Args:
         target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a
-            `.pt2` file, a directory that `fxprof capture` wrote, a saved profile, a `PipelineConfig`, or a live
-            `DiffusionPipeline`, which is only read: its weights are neither copied nor run. A directory, or repository,
-            may be that of one component.
+            `.safetensors`, `.gguf` or `.pt2` file, a directory that `fxprof capture` wrote, a saved profile, a
+            `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied nor run.
+            A directory, or repository, may be that of one component.
         height: pixels; like everything below, the pipeline's own default when not given.
         width: pixels.
         images: images per prompt.
@@ -67,6 +68,7 @@ def profile(
         prompt_tokens: the length of the prompt in tokens, special ones not counted, instead of a prompt.
         dtype: element type to build in: `float32`, `float16` or `bfloat16`.
         without: optional components to leave out, such as `safety_checker`.
+        enable: what to switch on before the call, as `vae.tiling` for `pipe.vae.enable_tiling()`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
             `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape and `":int64"` for a single number of that type. A
@@ -85,7 +87,10 @@ def profile(
         CaptureError: the pipeline cannot be built, refuses the workload, or fails.
     """
     workload = Workload(
-        height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype, tuple(without), dict(arguments or {})
+        *(height, width, images, steps, guidance_scale, prompt, prompt_tokens, dtype),
+        _names(without),
+        dict(arguments or {}),
+        _names(enable),
     )
     if isinstance(target, (str, os.PathLike)):
         finished = _finished(
@@ -93,9 +98,7 @@ def profile(
         )
         if finished is not None:
             return finished
-        from fxprof.source import resolve
-
-        target = resolve(target)
+        target = _resolved(target)
     elif not isinstance(target, (PipelineConfig, SingleComponent)):
         check_pipeline(target)
     if dims:
@@ -267,17 +270,32 @@ def _workload(given: Mapping[str, Any]) -> Workload:
     if unknown:
         raise UsageError(f"{', '.join(unknown)} is no part of a workload", "pass other arguments of the call in `arguments`")
     values = {name: value for name, value in given.items() if value is not None}
-    return Workload(**{**values, "without": tuple(given.get("without") or ()), "arguments": dict(given.get("arguments") or {})})
+    names = {key: _names(given.get(key) or ()) for key in ("without", "enable")}
+    return Workload(**{**values, **names, "arguments": dict(given.get("arguments") or {})})
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _resolved(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
+    from fxprof.source import CheckpointFile, resolve
+
+    found = resolve(target)
+    if not isinstance(found, CheckpointFile):
+        return found
+    from fxprof.capture.checkpoints import config_of_checkpoint
+
+    return config_of_checkpoint(found)
 
 
 def _uncaptured(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
     from fxprof.result.kept import find_kept
-    from fxprof.source import resolve
 
     if find_kept(Path(target)) is not None:
         what = f"{os.fspath(target)} holds no pipeline that could be captured"
         raise UsageError(what, "name a pipeline; this one can be profiled as it is")
-    return resolve(target)
+    return _resolved(target)
 
 
 def _captured(

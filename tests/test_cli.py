@@ -99,6 +99,7 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
             "7.5",
         ),
         *("--prompt", "a cat", "--prompt-tokens", "12", "--dtype", "float16", "--without", "vae"),
+        *("--enable", "vae.tiling", "--enable", "vae.slicing"),
         *(
             "--arg",
             "clip_skip=2",
@@ -116,7 +117,8 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
     arguments = {"clip_skip": 2, "negative_prompt": "a=b", "sigmas": [1.0, 0.5], "x": "NaN", "y": ""}
     sizes = {"height": 512, "width": 768, "images": 2, "steps": 30, "guidance_scale": 7.5}
     text = {"prompt": "a cat", "prompt_tokens": 12}
-    given = {**sizes, **text, "dtype": "float16", "without": ("vae",), "arguments": arguments, "inputs": {}, "dims": {}}
+    names = {"without": ("vae",), "enable": ("vae.tiling", "vae.slicing")}
+    given = {**sizes, **text, "dtype": "float16", **names, "arguments": arguments, "inputs": {}, "dims": {}}
     assert api.calls == [
         ("sd3-medium", {**given, "formulas": None, "whole": False, "cache": default_cache(), "progress": None})
     ]
@@ -131,6 +133,7 @@ def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
             {
                 **nothing,
                 "without": (),
+                "enable": (),
                 "arguments": {},
                 "inputs": {},
                 "dims": {},

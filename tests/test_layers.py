@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 """Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""
 
-TORCH = {"torch", "diffusers", "transformers", "tokenizers", "sympy"}
+TORCH = {"torch", "diffusers", "transformers", "tokenizers", "huggingface_hub", "sympy"}
 LIBRARIES = {
     "source": {"huggingface_hub"},
     "capture": TORCH,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import json
 import sys
 import tomllib
@@ -12,10 +13,16 @@ from typing import Any
 import diffusers
 import pytest
 import tiny
+import torch
 import transformers
+from families.case import picture
+from families.packages import PAIRS, cosmos, glm_image, kandinsky_5, motif, omnigen, visual_cloze
+from families.video import CASES
+from test_pipelines import save_configurations
 
 import fxprof
 from fxprof.capture import blame
+from fxprof.capture.optional import standing_in
 from fxprof.errors import CaptureError
 
 ALL = "pip install {0}, or pip install 'fxprof[all]' for all such packages"
@@ -104,17 +111,23 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Any:
     return missing
 
 
-def test_a_tokenizer_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: Any) -> None:
+def test_a_vocabulary_that_cannot_be_read_is_counted_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: Any
+) -> None:
     def load(*_args: object, **_options: object) -> None:
         __import__("sentencepiece")
 
+    pipeline = tiny.make("pixart")
+    save_configurations(pipeline, tmp_path)
+    (tmp_path / "tokenizer" / "spiece.model").write_bytes(b"\0")
+    options: dict[str, Any] = {"height": 32, "width": 32, "steps": 2, "arguments": {"use_resolution_binning": False}}
     monkeypatch.setattr(transformers.T5Tokenizer, "from_pretrained", load)
     refuse("sentencepiece")
-    index = {"_class_name": "PixArtAlphaPipeline", "tokenizer": ["transformers", "T5Tokenizer"]}
-    with pytest.raises(CaptureError) as caught:
-        fxprof.profile(save(tmp_path / "tiny", index, {}))
-    assert caught.value.message == "could not build tokenizer (T5Tokenizer) of tiny: No module named 'sentencepiece'"
-    assert caught.value.hint == ALL.format("sentencepiece")
+    profile = fxprof.profile(tmp_path, **options)
+    assert profile.macs == fxprof.profile(pipeline, **options).macs
+    reason = f"No module named 'sentencepiece' ({ALL.format('sentencepiece')})"
+    assert profile.remarks == (f"tokenizer counted words, for its vocabulary cannot be read: {reason}",)
+    assert profile.approximations == ()  # the text is padded to a fixed length
 
 
 def test_a_pipeline_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,11 +148,116 @@ def test_a_pipeline_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_pipeline_that_uses_what_it_did_not_import(monkeypatch: pytest.MonkeyPatch) -> None:
     def clean(*_args: object, **_options: object) -> None:
-        ftfy.fix_text("a")  # type: ignore[name-defined]  # noqa: F821  # as diffusers does where it is not installed
+        cv2.resize(1)  # type: ignore[name-defined]  # noqa: F821  # as diffusers does where it is not installed
 
     pipeline = tiny.make("stable_diffusion")
     monkeypatch.setattr(type(pipeline), "encode_prompt", clean)
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(pipeline, height=32, width=32, steps=1)
-    assert "name 'ftfy' is not defined" in caught.value.message
-    assert caught.value.hint == ALL.format("ftfy")
+    assert "name 'cv2' is not defined" in caught.value.message
+    assert caught.value.hint == ALL.format("opencv-python-headless")
+
+
+# --- what a rehearsal can do without
+
+FTFY = "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy"
+GUARDRAIL = "cosmos_guardrail is not installed, so its checks of text and video are not in the totals"
+GUARDRAIL += "; pip install cosmos_guardrail"
+FILM: dict[str, Any] = {
+    "height": 32,
+    "width": 32,
+    "steps": 1,
+    "arguments": {"num_frames": 5, "image": picture(), "max_sequence_length": 16},
+}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a photo of a cat", ()),
+        (
+            "a caf\u00e9 &amp; a cat",
+            ("ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",),
+        ),
+    ],
+)
+@pytest.mark.skipif(importlib.util.find_spec("ftfy") is not None, reason="ftfy is installed")
+def test_a_cleaner_of_prompts_is_not_needed(tmp_path: Path, prompt: str, said: tuple[str, ...]) -> None:
+    pipeline = CASES["WanImageToVideoPipeline"].make()
+    save_configurations(pipeline, tmp_path)
+    profile = fxprof.profile(tmp_path, prompt=prompt, **FILM)
+    assert profile.macs == fxprof.profile(pipeline, prompt=prompt, **FILM).macs
+    assert profile.remarks == said
+
+
+def test_what_a_module_would_have_imported_is_gone_afterwards() -> None:
+    home = importlib.import_module("diffusers.pipelines.wan.pipeline_wan_i2v")
+    before = dict(vars(home))
+    with standing_in() as stand_ins:
+        assert home.prompt_clean("  a   cat&amp;dog ") == "a cat&dog"
+        assert (stand_ins.used == {"ftfy"}) == ("ftfy" not in before)
+    assert vars(home) == before
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bs4") is not None, reason="bs4 is installed")
+def test_markup_is_taken_out_of_text() -> None:
+    with standing_in() as stand_ins:
+        found = sys.modules["bs4"].BeautifulSoup("a <b>cat</b> &amp; a dog", features="html.parser").text
+    assert found == "a cat & a dog"
+    assert stand_ins.remarks == [
+        "bs4 is not installed, so markup was removed from text by a simpler rule; pip install beautifulsoup4"
+    ]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cosmos_guardrail") is not None, reason="cosmos_guardrail is installed")
+@pytest.mark.parametrize("entry", [None, ["cosmos_guardrail", "CosmosSafetyChecker"], [None, None]])
+def test_a_guardrail_is_left_out_and_said(tmp_path: Path, entry: Any) -> None:
+    pipeline = cosmos()
+    pipeline.register_modules(safety_checker=None)
+    save_configurations(pipeline, tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index.pop("safety_checker", None)
+    (tmp_path / "model_index.json").write_text(json.dumps(index | ({"safety_checker": entry} if entry else {})))
+    options: dict[str, Any] = {"height": 32, "width": 32, "steps": 1, "arguments": {"num_frames": 9, "max_sequence_length": 16}}
+    profile = fxprof.profile(tmp_path, **options)
+    assert profile.macs == fxprof.profile(cosmos(), **options).macs
+    told = (
+        "cosmos_guardrail is not installed, so its checks of text and video are not in the totals; pip install cosmos_guardrail"
+    )
+    assert told in profile.remarks
+
+
+def test_a_pipeline_that_needs_torchvision_for_its_processor_is_built(tmp_path: Path) -> None:
+    pipeline = omnigen()
+    save_configurations(pipeline, tmp_path)
+    profile = fxprof.profile(tmp_path, height=32, width=32, steps=1)
+    assert profile.macs == fxprof.profile(pipeline, height=32, width=32, steps=1).macs > 0
+
+
+def test_a_pipeline_that_asks_for_a_generator_gets_one(tmp_path: Path) -> None:
+    pipeline = visual_cloze()
+    save_configurations(pipeline, tmp_path)
+    arguments = {"task_prompt": "a task", "content_prompt": "a cat", "image": PAIRS}
+    profile = fxprof.profile(tmp_path, steps=1, arguments=arguments)
+    given = fxprof.profile(pipeline, steps=1, arguments={**arguments, "generator": torch.Generator()})
+    assert profile.macs == given.macs > 0
+    assert profile.workload["image"] == "[[image:32x32, image:32x32], [image:32x32, None]]"
+    assert "generator" not in profile.workload
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (motif, {"height": 32, "width": 32, "arguments": {"num_frames": 5}}),
+        (glm_image, {"height": 32, "width": 32}),
+        (kandinsky_5, {"height": 1024, "width": 1024, "arguments": {"max_sequence_length": 16}}),
+    ],
+)
+def test_configurations_say_what_the_object_does(tmp_path: Path, make: Any, options: dict[str, Any]) -> None:
+    pipeline = make()
+    if make is kandinsky_5:
+        pipeline.resolutions = [(1024, 1024)]  # which no configuration says
+    save_configurations(pipeline, tmp_path)
+    profile = fxprof.profile(tmp_path, steps=1, **options)
+    assert profile.macs == fxprof.profile(pipeline, steps=1, **options).macs > 0
+    assert profile.total.uncounted == 0

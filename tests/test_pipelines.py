@@ -270,6 +270,10 @@ def save_configurations(pipeline: Any, directory: Path) -> None:
             part.save_config(directory / name)
         elif part is not None and hasattr(part, "config"):
             part.config.save_pretrained(directory / name)
+        elif part is not None and not isinstance(part, (nn.Module, StandInTokenizer)):
+            part.save_pretrained(directory / name)  # what prepares images
+            for path in (directory / name).glob("tokenizer_config.json"):
+                path.write_text(path.read_text().replace('"StandInTokenizer"', '"PreTrainedTokenizerFast"'))
         elif isinstance(part, nn.Module):  # a list of models, which has no configuration of its own
             part.save_pretrained(str(directory / name))  # type: ignore[operator]
         elif part is not None:

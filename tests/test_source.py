@@ -319,9 +319,9 @@ def test_a_missing_file_is_named_as_one(target: str) -> None:
 
 
 def test_a_file_is_not_a_pipeline(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").touch()
-    error = refusal(tmp_path / "model.safetensors")
-    assert error.message == f"cannot profile '{tmp_path / 'model.safetensors'}': it is a file, not a pipeline"
+    (tmp_path / "model.bin").touch()
+    error = refusal(tmp_path / "model.bin")
+    assert error.message == f"cannot profile '{tmp_path / 'model.bin'}': it is a file, not a pipeline"
     assert "a directory with a model_index.json" in error.hint
 
 
@@ -393,6 +393,12 @@ def test_nothing_but_the_standard_library_is_imported(pipeline: Path) -> None:
         ("tensor:1x1280", StandIn("tensor", (1, 1280))),
         ("tensor:7:int64", StandIn("tensor", (7,), "int64")),
         ("[image:8x8, mask:8x8]", [StandIn("image", (8, 8)), StandIn("mask", (8, 8))]),
+        (
+            "[[image:8x8,image:8x4],[image:8x8,null]]",
+            [[StandIn("image", (8, 8)), StandIn("image", (8, 4))], [StandIn("image", (8, 8)), None]],
+        ),
+        ("[null, mask:8x8]", [None, StandIn("mask", (8, 8))]),
+        ("[[1, 2], [3]]", None),
         ("image: a cat", None),
         ("a photo of image:8x8", None),
         ("[1, 2]", None),
@@ -415,6 +421,9 @@ def test_stand_ins_are_read(text: str, expected: object) -> None:
         "image:8x8:float32",
         "tensor:99999x99999",
         "[image:8]",
+        "[[image:8x8]",
+        "[image:8x8]]",
+        "[[[[[[[[image:8x8]]]]]]]]",
     ],
 )
 def test_a_malformed_stand_in_is_refused_with_an_example(text: str) -> None:

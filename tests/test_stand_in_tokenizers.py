@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, is_processor
+from fxprof.capture.processors import is_processor
+from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
 
 BEFORE = "<|im_start|>Describe the image in detail:<|im_end|>\n"
 VALUES = {

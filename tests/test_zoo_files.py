@@ -292,9 +292,9 @@ def test_a_class_takes_every_value(model: str, name: str) -> None:
 @pytest.mark.parametrize("model", names())
 def test_a_pipeline_takes_every_component_and_argument(model: str) -> None:
     config = load_zoo(model)
-    from fxprof.capture.build import _pipeline_class
+    from fxprof.capture.classes import pipeline_class
 
-    parameters = inspect.signature(_pipeline_class(config)).parameters
+    parameters = inspect.signature(pipeline_class(config)).parameters
     assert set(config.components) | set(config.arguments) <= set(parameters)
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
     assert required <= set(config.components) | set(config.arguments)

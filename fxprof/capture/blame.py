@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import traceback
 from collections.abc import Iterator
@@ -89,6 +90,22 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+def is_from_elsewhere(error: BaseException) -> bool:
+    """Whether an error may come from code that fxprof called: a panic in Rust is no `Exception`, and is one."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def lacks(name: str, error: BaseException) -> bool:
+    """Whether an error came from a line that takes an argument of this name to be given, and it was None."""
+    for cause in causes(error):
+        frames = list(traceback.walk_tb(cause.__traceback__))
+        if frames and isinstance(cause, (TypeError, AttributeError)):
+            frame, number = frames[-1]
+            if frame.f_locals.get(name, cause) is None and name in linecache.getline(frame.f_code.co_filename, number):
+                return True
+    return False
 
 
 def is_our_bug(error: BaseException) -> bool:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import diffusers
 import torch
 import transformers
+from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
-from fxprof.capture.blame import failure
+from fxprof.capture.blame import failure, is_from_elsewhere
+from fxprof.capture.classes import REFUSED, component_class, pipeline_class
 from fxprof.capture.hollow import building, empty_out
-from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, has_vocabulary, is_processor
-from fxprof.errors import CaptureError, UsageError
+from fxprof.capture.processors import Say, image_processor, is_processor, processor, tokenizer
+from fxprof.capture.strangers import cleaned, refuse_backbones, wanted_more
+from fxprof.errors import CaptureError, FxprofError, UsageError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
-_REFUSED = "only classes of diffusers and transformers are built; code that comes with a model is never run"
+_GUARDRAILS = frozenset({"cosmos_guardrail"})
+"""Libraries of components that check texts and images; a pipeline makes its own when it is given none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
     Raises:
         CaptureError: a class is unknown or not permitted, or rejects its configuration.
     """
-    pipeline_class = _pipeline_class(config)
-    accepted = inspect.signature(pipeline_class).parameters
+    with _explained(f"could not build {config.name}"):
+        class_ = pipeline_class(config)
+    accepted = inspect.signature(class_).parameters
+    said: list[str] = []
     parts = {
-        name: None if part is None else _component(config.name, name, part, dtype)
+        name: None if part is None else _component(config.name, name, part, dtype, said.append)
         for name, part in config.components.items()
         if name in accepted
     }
@@ -59,10 +62,10 @@ def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
     variadic = {name for name, item in accepted.items() if item.kind in (item.VAR_KEYWORD, item.VAR_POSITIONAL)}
     keywords = {name: value for name, value in {**missing, **plain, **parts}.items() if name not in variadic}
     with _explained(f"could not put {config.class_name} of {config.name} together"):
-        pipeline = pipeline_class(**keywords)
+        pipeline = class_(**keywords)
     left_out = sorted(name for name, part in config.components.items() if name not in accepted and part is not None)
-    remarks = tuple(f"{name} is not a component of {config.class_name} and was left out" for name in left_out)
-    return _built(pipeline, remarks)
+    said += [f"{name} is not a component of {config.class_name} and was left out" for name in left_out]
+    return _built(pipeline, tuple(said))
 
 
 def of_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
@@ -92,88 +95,74 @@ def _built(pipeline: Any, remarks: tuple[str, ...]) -> Built:
     return Built(pipeline, modules, remarks)
 
 
-def _pipeline_class(config: PipelineConfig) -> type:
-    what = f"could not build {config.name}"
-    # A pipeline is hidden when a package is missing that perhaps only its real tokenizer needs; its own module has it.
-    modules = {part.library for part in config.components.values() if part} - {"diffusers", "transformers"}
-    homes = (diffusers, *filter(None, map(_pipeline_module, sorted(modules))))
-    with _explained(what):
-        classes = {home: getattr(home, config.class_name, None) for home in homes}
-    home = next((home for home, found in classes.items() if found and not _is_placeholder(found)), diffusers)
-    found = _attribute(what, home, config.class_name)
-    if not inspect.isclass(found) or not issubclass(found, diffusers.DiffusionPipeline):
-        raise CaptureError(f"{what}: diffusers {diffusers.__version__} has no pipeline {config.class_name}", _REFUSED)
-    return found
-
-
-def build_module(config: SingleComponent, dtype: torch.dtype) -> nn.Module:
+def build_module(config: SingleComponent, dtype: torch.dtype, say: Say = lambda _: None) -> nn.Module:
     """Construct the one model that a configuration describes.
+
+    Args:
+        config: the model.
+        dtype: element type of its parameters.
+        say: told what was ignored.
 
     Raises:
         CaptureError: the class is unknown, not permitted or no model, or rejects its configuration.
     """
     part = config.component
     what = f"could not build {config.name} ({part.class_name})"
-    found = _class(what, part)
-    if not issubclass(found, nn.Module):
-        raise CaptureError(f"{what}: it is not a model, so it computes nothing that could be counted")
     with _explained(what):
+        part = _harmless(what, part.class_name, part, say)
+        found = component_class(what, part)
+        if not issubclass(found, nn.Module):
+            raise CaptureError(f"{what}: it is not a model, so it computes nothing that could be counted")
         return _module(found, part.values, dtype)
 
 
-def _attribute(what: str, home: Any, name: str) -> Any:
-    """A class of a library, or None; importing it can fail, and it can be a placeholder that names what is missing."""
-    with _explained(what):
-        found: Any = getattr(home, name, None)
-        if _is_placeholder(found):
-            found()
-        return found
-
-
-def _is_placeholder(found: Any) -> bool:
-    return inspect.isclass(found) and "_backends" in vars(found)
-
-
-def _pipeline_module(library: str) -> Any:
-    """The module of diffusers in which a pipeline and its own models are, or None."""
-    library = library.removeprefix("diffusers.pipelines.")
-    try:
-        return importlib.import_module(f"diffusers.pipelines.{library}") if re.fullmatch(r"[A-Za-z_][\w.]*", library) else None
-    except ImportError:
-        return None
-
-
-def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype) -> Any:
+def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype, say: Say) -> Any:
     what = f"could not build {name} ({part.class_name}) of {target}"
-    if part.library == "transformers" and is_processor(part.class_name) and not has_vocabulary(part.directory):
-        with _explained(what):
-            return StandInProcessor(part.class_name, part.values)
-    found = _class(what, part)
+    if part.library in _GUARDRAILS:
+        return None
     with _explained(what):
-        if issubclass(found, nn.Module):
-            members = [_component(target, name, member, dtype) for member in part.members]
-            return found(members).eval() if members else _module(found, part.values, dtype)
-        if issubclass(found, transformers.PreTrainedTokenizerBase):
-            return _tokenizer(found, part)
-        if hasattr(found, "from_config"):
-            return found.from_config(dict(part.values))
-        if part.directory is not None and hasattr(found, "from_pretrained"):
-            return found.from_pretrained(part.directory, local_files_only=True)
-        return found(**part.values)
+        part = _harmless(what, name, part, say)
+        if part.library != "diffusers" and is_processor(part.class_name):
+            # diffusers writes the name of a pipeline's module where that is also the name of one of transformers.
+            return processor(what, name, replace(part, library="transformers"), say)
+        if "Tokenizer" in part.class_name:
+            return tokenizer(what, name, part, say)
+        found = component_class(what, part)
+        if part.members:
+            return found([_component(target, name, member, dtype, say) for member in part.members]).eval()
+        return _made(what, found, part, dtype)
 
 
-def _class(what: str, part: ComponentConfig) -> Any:
-    home: Any = {"diffusers": diffusers, "transformers": transformers}.get(part.library) or _pipeline_module(part.library)
-    found = _attribute(what, home, part.class_name) if part.class_name.isidentifier() else None
-    if not inspect.isclass(found):
-        raise CaptureError(f"{what}: there is no such class in {part.library}", _REFUSED)
-    return found
+def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> Any:
+    if issubclass(found, nn.Module):
+        return _module(found, part.values, dtype)
+    if issubclass(found, _PREPARATION):
+        return image_processor(what, part)
+    if issubclass(found, ConfigMixin):
+        return found.from_config(dict(part.values))
+    raise CaptureError(f"{what}: it is no model, scheduler, tokenizer or processor", REFUSED)
+
+
+_PREPARATION = (transformers.ImageProcessingMixin, transformers.FeatureExtractionMixin)
+
+
+def _harmless(what: str, name: str, part: ComponentConfig, say: Say) -> ComponentConfig:
+    """The part without what leads to code or to other repositories.
+
+    Raises:
+        CaptureError: it cannot be built without another repository.
+    """
+    values, ignored = cleaned(part.values)
+    refuse_backbones(what, values)
+    for words in ignored:
+        say(f"{name}: ignored {words}")
+    return replace(part, values=values)
 
 
 def _module(class_: Any, values: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
     def construct() -> nn.Module:
         if issubclass(class_, transformers.PreTrainedModel):
-            return class_(_transformers_config(class_.config_class, dict(values), dtype))  # type: ignore[no-any-return]
+            return class_(_own_config(class_, dict(values), dtype))  # type: ignore[no-any-return]
         return class_.from_config(dict(values))  # type: ignore[no-any-return]
 
     try:
@@ -188,11 +177,23 @@ def _module(class_: Any, values: Mapping[str, Any], dtype: torch.dtype) -> nn.Mo
 
 def _transformers_config(class_: Any, values: dict[str, Any], dtype: torch.dtype) -> Any:
     inner = getattr(class_, "base_config_key", "")
-    if inner and isinstance(values.get(inner), dict) and values.get("model_type") != class_.model_type:
-        values = values[inner]
+    if values.get("model_type") not in {None, class_.model_type}:
+        # The file of a larger model, of which this is a part: by its key, otherwise by its type, as transformers looks for it.
+        typed = (item for item in values.values() if isinstance(item, dict) and item.get("model_type") == class_.model_type)
+        values = values[inner] if inner and isinstance(values.get(inner), dict) else next(typed, values)
     # A published configuration names the type that its weights were saved in; what is asked for goes before it.
-    config = class_.from_dict({name: value for name, value in values.items() if name not in {"dtype", "torch_dtype"}})
+    values = {name: value for name, value in values.items() if name not in {"dtype", "torch_dtype"}}
+    config = class_.from_dict(values)
     config.dtype = dtype
+    return config
+
+
+def _own_config(class_: Any, values: dict[str, Any], dtype: torch.dtype) -> Any:
+    """The configuration that a model's constructor takes: for one half of a model, that half's, as in `T5GemmaEncoder`."""
+    config = _transformers_config(class_.config_class, values, dtype)
+    for name, half in getattr(class_.config_class, "sub_configs", {}).items():
+        if class_.__name__.endswith(name.title()) and hasattr(half, "from_dict"):
+            return getattr(config, name) if isinstance(values.get(name), dict) else _transformers_config(half, values, dtype)
     return config
 
 
@@ -215,20 +216,19 @@ def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _tokenizer(class_: Any, part: ComponentConfig) -> Any:
-    if has_vocabulary(part.directory):
-        return class_.from_pretrained(part.directory, local_files_only=True)
-    return StandInTokenizer(part.class_name, {"model_input_names": class_.model_input_names, **part.values})
-
-
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Turn whatever a library raises into one line that says what was attempted."""
     try:
         yield
-    except CaptureError:
+    except FxprofError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_from_elsewhere(error):
+            raise
+        if wanted_more(error):
+            message = f"{what}: its files lead to another repository, and other repositories are not fetched"
+            raise CaptureError(message, "build it yourself and profile the object from Python") from error
         raise failure(what, error) from error
 
 

@@ -145,6 +145,8 @@ def export_call(
     if any(_is_symbolic(value) for op in trace.distinct() for value in op.outputs):
         # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")
+    if any(op.target == "higher_order.flat_apply" for op in trace.distinct()):
+        raise NotExportableError("it calls a Python function that torch.export leaves as it is")
     # Only now: while torch.export traces, every new tensor is a fake one.
     objects = {position: _without_data(value) for position, value in wrapper.seen.objects.items()}
     output = next(node for node in reversed(program.graph.nodes) if node.op == "output")

@@ -20,6 +20,7 @@ from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal, modules_of
+from fxprof.capture.strangers import among_strangers
 from fxprof.capture.translate import input_values, translate
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import SingleComponent
@@ -109,8 +110,9 @@ def capture_component(
     report = progress or (lambda _: None)
     report("building the model")
     built_in = dtype or "float32"
-    with unchanged():
-        module = build_module(config, getattr(torch, built_in))
+    said: list[str] = []
+    with alone(), unchanged(), among_strangers(config):
+        module = build_module(config, getattr(torch, built_in), said.append)
     given, remarks = (dict(inputs), ()) if inputs else _dummy_inputs(module)
     _check_inputs(module, given)
     given = pytree.tree_map_only(StandIn, lambda item: _in_dtype(item, built_in), given)
@@ -118,7 +120,7 @@ def capture_component(
     report("capturing the model")
     captured = capture_module(module, (), given, notable=notable, whole=whole)
     workload = {**{name: plain(value) for name, value in given.items()}, "dtype": built_in}
-    return replace(captured, workload=workload, remarks=(*captured.remarks, *remarks))
+    return replace(captured, workload=workload, remarks=(*captured.remarks, *said, *remarks))
 
 
 def _in_dtype(stand_in: StandIn, dtype: str) -> StandIn:

@@ -13,16 +13,19 @@ from torch import nn
 
 from fxprof.cache import Cache
 from fxprof.capture.answers import NotKeptError
-from fxprof.capture.blame import failure, is_our_bug
+from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug, lacks
 from fxprof.capture.borrowed import Loan, borrowed
 from fxprof.capture.build import Built, Progress, build, of_live
 from fxprof.capture.inputs import plain, real
+from fxprof.capture.optional import standing_in
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal, modules_of
 from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
+from fxprof.capture.strangers import among_strangers
+from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
@@ -66,14 +69,32 @@ def capture_pipeline(
         UsageError: the pipeline has no argument for something that the workload sets.
     """
     report = progress or (lambda _: None)
-    with alone(), unchanged():
-        if not isinstance(target, PipelineConfig):
-            with borrowed((target, dict(workload.arguments)), lambda: _modules(target)) as loan:
-                return _capture(target, workload, notable, report, whole=whole, cache=None, objects=True, loan=loan)
+    with alone(), unchanged(), among_strangers(target):
         try:
-            return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
-        except NotKeptError:
-            return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
+            return _attempt(target, workload, notable, report, whole=whole, cache=cache)
+        except CaptureError as error:
+            if "generator" in workload.arguments or not lacks("generator", error):
+                raise
+            given = {**workload.arguments, "generator": torch.Generator()}
+            return _attempt(target, replace(workload, arguments=given), notable, report, whole=whole, cache=cache)
+
+
+def _attempt(
+    target: PipelineConfig | Any,
+    workload: Workload,
+    notable: Callable[[str], bool],
+    report: Progress,
+    *,
+    whole: bool,
+    cache: Cache | None,
+) -> Capture:
+    if not isinstance(target, PipelineConfig):
+        with borrowed((target, dict(workload.arguments)), lambda: _modules(target)) as loan:
+            return _capture(target, workload, notable, report, whole=whole, cache=None, objects=True, loan=loan)
+    try:
+        return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
+    except NotKeptError:
+        return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
 
 
 def _nothing() -> None:
@@ -95,12 +116,33 @@ def _capture(
     objects: bool,
     loan: Loan | None = None,
 ) -> Capture:
+    with standing_in() as stand_ins:
+        captured = _captured(
+            target, workload, notable, report, stand_ins.bind, whole=whole, cache=cache, objects=objects, loan=loan
+        )
+        return replace(captured, remarks=(*captured.remarks, *stand_ins.remarks))
+
+
+def _captured(
+    target: PipelineConfig | Any,
+    workload: Workload,
+    notable: Callable[[str], bool],
+    report: Progress,
+    ready: Callable[[], None],
+    *,
+    whole: bool,
+    cache: Cache | None,
+    objects: bool,
+    loan: Loan | None,
+) -> Capture:
     started = time.perf_counter()
     report("building the pipeline")
     built = _build(target, workload)
+    switch_on(built.pipeline, workload.enable)
     if loan is not None:
         loan.begin()
     again = loan.again if loan is not None else _nothing
+    ready()
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()
@@ -214,8 +256,8 @@ def _rehearse(
 def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
         return run(pipeline, **arguments)
-    except Exception as error:
-        if is_our_bug(error):
+    except BaseException as error:
+        if is_our_bug(error) or not is_from_elsewhere(error):
             raise
         refused = failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error)
         raise with_remedy(refused, error, built.pipeline, arguments) from error
@@ -310,5 +352,6 @@ def _in_force(
     dtypes = [str(module.dtype).removeprefix("torch.") for module in built.modules.values() if hasattr(module, "dtype")]
     values["dtype"] = max(dtypes, key=dtypes.count, default=None)
     values["without"] = ", ".join(workload.without) or None
-    extra = {name: value for name, value in arguments.items() if name not in {*names.values(), "prompt"}}
+    values["enable"] = ", ".join(workload.enable) or None
+    extra = {name: value for name, value in arguments.items() if name not in {*names.values(), "prompt", "generator"}}
     return {name: plain(value) for name, value in {**values, **extra}.items() if value is not None}

@@ -10,17 +10,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import transformers
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
-_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-"""Any of these holds a vocabulary."""
 
 _WORD = "word"
 
@@ -36,18 +31,6 @@ _CHAT = (
     "{% if add_generation_prompt %}< assistant > {% endif %}"
 )
 """A chat as most models write it: a mark, the role and a line break before a message, a mark and a line break after it."""
-
-_PROCESSOR = re.compile(r"\w*(?<!Image)(?<!Video)Processor")
-
-
-def has_vocabulary(directory: Path | None) -> bool:
-    """Whether a tokenizer's own files are there."""
-    return directory is not None and any((directory / name).is_file() for name in _FILES)
-
-
-def is_processor(class_name: str) -> bool:
-    """Whether transformers has a class of this name that is a tokenizer together with preparation of images or sound."""
-    return _PROCESSOR.fullmatch(class_name) is not None and hasattr(transformers, class_name)
 
 
 class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transformers is not read for types

@@ -270,7 +270,11 @@ class _GraphReader:
             inputs = [inner.name for inner in body.graph.nodes if inner.op == "placeholder"]
             return Subgraph(name, self.ops(body, owners.inside(handed, inputs, stack)))
 
-        return tuple(read(name, getattr(module, str(value.target))) for name, value in _named_nodes(named) if _is_graph(value))
+        return tuple(
+            read(name, body)
+            for name, value in _named_nodes(named)
+            if _is_graph(value) and isinstance(body := getattr(module, str(value.target)), GraphModule)
+        )
 
     def _stack(self, node: Node) -> tuple[Frame, ...]:
         return self._stacks.frames(_entries(node))

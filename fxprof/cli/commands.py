@@ -34,9 +34,9 @@ def fxprof() -> None:
     Numbers are multiply-accumulates (MACs) by component, layer and operator: exact, and without weights or GPU.
 
     TARGET is a bundled model (see `fxprof models`), a directory with a model_index.json or the config.json of one
-    component, a repository of the Hub as org/name or org/name@revision (only its configuration files are fetched), an
-    exported graph as a .pt2 file (read without torch, never unpickled), a directory of such graphs that capture wrote,
-    or a profile saved as JSON.
+    component, a repository of the Hub as org/name or org/name@revision (only its configuration files are fetched), a
+    file of weights as .safetensors or .gguf (only its header is read), an exported graph as a .pt2 file (read without
+    torch, never unpickled), a directory of such graphs that capture wrote, or a profile saved as JSON.
 
     Exit codes: 0 done, 1 something is uncounted and --strict was given or a total grew over --fail-over, 2 wrong usage,
     3 could not analyse.

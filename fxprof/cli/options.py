@@ -158,6 +158,7 @@ _WORKLOAD = (
     click.option("--prompt-tokens", metavar="N", type=_SIZE, help="A prompt of so many tokens instead."),
     click.option("--dtype", type=click.Choice(DTYPES), help="Type that the models are built in."),
     click.option("--without", multiple=True, metavar="NAME", help="Leave an optional component out. Repeatable."),
+    click.option("--enable", multiple=True, metavar="NAME", help="Switch on before the call, such as vae.tiling. Repeatable."),
     click.option(
         "--arg",
         "arguments",
@@ -265,7 +266,7 @@ def on_output(command: Command) -> Command:
 
 WORKLOAD = (
     *("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype"),
-    *("without", "arguments", "inputs", "dims"),
+    *("without", "enable", "arguments", "inputs", "dims"),
 )
 """Names of the workload's arguments, as `fxprof.profile` has them."""
 

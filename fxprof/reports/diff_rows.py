@@ -2,8 +2,8 @@
 
 What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
 `shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and
-`components`. Rows are single modules, never folded and never left out, and one row `equal` for the others of each component. They add up to
-`delta`.
+`components`. Rows are single modules, never folded and never left out, and one row `equal` for the others of each component.
+They add up to `delta`.
 """
 
 from __future__ import annotations

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fxprof.errors import TargetError
+from fxprof.source.checkpoint import CheckpointFile, looks_like_checkpoint, read_checkpoint
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
-from fxprof.source.directory import CONFIG, INDEX, holds, read, read_directory
+from fxprof.source.directory import CONFIG, INDEX, holds, read, read_component, read_directory, read_object
 from fxprof.source.hub import is_hub_id, read_hub, repository
 from fxprof.source.zoo import ZooEntry, load_zoo, models, names, zoo_table
 
 __all__ = [
+    "CheckpointFile",
     "ComponentConfig",
     "PipelineConfig",
     "SingleComponent",
@@ -29,13 +31,14 @@ __all__ = [
     "zoo_table",
 ]
 
+MODULAR = "modular_model_index.json"
 _SHOWN = 6
 """Names of a directory's entries in a message."""
 _LIST = "`fxprof models` lists the bundled models"
 
 
-def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
-    """What a target is made of: a directory, a bundled model or a repository of the Hub, tried in this order.
+def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent | CheckpointFile:
+    """What a target is made of: a directory, a file of weights, a bundled model or a repository, tried in this order.
 
     Raises:
         TargetError: the target is none of them, or its files are not what diffusers or transformers write.
@@ -44,11 +47,41 @@ def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
     path = Path(text)
     if text and holds(path.is_dir) and (holds((path / INDEX).is_file) or holds((path / CONFIG).is_file)):
         return read(path)
+    if text and holds(path.is_file):
+        found = _from_file(path)
+        if found is not None:
+            return found
     if text in names():
         return load_zoo(text)
     if is_hub_id(text) and not holds(path.exists):
         return _from_hub(text)
     raise _unresolved(text, path)
+
+
+def _from_file(path: Path) -> PipelineConfig | SingleComponent | CheckpointFile | None:
+    """What a file of a pipeline or model stands for; None for any other file."""
+    if path.name == MODULAR:
+        raise _modular(path.parent)
+    if path.name in {INDEX, CONFIG}:
+        return read(path.parent)
+    if not looks_like_checkpoint(path):
+        return None
+    found = read_checkpoint(path)
+    # As diffusers and transformers save it, the configuration lies beside the weights.
+    return read_component(path.parent) if holds((path.parent / CONFIG).is_file) else found
+
+
+def _modular(path: Path) -> TargetError:
+    """What to do about a modular pipeline: its blocks are put together by the code that calls them."""
+    values = read_object(path / MODULAR).values()
+    specs = [entry[-1] for entry in values if isinstance(entry, list) and entry and isinstance(entry[-1], dict)]
+    keys = ("pretrained_model_name_or_path", "repo")
+    sources = sorted({spec[key] for spec in specs for key in keys if isinstance(spec.get(key), str)})
+    whose = f"name the pipeline that its components come from ({', '.join(sources[:3])})" if sources else "name its pipeline"
+    return TargetError(
+        f"cannot profile {path}: a {MODULAR} describes blocks, not a pipeline that could be called",
+        f"{whose} as a directory with a {INDEX} or as org/name, or the folder of one component",
+    )
 
 
 def _from_hub(text: str) -> PipelineConfig | SingleComponent:
@@ -71,7 +104,7 @@ def _unresolved(text: str, path: Path) -> TargetError:
     if holds(path.exists):
         return TargetError(
             f"cannot profile {text!r}: it is a file, not a pipeline",
-            f"name a directory with a {INDEX}, a bundled model, a saved profile or a .pt2 file",
+            f"name a directory with a {INDEX}, a bundled model, a saved profile, a .pt2, .safetensors or .gguf file",
         )
     missing = _missing(text)
     if missing:
@@ -87,6 +120,8 @@ def _missing(text: str) -> str:
 
 
 def _no_index(path: Path) -> TargetError:
+    if holds((path / MODULAR).is_file):
+        return _modular(path)
     inside = sorted(child.name for child in _children(path))
     shown = ", ".join([*inside[:_SHOWN], "..."] if len(inside) > _SHOWN else inside) or "nothing"
     # The Hub's cache keeps a repository in `snapshots/<revision>`.

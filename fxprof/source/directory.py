@@ -28,6 +28,21 @@ _CONFIG_FILES = {
     "": CONFIG,
 }
 """The file that holds the configuration, by what the name of the class contains; the first that fits."""
+_WITHOUT_FILES = frozenset({"cosmos_guardrail"})
+"""Libraries whose components have no folder."""
+_AUTO = re.compile(r"(Flax|TF)?Auto(?=[A-Z])")
+"""How the classes are called that look for the class of a model themselves, in code that comes with it, too."""
+_PREPARATION = tuple(("preprocessor_config.json", key) for key in ("image_processor_type", "feature_extractor_type"))
+_CONCRETE = {
+    "Tokenizer": (("tokenizer_config.json", "tokenizer_class"),),
+    "ImageProcessor": _PREPARATION,
+    "FeatureExtractor": _PREPARATION,
+    "Processor": tuple(
+        (file, "processor_class") for file in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+    ),
+    "": ((CONFIG, "_class_name"), (CONFIG, "architectures")),
+}
+"""Where the class itself is named, by how the name of the one that looks for it ends."""
 _OTHER_FILES = (CONFIG, "processor_config.json", "guider_config.json")
 """Looked for when that file is not there."""
 
@@ -54,7 +69,7 @@ def read_component(directory: Path) -> SingleComponent:
         TargetError: `config.json` is unreadable, or names no class.
     """
     path = directory / CONFIG
-    values = _read_object(path)
+    values = read_object(path)
     plain = {key: value for key, value in values.items() if not key.startswith("_")}
     match (values.get("_class_name"), values.get("architectures")):
         case (str() as class_name, _) if class_name:
@@ -83,7 +98,7 @@ def read_directory(directory: Path, *, code: Collection[str] = ()) -> PipelineCo
             diffusers writes, or the pipeline would run code from the directory.
     """
     path = directory / INDEX
-    index = _read_object(path)
+    index = read_object(path)
     components: dict[str, ComponentConfig | None] = {}
     arguments: dict[str, Any] = {}
     for name, value in index.items():
@@ -138,15 +153,32 @@ def _read_component(directory: Path, name: str, entry: list[Any], code: Collecti
         case _:
             raise TargetError(f"cannot read {path}: the entry {name!r} is {reprlib.repr(entry)}, not [library, class]")
     _refuse_code(directory, name, library, code)
+    if library in _WITHOUT_FILES:
+        return ComponentConfig(library, class_name)
     folder = directory / name
+    if _AUTO.match(class_name):
+        class_name = _concrete(folder, class_name)
     return ComponentConfig(library, class_name, _read_values(folder, class_name), folder, _read_members(folder, class_name))
+
+
+def _concrete(folder: Path, class_name: str) -> str:
+    """The class that the files of a component name; the one that would look for it where they name none."""
+    places = next(places for end, places in _CONCRETE.items() if class_name.endswith(end))
+    for file, key in places:
+        path = folder / file
+        named = read_object(path).get(key) if holds(path.is_file) else None
+        if isinstance(named, list) and named:
+            named = named[0]
+        if isinstance(named, str) and named and not _AUTO.match(named):
+            return named
+    return class_name
 
 
 def _read_members(folder: Path, class_name: str) -> tuple[ComponentConfig, ...]:
     """The models of a list of them, which diffusers saves beside each other: `controlnet`, `controlnet_1`, `controlnet_2`."""
     path = folder / CONFIG
     is_list = re.search("Multi[A-Z]", class_name) and holds(path.is_file)
-    if not is_list or _read_object(path).get("_class_name") == class_name:
+    if not is_list or read_object(path).get("_class_name") == class_name:
         return ()
     folders = [folder]
     while holds((following := folder.with_name(f"{folder.name}_{len(folders)}")).is_dir):
@@ -175,14 +207,15 @@ def _read_values(folder: Path, class_name: str) -> dict[str, Any]:
             f"a pipeline directory has one folder for each component that its {INDEX} names",
         )
     expected = next(file for part, file in _CONFIG_FILES.items() if part in class_name)
-    candidates = (folder / file for file in (expected, *_OTHER_FILES))
+    more = ("tokenizer_config.json",) if class_name.endswith("Processor") else ()
+    candidates = (folder / file for file in (expected, *_OTHER_FILES, *more))
     path = next((file for file in candidates if holds(file.is_file)), None)
     if path is None:
         raise TargetError(f"cannot read the component {folder.name!r}: {folder / expected} does not exist")
-    return {key: value for key, value in _read_object(path).items() if not key.startswith("_")}
+    return {key: value for key, value in read_object(path).items() if not key.startswith("_")}
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. NaN and infinities are numbers here, as schedulers write them.
 
     Raises:

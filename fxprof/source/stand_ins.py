@@ -5,7 +5,7 @@
     video:16x768x512       frames x width x height, a list of RGB images
     tensor:1x1280          zeros of this shape, float32
     tensor:1x77:int64      zeros of this shape and type
-    [image:64x64,mask:64x64]   a list of them
+    [image:64x64,mask:64x64]   a list of them, also of lists: [[image:64x64,image:64x64],[image:64x64,null]]
 
 Inputs of a single component may leave `tensor:` out: `1x16x64x64`, `1x77:int64`, `1:int64`. Without sizes a tensor is a single
 number of its type: `:int64`.
@@ -25,8 +25,13 @@ from fxprof.errors import UsageError
 _KINDS = {"image": 2, "mask": 2, "video": 3, "tensor": None}
 """Kind to how many sizes it takes; any number for a tensor."""
 _FORM = re.compile(r"(?P<kind>[a-z]+):(?P<sizes>(?:\d{1,9}(?:x\d{1,9})*)?)(?::(?P<dtype>[a-z]+\d*))?")
-_LISTED = re.compile(r"\d{1,9}(?:\s*,\s*\d{1,9})+")
+_SHAPE = re.compile(r"\d{1,9}(?:\s*,\s*\d{1,9})+")
 """A shape as Python writes it."""
+_LISTED = re.compile(r"(?:[\[\s,]|null)*(image|mask|video|tensor):[\dx]")
+"""A list whose first item but for `null` looks like a stand-in."""
+_PARTS = re.compile(r"[\[\]]|[^\[\],]+")
+_DEEPEST = 6
+"""Lists within lists."""
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
 _LOOKS_LIKE_ONE = re.compile(rf"(image|mask|video|tensor):[\dx]|tensor::(?:{'|'.join(_DTYPES)})$")
 _LOOKS_SHORT = re.compile(rf"\d+[x:]|:(?:{'|'.join(_DTYPES)})$")
@@ -52,16 +57,34 @@ class StandIn:
         return f"{self.kind}:{'x'.join(map(str, self.sizes))}{suffix}"
 
 
-def stand_in(text: str) -> StandIn | list[StandIn] | None:
-    """What a text stands for; None when it is just a text.
+def stand_in(text: str) -> Any:
+    """What a text stands for, a stand-in or a list of them; None when it is just a text.
 
     Raises:
         UsageError: it begins like a stand-in and goes on like none, or is larger than any pipeline takes.
     """
-    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else ""
-    if inner and all(_LOOKS_LIKE_ONE.match(part.strip()) for part in inner.split(",")):
-        return [_one(part.strip()) for part in inner.split(",")]
+    if text.startswith("[") and text.endswith("]"):
+        return _several(text) if _LISTED.match(text) else None
     return _one(text) if _LOOKS_LIKE_ONE.match(text) else None
+
+
+def _several(text: str) -> list[Any]:
+    """The lists that brackets and commas make; `null` is nothing."""
+    whole: list[Any] = []
+    open_lists = [whole]
+    for part in _PARTS.findall(text):
+        if part == "[":
+            open_lists[-1].append([])
+            open_lists.append(open_lists[-1][-1])
+        elif part == "]":
+            open_lists.pop()
+        elif part.strip():
+            open_lists[-1].append(None if part.strip() == "null" else _one(part.strip()))
+        if not open_lists or len(open_lists) > _DEEPEST:
+            break
+    if len(open_lists) != 1 or len(whole) != 1:
+        raise UsageError(f"the brackets of {text!r} do not fit together", _EXAMPLES)
+    return list(whole[0])
 
 
 def input_value(value: Any) -> Any:
@@ -71,7 +94,7 @@ def input_value(value: Any) -> Any:
         UsageError: as `stand_in`, and also for a text that begins like a tensor's shape and goes on like none.
     """
     if isinstance(value, str):
-        text = re.sub(r"\s*,\s*", "x", value) if _LISTED.fullmatch(value) else value
+        text = re.sub(r"\s*,\s*", "x", value) if _SHAPE.fullmatch(value) else value
         made = _one(f"tensor:{text}") if _LOOKS_SHORT.match(text) else stand_in(text)
         return value if made is None else made
     if type(value) in (list, tuple):

@@ -40,6 +40,8 @@ class Workload:
     """Optional components to leave out, such as a safety checker."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the pipeline's `__call__`."""
+    enable: tuple[str, ...] = ()
+    """What is switched on before the call, such as `vae.tiling`."""
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline could use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from families import adapters, bundled, flow, mechanisms, stable_diffusion, stages, variants, video
+from families import adapters, bundled, flow, mechanisms, packages, stable_diffusion, stages, variants, video
 from families.case import Case
 
 CASES: dict[str, Case] = {
@@ -14,6 +14,7 @@ CASES: dict[str, Case] = {
     **stages.CASES,
     **video.CASES,
     **mechanisms.CASES,
+    **packages.CASES,
 }
 """Class, perhaps with a word on what is special, to how it is made and called."""
 

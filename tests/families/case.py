@@ -43,6 +43,8 @@ class Case:
     """Arguments for another size; twice the width of everything when None."""
     routed: str = ""
     """A pattern of modules among which values choose, so that only their sum can be known without weights."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments without which the class itself fails, and which change nothing of what is computed."""
     needs: str = ""
     """A package without which the pipeline does not run."""
 

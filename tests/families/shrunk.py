@@ -10,8 +10,10 @@ import torch
 import transformers
 from torch import nn
 
-from fxprof.capture.build import _class, _pipeline_class, _transformers_config
-from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer, is_processor
+from fxprof.capture.build import _transformers_config
+from fxprof.capture.classes import component_class, pipeline_class
+from fxprof.capture.processors import is_processor
+from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
 from fxprof.source import load_zoo
 from fxprof.source.config import ComponentConfig, PipelineConfig
 
@@ -259,13 +261,13 @@ def live(config: PipelineConfig) -> Any:
     """The pipeline of a configuration with weights, all random."""
     torch.manual_seed(0)
     parts = {name: part and _part(part) for name, part in config.components.items()}
-    return _pipeline_class(config)(**parts, **config.arguments)
+    return pipeline_class(config)(**parts, **config.arguments)
 
 
 def _part(part: ComponentConfig) -> Any:
     if part.library == "transformers" and is_processor(part.class_name):
         return StandInProcessor(part.class_name, part.values)
-    class_ = _class("a tiny component", part)
+    class_ = component_class("a tiny component", part)
     if issubclass(class_, transformers.PreTrainedTokenizerBase):
         return StandInTokenizer(part.class_name, {"model_input_names": class_.model_input_names, **part.values})
     if issubclass(class_, transformers.PreTrainedModel):

@@ -254,13 +254,11 @@ CASES: dict[str, Case] = {
             image_processor=processor,
         ),
         {**WAN, "image": picture(16)},
-        needs="ftfy",
     ),
     "WanVideoToVideoPipeline": Case(
         of("WanVideoToVideoPipeline", wan),
         {"video": film(9, 16), "height": 16, "width": 16, "strength": 0.7, "max_sequence_length": 16},
         steps=4,
-        needs="ftfy",
     ),
     "LTXPipeline": Case(ltx, LTX),
     "LTXImageToVideoPipeline": Case(of("LTXImageToVideoPipeline", ltx), {**LTX, "image": picture(32)}),

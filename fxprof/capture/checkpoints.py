@@ -1,0 +1,108 @@
+"""Which pipeline a single file of weights belongs to, by diffusers' own rules, and whether its shapes are that pipeline's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+from diffusers.loaders.single_file_utils import fetch_diffusers_config
+
+from fxprof.capture.build import build_module
+from fxprof.capture.quiet import unchanged
+from fxprof.errors import CaptureError, TargetError
+from fxprof.source import load_zoo, models
+from fxprof.source.checkpoint import CheckpointFile
+from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
+
+_DENOISERS = ("transformer", "unet", "decoder", "prior")
+"""The components that such files are made for, the first that a pipeline has."""
+_HINT = "name the directory of its pipeline, or the Hub's id, as org/name"
+
+
+def config_of_checkpoint(file: CheckpointFile) -> PipelineConfig:
+    """The configuration of the bundled pipeline that a file of weights belongs to.
+
+    Args:
+        file: names and shapes of its tensors.
+
+    Raises:
+        TargetError: diffusers does not know such a file, its pipeline is not bundled, or its shapes are others.
+    """
+    with unchanged():
+        tensors = {name: torch.empty(shape, device="meta") for name, shape in file.tensors.items()}
+        published = _published(file, tensors)
+        found = _bundled(file, published["pretrained_model_name_or_path"])
+        name = next(name for name in (published.get("subfolder", ""), *_DENOISERS) if found.components.get(name))
+        part = found.components[name]
+        assert part is not None, "a bundled pipeline has what its files are published as"
+        _check(file, found, name, part, tensors)
+    note = f"{file.name} holds the {name}; everything else is that of the bundled model {found.name}"
+    return replace(found, name=file.name, note=note)
+
+
+def _published(file: CheckpointFile, tensors: Mapping[str, Any]) -> dict[str, str]:
+    """Where diffusers takes the configuration from for such tensors."""
+    try:
+        return dict(fetch_diffusers_config(dict(tensors)))
+    except Exception as error:
+        raise _unknown(file) from error
+
+
+def _unknown(file: CheckpointFile) -> TargetError:
+    return TargetError(
+        f"cannot profile {file.path}: diffusers {diffusers.__version__} knows no model whose tensors are called and shaped so",
+        _HINT,
+    )
+
+
+def _bundled(file: CheckpointFile, published: str) -> PipelineConfig:
+    names = [entry.name for entry in models() if entry.hub_id.lower() == published.lower()]
+    if not names:
+        message = f"cannot profile {file.path}: it seems to be of {published}, whose configuration is not bundled"
+        raise TargetError(message, f"name the pipeline itself: its directory, or {published} to fetch its configuration")
+    return load_zoo(names[0])
+
+
+def _check(
+    file: CheckpointFile, found: PipelineConfig, name: str, part: ComponentConfig, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Hold the shapes in the file to those of the model that they are to be of.
+
+    Raises:
+        TargetError: they are others.
+    """
+    try:
+        model = build_module(SingleComponent(found.name, part), torch.float32)
+    except CaptureError as error:
+        raise TargetError(error.message, error.hint) from error
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in _converted(file, part, model, tensors, expected).items()}
+    wrong = next((key for key, shape in expected.items() if given.get(key) != shape), None)
+    if wrong is not None and not given.keys() & expected.keys():
+        raise _unknown(file)
+    if wrong is not None:
+        there = "x".join(map(str, given[wrong])) if wrong in given else "missing"
+        wanted = "x".join(map(str, expected[wrong]))
+        message = (
+            f"cannot profile {file.path}: the {name} of {found.name} has a tensor {wrong} of {wanted}, and here it is {there}"
+        )
+        raise TargetError(message, _HINT)
+
+
+def _converted(
+    file: CheckpointFile, part: ComponentConfig, model: Any, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, Any]
+) -> Mapping[str, torch.Tensor]:
+    """The tensors under the names that diffusers' model has for them."""
+    if expected.keys() <= tensors.keys():
+        return tensors
+    function = SINGLE_FILE_LOADABLE_CLASSES.get(part.class_name, {}).get("checkpoint_mapping_fn")
+    if function is None:
+        raise _unknown(file)
+    try:
+        return function(checkpoint=dict(tensors), config=dict(model.config))  # type: ignore[no-any-return]
+    except Exception as error:
+        raise _unknown(file) from error

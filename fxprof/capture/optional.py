@@ -1,0 +1,180 @@
+"""Packages that a pipeline imports only if they are there, and could do without: stand-ins for those that are not.
+
+diffusers and transformers write `if is_ftfy_available(): import ftfy` at the top of a module, and use the name later. While
+a pipeline is built and rehearsed, what such a block would have bound is bound to a stand-in, and unbound afterwards. What is
+installed is used as it is. Nothing is said to be available that is not: where a pipeline asks, it goes without by itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from fxprof.capture import vision
+
+_GUARD = re.compile(r"is_(\w+?)(?:_v2)?_available")
+_OURS = ("diffusers.", "transformers.")
+_TAG = re.compile(r"<[^>]*>")
+_MISSING = object()
+
+_SENTENCES = {
+    "ftfy": "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",
+    "bs4": "bs4 is not installed, so markup was removed from text by a simpler rule; pip install beautifulsoup4",
+    "cosmos_guardrail": (
+        "cosmos_guardrail is not installed, so its checks of text and video are not in the totals; pip install cosmos_guardrail"
+    ),
+    "torchvision": "torchvision is not installed, so images were prepared by a stand-in that makes the same sizes",
+}
+"""What is said about a stand-in that was used."""
+
+
+@dataclass
+class StandIns:
+    """The stand-ins of one capture."""
+
+    modules: Mapping[str, ModuleType]
+    """By the names under which they are imported."""
+    used: set[str] = field(default_factory=set)
+    """The packages whose stand-ins did something."""
+    _undo: list[tuple[ModuleType, str, Any]] = field(default_factory=list)
+    _bound: set[str] = field(default_factory=set)
+
+    def bind(self) -> None:
+        """Bind the names of stand-ins in all modules loaded by now that would have imported them."""
+        if not self.modules:
+            return
+        while new := [name for name in sys.modules if name.startswith(_OURS) and name not in self._bound]:
+            self._bound.update(new)
+            for name in new:
+                self._bind(sys.modules[name])
+
+    def _bind(self, module: ModuleType) -> None:
+        names = vars(module)
+        guards = {name for name in names if (match := _GUARD.fullmatch(name)) and match[1] in self.modules}
+        if not guards or type(module) is not ModuleType:
+            return
+        for body in _guarded(module, guards):
+            before = dict(names)
+            exec(compile(body, module.__file__ or "", "exec"), names)  # noqa: S102 - the library's own lines, which it would have run
+            self._undo += [(module, name, before.get(name, _MISSING)) for name in names if names[name] is not before.get(name)]
+
+    def undo(self) -> None:
+        """Put everything back."""
+        for module, name, value in reversed(self._undo):
+            if value is _MISSING:
+                vars(module).pop(name, None)
+            else:
+                setattr(module, name, value)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What to say about the stand-ins that were used."""
+        return [_SENTENCES[name] for name in sorted(self.used)]
+
+
+@contextmanager
+def standing_in() -> Iterator[StandIns]:
+    """Put stand-ins in the place of optional packages that are not installed, until the end of the block."""
+    used: set[str] = set()
+    missing = [name for name in _MAKERS if name not in sys.modules and find_spec(name) is None]
+    modules: dict[str, ModuleType] = {}
+    for name in missing:
+        modules |= _MAKERS[name](lambda name=name: used.add(name))  # type: ignore[misc]  # the loop's value is what is wanted
+    stand_ins = StandIns(modules, used)
+    sys.modules.update(modules)
+    try:
+        stand_ins.bind()
+        yield stand_ins
+    finally:
+        stand_ins.undo()
+        for name in modules:
+            sys.modules.pop(name, None)
+
+
+def load_past_guard(module: str, name: str) -> Any:
+    """A class of a library that hides it for want of a package whose stand-in is in place; None where that is not enough."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except (ImportError, NameError, AttributeError):
+        return None
+
+
+def _guarded(module: ModuleType, guards: set[str]) -> Iterator[ast.Module]:
+    """The bodies of a module's own `if is_..._available():` blocks."""
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return
+    for node in _blocks(tree.body):
+        if isinstance(node.test, ast.Call) and getattr(node.test.func, "id", "") in guards:
+            yield ast.Module(node.body, [])
+
+
+def _blocks(body: list[ast.stmt]) -> Iterator[ast.If]:
+    for node in body:
+        if isinstance(node, ast.If):
+            yield node
+            yield from _blocks(node.body)
+
+
+def _ftfy(used: Callable[[], None]) -> dict[str, ModuleType]:
+    def fix_text(text: str, *_args: Any, **_options: Any) -> str:
+        if not text.isascii() or "&" in text:
+            used()  # plain text is what it would have returned
+        return html.unescape(text)
+
+    return {"ftfy": _module("ftfy", fix_text=fix_text)}
+
+
+def _bs4(used: Callable[[], None]) -> dict[str, ModuleType]:
+    class BeautifulSoup:
+        def __init__(self, markup: str, *_args: Any, **_options: Any) -> None:
+            if "<" in markup or "&" in markup:
+                used()
+            self.text = html.unescape(_TAG.sub("", markup))
+
+        def get_text(self) -> str:
+            return self.text
+
+    return {"bs4": _module("bs4", BeautifulSoup=BeautifulSoup)}
+
+
+def _cosmos_guardrail(used: Callable[[], None]) -> dict[str, ModuleType]:
+    class CosmosSafetyChecker:
+        def __init__(self, *_args: Any, **_options: Any) -> None:
+            used()
+
+        def to(self, *_args: Any, **_options: Any) -> Any:
+            return self
+
+        def check_text_safety(self, _prompt: str) -> bool:
+            return True
+
+        def check_video_safety(self, frames: Any) -> Any:
+            return frames
+
+    return {"cosmos_guardrail": _module("cosmos_guardrail", CosmosSafetyChecker=CosmosSafetyChecker)}
+
+
+def _module(name: str, **names: Any) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(names)
+    return module
+
+
+_MAKERS: Mapping[str, Callable[[Callable[[], None]], dict[str, ModuleType]]] = {
+    "ftfy": _ftfy,
+    "bs4": _bs4,
+    "cosmos_guardrail": _cosmos_guardrail,
+    "torchvision": vision.modules,
+}

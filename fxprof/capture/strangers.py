@@ -1,0 +1,113 @@
+"""What keeps files of strangers from running code, asking questions or contacting anyone while a pipeline is built.
+
+Configurations lose what would lead transformers to code or to another repository before it sees them. As a second line,
+the client of the Hub is offline, and transformers never asks, while a target that is described by files is built and rehearsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+from transformers import dynamic_module_utils
+
+from fxprof.capture.blame import causes
+from fxprof.capture.templates import bounded
+from fxprof.errors import CaptureError
+from fxprof.source.config import PipelineConfig, SingleComponent
+
+_CODE = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
+"""Keys that name code of a repository."""
+_ORIGINS = frozenset({"_name_or_path", "name_or_path", "_commit_hash", "use_pretrained_backbone", "load_custom_tokenizer"})
+"""Keys that name where something came from, which nothing needs here."""
+_KERNELS = frozenset(
+    f"{before}{what}_implementation{after}"
+    for before in ("", "_")
+    for what in ("attn", "experts")
+    for after in ("", "_internal")
+)
+"""Keys that may name a kernel of a repository."""
+_DEEPEST = 100
+
+
+def cleaned(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A configuration without what leads to code or to other repositories, and what was ignored, in words."""
+    ignored: list[str] = []
+    return _cleaned_mapping(values, ignored, 0), list(dict.fromkeys(ignored))
+
+
+def _cleaned_mapping(values: Mapping[str, Any], ignored: list[str], depth: int) -> dict[str, Any]:
+    kept = {}
+    for key, value in values.items():
+        if key in _CODE:
+            if value:
+                ignored.append(f"{key}, for code that comes with a model is never run")
+        elif key in _KERNELS and _names_kernel(value):
+            ignored.append(f"{key}, for a kernel of a repository is never fetched")
+        elif key not in _ORIGINS:
+            kept[key] = _cleaned(value, ignored, depth + 1)
+    return kept
+
+
+def _cleaned(value: Any, ignored: list[str], depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise CaptureError("could not read the configuration: it is nested too deep")
+    if isinstance(value, Mapping):
+        return _cleaned_mapping(value, ignored, depth)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_cleaned(item, ignored, depth + 1) for item in value)
+    return value
+
+
+def _names_kernel(value: Any) -> bool:
+    names = value.values() if isinstance(value, Mapping) else [value]
+    return any(isinstance(name, str) and ("/" in name or ":" in name) for name in names)
+
+
+def refuse_backbones(what: str, values: Any) -> None:
+    """Refuse a configuration that leaves a part of its model to another repository.
+
+    Raises:
+        CaptureError: it names a backbone without a configuration for it.
+    """
+    if isinstance(values, Mapping):
+        name = values.get("backbone")
+        if isinstance(name, str) and not values.get("backbone_config") and not values.get("use_timm_backbone"):
+            hint = "write that model's configuration into the file, under backbone_config"
+            raise CaptureError(f"{what}: its backbone is the repository {name!r}, and other repositories are not fetched", hint)
+        for item in values.values():
+            refuse_backbones(what, item)
+    elif isinstance(values, (list, tuple)):
+        for item in values:
+            refuse_backbones(what, item)
+
+
+@contextmanager
+def among_strangers(target: Any) -> Iterator[None]:
+    """Take care until the end of the block, where a target is described by files."""
+    if isinstance(target, (PipelineConfig, SingleComponent)):
+        with _alone(), bounded():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Contact nothing and ask nothing until the end of the block."""
+    offline, patience = constants.HF_HUB_OFFLINE, dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    constants.HF_HUB_OFFLINE = True
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        dynamic_module_utils.TIME_OUT_REMOTE_CODE = patience
+
+
+def wanted_more(error: BaseException) -> bool:
+    """Whether an error came from the attempt to contact the Hub."""
+    return any(isinstance(cause, (OfflineModeIsEnabled, LocalEntryNotFoundError)) for cause in causes(error))

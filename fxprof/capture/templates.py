@@ -1,0 +1,274 @@
+"""Chat templates of strangers, rendered with bounds: on repetitions, on sizes and on what a filter or method may be asked.
+
+transformers renders in Jinja's sandbox, which keeps a template from running code but not from running for ever or from
+growing. While a pipeline is rehearsed, its sandbox is this one: the same results, and an error at the first excess.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+from transformers.utils import chat_template_utils
+
+_MOST_WORK = 1_000_000
+"""Repetitions of loops, calls, and characters that one rendering may take."""
+_LARGEST = 200_000
+"""Characters, items and digits of one value."""
+_LONGEST_NUMBER = 10_000
+"""Bits of a number."""
+_LONGEST_TEMPLATE = 500_000
+_WIDE = re.compile(r"\d{5}")
+"""A width in a format that nothing needs."""
+_GROWING = frozenset({"replace", "join", "translate", "expandtabs", "indent", "wordwrap"})
+"""Methods and filters whose result may be as long as the product of what they are given."""
+
+
+class _Template(jinja2.Template):
+    """A template that has the whole budget for each rendering."""
+
+    environment: BoundedEnvironment
+
+    def new_context(self, *args: Any, **kwargs: Any) -> jinja2.runtime.Context:
+        self.environment.refill()  # every rendering begins with a context
+        return super().new_context(*args, **kwargs)
+
+
+class BoundedEnvironment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with a budget for each template."""
+
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+    template_class = _Template
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what the sandbox takes."""
+        super().__init__(*args, **kwargs)
+        self.optimized = False
+        self.refill()
+        self.filters = _Filters(self, self.filters)
+        self.globals.pop("lipsum", None)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        if len(source) > _LONGEST_TEMPLATE:
+            raise SecurityError("the chat template of the model is too long")
+        tree = super()._parse(source, name, filename)
+        return _Metered().visit(tree)  # type: ignore[no-any-return]
+
+    def refill(self) -> None:
+        """Begin a rendering."""
+        self._left = _MOST_WORK
+
+    def spend(self, amount: int) -> None:
+        """Take something off the budget.
+
+        Raises:
+            SecurityError: there is not enough left.
+        """
+        self._left -= amount
+        if self._left < 0:
+            raise SecurityError("the chat template of the model does not come to an end")
+
+    def weigh(self, *values: Any) -> None:
+        """Pay for values.
+
+        Raises:
+            SecurityError: one is larger than any chat needs.
+        """
+        self.spend(1 + sum(_weight(value) for value in values))
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """An arithmetic operator, unless its result would be larger than any chat needs."""
+        _check_binop(operator, left, right)
+        self.weigh(left, right)
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """A call of a method or macro, with the same care."""
+        receiver = getattr(obj, "__self__", None)
+        args = tuple(_listed(self, item) for item in args)
+        if isinstance(receiver, (str, list, tuple, dict)):
+            self.check(getattr(obj, "__name__", ""), (receiver, *args), kwargs)
+        else:
+            self.weigh(*args, *kwargs.values())
+        result = super().call(context, obj, *args, **kwargs)
+        self.weigh(result)
+        return result
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """`format` of a text, with the same care."""
+        function = super().wrap_str_format(value)
+        if function is None:
+            return None
+
+        def call(*args: Any, **kwargs: Any) -> str:
+            self.check("format", (value.__self__, *args), kwargs)
+            return function(*args, **kwargs)
+
+        return call
+
+    def check(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Pay for the arguments of a filter or of a method of a text or a list.
+
+        Raises:
+            SecurityError: its result may be larger than any chat needs.
+        """
+        given = (*args, *kwargs.values())
+        self.weigh(*given)
+        sizes = sorted((_weight(value) for value in given), reverse=True)
+        if name in _GROWING and len(sizes) > 1 and sizes[0] * max(sizes[1], 1) > _LARGEST * 50:
+            raise SecurityError(f"the chat template of the model asks for too much: {name}")
+        if any(isinstance(value, int) and abs(value) > _LARGEST for value in given):
+            raise SecurityError(f"the chat template of the model asks for too much: {name}")
+        if name == "format" and any(isinstance(value, str) and _WIDE.search(value) for value in given[:1]):
+            raise SecurityError("the chat template of the model asks for too much: format")
+
+
+_INSIDE = (jinja2.Environment, jinja2.runtime.Context, nodes.EvalContext)
+"""What jinja itself gives to some filters."""
+
+
+def _listed(environment: BoundedEnvironment, value: Any) -> Any:
+    """What a lazy value yields: how much that is has to be known."""
+    return list(_paid(environment, value)) if isinstance(value, (Iterator, range)) else value
+
+
+class _Filters(dict[str, Callable[..., Any]]):
+    """Filters that pay for what they are given and make."""
+
+    def __init__(self, environment: BoundedEnvironment, filters: Mapping[str, Callable[..., Any]]) -> None:
+        super().__init__()
+        self._environment = environment
+        for name, function in filters.items():
+            self[name] = function
+        for name, function in {"_each": _each, "_shown": _shown, "_joined": _joined}.items():
+            super().__setitem__(name, function)
+
+    def __setitem__(self, name: str, function: Callable[..., Any]) -> None:
+        environment = self._environment
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            args = tuple(_listed(environment, item) for item in args)
+            given = tuple(item for item in args if not isinstance(item, _INSIDE))
+            environment.check(name, given, kwargs)
+            result = function(*args, **kwargs)
+            environment.weigh(result)
+            return result
+
+        super().__setitem__(name, call)
+
+
+class _Metered(NodeTransformer):
+    """Puts the meter into a template: into its loops, its output and its concatenations."""
+
+    def visit_For(self, node: nodes.For, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - jinja's naming
+        self.generic_visit(node, *args, **kwargs)
+        node.iter = _filter(node.iter, "_each")
+        return node
+
+    def visit_Output(self, node: nodes.Output, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
+        self.generic_visit(node, *args, **kwargs)
+        node.nodes = [_filter(_expression(item), "_shown") for item in node.nodes]
+        return node
+
+    def visit_Concat(self, node: nodes.Concat, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
+        self.generic_visit(node, *args, **kwargs)
+        return _filter(nodes.List(node.nodes, lineno=node.lineno), "_joined")
+
+
+def _expression(node: nodes.Expr) -> nodes.Expr:
+    return nodes.Const(node.data, lineno=node.lineno) if isinstance(node, nodes.TemplateData) else node
+
+
+def _filter(node: nodes.Node, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
+@jinja2.pass_context  # so that nothing is computed when the template is compiled
+def _each(context: Any, items: Iterable[Any]) -> Any:
+    if isinstance(items, jinja2.Undefined):
+        return items
+    return _paid(context.environment, items)
+
+
+def _paid(environment: BoundedEnvironment, items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        environment.spend(1)
+        yield item
+
+
+@jinja2.pass_context
+def _shown(context: Any, value: Any) -> Any:
+    context.environment.weigh(value)
+    return value
+
+
+@jinja2.pass_context
+def _joined(context: Any, values: list[Any]) -> str:
+    context.environment.weigh(*values)
+    return "".join(map(str, values))
+
+
+def _weight(value: Any, budget: int = _LARGEST) -> int:
+    """The size of a value with all in it, as it would be written.
+
+    Raises:
+        SecurityError: it is larger than any chat needs.
+    """
+    total, pending = 0, [value]
+    while pending:
+        item = pending.pop()
+        total += 1
+        if isinstance(item, (str, bytes)):
+            total += len(item)
+        elif isinstance(item, Mapping):
+            pending += [*item.keys(), *item.values()]
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            pending += item
+        elif isinstance(item, int):
+            total += item.bit_length() // 3
+        if total > budget:
+            raise SecurityError("the chat template of the model makes something too large")
+    return total
+
+
+def _check_binop(operator: str, left: Any, right: Any) -> None:
+    if operator == "**" and isinstance(left, int) and isinstance(right, int):
+        excess = left.bit_length() * abs(right) > _LONGEST_NUMBER
+    elif operator == "*" and isinstance(left, int) and isinstance(right, int):
+        excess = left.bit_length() + right.bit_length() > _LONGEST_NUMBER
+    elif operator == "*":
+        count, what = (left, right) if isinstance(left, int) else (right, left)
+        excess = isinstance(count, int) and hasattr(what, "__len__") and count * _weight(what) > _LARGEST
+    elif operator == "%" and isinstance(left, str):
+        excess = _WIDE.search(left) is not None or ("*" in left and _has_large(right))
+    else:
+        excess = False
+    if excess:
+        raise SecurityError(f"the chat template of the model asks for too much: {operator}")
+
+
+def _has_large(value: Any) -> bool:
+    items = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(item, int) and abs(item) > _LARGEST for item in items)
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Let transformers render chat templates in a bounded sandbox until the end of the block."""
+    before = chat_template_utils.ImmutableSandboxedEnvironment
+    chat_template_utils.ImmutableSandboxedEnvironment = BoundedEnvironment
+    chat_template_utils._compile_jinja_template.cache_clear()  # noqa: SLF001 - or templates compiled before would stay unbounded
+    try:
+        yield
+    finally:
+        chat_template_utils.ImmutableSandboxedEnvironment = before
+        chat_template_utils._compile_jinja_template.cache_clear()  # noqa: SLF001 - as above
