@@ -34,4 +34,15 @@ def read_remarks(
 def _sentence(read: Read) -> str:
     where = ".".join(part for part in (read.component, read.path) if part)
     line = f" in {read.line}" if read.line else ""
-    return f"what {where} computes depends on values that only a real run knows ({read.how}{line}); it is counted as for zeros"
+    how = _WORDS.get(read.how, read.how)
+    return f"what {where} computes depends on values that only a real run knows ({how}{line}); it is counted as for zeros"
+
+
+_WORDS = {
+    "_local_scalar_dense": "a number read out of a tensor",
+    "equal": "a comparison of tensors",
+    "index": "a selection by a mask",
+    "masked_select": "a selection by a mask",
+    "nonzero": "a search for what is not zero",
+}
+"""Operators that read, in words."""

@@ -94,12 +94,26 @@ def _component(component: Component, whole: int) -> Iterator[Row]:
     each = next(iter(costs)) if len(costs) == 1 else component.calls[0].total if len(component.calls) == 1 else None
     share = Share.of(component.total, whole)
     yield Row((component.name, component.class_name, Params(component.params), calls, each, component.total, share))
-    for cost, count in costs.items() if len(costs) > 1 else ():
-        total = cost * count
+    if len(costs) > 1:
+        yield from _by_cost(costs, calls, whole)
+    elif len(component.calls) > 1:
+        yield from _calls(component.calls, whole)
+
+
+def _by_cost(costs: Mapping[Total, int], calls: int, whole: int) -> Iterator[Row]:
+    """A row for the calls that cost alike; where there are very many costs, for those that make up most."""
+    ranked = sorted(costs, key=lambda cost: -(cost * costs[cost]).macs)
+    shown = set(ranked if len(ranked) <= _CALLS else ranked[: _CALLS - 1])
+    for cost in (cost for cost in costs if cost in shown):
+        count, total = costs[cost], cost * costs[cost]
         told = (f"  {count:,} of {calls:,} calls", "that cost alike", None, count, cost, total, Share.of(total, whole))
         yield Row(told, detail=True)
-    if len(component.calls) > 1:
-        yield from _calls(component.calls, whole)
+    rest = [cost for cost in costs if cost not in shown]
+    if rest:
+        total = Total.sum(cost * costs[cost] for cost in rest)
+        count = sum(costs[cost] for cost in rest)
+        told = (f"  {count:,} of {calls:,} calls", f"of {len(rest):,} other costs", None, count, None, total)
+        yield Row((*told, Share.of(total, whole)), detail=True)
 
 
 def _calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
@@ -155,13 +169,14 @@ def _sizes(argument: Input) -> str:
 
 def _results(profile: Profile) -> Iterator[str]:
     images = profile.workload.get("images")
+    about = ", approximately" if profile.approximations else ""
     if not isinstance(images, int) or images <= 1:
-        yield _both(f"per {span_of(profile.workload)}", profile.total)
+        yield _both(f"per {span_of(profile.workload)}{about}", profile.total)
         return
     noun = noun_of(profile.workload)
-    yield _both(f"per run of {images} {noun}s", profile.total)
+    yield _both(f"per run of {images} {noun}s{about}", profile.total)
     if profile.macs % images == 0:
-        yield _both(f"per {noun}", replace(profile.total, macs=profile.macs // images))
+        yield _both(f"per {noun}{about}", replace(profile.total, macs=profile.macs // images))
 
 
 def _both(label: str, total: Total) -> str:
