@@ -16,7 +16,7 @@ from torch import nn
 
 import fxprof
 
-SIZE = {"height": 64, "width": 64}
+SIZE: dict[str, Any] = {"height": 64, "width": 64}
 X = torch.randn(2, 8)
 
 
