@@ -106,7 +106,9 @@ class Threaded(nn.Module):
 
 
 def test_a_module_that_waits_for_its_own_threads_is_refused() -> None:
-    with pytest.raises(UsageError, match="a thread called Linear while a profile of it, in another thread, waits for that thread"):
+    with pytest.raises(
+        UsageError, match="a thread called Linear while a profile of it, in another thread, waits for that thread"
+    ):
         fxprof.profile_module(Threaded(), (torch.randn(2, 8),))
 
 
@@ -122,8 +124,10 @@ def test_a_profile_asked_for_by_a_thread_that_a_callback_waits_for_is_refused() 
     profile = fxprof.profile(pipeline, **SIZE, steps=2, prompt="a cat", arguments={"callback_on_step_end": after})
     assert profile.macs == cost
     assert [str(error) for error in errors] == [
-        "a profile was asked for in a thread that another profile waits for"
-        " (take the call of fxprof out of the module, the hook or the callback)"
+        (
+            "a profile was asked for in a thread that another profile waits for"
+            " (take the call of fxprof out of the module, the hook or the callback)"
+        )
     ]
 
 

@@ -209,9 +209,7 @@ class Rehearsal:
     def _is_output(self, read: Read) -> bool:
         return read.component == self._outside[0] and read.how == WHOLE
 
-    def decisive_reads(
-        self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> list[Read]:
+    def decisive_reads(self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Read]:
         """Where Python read values that nobody knows, if what was called depends on them.
 
         `function` runs again, and reads other values, larger and then smaller ones: if it makes calls that compute the same,
