@@ -58,7 +58,7 @@ class Scaled(nn.Module):
         super().__init__()
         self.layer = nn.Linear(8, 8)
 
-    def forward(self, x: torch.Tensor, *, rows: int = 1) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, *, rows: int = 1) -> Any:
         return self.layer(x[:rows])
 
 
@@ -67,7 +67,7 @@ class Named(nn.Module):
         super().__init__()
         self.inner = Scaled()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.inner(x, rows=1)
 
 
@@ -86,12 +86,12 @@ def on_one_of_equal_blocks() -> nn.Module:
 
 def leaving_one_out() -> nn.Module:
     model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(3)])
-    model[1].forward = lambda x: x  # type: ignore[method-assign]
+    model[1].forward = lambda x: x
     return model
 
 
 def bound_to_an_instance() -> nn.Module:
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    def forward(self: Any, x: torch.Tensor) -> Any:
         return self[1](self[0](self[0](x)))
 
     model = pair()
@@ -103,7 +103,7 @@ def in_every_second_call() -> nn.Module:
     """A closure that counts: of four calls of the block two are skipped."""
     block, calls = nn.Linear(8, 8), itertools.count()
     old = block.forward
-    block.forward = lambda x: x if next(calls) % 2 else old(x)  # type: ignore[method-assign]
+    block.forward = lambda x: x if next(calls) % 2 else old(x)  # type: ignore[method-assign, assignment]
     return nn.Sequential(block, block, block, block)
 
 
@@ -140,7 +140,7 @@ class Switching(nn.Module):
         super().__init__()
         self.part = Switched()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         Settings.skip = False
         x = self.part(x)
         Settings.skip = True
@@ -377,6 +377,7 @@ class Knowing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.gate, self.times = nn.Linear(8, 8), nn.Parameter(torch.ones(4)), torch.tensor([1, 2])
+        self.table: torch.Tensor
         self.register_buffer("table", torch.tensor([1.0, 0.0]))
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

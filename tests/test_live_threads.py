@@ -113,7 +113,8 @@ def test_a_module_that_waits_for_its_own_threads_is_refused() -> None:
 
 
 def test_a_profile_asked_for_by_a_thread_that_a_callback_waits_for_is_refused() -> None:
-    pipeline, errors = quiet(tiny.stable_diffusion()), []
+    pipeline = quiet(tiny.stable_diffusion())
+    errors: list[Any] = []
 
     def after(inner: Any, *_: Any) -> dict[str, Any]:
         if not errors:

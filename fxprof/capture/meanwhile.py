@@ -146,13 +146,13 @@ def _patched(classes: Iterable[type]) -> list[tuple[type, Any]]:
     return before
 
 
-def _waiting(class_: type, own: Callable[..., Any] | None) -> Callable[..., Any]:
+def _waiting(class_: Any, own: Callable[..., Any] | None) -> Callable[..., Any]:
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         wait_for(self)
-        return own(self, *args, **kwargs) if own is not None else super(class_, self).__call__(*args, **kwargs)  # type: ignore[misc]
+        return own(self, *args, **kwargs) if own is not None else super(class_, self).__call__(*args, **kwargs)
 
     # Its signature is the one that the class has; its module stays this one, for it is no code of the user's.
-    call.__wrapped__ = own if own is not None else class_.__call__  # type: ignore[attr-defined, misc]
+    call.__wrapped__ = own if own is not None else class_.__call__  # type: ignore[attr-defined]
     return call
 
 
