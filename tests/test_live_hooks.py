@@ -16,7 +16,7 @@ from torch import nn
 
 import fxprof
 
-SIZE = {"height": 64, "width": 64}
+SIZE: dict[str, Any] = {"height": 64, "width": 64}
 X = torch.randn(2, 8)
 
 
@@ -58,7 +58,7 @@ class Scaled(nn.Module):
         super().__init__()
         self.layer = nn.Linear(8, 8)
 
-    def forward(self, x: torch.Tensor, *, rows: int = 1) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, *, rows: int = 1) -> Any:
         return self.layer(x[:rows])
 
 
@@ -67,7 +67,7 @@ class Named(nn.Module):
         super().__init__()
         self.inner = Scaled()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         return self.inner(x, rows=1)
 
 
@@ -86,12 +86,12 @@ def on_one_of_equal_blocks() -> nn.Module:
 
 def leaving_one_out() -> nn.Module:
     model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(3)])
-    model[1].forward = lambda x: x  # type: ignore[method-assign]
+    model[1].forward = lambda x: x
     return model
 
 
 def bound_to_an_instance() -> nn.Module:
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    def forward(self: Any, x: torch.Tensor) -> Any:
         return self[1](self[0](self[0](x)))
 
     model = pair()
@@ -103,7 +103,7 @@ def in_every_second_call() -> nn.Module:
     """A closure that counts: of four calls of the block two are skipped."""
     block, calls = nn.Linear(8, 8), itertools.count()
     old = block.forward
-    block.forward = lambda x: x if next(calls) % 2 else old(x)  # type: ignore[method-assign]
+    block.forward = lambda x: x if next(calls) % 2 else old(x)  # type: ignore[method-assign, assignment]
     return nn.Sequential(block, block, block, block)
 
 
@@ -140,7 +140,7 @@ class Switching(nn.Module):
         super().__init__()
         self.part = Switched()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         Settings.skip = False
         x = self.part(x)
         Settings.skip = True
@@ -333,3 +333,60 @@ def test_a_callback_sees_the_pipeline_that_runs() -> None:
     wanted = macs_of(lambda: pipeline("a cat", **SIZE, num_inference_steps=4, **arguments(pipeline)))
     profile = fxprof.profile(pipeline, **SIZE, steps=4, prompt="a cat", arguments=arguments(pipeline))
     assert profile.macs == wanted
+
+
+class Deciding(nn.Module):
+    """It decides by its first layer's result whether the second one runs."""
+
+    def __init__(self, decide: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.first, self.second, self.decide = nn.Linear(8, 8), nn.Linear(8, 8), decide
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.second(x) if self.decide(x) else x
+
+
+DECISIONS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "a norm": lambda x: x.norm() > 0.01,
+    "a mean": lambda x: not x.abs().mean() < 0.5,
+    "below a negative threshold": lambda x: x.min().item() < -0.2,
+    "equality": lambda x: not torch.equal(x, torch.zeros_like(x)),
+    "any": lambda x: (x > 0).any(),
+    "a count": lambda x: (x > 0).sum().item() > 3,
+    "a list": lambda x: x.tolist()[0][0] > 0,
+    "an array": lambda x: x.numpy().min() < -0.2,
+    "places": lambda x: len((x > 0).nonzero()) > 3,
+    "different numbers": lambda x: len(torch.unique(x.argmax(-1))) > 1,
+    "its largest": lambda x: int(x.argmax()) > 2,
+    "a text": lambda x: f"{x[0, 0]:.2f}" == "0.00",
+}
+
+
+@pytest.mark.parametrize("decide", DECISIONS)
+def test_an_early_end_by_a_value_is_no_exact_number(decide: str) -> None:
+    profile = fxprof.profile_module(Deciding(DECISIONS[decide]).eval(), (X,))
+    (sentence,) = profile.approximations
+    assert sentence.startswith("what model computes depends on values that only a real run knows (")
+    assert "test_live_hooks.py:" in sentence
+
+
+class Knowing(nn.Module):
+    """It decides by what is known: a mask that it is given, its own small weights and tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.gate, self.times = nn.Linear(8, 8), nn.Parameter(torch.ones(4)), torch.tensor([1, 2])
+        self.table: torch.Tensor
+        self.register_buffer("table", torch.tensor([1.0, 0.0]))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x)[mask]
+        for times in self.times.tolist():
+            x = self.layer(x) if times > 1 and mask.numpy()[0] else x
+        x = self.layer(x[: int(mask.sum())]) if self.gate.mean().item() > 0.5 else x
+        return self.layer(x) if self.table.sum() > 0 else x
+
+
+def test_decisions_by_known_values_are_exact() -> None:
+    assert agrees(Knowing, X, torch.tensor([True, False])) == (2 + 1 + 1 + 1) * 8 * 8

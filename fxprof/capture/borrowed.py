@@ -24,6 +24,7 @@ from torch.nn import UninitializedBuffer, UninitializedParameter
 
 from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
+from fxprof.capture.meanwhile import Gate
 from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
 
 _SMALL_BUFFER = 1 << 16
@@ -143,6 +144,18 @@ def borrowed(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]
         roots: a pipeline or module, and the arguments that it will be called with.
         components: asked, once tensors are exchanged, for the modules in which hooks that move weights stand aside.
     """
+    roots, lent = list(roots), list(components())
+    modules = [part for component in lent for part in component.modules()]
+    with Gate([*_callable(roots), *modules]).closed([*_callable(roots), *lent]):
+        yield from _lent(roots, components)
+
+
+def _callable(roots: Iterable[Any]) -> list[Any]:
+    """A pipeline or a module among the roots."""
+    return [item for item in roots if isinstance(item, nn.Module) or hasattr(type(item), "components")]
+
+
+def _lent(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]) -> Iterator[Loan]:
     holders = reach(roots)
     before = saved(holders)
     loan = Loan(holders)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fxprof.capture.hollow import convert
+from fxprof.capture.meanwhile import wait_for
 from fxprof.capture.recorder import Recorder
 from fxprof.capture.unknown import watched_readers
 
@@ -37,16 +38,14 @@ class Listening:
     def __init__(self, listener: Listener, recorder: Recorder, ours: Container[int]) -> None:
         self._listener, self._recorder, self._ours = listener, recorder, ours
         self._thread = 0
-        self._over = threading.Event()
         self._patches: tuple[Any, Any] = (CALL, _APPLY)
         self.silent = False
         """Whether neither calls nor operators are looked at."""
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Intercept calls and show operators; another thread's calls of the same modules wait until this is over."""
+        """Intercept calls and show operators; another thread's calls of what is lent wait, see `fxprof.capture.meanwhile`."""
         self._thread = threading.get_ident()
-        self._over.clear()
         self._patches = (self._call(), self._apply())
         _patch(*self._patches)
         try:
@@ -54,14 +53,12 @@ class Listening:
                 yield
         finally:
             _patch(CALL, _APPLY)
-            self._over.set()
 
     def _call(self) -> Callable[..., Any]:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() == self._thread:
                 return self._listener.call(module, args, kwargs)
-            if id(module) in self._ours:
-                self._over.wait()
+            wait_for(module)
             return CALL(module, *args, **kwargs)
 
         return call
@@ -70,6 +67,7 @@ class Listening:
         def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
             if id(module) in self._ours and threading.get_ident() == self._thread:
                 return convert(module, change)
+            wait_for(module)
             return cast("nn.Module", _APPLY(module, change, recurse))
 
         return apply

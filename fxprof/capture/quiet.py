@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
+from fxprof.capture.meanwhile import LOOK_EVERY, Patience
 from fxprof.errors import UsageError
 
 _CAPTURING = threading.RLock()
@@ -30,17 +31,30 @@ def alone() -> Iterator[None]:
     """Be the one thread of the process that captures something.
 
     Raises:
-        UsageError: this thread is capturing already, and something that it ran asked for another profile.
+        UsageError: this thread is capturing already, or waits for a thread that does: something that was run for a profile
+            asked for another one.
     """
     if _capturer and _capturer[0] == threading.get_ident():
         what = "a profile was asked for by code that runs for another profile"
         raise UsageError(what, "take the call of fxprof out of the module, the hook or the callback")
-    with _CAPTURING:
+    _take_turn()
+    try:
         _capturer.append(threading.get_ident())
-        try:
-            yield
-        finally:
-            _capturer.pop()
+        yield
+    finally:
+        _capturer.pop()
+        _CAPTURING.release()
+
+
+def _take_turn() -> None:
+    waited_for, patience = 0, Patience(0)
+    while not _CAPTURING.acquire(timeout=LOOK_EVERY):
+        capturer = _capturer[0] if _capturer else 0
+        if capturer != waited_for:
+            waited_for, patience = capturer, Patience(capturer)
+        if patience.is_over():
+            what = "a profile was asked for in a thread that another profile waits for"
+            raise UsageError(what, "take the call of fxprof out of the module, the hook or the callback")
 
 
 class _Muted:

@@ -32,7 +32,7 @@ _OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "pef
     "pytest"
 }
 """Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
-_LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types")
+_LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types", "fxprof.capture.tokenizers")
 _PLAIN = frozenset(
     {bool, int, float, complex, str, bytes, bytearray, type(None), type(Ellipsis), range, slice, torch.dtype, torch.device}
     | {torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo}

@@ -20,10 +20,9 @@ def read_remarks(
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
-    if not rehearsal.has_reads():
+    if not rehearsal.deciding_reads():
         return ()
-    again()
-    reads = rehearsal.decisive_reads(function, *args, **kwargs)
+    reads = rehearsal.decisive_reads(again, function, *args, **kwargs)
     again()
     places: dict[tuple[str, str], Read] = {}
     for read in reads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.unknown import follow, is_unknown, other, other_contents, reads, tensors_in
+
+WHOLE = "values of a tensor"
+"""How a tensor is read that is made a list or an array."""
 
 _LARGE = 1 << 15
 """Elements from which on an operator on unknown values is not computed."""
@@ -25,8 +29,8 @@ _COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
 class Observer(Protocol):
     """Who is told what runs."""
 
-    flips: bool
-    """Whether Python is to read other values than there are, where these are unknown."""
+    others: int
+    """One of `OTHERS` where Python is to read other values than there are, when these are unknown; 0 otherwise."""
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """An operator ran."""
@@ -78,17 +82,17 @@ class Recorder(TorchDispatchMode):
         """What Python is to read of a tensor whose values it asks for as a whole."""
         if not is_unknown(tensor):
             return tensor
-        self._observer.read("values of a tensor")
-        return other_contents(tensor) if self._observer.flips else tensor
+        self._observer.read(WHOLE)
+        return other_contents(tensor, self._observer.others) if self._observer.others else tensor
 
     def _read(self, func: Any, args: Any, kwargs: Any) -> Any:
         self._observer.read(func._schema.name.removeprefix("aten::"))  # noqa: SLF001 - there is no other way to ask
-        if not self._observer.flips:
+        if not self._observer.others:
             return func(*args, **kwargs)
         if torch.Tag.dynamic_output_shape in func.tags:
-            args, kwargs = pytree.tree_map_only(torch.Tensor, _other_mask, (args, kwargs))
+            args, kwargs = pytree.tree_map_only(torch.Tensor, partial(_other_size, func), (args, kwargs))
             return func(*args, **kwargs)
-        return other(func(*args, **kwargs))
+        return other(func(*args, **kwargs), self._observer.others)
 
     def _higher_order(self, func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
         kernel: Callable[..., Any] | None = func.py_kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd)  # noqa: SLF001
@@ -101,8 +105,38 @@ class Recorder(TorchDispatchMode):
         return result
 
 
-def _other_mask(tensor: torch.Tensor) -> torch.Tensor:
-    return ~tensor if tensor.dtype is torch.bool and is_unknown(tensor) else tensor
+def _other_size(func: Any, tensor: torch.Tensor) -> torch.Tensor:
+    """Contents of an unknown tensor of which an operator makes a result of another size."""
+    if not is_unknown(tensor):
+        return tensor
+    if tensor.dtype is torch.bool:
+        return ~tensor
+    name = func._schema.name  # noqa: SLF001 - as above
+    return _OTHER_SIZES[name](tensor) if name in _OTHER_SIZES else tensor
+
+
+def _zeros_exchanged(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor == 0).to(tensor.dtype)
+
+
+def _all_different(tensor: torch.Tensor) -> torch.Tensor:
+    numbers = torch.arange(tensor.numel(), dtype=tensor.dtype).reshape(tensor.shape)
+    return torch.zeros_like(tensor) if len(set(tensor.flatten().tolist())) == tensor.numel() else numbers
+
+
+def _mirrored(tensor: torch.Tensor) -> torch.Tensor:
+    """Numbers of places, in the same bounds; where all are one, another."""
+    low, high = (tensor.min(), tensor.max()) if tensor.numel() else (tensor, tensor)
+    return low + high - tensor if not torch.equal(low, high) else tensor + 1
+
+
+_OTHER_SIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "aten::nonzero": _zeros_exchanged,
+    "aten::bincount": _mirrored,
+    "aten::repeat_interleave": lambda repeats: repeats + 1,
+    **dict.fromkeys(("aten::_unique2", "aten::_unique", "aten::unique_dim", "aten::unique_consecutive"), _all_different),
+}
+"""For operators whose results have a size that values of numbers decide: other numbers, by which it would be another."""
 
 
 def _shapes_of(func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:

@@ -34,12 +34,12 @@ from fxprof.capture.places import Place, find_modules
 from fxprof.capture.quantised import weights_of
 from fxprof.capture.quiet import unchanged
 from fxprof.capture.reachable import put_back, reach, saved
-from fxprof.capture.recorder import Recorder
+from fxprof.capture.recorder import WHOLE, Recorder
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.replay import Memory
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
-from fxprof.capture.unknown import marked_result
+from fxprof.capture.unknown import OTHERS, marked_result
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
 from fxprof.trace.stacks import is_scaffolding, source_line
@@ -135,7 +135,7 @@ class Rehearsal:
         self._frozen = False
         self._busiest: Recorded | None = None
         self._busiest_count = 0
-        self.flips = False
+        self.others = 0
         self._events = 0
         self._reads: dict[Read, int] = {}
 
@@ -198,29 +198,50 @@ class Rehearsal:
                 self.calls[key].count = count
         return True
 
-    def has_reads(self) -> bool:
-        """Whether something was called after Python had read a value that nobody knows."""
-        return any(event < self._events for event in self._reads.values())
+    def deciding_reads(self) -> list[Read]:
+        """Where Python read a value that nobody knows and may have decided by it.
 
-    def decisive_reads(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Read]:
+        A module can return early, so that nothing is called after the read. A pipeline that reads whole tensors at its very
+        end makes pictures of them, and decides nothing.
+        """
+        return [read for read, event in self._reads.items() if event < self._events or not self._is_output(read)]
+
+    def _is_output(self, read: Read) -> bool:
+        return read.component == self._outside[0] and read.how == WHOLE
+
+    def decisive_reads(self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Read]:
         """Where Python read values that nobody knows, if what was called depends on them.
 
-        Reads after which nothing was called do not matter. For the others `function` runs once more, and reads other values:
-        if it makes calls that compute the same, they do not matter either.
+        `function` runs again, and reads other values, larger and then smaller ones: if it makes calls that compute the same,
+        they do not matter.
+
+        Args:
+            again: makes everything what it was before `function` ran.
+            function: what was run.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
         """
-        reads = [read for read, event in self._reads.items() if event < self._events]
+        reads = self.deciding_reads()
         if not reads or self.failure is not None:
             return reads
+        for others in OTHERS:
+            again()
+            if self._differs(others, function, *args, **kwargs):
+                return reads
+        return []
+
+    def _differs(self, others: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        """Whether `function` computes something else when it reads other values."""
         counted, memories = self.calls, self._memories
-        self.calls, self._memories, self.flips = {}, {}, True
+        self.calls, self._memories, self.others = {}, {}, others
         try:
             self.run(function, *args, **kwargs)
         except Exception:  # noqa: BLE001 - values that do not fit together are no bug, but show that they matter
-            return reads
+            return True
         else:
-            return reads if _work(self.calls) != _work(counted) else []
+            return _work(self.calls) != _work(counted)
         finally:
-            self.calls, self._memories, self.flips = counted, memories, False
+            self.calls, self._memories, self.others = counted, memories, 0
 
     def recorded(self, component: str) -> tuple[CapturedCall, ...]:
         """The distinct calls of a component, in the order of their first times.
@@ -285,7 +306,7 @@ class Rehearsal:
         if place is None or self._listening.silent:
             return CALL(module, *args, **kwargs)
         inside = self._running[-1].component == place.component
-        self.entered[place.component] += not self._frozen and not self.flips and not inside
+        self.entered[place.component] += not self._frozen and not self.others and not inside
         if inside:
             return self._answered(module, place, args, kwargs)
         with self._visit(place.component):
@@ -297,7 +318,7 @@ class Rehearsal:
         before = {key: call.count for key, call in self.calls.items()}
         yield
         made = {key: times for key, call in self.calls.items() if (times := call.count - before.get(key, 0))}
-        if not self._frozen and not self.flips:
+        if not self._frozen and not self.others:
             self.visits.setdefault(component, Counter())[frozenset(made.items())] += 1
 
     def _answered(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -348,7 +369,7 @@ class Rehearsal:
     def _capture(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
         if self._frozen:
             raise DifferentCallError
-        if self.flips:
+        if self.others:
             with self._listening.off():
                 known = self._known.again(module, place, args, kwargs)
             if known is None:

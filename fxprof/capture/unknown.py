@@ -88,25 +88,36 @@ def reads(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return any(map(is_unknown, tensors))
 
 
-def other(value: Any) -> Any:
-    """Another value that Python could have read in the place of one: what a test by it would decide the other way."""
+OTHERS = (LARGER, SMALLER) = (1, 2)
+"""Which other values Python is to read: beyond every threshold above, or below, those that there are."""
+
+
+def other(value: Any, others: int) -> Any:
+    """Another value that Python could have read in the place of one: what a test by it would decide the other way.
+
+    Numbers of things are few first, for a program may do something as often, and then more.
+    """
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return value + 1
-    return _FAR if isinstance(value, float) else value
+        return value + 1 if others == LARGER else value + _MANY
+    return _far(others) if isinstance(value, float) else value
 
 
 _FAR = 1e9
-"""Beyond every threshold that anybody compares with."""
+_MANY = 1000
 
 
-def other_contents(tensor: torch.Tensor) -> torch.Tensor:
+def _far(others: int) -> float:
+    return _FAR if others == LARGER else -_FAR
+
+
+def other_contents(tensor: torch.Tensor, others: int) -> torch.Tensor:
     """The same for a whole tensor; numbers of things change places, so that their sum stays."""
     if tensor.dtype is torch.bool:
         return ~tensor
     if tensor.is_floating_point():
-        return tensor + _FAR
+        return tensor + _far(others)
     return tensor.flatten().flip(0).reshape(tensor.shape)
 
 
