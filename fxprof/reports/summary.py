@@ -112,8 +112,9 @@ def _by_cost(costs: Mapping[Total, int], calls: int, whole: int) -> Iterator[Row
     if rest:
         total = Total.sum(cost * costs[cost] for cost in rest)
         count = sum(costs[cost] for cost in rest)
-        told = (f"  {count:,} of {calls:,} calls", f"of {len(rest):,} other costs", None, count, None, total)
-        yield Row((*told, Share.of(total, whole)), detail=True)
+        label = f"  {count:,} of {calls:,} calls"
+        cells = (label, f"of {len(rest):,} other costs", None, count, None, total, Share.of(total, whole))
+        yield Row(cells, detail=True)
 
 
 def _calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
