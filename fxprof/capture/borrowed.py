@@ -15,15 +15,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import UninitializedBuffer, UninitializedParameter
 
 from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
 
 _SMALL_BUFFER = 1 << 16
@@ -85,8 +87,10 @@ class Loan:
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             fresh: Any = type(tensor)
             return fresh(requires_grad=tensor.requires_grad, device="cpu", dtype=tensor.dtype)  # type: ignore[no-any-return]
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-            return tensor.detach().cpu()
+        if not is_plain(tensor):
+            return _with_values(tensor)
+        if isinstance(tensor, FakeTensor):
+            return PAGES.like(tensor)
         made = self._wrapped(tensor) if hasattr(tensor, "__tensor_flatten__") else self._plain(tensor)
         if vars(tensor):
             vars(made).update({name: self.exchange(value) for name, value in vars(tensor).items()})
@@ -128,6 +132,12 @@ def uncompiled(module: nn.Module) -> nn.Module:
 _EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, *_ITERATORS)
 
 
+def _with_values(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor whose elements say how much work there is, a parameter if it is one."""
+    made = tensor.detach().to("cpu", copy=True)
+    return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
+
+
 def _rebuilt(values: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, ...]:
     changed = [change(value) for value in values]
     if all(new is old for new, old in zip(changed, values, strict=True)):
@@ -147,11 +157,13 @@ def borrowed(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]
     before = saved(holders)
     loan = Loan(holders)
     classes: list[tuple[nn.Module, type]] = []
+    scripted: list[tuple[torch.jit.ScriptModule, bool]] = []
     try:
         for holder in holders:
             holder.exchange(loan.exchange)
         for component in components():
             classes += [(part, type(part)) for part in component.modules()]
+            scripted += [(part, part.training) for part in component.modules() if _knows_training(part)]
             _set_evaluating(component)
             stand_aside(component)
         loan.begin()
@@ -162,11 +174,20 @@ def borrowed(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]
                 if type(part) is not class_:
                     part.__class__ = class_
             put_back(before)
+            for part, training in scripted:
+                part.training = training
+
+
+def _knows_training(part: nn.Module) -> TypeGuard[torch.jit.ScriptModule]:
+    """Whether it keeps out of Python's sight if it is in training; one that was frozen does not know."""
+    return isinstance(part, torch.jit.ScriptModule) and hasattr(part, "training")
 
 
 def _set_evaluating(component: nn.Module) -> None:
     for part in component.modules():
-        if not isinstance(part, torch.jit.ScriptModule):
+        if _knows_training(part):
+            part.training = False
+        elif not isinstance(part, torch.jit.ScriptModule):
             vars(part)["training"] = False
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Container, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -15,7 +17,17 @@ from fxprof.capture.recorder import Recorder
 from fxprof.capture.unknown import watched_readers
 
 CALL = nn.Module.__call__
+_SUBMIT = ThreadPoolExecutor.submit
 _APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
+
+
+_PATIENCE = 0.1
+"""Seconds between two looks at a thread that may be waiting for the one that looks."""
+_LOOKS = 5
+
+
+class OtherThreadError(Exception):
+    """What was rehearsed has another thread of its own call its modules, where nothing is recorded."""
 
 
 class Listener(Protocol):
@@ -38,6 +50,7 @@ class Listening:
         self._listener, self._recorder, self._ours = listener, recorder, ours
         self._thread = 0
         self._over = threading.Event()
+        self._is_missed = False
         self._patches: tuple[Any, Any] = (CALL, _APPLY)
         self.silent = False
         """Whether neither calls nor operators are looked at."""
@@ -47,24 +60,54 @@ class Listening:
         """Intercept calls and show operators; another thread's calls of the same modules wait until this is over."""
         self._thread = threading.get_ident()
         self._over.clear()
+        self._is_missed = False
         self._patches = (self._call(), self._apply())
         _patch(*self._patches)
+        ThreadPoolExecutor.submit = self._submit()  # type: ignore[method-assign]
         try:
             with watched_readers(self._recorder.whole), eager(), self._recorder:
                 yield
         finally:
+            ThreadPoolExecutor.submit = _SUBMIT  # type: ignore[method-assign]
             _patch(CALL, _APPLY)
             self._over.set()
+        if self._is_missed:
+            raise OtherThreadError("its modules are called in a thread of its own, where calls are not seen")
 
     def _call(self) -> Callable[..., Any]:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() == self._thread:
                 return self._listener.call(module, args, kwargs)
             if id(module) in self._ours:
-                self._over.wait()
+                self._wait()
             return CALL(module, *args, **kwargs)
 
         return call
+
+    def _wait(self) -> None:
+        """Wait for the end of the rehearsal, unless that waits for this thread."""
+        looks: list[tuple[int, int]] = []
+        while not self._over.wait(_PATIENCE):
+            frame = sys._current_frames()[self._thread]  # noqa: SLF001 - there is no other way to ask
+            looks = [*looks, (id(frame), frame.f_lasti)][-_LOOKS:]
+            if frame.f_code.co_filename == threading.__file__ and len(looks) == _LOOKS and len(set(looks)) == 1:
+                self._is_missed = True
+                return
+
+    def _submit(self) -> Callable[..., Future[Any]]:
+        """What a pool of threads is given by the rehearsal is done at once, where its calls are seen."""
+
+        def submit(pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            if threading.get_ident() != self._thread:
+                return _SUBMIT(pool, function, *args, **kwargs)
+            future: Future[Any] = Future()
+            try:
+                future.set_result(function(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 - whoever asks for the result is told
+                future.set_exception(error)
+            return future
+
+        return submit
 
     def _apply(self) -> Callable[..., nn.Module]:
         def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fxprof.capture.layouts import stored_bytes
+
 _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
@@ -90,4 +92,4 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size() if tensor.layout is torch.strided else tensor.untyped_storage().nbytes()
+    return stored_bytes(tensor)

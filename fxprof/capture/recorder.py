@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.unknown import follow, is_unknown, other, other_contents, reads, tensors_in
 
 _LARGE = 1 << 15
@@ -123,9 +124,9 @@ def _result_by_shape(func: Any, args: Any, kwargs: Any, unknown: list[torch.Tens
     if schema.is_mutable or any(item.alias_info is not None for item in schema.returns):
         return None
     tensors = list(tensors_in((*args, *kwargs.values())))
-    if not unknown or max(tensor.numel() for tensor in tensors) < _LARGE:
+    if not all(is_plain(tensor) and tensor.device.type == "cpu" for tensor in tensors):
         return None
-    if any(tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu" for tensor in tensors):
+    if max(tensor.numel() for tensor in tensors) < _LARGE:
         return None
     try:
         given, named = pytree.tree_map_only(torch.Tensor, _on_meta, (args, {**kwargs, **_device_of(kwargs)}))

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.state import Snapshot, snapshot
 
 _PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, type(None))
@@ -118,8 +119,7 @@ def _is_tensor(value: Any) -> bool:
     return (
         isinstance(value, torch.Tensor)
         and not value.is_inference()
-        and value.layout is torch.strided
-        and not value.is_quantized
+        and is_plain(value)
     )
 
 

@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, CustomObjArgument, InputKind
 from torch.fx import GraphModule, Node
 
+from fxprof.capture.layouts import SPARSE, shape_of, stored_elements
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.capture.quantised import unpacked
 from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
@@ -95,7 +96,7 @@ _ARITHMETIC = ("operator.", "math.", "torch.sym_", "torch._sym_")
 def plain(value: Any) -> Value:
     """A value without torch: tensors by shape and type, containers as tuples, types, devices and operators by name."""
     if isinstance(value, torch.Tensor):
-        return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype), stored_elements(value))
+        return Tensor(shape_of(value), dtype_name(value.dtype), stored_elements(value))
     if isinstance(value, (list, tuple)):
         return tuple(plain(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, complex, str)):
@@ -106,18 +107,6 @@ def plain(value: Any) -> Value:
     if isinstance(value, dict):
         return tuple((str(key), plain(item)) for key, item in value.items())
     return _name(value)
-
-
-SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
-"""Layouts of tensors that do not store all their elements."""
-
-
-def stored_elements(tensor: torch.Tensor) -> int | None:
-    """How many elements a sparse tensor stores; None for one that stores all of them."""
-    if tensor.layout not in SPARSE:
-        return None
-    values = tensor._values() if tensor.is_sparse else tensor.values()  # noqa: SLF001 - also of one that is not coalesced
-    return int(values.numel())
 
 
 def _name(value: Any) -> str:
