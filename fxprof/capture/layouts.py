@@ -29,7 +29,7 @@ def stored_elements(tensor: torch.Tensor) -> int | None:
     """How many elements a sparse or nested tensor stores of those of its shape; None for one that stores all of them."""
     if tensor.is_nested:
         return sum(torch.Size(part).numel() for part in _part_shapes(tensor))
-    return int(_values(tensor).numel()) if tensor.layout in SPARSE else None
+    return int(values_of(tensor).numel()) if tensor.layout in SPARSE else None
 
 
 def look_of(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -55,7 +55,8 @@ def _memory(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
-def _values(tensor: torch.Tensor) -> torch.Tensor:
+def values_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The elements that a sparse tensor stores."""
     return _memory(tensor)[-1]
 
 

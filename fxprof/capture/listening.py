@@ -15,6 +15,7 @@ from torch import nn
 from fxprof.capture.hollow import convert
 from fxprof.capture.recorder import Recorder
 from fxprof.capture.unknown import watched_readers
+from fxprof.errors import CaptureError
 
 CALL = nn.Module.__call__
 _SUBMIT = ThreadPoolExecutor.submit
@@ -24,10 +25,6 @@ _APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .
 _PATIENCE = 0.1
 """Seconds between two looks at a thread that may be waiting for the one that looks."""
 _LOOKS = 5
-
-
-class OtherThreadError(Exception):
-    """What was rehearsed has another thread of its own call its modules, where nothing is recorded."""
 
 
 class Listener(Protocol):
@@ -72,7 +69,8 @@ class Listening:
             _patch(CALL, _APPLY)
             self._over.set()
         if self._is_missed:
-            raise OtherThreadError("its modules are called in a thread of its own, where calls are not seen")
+            what = "it calls its modules in a thread that it waits for, where no call is seen"
+            raise CaptureError(what, "call them in the thread that calls it, or through concurrent.futures.ThreadPoolExecutor")
 
     def _call(self) -> Callable[..., Any]:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

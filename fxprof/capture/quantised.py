@@ -34,6 +34,9 @@ def weights_of(part: nn.Module) -> Iterator[Weight]:
     for tensor in part._parameters.values():  # noqa: SLF001 - one module's own
         if tensor is not None:
             yield Weight(id(tensor), _elements(tensor), _stored(tensor))
+    scales = getattr(vars(part).get("state"), "SCB", None)  # of bitsandbytes: where its layer puts them at its first call
+    if isinstance(scales, torch.Tensor):
+        yield Weight(id(scales), 0, _bytes(scales))
     for value in vars(part).values():
         for packed in _packed(value):
             yield Weight(id(value), packed.numel(), _bytes(packed))

@@ -23,6 +23,10 @@ _COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
 """Higher-order operators that have a formula; of all others the operators inside are seen."""
 
 
+_CHECKS = frozenset({"aten::_linalg_check_errors", "aten::_assert_async", "aten::_functional_assert_async"})
+"""Operators that only look whether values are as they should be; of unknown ones, nobody can say."""
+
+
 class Observer(Protocol):
     """Who is told what runs."""
 
@@ -54,6 +58,8 @@ class Recorder(TorchDispatchMode):
         unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
         if not unknown:
             result = func(*args, **kwargs)
+        elif func._schema.name in _CHECKS:  # noqa: SLF001 - there is no other way to ask
+            result = None
         elif reads(func, args, kwargs):
             result = self._read(func, args, kwargs)
             follow(func, args, kwargs, result)

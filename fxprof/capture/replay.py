@@ -102,7 +102,7 @@ def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
 
 def _digest(tensor: torch.Tensor) -> Key:
     contents = b""
-    if tensor.any():
+    if not tensor.is_meta and tensor.any():
         flat = torch.empty(tensor.numel(), dtype=tensor.dtype).copy_(tensor.detach().reshape(-1))
         contents = blake2b(flat.view(torch.uint8).numpy().tobytes()).digest()
     return (tuple(tensor.shape), tensor.dtype, contents)

@@ -20,6 +20,7 @@ from torch.fx import GraphModule, Node
 from fxprof.capture.layouts import SPARSE, shape_of, stored_elements
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.capture.quantised import unpacked
+from fxprof.capture.unknown import is_unknown
 from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
@@ -96,7 +97,7 @@ _ARITHMETIC = ("operator.", "math.", "torch.sym_", "torch._sym_")
 def plain(value: Any) -> Value:
     """A value without torch: tensors by shape and type, containers as tuples, types, devices and operators by name."""
     if isinstance(value, torch.Tensor):
-        return Tensor(shape_of(value), dtype_name(value.dtype), stored_elements(value))
+        return Tensor(shape_of(value), dtype_name(value.dtype), _stored(value))
     if isinstance(value, (list, tuple)):
         return tuple(plain(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, complex, str)):
@@ -107,6 +108,11 @@ def plain(value: Any) -> Value:
     if isinstance(value, dict):
         return tuple((str(key), plain(item)) for key, item in value.items())
     return _name(value)
+
+
+def _stored(tensor: torch.Tensor) -> int | None:
+    """Elements that a tensor stores; how many a matrix of unknown values has that are not zero, nobody knows."""
+    return UNKNOWN_STORED if tensor.layout in SPARSE and is_unknown(tensor) else stored_elements(tensor)
 
 
 def _name(value: Any) -> str:

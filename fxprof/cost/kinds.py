@@ -174,6 +174,10 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         """,
     },
     "lookup": {
+        "quantized": """
+            embedding_2bit embedding_4bit embedding_bag_2bit embedding_bag_4bit embedding_bag_4bit_rowwise_offsets
+            embedding_bag_byte embedding_bag_byte_rowwise_offsets embedding_byte
+        """,
         "aten": """
             _embedding_bag _embedding_bag_backward _embedding_bag_dense_backward _embedding_bag_forward_only
             _embedding_bag_per_sample_weights_backward _embedding_bag_sparse_backward _gather_sparse_backward

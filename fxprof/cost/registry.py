@@ -51,6 +51,10 @@ KINDS = (
 """What sort of work an operator does. The first six can cost MACs; `control` holds other operators."""
 
 
+class NoFormulaError(Exception):
+    """Raised by a formula: with these arguments, what the operator costs is not known; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """One rule and what it applies to."""
