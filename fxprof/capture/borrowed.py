@@ -27,6 +27,8 @@ from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
+from fxprof.capture.rehearse import modules_of, modules_since
+from fxprof.trace.captured import CapturedModule
 
 _SMALL_BUFFER = 1 << 16
 """Elements up to which a tensor that is no parameter is copied with its values."""
@@ -47,6 +49,13 @@ class Loan:
     """A copy with values, what it is a copy of, and how often it had been written to."""
     _exchanged: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     """By identity, a value of the user's and what stands for it."""
+
+    _modules: dict[int, tuple[CapturedModule, ...]] = field(default_factory=dict)
+    """By identity of a component, its modules as they are stored."""
+
+    def modules_of(self, component: nn.Module) -> tuple[CapturedModule, ...]:
+        """The modules of a component with what they hold, as it was before the rehearsal."""
+        return modules_since(self._modules.get(id(component), ()), component)
 
     def begin(self) -> None:
         """Take this as the state to go back to."""
@@ -155,7 +164,7 @@ def borrowed(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]
     """
     holders = reach(roots)
     before = saved(holders)
-    loan = Loan(holders)
+    loan = Loan(holders, _modules={id(item): modules_of(item) for item in map(uncompiled, components())})
     classes: list[tuple[nn.Module, type]] = []
     scripted: list[tuple[torch.jit.ScriptModule, bool]] = []
     try:

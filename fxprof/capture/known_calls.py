@@ -77,7 +77,9 @@ class KnownCalls:
     def work_of(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """What is the same for calls that compute the same, whichever module makes them."""
         found = fingerprint(module)
-        strides = tuple(leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor and is_plain(leaf))
+        strides = tuple(
+            leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor and is_plain(leaf)
+        )
         return (found.structure, found.plain, strides, *key_of(args, kwargs))
 
     def _can_be_alike(self, place: Place) -> bool:

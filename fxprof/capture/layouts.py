@@ -67,4 +67,6 @@ def _part_shapes(tensor: Any) -> list[tuple[int, ...]]:
     # Of a jagged one, the size along which parts differ is no number.
     lengths = tensor.lengths() if tensor.lengths() is not None else tensor.offsets().diff()
     ragged = tensor._ragged_idx  # noqa: SLF001 - as above
-    return [tuple(length if at == ragged else int(size) for at, size in enumerate(tensor.shape))[1:] for length in lengths.tolist()]
+    return [
+        tuple(length if at == ragged else int(size) for at, size in enumerate(tensor.shape))[1:] for length in lengths.tolist()
+    ]

@@ -19,7 +19,7 @@ from fxprof.capture.build import Progress, build_module
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
-from fxprof.capture.rehearse import Rehearsal, modules_of, modules_since
+from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.translate import translate
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import SingleComponent
@@ -63,10 +63,16 @@ def _differentiating(module: nn.Module) -> Callable[..., Any]:
 
 
 def _capture(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loan: Loan, notable: Callable[[str], bool], *, whole: bool, call: Callable[..., Any] | None = None
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    loan: Loan,
+    notable: Callable[[str], bool],
+    *,
+    whole: bool,
+    call: Callable[..., Any] | None = None,
 ) -> Capture:
     name = type(module).__name__
-    before = modules_of(module)
     try:
         rehearsal = Rehearsal({COMPONENT: module}, notable=notable, outside=("outside", name), whole=whole, own_code=True)
         given, named = pytree.tree_map_only(torch.Tensor, _given, (args, kwargs))
@@ -83,7 +89,7 @@ def _capture(
     component = CapturedComponent(
         COMPONENT,
         name,
-        modules_since(before, module),
+        loan.modules_of(module),
         rehearsal.recorded(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.runs(COMPONENT),

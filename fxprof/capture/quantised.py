@@ -80,7 +80,13 @@ def _stored(tensor: torch.Tensor) -> int:
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(_stored(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     seen: set[int] = set()
-    return _bytes(tensor) + sum(_bytes(item) for value in vars(tensor).values() for item in _tensors(value, seen))
+    carried = (item for value in vars(tensor).values() for item in _tensors(value, seen))
+    return _bytes(tensor) + sum(_bytes(item) for item in carried if not _is_memory_of(item, tensor))
+
+
+def _is_memory_of(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether a tensor is only another view of the bytes of one."""
+    return not one.is_meta and one.numel() > 0 and one.data_ptr() == other.data_ptr()
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:

@@ -64,7 +64,7 @@ class Recorder(TorchDispatchMode):
             result = self._read(func, args, kwargs)
             follow(func, args, kwargs, result)
         else:
-            spared = _result_by_shape(func, args, kwargs, unknown)
+            spared = _result_by_shape(func, args, kwargs)
             result = func(*args, **kwargs) if spared is None else spared
             follow(func, args, kwargs, result)
         self._observer.observe(func, args, kwargs, result)
@@ -120,7 +120,7 @@ def _shapes_of(func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
     return pytree.tree_map_only(torch.Tensor, lambda fake: fresh_zeros(tuple(fake.shape), fake.dtype), result)
 
 
-def _result_by_shape(func: Any, args: Any, kwargs: Any, unknown: list[torch.Tensor]) -> Any:
+def _result_by_shape(func: Any, args: Any, kwargs: Any) -> Any:
     """Zeros like what an operator would compute; None when it is as well to run it.
 
     That is where it is small, works in place or on a part of what it is given, or returns numbers of places that others then

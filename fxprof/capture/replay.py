@@ -116,11 +116,7 @@ def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
 
 def _is_tensor(value: Any) -> bool:
     # Nobody counts the writes of an inference tensor.
-    return (
-        isinstance(value, torch.Tensor)
-        and not value.is_inference()
-        and is_plain(value)
-    )
+    return isinstance(value, torch.Tensor) and not value.is_inference() and is_plain(value)
 
 
 def _writes(values: Iterable[Any]) -> tuple[int, ...]:

@@ -489,7 +489,9 @@ def fingerprint(module: nn.Module) -> Fingerprint:
             own.append(id(part))  # its attributes do not show what it computes
         for name, value in vars(part).items():
             if name in _TABLES:
-                for key, tensor in dict.items(value) if isinstance(value, dict) else value.items():  # also those that are kept from torch
+                for key, tensor in (
+                    dict.items(value) if isinstance(value, dict) else value.items()
+                ):  # also those that are kept from torch
                     own.append((name, key, None if tensor is None else _like(tensor)))
                     tensors += [] if tensor is None else [id(tensor)]
             elif name in _INTERNAL:

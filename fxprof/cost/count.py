@@ -13,7 +13,7 @@ from math import prod
 
 from fxprof.cost.bodies import treatment_of
 from fxprof.cost.kinds import UNKNOWN, kind_of
-from fxprof.cost.registry import NoFormulaError, BUILT_IN, Formula, Formulas
+from fxprof.cost.registry import BUILT_IN, Formula, Formulas, NoFormulaError
 from fxprof.errors import FormulaError
 from fxprof.trace import UNKNOWN_STORED, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
@@ -120,7 +120,10 @@ class _Pass:
         if not sparse or macs == 0:
             return macs, ""
         if len(sparse) > 1 or formula.kind not in _PRODUCTS:
-            return None, "how much of a product of sparse or nested tensors there is to compute depends on where their elements are"
+            return (
+                None,
+                "how much of a product of sparse or nested tensors there is to compute depends on where their elements are",
+            )
         stored = sparse[0].stored or 0
         if stored == UNKNOWN_STORED:
             return None, "the graph does not say how many elements a sparse tensor stores"

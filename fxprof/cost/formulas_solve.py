@@ -47,7 +47,7 @@ def lu_factor(outs: tuple[Shape, ...]) -> int:
 
 
 @formula("aten.linalg_lu_solve", "aten.lu_solve", kind="matmul")
-def lu_solve(out: Shape, left: bool = True) -> int:  # noqa: FBT001, FBT002 - the operator's own argument and default
+def lu_solve(out: Shape, left: bool = True) -> int:
     """Linear system whose matrix is factorised already.
 
     Shapes: [*, N, N], B [*, N, K] -> out [*, N, K].
@@ -152,7 +152,7 @@ def matrix_power(self: Shape, n: int) -> int:
 
 
 @formula("aten.linalg_norm", "aten.linalg_matrix_norm", kind="reduction")
-def norm(ord: object = None) -> int:  # noqa: A002 - the name in the operator's schema
+def norm(ord: object = None) -> int:
     """Norm of vectors, or of matrices by rows, by columns or over all elements.
 
     Shapes: any.

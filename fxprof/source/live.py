@@ -102,7 +102,7 @@ def check_formulas(formulas: Any) -> None:
         UsageError: it is something else.
     """
     if formulas is not None and not hasattr(formulas, "find"):
-        raise UsageError(f"formulas are given as {_a(formulas)}", "pass what fxprof.load_formulas returned, or leave it out")
+        raise UsageError(f"formulas are given as {_a(formulas)}", "pass a fxprof.Formulas, or leave it out")
 
 
 def _instead(thing: Any) -> str:
