@@ -40,8 +40,8 @@ def counted(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[int, int, int
 class Own(nn.Linear):
     """A class of the user's, whose attributes its Python could look at."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)
 
 
 def held_things() -> dict[str, Any]:
@@ -75,7 +75,7 @@ def test_anything_may_be_held(name: str, kind: type[nn.Linear]) -> None:
     assert counted(module, X) == (128, 0, 0)
     assert module.held is held
     if hasattr(held, "close"):
-        held.close()
+        held.close()  # type: ignore[operator]
     if isinstance(held, concurrent.futures.Executor):
         held.shutdown()
 
@@ -154,30 +154,30 @@ def test_a_class_may_do_what_it_likes(make: Callable[[], nn.Module]) -> None:
 
 def test_what_a_module_kept_is_kept() -> None:
     module = used(Keeping())
-    (before,) = module.kept
+    (before,) = module.kept  # type: ignore[misc]
     counted(module, X)
-    assert len(module.kept) == 1
-    assert module.kept[0] is before
+    assert len(module.kept) == 1  # type: ignore[arg-type]
+    assert module.kept[0] is before  # type: ignore[index]
 
 
 def pruned_twice(module: nn.Module) -> None:
-    prune.l1_unstructured(module, "weight", 0.5)
-    prune.ln_structured(module, "weight", 0.5, n=2, dim=0)
+    prune.l1_unstructured(module, "weight", 0.5)  # type: ignore[no-untyped-call]
+    prune.ln_structured(module, "weight", 0.5, n=2, dim=0)  # type: ignore[no-untyped-call]
 
 
 def pruned_for_good(module: nn.Module) -> None:
-    prune.l1_unstructured(module, "weight", 0.5)
-    prune.remove(module, "weight")
+    prune.l1_unstructured(module, "weight", 0.5)  # type: ignore[no-untyped-call]
+    prune.remove(module, "weight")  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda module: prune.l1_unstructured(module, "weight", 0.5),
-        lambda module: prune.random_unstructured(module, "bias", 0.5),
-        lambda module: prune.random_structured(module, "weight", 0.5, 0),
-        lambda module: prune.ln_structured(module, "weight", 0.5, n=2, dim=0),
-        lambda module: prune.custom_from_mask(module, "weight", torch.ones(8, 3, 3, 3)),
+        lambda module: prune.l1_unstructured(module, "weight", 0.5),  # type: ignore[no-untyped-call]
+        lambda module: prune.random_unstructured(module, "bias", 0.5),  # type: ignore[no-untyped-call]
+        lambda module: prune.random_structured(module, "weight", 0.5, 0),  # type: ignore[no-untyped-call]
+        lambda module: prune.ln_structured(module, "weight", 0.5, n=2, dim=0),  # type: ignore[no-untyped-call]
+        lambda module: prune.custom_from_mask(module, "weight", torch.ones(8, 3, 3, 3)),  # type: ignore[no-untyped-call]
         pruned_twice,
         pruned_for_good,
         nn.utils.weight_norm,
@@ -205,7 +205,7 @@ def test_a_spectral_norm_takes_two_products_with_vectors(change: Callable[[nn.Mo
 @pytest.mark.parametrize("is_training", [True, False])
 def test_scripts_are_seen_and_stay_in_training(is_training: bool) -> None:
     scripted = torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)))
-    traced = torch.jit.trace(nn.Linear(8, 4), X)
+    traced = torch.jit.trace(nn.Linear(8, 4), X)  # type: ignore[no-untyped-call]
     module = nn.Sequential(scripted, traced).train(is_training)
     assert counted(module, X) == (128 + 64, 0, 0)
     assert (scripted.training, traced.training, module.training) == (is_training,) * 3
@@ -263,7 +263,7 @@ class Attends(nn.Module):
     """Attention between the parts of a nested tensor, whose cost no product of padded sizes gives."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        heads = x.unflatten(-1, (2, 4)).transpose(1, 2)
+        heads = x.unflatten(-1, (2, 4)).transpose(1, 2)  # type: ignore[no-untyped-call]
         return nn.functional.scaled_dot_product_attention(heads, heads, heads)
 
 
@@ -361,7 +361,7 @@ class Pooled(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first = self.pool.submit(self.layer, x).result()
-        return first + sum(self.pool.map(self.layer, [x, x]))
+        return first + sum(self.pool.map(self.layer, [x, x]))  # type: ignore[no-any-return]
 
 
 class Threaded(Pooled):
@@ -390,7 +390,7 @@ def test_a_thread_that_is_waited_for_is_refused_and_does_not_hang() -> None:
     assert module(X).shape == (2, 8)
 
 
-class Unsaid(Exception):
+class UnsaidError(Exception):
     """Has no text."""
 
     def __str__(self) -> str:
@@ -413,7 +413,7 @@ class Raising(nn.Module):
     [
         (ValueError("too wide"), "could not capture Raising: too wide"),
         (ValueError("first\nsecond"), "could not capture Raising: first"),
-        (Unsaid(), "could not capture Raising: Unsaid at test_live_objects.py:"),
+        (UnsaidError(), "could not capture Raising: UnsaidError at test_live_objects.py:"),
         (ImportError("No module named 'flash_attn'"), "could not capture Raising: No module named 'flash_attn' (pip install"),
         (RuntimeError("no kernel. This could be because the operator doesn't exist for this backend, or"), "no kernel."),
     ],
@@ -426,6 +426,7 @@ def test_a_module_that_fails_is_one_sentence(error: Exception, said: str) -> Non
 
 
 LINEAR = nn.Linear(8, 8)
+ITSELF = "pass the module itself: what is profiled is a call of its forward"
 KEYWORDS = "pass a dictionary from the names of forward's arguments to their values"
 
 
@@ -438,7 +439,7 @@ KEYWORDS = "pass a dictionary from the names of forward's arguments to their val
         ),
         (
             lambda: fxprof.profile_module(LINEAR.forward, (X,)),  # type: ignore[arg-type]
-            "an object of class method is no torch.nn.Module (pass the module itself: what is profiled is a call of its forward)",
+            f"an object of class method is no torch.nn.Module ({ITSELF})",
         ),
         (
             lambda: fxprof.profile_module(nn.ModuleList([LINEAR]), (X,)),

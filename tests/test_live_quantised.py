@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -26,8 +26,8 @@ class Scaled(nn.Parameter):
 
     scale: torch.Tensor
 
-    def __new__(cls, data: torch.Tensor, scale: torch.Tensor) -> Scaled:
-        made: Scaled = torch.Tensor._make_subclass(cls, data, False)
+    def __new__(cls, data: torch.Tensor, scale: torch.Tensor) -> Self:
+        made: Self = torch.Tensor._make_subclass(cls, data, False)
         made.scale = scale
         return made
 
@@ -66,14 +66,14 @@ def test_a_quantised_buffer(quantised: str) -> None:
             self.register_buffer("held", held)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x @ self.held.dequantize()
+            return x @ self.held.dequantize()  # type: ignore[operator]
 
     assert facts(Holds(), X) == (2 * 64 * 32, 0, 0, 0)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_dynamic_layer_of_torch() -> None:
-    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(64, 32)), {nn.Linear}, dtype=torch.qint8)
+    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(64, 32)), {nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
     macs, uncounted, params, _ = facts(module, X)
     assert (macs, uncounted, params) == (2 * 64 * 32, 0, 64 * 32 + 32)
 
@@ -81,9 +81,9 @@ def test_a_dynamic_layer_of_torch() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_quantised_table_costs_nothing() -> None:
     module = nn.Sequential(nn.Embedding(10, 8))
-    module.qconfig = torch.ao.quantization.float_qparams_weight_only_qconfig
-    torch.ao.quantization.prepare(module, inplace=True)
-    assert facts(torch.ao.quantization.convert(module), torch.tensor([[1, 2]]))[:3] == (0, 0, 80)
+    module.qconfig = torch.ao.quantization.float_qparams_weight_only_qconfig  # type: ignore[assignment]
+    torch.ao.quantization.prepare(module, inplace=True)  # type: ignore[no-untyped-call]
+    assert facts(torch.ao.quantization.convert(module), torch.tensor([[1, 2]]))[:3] == (0, 0, 80)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("is_double", [False, True])

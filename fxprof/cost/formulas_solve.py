@@ -134,10 +134,12 @@ def least_squares(self: Shape, b: Shape) -> int:
     Shapes: self [*, M, N], b [*, M, K] or [*, M] -> [*, N, K]; below, M is the larger of M and N.
     MACs:   N^2 x (M - N / 3) + (2 M x N - N^2 / 2) x K for each system.
     """
-    short, long = sorted(self[-2:])
-    columns = prod(b) // (prod(self[:-2]) * self[-2]) if len(b) >= len(self) - 1 and prod(self) else 1
-    one = short * short * (3 * long - short) // 3 + (4 * long * short - short * short) * columns // 2
-    return prod(self[:-2]) * one
+    short, long = sorted((self[-2], self[-1]))
+    systems: int = prod(self[:-2])
+    sides: int = prod(b)
+    columns = sides // (systems * self[-2]) if systems * self[-2] else 0
+    factorisation = short * short * (3 * long - short) // 3
+    return systems * (factorisation + (4 * long * short - short * short) * columns // 2)
 
 
 @formula("aten.linalg_matrix_power", "aten.matrix_power", kind="matmul")
