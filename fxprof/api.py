@@ -15,7 +15,7 @@ from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
 from fxprof.errors import CaptureError, FormulaError, OutputError, ProfileError, TargetError, UsageError
 from fxprof.result.profile import Profile
 from fxprof.source.config import PipelineConfig, SingleComponent
-from fxprof.source.live import check_module, check_pipeline, check_program
+from fxprof.source.live import check_dims, check_formulas, check_keywords, check_module, check_pipeline, check_program
 from fxprof.source.workload import Workload
 
 if TYPE_CHECKING:
@@ -436,12 +436,13 @@ def profile_module(
         UsageError: `module` is no module, or `args` no tuple.
         CaptureError: the module fails on these arguments.
     """
-    args = check_module(module, args)
+    args, keywords = check_module(module, args), check_keywords(kwargs)
+    check_formulas(formulas)
     table = formulas if formulas is not None else default_formulas()
     from fxprof.capture.module import capture_module
     from fxprof.result.assemble import assemble
 
-    captured = capture_module(module, args, dict(kwargs or {}), notable=notable_with(table), whole=whole)
+    captured = capture_module(module, args, keywords, notable=notable_with(table), whole=whole)
     return assemble(captured, type(module).__name__, versions(), table)
 
 
@@ -463,12 +464,13 @@ def profile_program(
         TargetError: the program contradicts itself.
     """
     check_program(program)
+    check_formulas(formulas)
     table = formulas if formulas is not None else default_formulas()
     from fxprof.capture.module import capture_program
     from fxprof.cost.agreement import check_capture
     from fxprof.result.assemble import assemble
 
-    captured = capture_program(program, dict(dims or {}))
+    captured = capture_program(program, check_dims(dims))
     check_capture(captured, "the program")
     return assemble(captured, captured.class_name, versions(), table)
 

@@ -435,6 +435,41 @@ CASES: list[tuple[str, str, dict[str, Any], Any, int]] = [
         (3, 2, 5),
         3 * 2 * 20 * (4 + 5),
     ),
+    ("solve", "aten.linalg_solve.default", {"A": (2, 6, 6), "B": (2, 6, 4)}, (2, 6, 4), 2 * (6**3 // 3 + 6**2 * 4)),
+    ("solve, one vector", "aten._linalg_solve_ex.default", {"A": (6, 6), "B": (6,)}, (6,), 6**3 // 3 + 6**2),
+    ("inverse", "aten.linalg_inv.default", {"A": (2, 6, 6)}, (2, 6, 6), 2 * (6**3 // 3 + 6**3)),
+    ("LU", "aten.linalg_lu_factor.default", {"A": (2, 6, 6)}, (2, 6, 6), 2 * 6**3 // 3),
+    ("LU, tall", "aten.linalg_lu_factor.default", {"A": (9, 6)}, (9, 6), 6**2 * (3 * 9 - 6) // 6),
+    ("LU solve", "aten.linalg_lu_solve.default", {"LU": (6, 6), "B": (6, 4)}, (6, 4), 6**2 * 4),
+    ("LU solve, right", "aten.linalg_lu_solve.default", {"LU": (6, 6), "B": (4, 6), "left": False}, (4, 6), 6**2 * 4),
+    ("triangular", "aten.linalg_solve_triangular.default", {"self": (6, 6), "B": (6, 4)}, (6, 4), 6**2 * 4 // 2),
+    ("triangular, older", "aten.triangular_solve.default", {"self": (6, 4), "A": (6, 6)}, (6, 4), 6**2 * 4 // 2),
+    ("Cholesky", "aten.linalg_cholesky.default", {"self": (2, 6, 6)}, (2, 6, 6), 2 * 6**3 // 6),
+    ("Cholesky solve", "aten.cholesky_solve.default", {"self": (6, 4), "input2": (6, 6)}, (6, 4), 6**2 * 4),
+    ("Cholesky inverse", "aten.cholesky_inverse.default", {"self": (6, 6)}, (6, 6), 6**3 // 3),
+    ("determinant", "aten.linalg_det.default", {"A": (2, 6, 6)}, (2,), 2 * 6**3 // 3),
+    ("determinant, older", "aten.logdet.default", {"self": (6, 6)}, (), 6**3 // 3),
+    ("slogdet", "aten.linalg_slogdet.default", {"A": (2, 6, 6)}, (2,), 2 * 6**3 // 3),
+    (
+        "least squares",
+        "aten.linalg_lstsq.default",
+        {"self": (2, 9, 6), "b": (2, 9, 4)},
+        (2, 6, 4),
+        2 * (6**2 * (9 - 2) + (2 * 9 * 6 - 6**2 // 2) * 4),
+    ),
+    ("least squares, wide", "aten.linalg_lstsq.default", {"self": (6, 9), "b": (6, 1)}, (9, 1), 6**2 * 7 + 2 * 9 * 6 - 18),
+    ("power", "aten.linalg_matrix_power.default", {"self": (2, 6, 6), "n": 5}, (2, 6, 6), 2 * 6**3 * 3),
+    ("power, none", "aten.linalg_matrix_power.default", {"self": (6, 6), "n": 0}, (6, 6), 0),
+    ("power, negative", "aten.linalg_matrix_power.default", {"self": (6, 6), "n": -1}, (6, 6), 6**3 // 3 + 6**3),
+    ("norm", "aten.linalg_norm.default", {"self": (6, 6), "ord": 1}, (), 0),
+    ("hspmm", "aten.hspmm.default", {"mat1": (6, 4), "mat2": (4, 5)}, (6, 5), 6 * 4 * 5),
+    (
+        "sampled addmm",
+        "aten.sparse_sampled_addmm.default",
+        {"self": (6, 5), "mat1": (6, 4), "mat2": (4, 5)},
+        (6, 5),
+        6 * 4 * 5,
+    ),
     ("gru_cell", "aten.gru_cell.default", {"input": (2, 4), "w_ih": (15, 4), "w_hh": (15, 5)}, (2, 5), 2 * 15 * (4 + 5)),
 ]
 
@@ -442,6 +477,11 @@ CASES: list[tuple[str, str, dict[str, Any], Any, int]] = [
 @pytest.mark.parametrize(("target", "args", "out", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_formula(target: str, args: dict[str, Any], out: Any, expected: int) -> None:
     assert macs(target, args, out) == expected
+
+
+@pytest.mark.parametrize("order", ["nuc", 2, -2])
+def test_a_norm_by_singular_values_is_not_counted(order: object) -> None:
+    assert macs("aten.linalg_norm.default", {"self": (6, 6), "ord": order}, ()) is None
 
 
 def test_every_formula_has_a_case() -> None:

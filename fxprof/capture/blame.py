@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from fxprof.errors import CaptureError
+from fxprof.errors import CaptureError, FxprofError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
@@ -40,6 +40,8 @@ _IN_TEXT = (
 
 def failure(what: str, error: BaseException) -> CaptureError:
     """What was attempted and what a library said to it, with what to install where it misses a package."""
+    if isinstance(error, CaptureError):
+        return CaptureError(f"{what}: {error.message}", error.hint)
     package = missing_package(error)
     return CaptureError(f"{what}: {describe(error)}", _installation(package) if package else "")
 
@@ -63,7 +65,7 @@ def missing_package(error: BaseException) -> str | None:
 
 
 def _told(error: BaseException) -> str | None:
-    found = (re.search(pattern, " ".join(str(error).split())) for pattern in _IN_TEXT)
+    found = (re.search(pattern, " ".join(_said(error).split())) for pattern in _IN_TEXT)
     names = [match[1] for match in found if match]
     known = next((name for name in names if name.lower() in _OPTIONAL), None)
     if known is None and not isinstance(error, ImportError):
@@ -111,13 +113,24 @@ def lacks(name: str, error: BaseException) -> bool:
 def is_our_bug(error: BaseException) -> bool:
     """Whether it was raised by fxprof itself rather than by a model's or a library's code that fxprof ran."""
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).is_relative_to(_PACKAGE)
+    return bool(frames) and not isinstance(error, FxprofError) and Path(frames[-1].filename).is_relative_to(_PACKAGE)
+
+
+_ALL_BACKENDS = " This could be because the operator doesn't exist for this backend"
+"""Before a list of all backends that torch has."""
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of somebody's whose text cannot be had says nothing
+        return ""
 
 
 def describe(error: BaseException) -> str:
     """The first line of an error's own message; with its type and place where the message alone would say too little."""
-    lines = [line.strip() for line in _ADDRESS.sub("", str(error)).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
+    lines = [line.strip() for line in _ADDRESS.sub("", _said(error)).splitlines() if line.strip()]
+    text = lines[0].partition(_ALL_BACKENDS)[0] if lines else ""
     if text and isinstance(error, _EXPLAINED):
         return text
     frames = traceback.extract_tb(error.__traceback__)

@@ -15,17 +15,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import UninitializedBuffer, UninitializedParameter
 
 from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.meanwhile import Gate
 from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
+from fxprof.capture.rehearse import modules_of, modules_since
+from fxprof.trace.captured import CapturedModule
 
 _SMALL_BUFFER = 1 << 16
 """Elements up to which a tensor that is no parameter is copied with its values."""
@@ -46,6 +50,13 @@ class Loan:
     """A copy with values, what it is a copy of, and how often it had been written to."""
     _exchanged: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     """By identity, a value of the user's and what stands for it."""
+
+    _modules: dict[int, tuple[CapturedModule, ...]] = field(default_factory=dict)
+    """By identity of a component, its modules as they are stored."""
+
+    def modules_of(self, component: nn.Module) -> tuple[CapturedModule, ...]:
+        """The modules of a component with what they hold, as it was before the rehearsal."""
+        return modules_since(self._modules.get(id(component), ()), component)
 
     def begin(self) -> None:
         """Take this as the state to go back to."""
@@ -86,8 +97,10 @@ class Loan:
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             fresh: Any = type(tensor)
             return fresh(requires_grad=tensor.requires_grad, device="cpu", dtype=tensor.dtype)  # type: ignore[no-any-return]
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-            return tensor.detach().cpu()
+        if not is_plain(tensor):
+            return _with_values(tensor)
+        if isinstance(tensor, FakeTensor):
+            return PAGES.like(tensor)
         made = self._wrapped(tensor) if hasattr(tensor, "__tensor_flatten__") else self._plain(tensor)
         if vars(tensor):
             vars(made).update({name: self.exchange(value) for name, value in vars(tensor).items()})
@@ -129,6 +142,12 @@ def uncompiled(module: nn.Module) -> nn.Module:
 _EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, *_ITERATORS)
 
 
+def _with_values(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a tensor whose elements say how much work there is, a parameter if it is one."""
+    made = tensor.detach().to("cpu", copy=True)
+    return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
+
+
 def _rebuilt(values: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, ...]:
     changed = [change(value) for value in values]
     if all(new is old for new, old in zip(changed, values, strict=True)):
@@ -158,13 +177,15 @@ def _callable(roots: Iterable[Any]) -> list[Any]:
 def _lent(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]) -> Iterator[Loan]:
     holders = reach(roots)
     before = saved(holders)
-    loan = Loan(holders)
+    loan = Loan(holders, _modules={id(item): modules_of(item) for item in map(uncompiled, components())})
     classes: list[tuple[nn.Module, type]] = []
+    scripted: list[tuple[torch.jit.ScriptModule, bool]] = []
     try:
         for holder in holders:
             holder.exchange(loan.exchange)
         for component in components():
             classes += [(part, type(part)) for part in component.modules()]
+            scripted += [(part, part.training) for part in component.modules() if _knows_training(part)]
             _set_evaluating(component)
             stand_aside(component)
         loan.begin()
@@ -175,11 +196,20 @@ def _lent(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]) -
                 if type(part) is not class_:
                     part.__class__ = class_
             put_back(before)
+            for part, training in scripted:
+                part.training = training
+
+
+def _knows_training(part: nn.Module) -> TypeGuard[torch.jit.ScriptModule]:
+    """Whether it keeps out of Python's sight if it is in training; one that was frozen does not know."""
+    return isinstance(part, torch.jit.ScriptModule) and hasattr(part, "training")
 
 
 def _set_evaluating(component: nn.Module) -> None:
     for part in component.modules():
-        if not isinstance(part, torch.jit.ScriptModule):
+        if _knows_training(part):
+            part.training = False
+        elif not isinstance(part, torch.jit.ScriptModule):
             vars(part)["training"] = False
 
 

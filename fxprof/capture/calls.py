@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.layouts import is_plain, look_of, shape_of
 from fxprof.capture.translate import dtype_name, plain
 from fxprof.trace import Tensor, Value
 
@@ -30,7 +31,7 @@ def key_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key:
 
 def _leaf_key(leaf: Any) -> Key:
     if isinstance(leaf, torch.Tensor):
-        return ("tensor", tuple(leaf.shape), leaf.dtype)
+        return ("tensor", tuple(leaf.shape), leaf.dtype) if is_plain(leaf) else ("tensor", *look_of(leaf))
     if leaf is None or isinstance(leaf, (bool, int, float, complex, str)):
         return (type(leaf).__name__, leaf if leaf == leaf else repr(leaf))  # noqa: PLR0124 - nan differs from itself
     if isinstance(leaf, (torch.dtype, torch.device)):
@@ -71,7 +72,7 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, Value]]:
 
 def _readable(value: Any) -> Value:
     if isinstance(value, torch.Tensor):
-        return Tensor(tuple(value.shape), dtype_name(value.dtype))
+        return Tensor(shape_of(value), dtype_name(value.dtype))
     if isinstance(value, (bool, int, float, complex)):
         return value
     text = plain(value) if isinstance(value, (str, torch.dtype, torch.device)) else type(value).__name__

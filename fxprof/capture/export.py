@@ -21,6 +21,7 @@ from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.quantised import carries_more
 from fxprof.capture.quiet import muted
 from fxprof.capture.sharing import repeated_once
@@ -82,6 +83,7 @@ class _Wrapper(nn.Module):
     def __init__(self, module: nn.Module, *, returns_arguments: bool) -> None:
         super().__init__()
         self.module = module
+        self.training = False  # alone: all below it is evaluating already
         # Not attributes of the module itself: torch.export puts those back before it returns.
         self.seen = _Seen()
         self._returns_arguments = returns_arguments
@@ -130,7 +132,7 @@ def export_call(
     before = snapshot(module)
     try:
         with no_gradients():
-            program = _export(wrapper.eval(), *_without_meta(args, kwargs), whole=whole)
+            program = _export(wrapper, *_without_meta(args, kwargs), whole=whole)
     except NotExportableError:
         raise
     except Exception as error:
@@ -185,7 +187,7 @@ def _refuse_parameters(module: nn.Module) -> None:
 def _refuse_layouts(leaves: list[Any]) -> None:
     """A graph does not say how many elements of a sparse or nested tensor there are; a run does."""
     for leaf in leaves:
-        if isinstance(leaf, torch.Tensor) and (leaf.layout is not torch.strided or leaf.is_nested or leaf.is_quantized):
+        if isinstance(leaf, torch.Tensor) and not is_plain(leaf):
             raise NotExportableError(f"it is given a {'nested' if leaf.is_nested else 'sparse or quantised'} tensor")
 
 

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, key_of
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.places import Place
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.sharing import fingerprint
@@ -76,7 +77,9 @@ class KnownCalls:
     def work_of(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """What is the same for calls that compute the same, whichever module makes them."""
         found = fingerprint(module)
-        strides = tuple(leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor)
+        strides = tuple(
+            leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor and is_plain(leaf)
+        )
         return (found.structure, found.plain, strides, *key_of(args, kwargs))
 
     def _can_be_alike(self, place: Place) -> bool:

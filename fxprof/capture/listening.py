@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Container, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -16,6 +17,7 @@ from fxprof.capture.recorder import Recorder
 from fxprof.capture.unknown import watched_readers
 
 CALL = nn.Module.__call__
+_SUBMIT = ThreadPoolExecutor.submit
 _APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .half() and .float() go
 
 
@@ -48,10 +50,12 @@ class Listening:
         self._thread = threading.get_ident()
         self._patches = (self._call(), self._apply())
         _patch(*self._patches)
+        ThreadPoolExecutor.submit = self._submit()  # type: ignore[method-assign]
         try:
             with watched_readers(self._recorder.whole), eager(), self._recorder:
                 yield
         finally:
+            ThreadPoolExecutor.submit = _SUBMIT  # type: ignore[method-assign]
             _patch(CALL, _APPLY)
 
     def _call(self) -> Callable[..., Any]:
@@ -62,6 +66,21 @@ class Listening:
             return CALL(module, *args, **kwargs)
 
         return call
+
+    def _submit(self) -> Callable[..., Future[Any]]:
+        """What a pool of threads is given by the rehearsal is done at once, where its calls are seen."""
+
+        def submit(pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            if threading.get_ident() != self._thread:
+                return _SUBMIT(pool, function, *args, **kwargs)
+            future: Future[Any] = Future()
+            try:
+                future.set_result(function(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 - whoever asks for the result is told
+                future.set_exception(error)
+            return future
+
+        return submit
 
     def _apply(self) -> Callable[..., nn.Module]:
         def apply(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:

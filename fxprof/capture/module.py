@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
@@ -19,7 +20,7 @@ from fxprof.capture.build import Progress, build_module
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
-from fxprof.capture.rehearse import Rehearsal, modules_of
+from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.strangers import among_strangers
 from fxprof.capture.translate import input_values, translate
 from fxprof.errors import CaptureError, UsageError
@@ -52,19 +53,35 @@ def capture_module(
                 raise
         # It counts on gradients being on, as they are outside of `torch.no_grad`.
         loan.again()
+        return _capture(module, args, kwargs, loan, notable, whole=whole, call=_differentiating(module))
+
+
+def _differentiating(module: nn.Module) -> Callable[..., Any]:
+    """The module's call as it is outside of `torch.no_grad`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
         with torch.enable_grad():
-            return _capture(module, args, kwargs, loan, notable, whole=whole)
+            return module(*args, **kwargs)
+
+    return call
 
 
 def _capture(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loan: Loan, notable: Callable[[str], bool], *, whole: bool
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    loan: Loan,
+    notable: Callable[[str], bool],
+    *,
+    whole: bool,
+    call: Callable[..., Any] | None = None,
 ) -> Capture:
     name = type(module).__name__
     try:
         rehearsal = Rehearsal({COMPONENT: module}, notable=notable, outside=("outside", name), whole=whole, own_code=True)
         given, named = pytree.tree_map_only(torch.Tensor, _given, (args, kwargs))
-        rehearsal.run(module, *given, **named)
-        approximations = read_remarks(rehearsal, loan.again, module, *given, **named)
+        rehearsal.run(call or module, *given, **named)
+        approximations = read_remarks(rehearsal, loan.again, call or module, *given, **named)
     except Exception as error:
         if is_our_bug(error):
             raise
@@ -76,7 +93,7 @@ def _capture(
     component = CapturedComponent(
         COMPONENT,
         name,
-        modules_of(module),
+        loan.modules_of(module),
         rehearsal.recorded(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.runs(COMPONENT),
@@ -158,6 +175,8 @@ def _parameters(module: nn.Module) -> dict[str, inspect.Parameter]:
 
 def _given(tensor: torch.Tensor) -> torch.Tensor:
     """An argument that can be computed with; on the meta device it stays there."""
+    if isinstance(tensor, FakeTensor):
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
     given = tensor.detach()
     return given if tensor.is_meta else given.cpu()
 

@@ -58,7 +58,7 @@ def _getters(part: nn.Module) -> list[Getter]:
     held = [value for name, value in vars(part).items() if name not in _OF_TORCH and _is_own_object(value)]
     for value in held:
         # What an object of the user's holds is a setting of the module; what that holds in turn may be shared with others.
-        getters += [functools.partial(_same, item) for item in vars(value).values() if _is_own_object(item)]
+        getters += [functools.partial(_same, item) for item in getattr(value, "__dict__", {}).values() if _is_own_object(item)]
     return getters
 
 

@@ -30,7 +30,7 @@ from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
 from fxprof.source.workload import DEFAULT_PROMPT, Workload
-from fxprof.trace.captured import Capture, CapturedComponent
+from fxprof.trace.captured import Capture, CapturedComponent, CapturedModule
 
 _NAMES = {
     "height": "height",
@@ -170,7 +170,7 @@ def _captured(
     }
     return Capture(
         class_name=type(built.pipeline).__name__,
-        components=_components(built, rehearsal, outside),
+        components=_components(built, rehearsal, outside, loan.modules_of if loan is not None else modules_of),
         workload=_in_force(built, workload, arguments, size, {**watched.in_force, "frames": frames}),
         image_size=size,
         guided=bool(guided) if guided is not None else None,
@@ -285,20 +285,25 @@ def _approximate_lengths(
     ]
 
 
-def _components(built: Built, rehearsal: Rehearsal, outside: tuple[str, str]) -> tuple[CapturedComponent, ...]:
+def _components(
+    built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules
+) -> tuple[CapturedComponent, ...]:
     order = list(dict.fromkeys(found.component for found in rehearsal.calls.values()))
     names = [*order, *(name for name in built.modules if name not in order)]
-    return tuple(_component(name, built, rehearsal, outside) for name in names)
+    return tuple(_component(name, built, rehearsal, outside, modules) for name in names)
 
 
-def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str]) -> CapturedComponent:
+_Modules = Callable[[nn.Module], tuple[CapturedModule, ...]]
+
+
+def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules) -> CapturedComponent:
     module = built.modules.get(name)
     if module is None:
         return CapturedComponent(name, outside[1], (), rehearsal.recorded(name))
     return CapturedComponent(
         name,
         type(module).__name__,
-        modules_of(module),
+        modules(module),
         rehearsal.recorded(name),
         tiling=bool(getattr(module, "use_tiling", False)),
         slicing=bool(getattr(module, "use_slicing", False)),

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from fxprof.capture.layouts import stored_bytes
+
 _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 
 
@@ -32,6 +34,9 @@ def weights_of(part: nn.Module) -> Iterator[Weight]:
     for tensor in part._parameters.values():  # noqa: SLF001 - one module's own
         if tensor is not None:
             yield Weight(id(tensor), _elements(tensor), _stored(tensor))
+    scales = getattr(vars(part).get("state"), "SCB", None)  # of bitsandbytes: where its layer puts them at its first call
+    if isinstance(scales, torch.Tensor):
+        yield Weight(id(scales), 0, _bytes(scales))
     for value in vars(part).values():
         for packed in _packed(value):
             yield Weight(id(value), packed.numel(), _bytes(packed))
@@ -75,7 +80,13 @@ def _stored(tensor: torch.Tensor) -> int:
     if hasattr(tensor, "__tensor_flatten__"):
         return sum(_stored(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
     seen: set[int] = set()
-    return _bytes(tensor) + sum(_bytes(item) for value in vars(tensor).values() for item in _tensors(value, seen))
+    carried = (item for value in vars(tensor).values() for item in _tensors(value, seen))
+    return _bytes(tensor) + sum(_bytes(item) for item in carried if not _is_memory_of(item, tensor))
+
+
+def _is_memory_of(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether a tensor is only another view of the bytes of one."""
+    return not one.is_meta and one.numel() > 0 and one.data_ptr() == other.data_ptr()
 
 
 def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
@@ -90,4 +101,4 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size() if tensor.layout is torch.strided else tensor.untyped_storage().nbytes()
+    return stored_bytes(tensor)

@@ -85,7 +85,13 @@ def unchanged() -> Iterator[None]:
     numbers = random.getstate()
     arrays = np.random.get_state()  # noqa: NPY002 - models draw from the state that is shared
     # Standard output is for reports; some pipelines print.
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.no_grad(), muted("stdout"):
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        muted("stdout"),
+    ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
         try:

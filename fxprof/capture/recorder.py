@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.unknown import follow, is_unknown, other, other_contents, reads, tensors_in
 
 WHOLE = "values of a tensor"
@@ -24,6 +25,10 @@ _LARGE = 1 << 15
 _NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # noqa: SLF001 - what classes have that leave operators to torch
 _COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
 """Higher-order operators that have a formula; of all others the operators inside are seen."""
+
+
+_CHECKS = frozenset({"aten::_linalg_check_errors", "aten::_assert_async", "aten::_functional_assert_async"})
+"""Operators that only look whether values are as they should be; of unknown ones, nobody can say."""
 
 
 class Observer(Protocol):
@@ -57,11 +62,13 @@ class Recorder(TorchDispatchMode):
         unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
         if not unknown:
             result = func(*args, **kwargs)
+        elif func._schema.name in _CHECKS:  # noqa: SLF001 - there is no other way to ask
+            result = None
         elif reads(func, args, kwargs):
             result = self._read(func, args, kwargs)
             follow(func, args, kwargs, result)
         else:
-            spared = _result_by_shape(func, args, kwargs, unknown)
+            spared = _result_by_shape(func, args, kwargs)
             result = func(*args, **kwargs) if spared is None else spared
             follow(func, args, kwargs, result)
         self._observer.observe(func, args, kwargs, result)
@@ -147,7 +154,7 @@ def _shapes_of(func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
     return pytree.tree_map_only(torch.Tensor, lambda fake: fresh_zeros(tuple(fake.shape), fake.dtype), result)
 
 
-def _result_by_shape(func: Any, args: Any, kwargs: Any, unknown: list[torch.Tensor]) -> Any:
+def _result_by_shape(func: Any, args: Any, kwargs: Any) -> Any:
     """Zeros like what an operator would compute; None when it is as well to run it.
 
     That is where it is small, works in place or on a part of what it is given, or returns numbers of places that others then
@@ -157,9 +164,9 @@ def _result_by_shape(func: Any, args: Any, kwargs: Any, unknown: list[torch.Tens
     if schema.is_mutable or any(item.alias_info is not None for item in schema.returns):
         return None
     tensors = list(tensors_in((*args, *kwargs.values())))
-    if not unknown or max(tensor.numel() for tensor in tensors) < _LARGE:
+    if not all(is_plain(tensor) and tensor.device.type == "cpu" for tensor in tensors):
         return None
-    if any(tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu" for tensor in tensors):
+    if max(tensor.numel() for tensor in tensors) < _LARGE:
         return None
     try:
         given, named = pytree.tree_map_only(torch.Tensor, _on_meta, (args, {**kwargs, **_device_of(kwargs)}))

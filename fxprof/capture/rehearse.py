@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 from fxprof.capture.calls import Key, inputs_of, key_of
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.failure import Failure, Passed, failure_of
-from fxprof.capture.hollow import PAGES
+from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.hooks import Surroundings, bare, has_own_hooks, intercepted
 from fxprof.capture.known_calls import KnownCalls
 from fxprof.capture.listening import CALL, Listening
@@ -40,6 +40,7 @@ from fxprof.capture.replay import Memory
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
 from fxprof.capture.unknown import OTHERS, marked_result
+from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
 from fxprof.trace.stacks import is_scaffolding, source_line
@@ -480,7 +481,16 @@ def _is_differentiated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[st
 
 def _mapped(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor that can be computed with: zeros without memory for one on the meta device."""
-    return PAGES.tensor(tuple(tensor.shape), tensor.dtype) if tensor.is_meta else tensor
+    if not tensor.is_meta:
+        return tensor
+    made = fresh_zeros(tuple(tensor.shape), tensor.dtype)
+    if made.is_meta:
+        size = "x".join(map(str, tensor.shape))
+        raise CaptureError(f"its Python reads values, and an input of {size} is more than this machine can address", _SMALLER)
+    return made
+
+
+_SMALLER = "give it a smaller input"
 
 
 def _work(calls: Mapping[Key, Recorded]) -> Counter[Any]:
@@ -507,6 +517,16 @@ def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
         elements, stored = sum(weight.elements for weight in own), sum(weight.stored_bytes for weight in own)
         found.append(CapturedModule(path, type(part).__name__, elements, stored))
     return tuple(found)
+
+
+def modules_since(before: tuple[CapturedModule, ...], component: nn.Module) -> tuple[CapturedModule, ...]:
+    """The modules of a component after a rehearsal: as they were before it, but for those that got their parameters in it.
+
+    Packages unpack what they hold when it is first used; what a module takes is what it took before.
+    """
+    known = {module.path: module for module in before}
+    now = modules_of(component)
+    return tuple(known[item.path] if item.path in known and known[item.path].params == item.params else item for item in now)
 
 
 def _calling_line() -> str | None:

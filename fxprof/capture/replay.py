@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.layouts import is_plain
 from fxprof.capture.state import Snapshot, snapshot
 
 _PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, type(None))
@@ -101,7 +102,7 @@ def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
 
 def _digest(tensor: torch.Tensor) -> Key:
     contents = b""
-    if tensor.any():
+    if not tensor.is_meta and tensor.any():
         flat = torch.empty(tensor.numel(), dtype=tensor.dtype).copy_(tensor.detach().reshape(-1))
         contents = blake2b(flat.view(torch.uint8).numpy().tobytes()).digest()
     return (tuple(tensor.shape), tensor.dtype, contents)
@@ -115,12 +116,7 @@ def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
 
 def _is_tensor(value: Any) -> bool:
     # Nobody counts the writes of an inference tensor.
-    return (
-        isinstance(value, torch.Tensor)
-        and not value.is_inference()
-        and value.layout is torch.strided
-        and not value.is_quantized
-    )
+    return isinstance(value, torch.Tensor) and not value.is_inference() and is_plain(value)
 
 
 def _writes(values: Iterable[Any]) -> tuple[int, ...]:

@@ -40,6 +40,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given
 from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.layouts import is_plain, look_of
 from fxprof.capture.marks import BEGIN, END, REPEAT
 from fxprof.trace.stacks import is_torch_file
 
@@ -484,9 +485,13 @@ def fingerprint(module: nn.Module) -> Fingerprint:
     for at, (path, part) in enumerate(module.named_modules()):
         watched = watched or (at > 0 and any(vars(part).get(name) for name in _HOOKS))
         own: list[Any] = [path, type(part)]
+        if isinstance(part, torch.jit.ScriptModule):
+            own.append(id(part))  # its attributes do not show what it computes
         for name, value in vars(part).items():
             if name in _TABLES:
-                for key, tensor in dict.items(value):  # also those that are kept from torch
+                for key, tensor in (
+                    dict.items(value) if isinstance(value, dict) else value.items()
+                ):  # also those that are kept from torch
                     own.append((name, key, None if tensor is None else _like(tensor)))
                     tensors += [] if tensor is None else [id(tensor)]
             elif name in _INTERNAL:
@@ -535,6 +540,8 @@ def _is_work_of_python(value: Any) -> bool:
 
 
 def _like(tensor: torch.Tensor) -> Key:
+    if not is_plain(tensor):
+        return (id(tensor), *look_of(tensor))
     kind = torch.Tensor if type(tensor) in _TENSORS else type(tensor)
     return (kind, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad)
 

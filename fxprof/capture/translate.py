@@ -18,8 +18,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, CustomObjArgument, InputKind
 from torch.fx import GraphModule, Node
 
+from fxprof.capture.layouts import SPARSE, shape_of, stored_elements
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.capture.quantised import unpacked
+from fxprof.capture.unknown import is_unknown
 from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
@@ -102,7 +104,7 @@ _ARITHMETIC = ("operator.", "math.", "torch.sym_", "torch._sym_")
 def plain(value: Any) -> Value:
     """A value without torch: tensors by shape and type, containers as tuples, types, devices and operators by name."""
     if isinstance(value, torch.Tensor):
-        return Tensor(tuple(int(size) for size in value.shape), dtype_name(value.dtype), nnz=nnz_of(value))
+        return Tensor(shape_of(value), dtype_name(value.dtype), nnz=_nnz(value))
     if isinstance(value, (list, tuple)):
         return tuple(plain(item) for item in value)
     if value is None or isinstance(value, (bool, int, float, complex, str)):
@@ -115,16 +117,9 @@ def plain(value: Any) -> Value:
     return _name(value)
 
 
-SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
-"""Layouts of tensors that do not store all their elements."""
-
-
-def nnz_of(tensor: torch.Tensor) -> int | None:
-    """How many elements a sparse tensor stores; None for one that stores all of them."""
-    if tensor.layout not in SPARSE:
-        return None
-    values = tensor._values() if tensor.is_sparse else tensor.values()  # noqa: SLF001 - also of one that is not coalesced
-    return int(values.numel())
+def _nnz(tensor: torch.Tensor) -> int | None:
+    """Elements that a tensor stores; how many a matrix of unknown values has that are not zero, nobody knows."""
+    return UNKNOWN_NNZ if tensor.layout in SPARSE and is_unknown(tensor) else stored_elements(tensor)
 
 
 def _name(value: Any) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.layouts import SPARSE, values_of
+
 _aten = torch.ops.aten
 
 _MARK = "_fxprof_unknown"
@@ -46,8 +48,8 @@ def is_unknown(tensor: torch.Tensor) -> bool:
 
 def _storage(tensor: torch.Tensor) -> Any:
     try:
-        return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):  # a subclass without memory of its own, a sparse tensor
+        return (values_of(tensor) if tensor.layout in SPARSE else tensor).untyped_storage()
+    except (NotImplementedError, RuntimeError):  # a subclass without memory of its own
         return None
 
 

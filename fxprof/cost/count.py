@@ -14,7 +14,7 @@ from math import prod
 from fxprof.cost.bodies import treatment_of
 from fxprof.cost.fourier import FOURIER, KIND
 from fxprof.cost.kinds import UNKNOWN, kind_of
-from fxprof.cost.registry import BUILT_IN, Formula, Formulas
+from fxprof.cost.registry import BUILT_IN, Formula, Formulas, NoFormulaError
 from fxprof.errors import FormulaError
 from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
@@ -126,6 +126,8 @@ class _Pass:
             macs, note = self._stored_only(op, formula, self._apply(op, formula))
         except UnboundSymbolError as error:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
+        except NoFormulaError as error:
+            macs, note = None, str(error)
         if macs == 0:
             return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note)
         shapes, types = write_shapes(op, self._sizes), write_types(op)
@@ -149,7 +151,10 @@ class _Pass:
         if not sparse or macs == 0:
             return macs, ""
         if len(sparse) > 1 or formula.kind not in _PRODUCTS:
-            return None, "how much of a product of sparse tensors there is to compute depends on where their elements are"
+            return (
+                None,
+                "how much of a product of sparse or nested tensors there is to compute depends on where their elements are",
+            )
         nnz = sparse[0].nnz or 0
         if nnz == UNKNOWN_NNZ:
             return None, "the graph does not say how many elements a sparse tensor stores"
@@ -170,7 +175,7 @@ class _Pass:
         bound = self._bind(op, formula)
         try:
             macs = formula.function(**bound)
-        except UnboundSymbolError:
+        except (UnboundSymbolError, NoFormulaError):
             raise
         except Exception as error:
             raise _failure(op, formula, bound, f"failed: {type(error).__name__}: {error}") from error

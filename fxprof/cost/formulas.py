@@ -14,6 +14,7 @@ from fxprof.cost import (
     formulas_matmul,
     formulas_quantised,
     formulas_recurrent,
+    formulas_solve,
 )
 from fxprof.cost.registry import BUILT_IN
 
@@ -25,4 +26,5 @@ __all__ = [
     "formulas_matmul",
     "formulas_quantised",
     "formulas_recurrent",
+    "formulas_solve",
 ]

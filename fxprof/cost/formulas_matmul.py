@@ -174,6 +174,26 @@ def addmm(mat1: Shape, mat2: Shape) -> int:
     return prod(mat1) * mat2[-1]
 
 
+@formula("aten.hspmm", kind="matmul")
+def hspmm(mat1: Shape, mat2: Shape) -> int:
+    """Product of a sparse matrix with a dense one, as a matrix of which whole rows are stored.
+
+    Shapes: mat1 [M, K] with S stored elements, mat2 [K, N] -> out [M, N].
+    MACs:   S x N; M x K x N where nothing is sparse.
+    """
+    return prod(mat1) * mat2[-1]
+
+
+@formula("aten.sparse_sampled_addmm", kind="matmul")
+def sparse_sampled_addmm(mat1: Shape, mat2: Shape) -> int:
+    """Those elements of a product of dense matrices that a sparse matrix stores.
+
+    Shapes: self [*, M, N] with S stored elements, mat1 [*, M, K], mat2 [*, K, N] -> out [*, M, N].
+    MACs:   S x K; M x K x N where nothing is sparse.
+    """
+    return prod(mat1) * mat2[-1]
+
+
 @formula("aten._sparse_mm", kind="matmul")
 def sparse_mm(sparse: Shape, dense: Shape) -> int:
     """Product of a sparse matrix with a dense one.

@@ -1,7 +1,7 @@
 """The operators that cost no MACs, by kind, each kind with the reason. Imports the standard library only.
 
-An operator that is neither here nor in the table of formulas is uncounted, never zero: decompositions and inverses of
-matrices and products of sparse matrices are left out on purpose.
+An operator that is neither here nor in the table of formulas is uncounted, never zero: decompositions by
+singular values or eigenvalues and products of two sparse matrices are left out on purpose.
 """
 
 from __future__ import annotations
@@ -185,6 +185,10 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         """,
     },
     "lookup": {
+        "quantized": """
+            embedding_4bit embedding_bag_4bit embedding_bag_4bit_rowwise_offsets embedding_bag_byte
+            embedding_bag_byte_rowwise_offsets embedding_byte
+        """,
         "aten": """
             _embedding_bag _embedding_bag_backward _embedding_bag_dense_backward _embedding_bag_forward_only
             _embedding_bag_per_sample_weights_backward _embedding_bag_sparse_backward _gather_sparse_backward

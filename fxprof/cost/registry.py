@@ -53,6 +53,10 @@ KINDS = (
 counted in FLOPs by a convention of its own."""
 
 
+class NoFormulaError(Exception):
+    """Raised by a formula: with these arguments, what the operator costs is not known; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """One rule and what it applies to."""

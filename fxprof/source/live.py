@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fxprof.errors import UsageError
@@ -53,16 +54,74 @@ def check_module(module: Any, args: Any) -> tuple[Any, ...]:
     if _is(names, "diffusers", _PIPELINE):
         raise UsageError(f"{name} is a pipeline, not a module", "fxprof.profile(pipeline) profiles it")
     if _MODULE not in names:
-        hint = "for a function, write a module whose forward calls it"
-        raise UsageError(f"{name} is no torch.nn.Module", hint if callable(module) else "pass a torch.nn.Module")
+        raise UsageError(f"{name} is no torch.nn.Module", _instead(module))
+    if getattr(type(module), "forward", None) is _base_forward(module):
+        raise UsageError(f"{name} has no forward that could be called", "profile the module whose forward uses it")
     if "torch.Tensor" in _class_names(args):
         return (args,)
     if not isinstance(args, tuple):
-        what = f"the arguments of {name} are given as a {type(args).__name__}"
+        what = f"the arguments of {name} are given as {_a(args)}"
         raise UsageError(
             what, "pass a tuple of positional arguments, (x,) for one, and keyword arguments as a dictionary in kwargs"
         )
     return args
+
+
+def check_keywords(kwargs: Any) -> dict[str, Any]:
+    """The keyword arguments of a module's call.
+
+    Raises:
+        UsageError: `kwargs` is no dictionary from names.
+    """
+    if kwargs is None:
+        return {}
+    hint = "pass a dictionary from the names of forward's arguments to their values"
+    if not isinstance(kwargs, Mapping):
+        raise UsageError(f"the keyword arguments are given as {_a(kwargs)}", hint)
+    wrong = next((key for key in kwargs if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise UsageError(f"a keyword argument has {_a(wrong)} as its name", hint)
+    return dict(kwargs)
+
+
+def check_dims(dims: Any) -> dict[str, int]:
+    """Sizes by name.
+
+    Raises:
+        UsageError: `dims` is no dictionary.
+    """
+    if dims is not None and not isinstance(dims, Mapping):
+        raise UsageError(f"dims are given as {_a(dims)}", "pass a dictionary from names of sizes to numbers, {'x.0': 1}")
+    return dict(dims or {})
+
+
+def check_formulas(formulas: Any) -> None:
+    """Make sure that something is a table of formulas.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if formulas is not None and not hasattr(formulas, "find"):
+        raise UsageError(f"formulas are given as {_a(formulas)}", "pass a fxprof.Formulas, or leave it out")
+
+
+def _instead(thing: Any) -> str:
+    """What to give in the place of something that is no module."""
+    if isinstance(thing, type) and _MODULE in {f"{base.__module__}.{base.__qualname__}" for base in thing.__mro__}:
+        return f"pass one of its objects, such as {thing.__name__}(...)"
+    if _MODULE in _class_names(getattr(thing, "__self__", None)):
+        return "pass the module itself: what is profiled is a call of its forward"
+    return "for a function, write a module whose forward calls it" if callable(thing) else "pass a torch.nn.Module"
+
+
+def _base_forward(module: Any) -> Any:
+    return next((vars(base).get("forward") for base in type(module).__mro__ if base.__qualname__ == "Module"), None)
+
+
+def _a(value: Any) -> str:
+    """The class of a value with its article."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def check_program(program: Any) -> None:
