@@ -381,11 +381,11 @@ def test_a_pool_of_threads_is_seen() -> None:
 
 def test_a_thread_that_is_waited_for_is_refused_and_does_not_hang() -> None:
     module = Threaded()
-    with pytest.raises(CaptureError) as caught:
+    with pytest.raises(UsageError) as caught:
         fxprof.profile_module(module, (X,))
     assert str(caught.value) == (
-        "could not capture Threaded: it calls its modules in a thread that it waits for, where no call is seen"
-        " (call them in the thread that calls it, or through concurrent.futures.ThreadPoolExecutor)"
+        "a thread called Linear while a profile of it, in another thread, waits for that thread"
+        " (call it in the thread that is profiled, or through concurrent.futures.ThreadPoolExecutor)"
     )
     assert module(X).shape == (2, 8)
 

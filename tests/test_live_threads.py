@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Threaded(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
 
     def forward(self, x: torch.Tensor) -> Any:
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPool(2) as pool:
             return sum(pool.map(lambda layer: layer(x), self.layers))
 
 

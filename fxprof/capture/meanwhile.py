@@ -26,6 +26,7 @@ _WAITS = ("threading.py", "queue.py", "concurrent/futures/_base.py", "multiproce
 _ALONE = "fxprof/capture/quiet.py"
 """Where threads wait that are to profile something next."""
 _ABSENT = object()
+_REMEDY = "call it in the thread that is profiled, or through concurrent.futures.ThreadPoolExecutor"
 
 
 class Gate:
@@ -41,6 +42,8 @@ class Gate:
         self._inside: frozenset[int] = frozenset()
         """Threads that were in a call of one of the objects already."""
         self._open = threading.Event()
+        self._refusal: UsageError | None = None
+        """What another thread was told that this one waited for."""
 
     @contextmanager
     def closed(self, called: Iterable[Any]) -> Iterator[None]:
@@ -51,14 +54,31 @@ class Gate:
         """
         global _gate  # noqa: PLW0603 - one thread at a time rehearses, and what it exchanges in torch is the process's, too
         before = _patched({type(item) for item in called})
+        hook = threading.excepthook
+        threading.excepthook = self._ended(hook)
         _gate = self
         try:
             self._let_finish()
             yield
+        except Exception as error:
+            if self._refusal is not None:
+                raise self._refusal from error
+            raise
         finally:
             _gate = None
             self._open.set()
+            threading.excepthook = hook
             _unpatch(before)
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _ended(self, hook: Callable[[threading.ExceptHookArgs], Any]) -> Callable[[threading.ExceptHookArgs], Any]:
+        """How the end of a thread is told: not at all, if it ended at a refusal, which the profile ends with."""
+
+        def ended(how: threading.ExceptHookArgs, /) -> Any:
+            return None if how.exc_value is not None and how.exc_value is self._refusal else hook(how)
+
+        return ended
 
     def wait(self, item: Any) -> None:
         """Return when the calling thread may work with an object.
@@ -73,7 +93,8 @@ class Gate:
         while not self._open.wait(LOOK_EVERY):
             if patience.is_over():
                 what = f"a thread called {type(item).__name__} while a profile of it, in another thread, waits for that thread"
-                raise UsageError(what, "take the threads out of the call that is profiled")
+                self._refusal = UsageError(what, _REMEDY)
+                raise self._refusal
 
     def _let_finish(self) -> None:
         patience: dict[int, Patience] = {}
