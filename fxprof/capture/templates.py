@@ -19,13 +19,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 from transformers.utils import chat_template_utils
 
-_MOST_WORK = 1_000_000
-"""Repetitions of loops, calls, and characters that one rendering may take."""
-_LARGEST = 200_000
-"""Characters, items and digits of one value."""
+from fxprof import limits
+
+_MOST_WORK = limits.TEMPLATE_STEPS
+_LARGEST = limits.TEMPLATE_VALUE
 _LONGEST_NUMBER = 10_000
 """Bits of a number."""
-_LONGEST_TEMPLATE = 500_000
+_LONGEST_TEMPLATE = limits.TEMPLATE
 _WIDE = re.compile(r"\d{5}")
 """A width in a format that nothing needs."""
 _GROWING = frozenset({"replace", "join", "translate", "expandtabs", "indent", "wordwrap"})
