@@ -191,7 +191,7 @@ def alike(draw: Callable[[Any], Any], value: Any, whole: Any) -> Any:
         case int() | float():
             return draw(st.sampled_from((*_NUMBERS, value + 1, -value, value * 1000)))
         case str():
-            texts = [text for text in map(lambda path: _at(whole, path), places(whole)) if isinstance(text, str)]
+            texts = [text for path in places(whole) if isinstance(text := _at(whole, path), str)]
             other = draw(st.sampled_from([*texts, *_WORDS_OF_FILES]))
             return draw(st.sampled_from((other, f"{value}.{other}", f"{value} {other}", value[::-1], value.upper())))
         case list():

@@ -143,7 +143,7 @@ def counted() -> Iterator[None]:
             raise TooLargeError(f"it is not built after {limits.BUILT_SECONDS} seconds, as any model is")
         before(module, *args, **kwargs)
 
-    nn.Module.__init__ = initialise  # type: ignore[method-assign]
+    nn.Module.__init__ = initialise  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
