@@ -69,9 +69,9 @@ _BEYOND_LATIN, _BEYOND_PLANE = 0xC4, 0xF0
 def nests_deeper(value: Any, most: int) -> bool:
     """Whether a value of JSON has more than so many objects and lists in each other."""
     level = [value]
-    for _ in range(most):
-        inside = (item.values() if type(item) is dict else item for item in level if type(item) in (dict, list))
-        level = [part for items in inside for part in items if type(part) in (dict, list)]
+    for _ in range(most + 1):
+        level = [item for item in level if type(item) in (dict, list)]
         if not level:
             return False
+        level = [part for item in level for part in (item.values() if type(item) is dict else item)]
     return True

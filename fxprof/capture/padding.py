@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import PaddingStrategy
 
 from fxprof import limits
+from fxprof.errors import CaptureError
 
 
 @contextmanager
@@ -21,8 +22,8 @@ def padding_bounded() -> Iterator[None]:
         chosen = before(tokenizer, *args, **kwargs)
         padding, _, length, _ = chosen
         if padding == PaddingStrategy.MAX_LENGTH and length is not None and length > limits.PADDED_TOKENS:
-            most = f"more than {limits.PADDED_TOKENS:,}"
-            raise ValueError(f"{type(tokenizer).__name__} would pad every text to {length:,} tokens, {most}")
+            what = f"could not tokenize a text: {type(tokenizer).__name__} would pad it to {length:,} tokens"
+            raise CaptureError(f"{what}, more than {limits.PADDED_TOKENS:,}", "set model_max_length in its configuration")
         return chosen
 
     PreTrainedTokenizerBase._get_padding_truncation_strategies = strategies  # noqa: SLF001 - as above
