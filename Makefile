@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+FUZZ_SECONDS ?= 3600
 
-.PHONY: help demo test test-all results lint types format clean
+.PHONY: help demo test test-all fuzz results lint types format clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
@@ -27,6 +28,9 @@ test: lint types  ## Check style and types, then run the tests that fit into min
 
 test-all: lint types  ## The same with the full-size checks
 	$(BIN)/pytest -n 2
+
+fuzz: $(READY)  ## Change real files at random for FUZZ_SECONDS (an hour); what fails is kept in fuzz-failures
+	$(BIN)/python scripts/fuzz.py --seconds $(FUZZ_SECONDS) --keep fuzz-failures
 
 results: $(READY)  ## Count everything in docs/RESULTS.md and docs/diff.md again; half an hour
 	$(BIN)/python scripts/check_published.py

@@ -6,6 +6,153 @@
 
 from __future__ import annotations
 
+GRAPH_BYTES = 128 * 2**20
+"""All JSON texts of a `.pt2` file, and the manifest of a captured run."""
+
+GRAPH_VALUES = 4_000_000
+"""Values in one JSON text of a graph, each of which takes some 60 bytes."""
+
+GRAPH_ENTRIES = 200_000
+"""Entries of a `.pt2` file, which is a zip archive."""
+
+GRAPH_LIST_BYTES = 32 * 2**20
+"""The directory at the end of a `.pt2` file."""
+
+GRAPH_GROWTH = 500
+"""How many times larger a text of an archive may be than what it takes there."""
+
+GRAPH_OPERATORS = 400_000
+"""Operators of a `.pt2` file or of a captured run, those of all bodies included."""
+
+GRAPH_MODULES = 100_000
+"""Modules of a graph, with those around them."""
+
+MODULE_LEVELS = 100
+"""Modules in modules, in any file."""
+
+MODULE_PATH = 1_000
+"""Characters of a module's path."""
+
+NAME = 4_000
+"""Characters of a name in any file: of a class, a component, an operator, a source line."""
+
+TENSOR_SIZES = 64
+"""Sizes of one tensor in a graph."""
+
+NESTING = 20
+"""Bodies in bodies, and lists in lists, in a graph."""
+
+STACK = 100_000
+"""Characters of the module stack of one operator in a graph."""
+
+STACK_MODULES = 200
+"""Modules in the stack of one operator, with torch's scaffolding."""
+
+STACKS = 20_000_000
+"""Characters of all different module stacks of a graph."""
+
+STACKED_MODULES = 1_000_000
+"""Modules in all different module stacks of a graph."""
+
+SOURCE = 1_000_000
+"""Characters of the stack trace of one operator in a graph."""
+
+EXPRESSION = 20_000
+"""Characters of one symbolic size, or of one guard."""
+
+EXPRESSION_LEVELS = 200
+"""Expressions in expressions."""
+
+EXPRESSIONS = 1_000_000
+"""Characters of all different symbolic sizes of a graph; its guards, and its ranges, may have as many."""
+
+HINTS = 10_000
+"""Expressions whose values in the example inputs are checked."""
+
+NUMBER_BITS = 1_024
+"""Bits of a number, or of either part of a fraction, on the way to a size."""
+
+CHAIN = 256
+"""Matrices of one product whose cheapest order is looked for."""
+
+EINSUM_OPERANDS = 1_000
+"""Operands of one einsum; it has at most 52 labels, as torch has it."""
+
+FORMULA_STEPS = 40_000_000
+"""What the formulas of orders and equations may take together, for one graph."""
+
+PROFILE_BYTES = 256 * 2**20
+"""A saved profile."""
+
+PROFILE_VALUES = 6_000_000
+"""Values in a saved profile, each of which takes some 60 bytes."""
+
+PROFILE_MODULES = 400_000
+"""Modules of a component in a saved profile, with those around them."""
+
+TEXT_BYTES = 192 * 2**20
+"""A file's text in memory: with a character beyond Latin-1 each takes two bytes, beyond the first plane four."""
+
+LONG_TEXT = 2**20
+"""Characters of a note, a remark, or a value of the workload in a saved profile or a captured run."""
+
+COMPONENTS = 1_000
+"""Components of a pipeline, programs of a `.pt2` file."""
+
+TOTAL_DIGITS = 36
+"""Digits of a count or total in a saved profile."""
+
+CONFIG_BYTES = 64 * 2**20
+"""A configuration, or any other JSON file of a model."""
+
+CONFIG_VALUES = 3_000_000
+"""Values in such a file; the largest vocabularies have half as many."""
+
+CONFIG_NESTING = 100
+"""Objects and lists in each other, in such a file."""
+
+BUILT_MODULES = 100_000
+"""Modules that one model is built of."""
+
+BUILT_PARTS = 1_000_000
+"""Layers, blocks, heads, experts or steps that a configuration may ask for."""
+
+BUILT_SIZE = 2**31
+"""Any size in the configuration of a model."""
+
+BUILT_ELEMENTS = 2**31
+"""Elements of one tensor that a constructor really makes, because it reads from it."""
+
+BUILT_SECONDS = 60
+"""The construction of one model."""
+
+PADDED_TOKENS = 2**20
+"""Tokens that a tokenizer may pad a text to."""
+
+NORMALIZER_GROWTH = 10_000
+"""How many times longer a normalizer may make a text."""
+
+TEMPLATE = 500_000
+"""Characters of a chat template."""
+
+TEMPLATE_STEPS = 1_000_000
+"""Repetitions, calls and characters that one rendering of a chat template may take."""
+
+TEMPLATE_VALUE = 200_000
+"""Characters, items and digits of one value in a chat template."""
+
+HEADER_BYTES = 64 * 2**20
+"""The header of a `.safetensors` or `.gguf` file."""
+
+HEADER_TENSORS = 200_000
+"""Tensors, or values, that such a header names."""
+
+STAND_IN_ELEMENTS = 2**28
+"""Elements of an image, video or tensor that an option or an argument names by its size."""
+
+ARGUMENT_NESTING = 100
+"""Objects and lists in each other, in an argument on the command line."""
+
 HUB_SECONDS = 60
 """The whole fetch of a repository's configuration; the variable `FXPROF_HUB_SECONDS` sets another time."""
 

@@ -6,6 +6,7 @@ import builtins
 import json
 import pickle
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import archives
 import pytest
 from click.testing import Result
 from commands import run
-from hostile import CASES, COSTLY
+from hostile import CASES, COSTLY, COUNTED, SLOW
 from profiles import uncounted
 
 from fxprof.result.store import dumps
@@ -118,7 +119,7 @@ main()
 """
 """A process of a gigabyte that may run nothing but what a sound file has made it import."""
 
-_HANGS = 20
+_HANGS = 30
 """Seconds after which a command is taken to hang."""
 
 
@@ -127,13 +128,30 @@ def limited(sound: Path, *arguments: str | Path, script: str = LIMITED) -> subpr
     return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", timeout=_HANGS)
 
 
-@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("name", [*COSTLY, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_what_would_take_all_memory_is_told_in_one_line(name: str, tmp_path: Path) -> None:
-    make, expected = COSTLY[name]
+    make, expected = {**COSTLY, **SLOW}[name]
     path = make(tmp_path)
     result = limited(archives.write(tmp_path / "sound.pt2"), "profile", path, "-o", tmp_path / "out.json")
     assert expected in check_refusal(result.returncode, result.stdout, result.stderr, path)
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COUNTED)
+def test_what_is_large_and_sound_is_counted_within_the_same_limits(name: str, tmp_path: Path) -> None:
+    path = COUNTED[name](tmp_path)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = limited(archives.write(tmp_path / "sound.pt2"), "profile", path)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "per image" in result.stdout or "per run" in result.stdout
+    assert len(result.stdout) < 20_000
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < MOST_SECONDS
+
+
+MOST_SECONDS = 10
+"""Of a processor, for any file of less than a hundred megabytes."""
 
 
 def test_a_sound_file_is_profiled_within_the_same_limits(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ The short form takes the same examples every time. The long one takes others eve
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ import archives
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from fxprof import api
 from fxprof.errors import FxprofError, TargetError, UsageError
@@ -24,14 +27,23 @@ from fxprof.reports.summary import summary
 from fxprof.result import Profile, Total
 from fxprof.result.files import write_whole
 from fxprof.result.store import dumps, load, loads
-from fxprof.trace import Expr, Sizes, Tensor, Trace, UnboundSymbolError
+from fxprof.source import PipelineConfig, resolve
+from fxprof.trace import Dim, Expr, Sizes, Tensor, Trace, UnboundSymbolError
 from fxprof.trace.dims import Dims, bind_dims, read_names
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.stacks import StackReader, parse_stack, source_of
 from fxprof.trace.symbols import solve
 
 SHORT = settings(max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-LONG = settings(SHORT, max_examples=20 * 150, derandomize=False, print_blob=True)
+KEPT = os.environ.get("FXPROF_FUZZ_KEPT", "")
+"""A directory for examples and files that fail, as `make fuzz` names one; empty for none."""
+LONG = settings(
+    SHORT,
+    max_examples=20 * 150,
+    derandomize=False,
+    print_blob=True,
+    database=DirectoryBasedExampleDatabase(Path(KEPT) / "examples") if KEPT else None,
+)
 
 LONGEST = 400
 """Characters of a message, apart from the path of the file."""
@@ -154,9 +166,11 @@ def changed(draw: Callable[[Any], Any], text: bytes) -> bytes:
         known = list(places(holder))[1:]
         *before, key = draw(st.sampled_from(known))
         around = _at(holder, tuple(before))
-        match draw(st.sampled_from(("replace", "delete", "double", "exchange", "rename"))):
+        match draw(st.sampled_from(("replace", "alike", "delete", "double", "exchange", "rename"))):
             case "replace":
                 around[key] = draw(JSON)
+            case "alike":
+                around[key] = alike(draw, around[key], holder)
             case "delete" if before:
                 del around[key]
             case "double" if isinstance(around, list):
@@ -167,6 +181,162 @@ def changed(draw: Callable[[Any], Any], text: bytes) -> bytes:
             case _ if isinstance(around, dict) and before:
                 around[draw(st.sampled_from(_NAMES))] = around.pop(key)
     return json.dumps(holder["whole"]).encode()
+
+
+def alike(draw: Callable[[Any], Any], value: Any, whole: Any) -> Any:
+    """A value of the same kind, as the grammar of the file wants it: what a check of kinds alone lets through."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return draw(st.sampled_from((*_NUMBERS, value + 1, -value, value * 1000)))
+        case str():
+            texts = [text for path in places(whole) if isinstance(text := _at(whole, path), str)]
+            other = draw(st.sampled_from([*texts, *_WORDS_OF_FILES]))
+            return draw(st.sampled_from((other, f"{value}.{other}", f"{value} {other}", value[::-1], value.upper())))
+        case list():
+            return draw(st.sampled_from((value * 3, value[::-1], value[1:], [value], [*value, None])))
+        case dict():
+            return {**value, draw(st.sampled_from(_KEYS)): draw(_SCALARS)}
+        case _:
+            return draw(_SCALARS)
+
+
+_KEYS = (
+    *("count", "macs", "shape", "value", "runs", "stored_bytes", "visits", "entered", "nnz", "aliases", "note", "bounded"),
+    *("auto_map", "num_hidden_layers", "hidden_size", "model_max_length", "_class_name", "architectures", "backbone"),
+    *("tokenizer_class", "normalizer", "padding", "rfilename", "size", "sha", "siblings"),
+)
+_WORDS_OF_FILES = (
+    *(
+        "diffusers",
+        "transformers",
+        "AutoTokenizer",
+        "AutoModel",
+        "CLIPTokenizer",
+        "UNet2DModel",
+        "os",
+        "builtins",
+        "stable_diffusion",
+    ),
+    *(
+        "../x.json",
+        "/etc/passwd",
+        "unet/config.json",
+        "unet/../../x.json",
+        "a/additional_chat_templates/x.jinja",
+        "x.py",
+        "1" * 40,
+    ),
+    *("image:8x8", "scalar", "1x2 -> 3", "aten.mm.default", "Replace", "Sequence", "\ud83d\ude00", "a" * 5000),
+)
+
+
+def configuration_property(real: Real, data: st.DataObject) -> None:
+    path = real.folder / "pipeline"
+    name = data.draw(st.sampled_from(sorted(PIPELINE)))
+    for file, values in PIPELINE.items():
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / file).write_bytes(changed(data.draw, values) if file == name else values)
+    try:
+        found = resolve(path)
+    except FxprofError as error:
+        check_refusal(error, path)
+        return
+    assert isinstance(found, PipelineConfig)
+    for name, part in found.components.items():
+        assert name.isidentifier()
+        assert part is None or (part.library and part.class_name and part.directory in (None, path / name))
+
+
+PIPELINE: dict[str, bytes] = {
+    file: json.dumps(values).encode()
+    for file, values in {
+        "model_index.json": {
+            "_class_name": "StableDiffusionPipeline",
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "text_encoder": ["transformers", "AutoModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "safety_checker": [None, None],
+            "requires_safety_checker": False,
+        },
+        "unet/config.json": {"_class_name": "UNet2DConditionModel", "block_out_channels": [32, 64], "sample_size": 8},
+        "text_encoder/config.json": {"architectures": ["CLIPTextModel"], "num_hidden_layers": 2, "hidden_size": 32},
+        "tokenizer/tokenizer_config.json": {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77},
+    }.items()
+}
+"""The configurations of a pipeline."""
+
+
+def tokenizer_property(real: Real, data: st.DataObject) -> None:
+    from fxprof.capture.vocabularies import trusted_copy
+
+    folder = real.folder / "tokenizer"
+    folder.mkdir(exist_ok=True)
+    for file, values in TOKENIZER.items():
+        (folder / file).write_bytes(changed(data.draw, values))
+    try:
+        with trusted_copy(folder) as copy:
+            assert {path.name for path in copy.iterdir()} == set(TOKENIZER)
+            read = json.loads((copy / "tokenizer_config.json").read_text())
+    except FxprofError as error:
+        check_refusal(error, folder)
+        return
+    assert not {key for _, item in _fields(read) for key in item} & {"auto_map", "trust_remote_code", "_name_or_path"}
+
+
+def _fields(value: Any) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    found = ((path, _at(value, path)) for path in places(value))
+    return ((path, item) for path, item in found if isinstance(item, dict))
+
+
+TOKENIZER: dict[str, bytes] = {
+    "tokenizer.json": json.dumps(
+        {
+            "normalizer": {
+                "type": "Sequence",
+                "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "bb"}, {"type": "NFC"}],
+            },
+            "padding": {"strategy": {"Fixed": 77}, "pad_id": 0},
+            "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"},
+        }
+    ).encode(),
+    "tokenizer_config.json": json.dumps(
+        {"auto_map": {"AutoTokenizer": ["x.X", None]}, "init": {"_name_or_path": "org/name"}, "model_max_length": 77}
+    ).encode(),
+}
+
+
+def hub_property(real: Real, data: st.DataObject) -> None:
+    from fxprof.source.fetch import RefusedError
+    from fxprof.source.hub import _listing, needed
+
+    body = changed(data.draw, LISTING)
+    try:
+        commit, sizes = _listing(body, "main")
+    except RefusedError as error:
+        assert str(error).isprintable()  # noqa: PT017 - either outcome is right, but nothing else
+        assert len(str(error)) <= LONGEST  # noqa: PT017
+        return
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    assert all(size is None or size >= 0 for size in sizes.values())
+    index = real.folder / "model_index.json"
+    index.write_bytes(changed(data.draw, PIPELINE["model_index.json"]))
+    for name in needed(sizes, index):
+        assert (real.folder / name).resolve().is_relative_to(real.folder.resolve())
+        assert not name.endswith((".py", ".safetensors", ".bin"))
+
+
+LISTING = json.dumps(
+    {
+        "sha": "1" * 40,
+        "siblings": [
+            {"rfilename": name, "size": 10}
+            for name in (*PIPELINE, "tokenizer/vocab.json", "tokenizer/chat_template.jinja", "unet/x.safetensors", "x.py")
+        ],
+    }
+).encode()
+"""What the Hub says of a repository."""
 
 
 def graph_property(real: Real, data: st.DataObject) -> None:
@@ -298,7 +468,14 @@ def names_property(_real: Real, data: st.DataObject) -> None:
     assert all(isinstance(part, str) for pair in names.items() for part in pair)
 
 
-_DIMS = st.one_of(st.integers(-3, 9), EXPRESSIONS.map(parse_expression).filter(lambda dim: isinstance(dim, Expr)))
+def _dim(text: str) -> Dim:
+    try:
+        return parse_expression(text)
+    except ExpressionError:  # a number beyond 64 bits, which a graph cannot have either
+        return 0
+
+
+_DIMS = st.one_of(st.integers(-3, 9), EXPRESSIONS.map(_dim).filter(lambda dim: isinstance(dim, Expr)))
 _TENSORS = st.lists(_DIMS, max_size=3).map(lambda sizes: Tensor(tuple(sizes), "float32"))
 _WORDS = st.sampled_from(("s77", "s1", "x.0", "x.1", "y.0", "batch", "x", ""))
 
@@ -323,6 +500,9 @@ PROPERTIES: dict[str, Callable[[Real, st.DataObject], None]] = {
     "graph": graph_property,
     "manifest": manifest_property,
     "profile": profile_property,
+    "configuration": configuration_property,
+    "tokenizer": tokenizer_property,
+    "hub": hub_property,
     "bytes of an archive": archive_bytes_property,
     "bytes of a manifest": manifest_bytes_property,
     "expression": expression_property,
@@ -345,4 +525,9 @@ def test_whatever_is_changed(name: str, real: Real, data: st.DataObject) -> None
 @LONG
 @given(data=st.data())
 def test_whatever_is_changed_at_length(name: str, real: Real, data: st.DataObject) -> None:
-    PROPERTIES[name](real, data)
+    try:
+        PROPERTIES[name](real, data)
+    except Exception:
+        if KEPT:  # the last one that fails is the smallest
+            shutil.copytree(real.folder, Path(KEPT) / name.replace(" ", "-"), dirs_exist_ok=True)
+        raise

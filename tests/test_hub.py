@@ -358,3 +358,29 @@ def test_hub_ids(text: str) -> None:
 @pytest.mark.parametrize("text", ["name", "a/b/c", "./name", "../name", "/org/name", "org/name@", "org/", "~/name", "a b/c"])
 def test_what_is_no_hub_id(text: str) -> None:
     assert not is_hub_id(text)
+
+
+def test_chat_templates_are_fetched_with_the_vocabulary(hub: Hub) -> None:
+    repository = hub.repositories["org/tiny"]
+    index = json.loads(repository.files["model_index.json"])
+    index["tokenizer"] = ["transformers", "CLIPTokenizer"]
+    index["unet"] = index.get("unet", ["diffusers", "UNet2DModel"])
+    templates = ("tokenizer/chat_template.jinja", "tokenizer/additional_chat_templates/tool.jinja")
+    others = ("unet/chat_template.jinja", "tokenizer/other/x.jinja", "tokenizer/additional_chat_templates/a/b.jinja")
+    repository.files |= {"model_index.json": json.dumps(index).encode(), "tokenizer/tokenizer_config.json": b"{}"}
+    repository.files |= dict.fromkeys((*templates, *others), b"{{ messages }}")
+    part = pipeline("org/tiny").components["tokenizer"]
+    assert part is not None
+    assert part.directory is not None
+    assert (part.directory / "chat_template.jinja").read_bytes() == b"{{ messages }}"
+    assert hub.requested() & {*templates, *others} == set(templates)
+
+
+def test_a_repository_of_a_modular_pipeline_is_refused_by_name(hub: Hub) -> None:
+    specs = {"unet": ["diffusers", "UNet2DModel", {"pretrained_model_name_or_path": "org/whole"}]}
+    hub.repositories["org/blocks"] = Repository({"modular_model_index.json": json.dumps(specs).encode(), "block.py": b""})
+    error = refusal("org/blocks")
+    assert error.message == (
+        "cannot profile org/blocks: a modular_model_index.json describes blocks, not a pipeline that could be called"
+    )
+    assert "name the pipeline that its components come from (org/whole)" in error.hint

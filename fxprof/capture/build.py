@@ -15,9 +15,9 @@ from torch import nn
 
 from fxprof.capture.blame import failure, is_from_elsewhere
 from fxprof.capture.classes import REFUSED, component_class, pipeline_class
-from fxprof.capture.hollow import building, empty_out
+from fxprof.capture.hollow import building, counted, empty_out, sizes_bounded
 from fxprof.capture.processors import Say, image_processor, is_processor, processor, tokenizer
-from fxprof.capture.strangers import cleaned, refuse_backbones, wanted_more
+from fxprof.capture.strangers import cleaned, refuse_backbones, refuse_sizes, wanted_more
 from fxprof.errors import CaptureError, FxprofError, UsageError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
@@ -154,6 +154,8 @@ def _harmless(what: str, name: str, part: ComponentConfig, say: Say) -> Componen
     """
     values, ignored = cleaned(part.values)
     refuse_backbones(what, values)
+    if "Tokenizer" not in part.class_name:  # whose longest text may be a number that stands for none
+        refuse_sizes(what, values)
     for words in ignored:
         say(f"{name}: ignored {words}")
     return replace(part, values=values)
@@ -210,7 +212,8 @@ def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
     torch.set_default_dtype(dtype)
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
     try:
-        yield
+        with counted(), sizes_bounded():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
         torch.set_default_dtype(before)

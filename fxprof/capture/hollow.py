@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import mmap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from fxprof import limits
 from fxprof.capture.unknown import mark
 
 _SMALL_BUFFER = 1 << 16
@@ -114,11 +117,57 @@ def building(dtype: torch.dtype) -> Iterator[None]:
     initialisers = {name: function for name, function in vars(nn.init).items() if name.endswith("_") and callable(function)}
     try:
         vars(nn.init).update(dict.fromkeys(initialisers, _leave))  # they would take as long as all the rest
-        with torch.device("meta"):
+        with torch.device("meta"), counted():
             yield
     finally:
         vars(nn.init).update(initialisers)
         torch.set_default_dtype(before)
+
+
+class TooLargeError(ValueError):
+    """A model would take more time or memory to build than any real one; says which, as a sentence."""
+
+
+@contextmanager
+def counted() -> Iterator[None]:
+    """Refuse more modules than any model has, and more time than any takes, until the end of the block."""
+    before, end = nn.Module.__init__, time.monotonic() + limits.BUILT_SECONDS
+    left = limits.BUILT_MODULES
+
+    def initialise(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TooLargeError(f"it is made of more than {limits.BUILT_MODULES:,} modules, as no model is")
+        if time.monotonic() > end:
+            raise TooLargeError(f"it is not built after {limits.BUILT_SECONDS} seconds, as any model is")
+        before(module, *args, **kwargs)
+
+    nn.Module.__init__ = initialise  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.__init__ = before  # type: ignore[method-assign]
+
+
+class _Sizes(TorchFunctionMode):
+    """Looks at what makes a tensor of a size."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _FACTORIES:
+            sizes = [size for item in args for size in (item if isinstance(item, (tuple, list)) else (item,))]
+            elements = math.prod(size for size in sizes if isinstance(size, int))
+            if elements > limits.BUILT_ELEMENTS:
+                raise TooLargeError(f"it makes a tensor of {elements:,} elements, as no model does")
+        return func(*args, **(kwargs or {}))
+
+
+_FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.arange, torch.linspace})
+
+
+def sizes_bounded() -> _Sizes:
+    """Refuse tensors that would take all memory until the end of the block, where these are really made."""
+    return _Sizes()
 
 
 def _leave(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

@@ -6,6 +6,7 @@ the client of the Hub is offline, and transformers never asks, while a target th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers import dynamic_module_utils
 
+from fxprof import limits
 from fxprof.capture.blame import causes
+from fxprof.capture.padding import padding_bounded
 from fxprof.capture.templates import bounded
 from fxprof.errors import CaptureError
 from fxprof.source.config import PipelineConfig, SingleComponent
@@ -30,7 +33,7 @@ _KERNELS = frozenset(
     for after in ("", "_internal")
 )
 """Keys that may name a kernel of a repository."""
-_DEEPEST = 100
+_DEEPEST = limits.CONFIG_NESTING
 
 
 def cleaned(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -67,6 +70,32 @@ def _names_kernel(value: Any) -> bool:
     return any(isinstance(name, str) and ("/" in name or ":" in name) for name in names)
 
 
+def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
+    """Refuse a configuration of a model with a size, or a number of parts, that none has.
+
+    Raises:
+        CaptureError: it has such a number.
+    """
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            if type(number) is int and abs(number) > limits.BUILT_SIZE:
+                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which no size is")
+            if type(number) is int and number > limits.BUILT_PARTS and _COUNTS.search(key):
+                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, more than {limits.BUILT_PARTS:,}")
+            if depth < limits.CONFIG_NESTING:
+                refuse_sizes(what, number, depth + 1)
+
+
+_COUNTS = re.compile(r"layer|block|head|expert|depth|repeat|stage|steps\b", re.IGNORECASE)
+"""What the names of numbers of parts contain: some libraries make a list of so many before they make a single part."""
+_SHOWN = 60
+
+
+def _shown(number: int) -> str:
+    text = f"{number:,}" if abs(number) < 10**18 else str(number)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def refuse_backbones(what: str, values: Any) -> None:
     """Refuse a configuration that leaves a part of its model to another repository.
 
@@ -89,7 +118,7 @@ def refuse_backbones(what: str, values: Any) -> None:
 def among_strangers(target: Any) -> Iterator[None]:
     """Take care until the end of the block, where a target is described by files."""
     if isinstance(target, (PipelineConfig, SingleComponent)):
-        with _alone(), bounded():
+        with _alone(), bounded(), padding_bounded():
             yield
     else:
         yield

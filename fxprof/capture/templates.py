@@ -19,17 +19,24 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 from transformers.utils import chat_template_utils
 
-_MOST_WORK = 1_000_000
-"""Repetitions of loops, calls, and characters that one rendering may take."""
-_LARGEST = 200_000
-"""Characters, items and digits of one value."""
+from fxprof import limits
+from fxprof.errors import CaptureError
+
+_MOST_WORK = limits.TEMPLATE_STEPS
+_LARGEST = limits.TEMPLATE_VALUE
 _LONGEST_NUMBER = 10_000
 """Bits of a number."""
-_LONGEST_TEMPLATE = 500_000
+_LONGEST_TEMPLATE = limits.TEMPLATE
 _WIDE = re.compile(r"\d{5}")
 """A width in a format that nothing needs."""
 _GROWING = frozenset({"replace", "join", "translate", "expandtabs", "indent", "wordwrap"})
 """Methods and filters whose result may be as long as the product of what they are given."""
+
+
+class ExcessError(CaptureError, SecurityError):
+    """A template asks for more than any chat needs; what the sandbox raises, and an error of the target, not of fxprof."""
+
+    message: str = ""  # jinja has a property of this name
 
 
 class _Template(jinja2.Template):
@@ -58,7 +65,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         if len(source) > _LONGEST_TEMPLATE:
-            raise SecurityError("the chat template of the model is too long")
+            raise ExcessError("the chat template of the model is too long")
         tree = super()._parse(source, name, filename)
         return _Metered().visit(tree)  # type: ignore[no-any-return]
 
@@ -70,17 +77,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """Take something off the budget.
 
         Raises:
-            SecurityError: there is not enough left.
+            ExcessError: there is not enough left.
         """
         self._left -= amount
         if self._left < 0:
-            raise SecurityError("the chat template of the model does not come to an end")
+            raise ExcessError("the chat template of the model does not come to an end")
 
     def weigh(self, *values: Any) -> None:
         """Pay for values.
 
         Raises:
-            SecurityError: one is larger than any chat needs.
+            ExcessError: one is larger than any chat needs.
         """
         self.spend(1 + sum(_weight(value) for value in values))
 
@@ -118,17 +125,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """Pay for the arguments of a filter or of a method of a text or a list.
 
         Raises:
-            SecurityError: its result may be larger than any chat needs.
+            ExcessError: its result may be larger than any chat needs.
         """
         given = (*args, *kwargs.values())
         self.weigh(*given)
         sizes = sorted((_weight(value) for value in given), reverse=True)
         if name in _GROWING and len(sizes) > 1 and sizes[0] * max(sizes[1], 1) > _LARGEST * 50:
-            raise SecurityError(f"the chat template of the model asks for too much: {name}")
+            raise ExcessError(f"the chat template of the model asks for too much: {name}")
         if any(isinstance(value, int) and abs(value) > _LARGEST for value in given):
-            raise SecurityError(f"the chat template of the model asks for too much: {name}")
+            raise ExcessError(f"the chat template of the model asks for too much: {name}")
         if name == "format" and any(isinstance(value, str) and _WIDE.search(value) for value in given[:1]):
-            raise SecurityError("the chat template of the model asks for too much: format")
+            raise ExcessError("the chat template of the model asks for too much: format")
 
 
 _INSIDE = (jinja2.Environment, jinja2.runtime.Context, nodes.EvalContext)
@@ -221,7 +228,7 @@ def _weight(value: Any, budget: int = _LARGEST) -> int:
     """The size of a value with all in it, as it would be written.
 
     Raises:
-        SecurityError: it is larger than any chat needs.
+        ExcessError: it is larger than any chat needs.
     """
     total, pending = 0, [value]
     while pending:
@@ -236,7 +243,7 @@ def _weight(value: Any, budget: int = _LARGEST) -> int:
         elif isinstance(item, int):
             total += item.bit_length() // 3
         if total > budget:
-            raise SecurityError("the chat template of the model makes something too large")
+            raise ExcessError("the chat template of the model makes something too large")
     return total
 
 
@@ -253,7 +260,7 @@ def _check_binop(operator: str, left: Any, right: Any) -> None:
     else:
         excess = False
     if excess:
-        raise SecurityError(f"the chat template of the model asks for too much: {operator}")
+        raise ExcessError(f"the chat template of the model asks for too much: {operator}")
 
 
 def _has_large(value: Any) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fxprof import limits
 from fxprof.capture.strangers import cleaned
 from fxprof.errors import CaptureError
 from fxprof.source.directory import MAX_BYTES, holds, read_object
@@ -26,11 +27,9 @@ _PLAIN = (
     *("bpe.codes", "tekken.json", "sentencepiece.model"),
 )
 _CONFIGURATIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json")
-_MOST_GROWTH = 10_000
-"""Times that a normaliser may make a text longer."""
+_MOST_GROWTH = limits.NORMALIZER_GROWTH
 _DEEPEST = 50
-_LONGEST_PADDING = 1 << 20
-"""Tokens."""
+_LONGEST_PADDING = limits.PADDED_TOKENS
 
 
 def has_vocabulary(directory: Path | None) -> bool:
@@ -54,11 +53,25 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
         for file in _PLAIN:
             if holds((directory / file).is_file) and (directory / file).stat().st_size <= MAX_BYTES:
                 shutil.copyfile(directory / file, copy / file)
+        _copy_templates(directory / _TEMPLATES, copy / _TEMPLATES)
         for file in _CONFIGURATIONS:
             if holds((directory / file).is_file):
                 values, _ = cleaned(read_object(directory / file))
                 (copy / file).write_text(json.dumps(_local(values)), encoding="utf-8")
         yield copy
+
+
+def _copy_templates(folder: Path, copy: Path) -> None:
+    """Further chat templates, by name; transformers reads all that there are."""
+    if holds(folder.is_dir):
+        copy.mkdir()
+        for path in sorted(folder.glob("*.jinja"))[:_MOST_TEMPLATES]:
+            if holds(path.is_file) and path.stat().st_size <= limits.TEMPLATE:
+                shutil.copyfile(path, copy / path.name)
+
+
+_TEMPLATES = "additional_chat_templates"
+_MOST_TEMPLATES = 20
 
 
 def _local(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from fxprof.errors import FxprofError, printable
+from fxprof.errors import LONGEST, FxprofError, printable
 
 INTERRUPTED = 130
 """As a shell reports a program that Ctrl-C ended."""
@@ -55,7 +55,8 @@ def _printable() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = printable(error.message)  # which click declares final
+        # Which click declares final, and before which it writes the name of the option.
+        vars(error)["message"] = printable(error.message, LONGEST - _NAMED)
         raise
 
 
@@ -74,6 +75,10 @@ def _noted() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+_NAMED = 80
+"""Characters that click puts before a message."""
 
 
 def debug_option(command: _Command) -> _Command:

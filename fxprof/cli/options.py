@@ -12,12 +12,14 @@ from typing import Any, NoReturn
 
 import click
 
+from fxprof import limits
 from fxprof.cli.group import debug_option
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
 from fxprof.result.limits import Limit, read_limit
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.workload import DTYPES
+from fxprof.texts import nests_deeper
 from fxprof.units import UNITS
 
 Command = Callable[..., Any]
@@ -122,9 +124,12 @@ def named_value(text: str) -> tuple[str, Any]:
     if made is not None:
         return name, made
     try:
-        return name, json.loads(value, parse_constant=_no_constant)
+        read = json.loads(value, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return name, value
+    if nests_deeper(read, limits.ARGUMENT_NESTING):
+        raise click.BadParameter(f"{name} nests more than {limits.ARGUMENT_NESTING} deep.")
+    return name, read
 
 
 def _no_constant(text: str) -> NoReturn:

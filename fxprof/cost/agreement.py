@@ -176,7 +176,15 @@ def _fault(op: Op, found: Rule, sizes: Sizes) -> str:
     wanted = [expected] if _is_shape(expected) else list(expected)
     if outs[: len(wanted)] == wanted:
         return ""
-    return f"its operands give {', '.join(map(_written, wanted))}, and it is said to give {', '.join(map(_written, outs))}"
+    return f"its operands give {_listed(wanted)}, and it is said to give {_listed(outs)}"
+
+
+def _listed(shapes: Sequence[Any]) -> str:
+    """The first few shapes; an operator may have a million results."""
+    return ", ".join([*map(_written, shapes[:_SHOWN]), *(["..."] if len(shapes) > _SHOWN else [])])
+
+
+_SHOWN = 10
 
 
 def _is_shape(value: Any) -> bool:

@@ -6,11 +6,13 @@ branch is taken. What cannot be counted has cost None and says why; it is never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
+from reprlib import Repr
 
+from fxprof import limits
 from fxprof.cost.bodies import treatment_of
 from fxprof.cost.fourier import FOURIER, KIND
 from fxprof.cost.kinds import UNKNOWN, kind_of
@@ -86,6 +88,7 @@ class _Pass:
         self._formulas = formulas
         self._sizes = sizes
         self._known: dict[str, tuple[Formula | None, str]] = {}
+        self._left = limits.FORMULA_STEPS
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
 
     def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...]) -> Iterator[CountedOp]:
@@ -172,6 +175,7 @@ class _Pass:
         return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=shapes, types=types)
 
     def _apply(self, op: Op, formula: Formula) -> int:
+        self._spend(op, formula)
         bound = self._bind(op, formula)
         try:
             macs = formula.function(**bound)
@@ -182,6 +186,18 @@ class _Pass:
         if not isinstance(macs, int) or isinstance(macs, bool) or macs < 0:
             raise _failure(op, formula, bound, f"gave {macs!r}")
         return macs
+
+    def _spend(self, op: Op, formula: Formula) -> None:
+        """Refuse a graph whose formulas would take for ever, with many operands each."""
+        steps = _STEPS.get(formula.targets[0]) if formula.origin == "fxprof" else None
+        if steps is not None:
+            operands = max((len(value) for _, value in op.args if isinstance(value, tuple)), default=0)
+            # What is too long for one formula, that formula refuses at once.
+            self._left -= steps(operands) if operands <= limits.EINSUM_OPERANDS else 0
+            if self._left < 0:
+                raise FormulaError(
+                    f"{op.target}: the graph has too many products of many operands, of which each order is weighed"
+                )
 
     def _bind(self, op: Op, formula: Formula) -> dict[str, object]:
         """The arguments that the formula names, sizes evaluated."""
@@ -293,14 +309,35 @@ def _bounded(counted: CountedOp, note: str) -> CountedOp:
     return replace(counted, bounded=True, note=counted.note or note) if counted.macs else counted
 
 
+_STEPS: Mapping[str, Callable[[int], int]] = {
+    "aten.chain_matmul": lambda operands: operands**3 if operands <= limits.CHAIN else 0,
+    "aten.linalg_multi_dot": lambda operands: operands**3 if operands <= limits.CHAIN else 0,
+    "aten.einsum": lambda operands: 100 * operands,
+}
+"""Operators whose formulas take many steps, to how many there are for so many operands."""
+
+
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:
-    arguments = ", ".join(f"{name}={_short(str(value), 40)}" for name, value in bound.items())
+    arguments = ", ".join(f"{name}={_short(_SHORT.repr(value), 40)}" for name, value in bound.items())
     absent = [name for name in bound if name not in {"out", "outs", *dict(op.args)}]
     given = _short(", ".join(name for name, _ in op.args), 100)
     has = f"it was called without {' or '.join(absent)}, with {given}; what can be left out needs a default in the formula"
     called = f"{formula.function.__name__}({_short(arguments, 160)})"
     message = f"{op.target}: the formula {called} from {formula.origin} {_short(what, 120)}"
     return FormulaError(message, has if absent else "a formula gives an integer, zero or more")
+
+
+class _Short(Repr):
+    """Writes out the beginning of a value alone, which may be of millions of sizes; texts without quotes."""
+
+    def repr_str(self, value: str, _level: int) -> str:
+        """The text as it is, as far as it is shown."""
+        return value[:_LONGEST_TEXT]
+
+
+_LONGEST_TEXT = 100
+_SHORT = _Short()
+_SHORT.maxtuple = _SHORT.maxlist = 20
 
 
 def _short(text: str, width: int) -> str:

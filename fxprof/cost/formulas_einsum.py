@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import prod
 
+from fxprof import limits
 from fxprof.cost.registry import Shape, formula
 
 _ELLIPSIS = "..."
@@ -20,6 +21,7 @@ def einsum(equation: str, tensors: Sequence[Shape], path: Sequence[int] | None) 
     Notes:  a pair that sums over no axis is an elementwise or outer product and costs none, as in torch's decomposition.
             Axes that only one operand has are summed beforehand and not multiplied; so are axes where the other has size 1.
     """
+    _check_size(equation, len(tensors))
     operands, kept = _aligned(equation.replace(" ", ""), tensors)
     sharing = [sum(sizes[axis] != 1 for sizes in operands) for axis in range(len(operands[0]))]
     macs = 0
@@ -31,6 +33,19 @@ def einsum(equation: str, tensors: Sequence[Shape], path: Sequence[int] | None) 
         macs += cost
         operands.insert(len(operands) if path else 0, product)
     return macs
+
+
+def _check_size(equation: str, operands: int) -> None:
+    """Refuse what torch has no letters for, and more operands than anybody multiplies."""
+    if operands > limits.EINSUM_OPERANDS:
+        raise ValueError(f"an equation of {operands:,} operands, of which at most {limits.EINSUM_OPERANDS:,} are counted")
+    if len(equation) > _LONGEST_TERM * (operands + 1) or len(set(equation) - set(" .,->")) > _LETTERS:
+        raise ValueError(f"an equation with more labels than torch has letters for, which are {_LETTERS}")
+
+
+_LETTERS = 52
+_LONGEST_TERM = 80
+"""Characters of one operand: a letter for each of 64 axes, dots, a comma, an arrow."""
 
 
 @formula("aten.bilinear", kind="linear")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
+from fxprof import limits
 from fxprof.cost.registry import Shape, formula
 
 _MM_FROM_ROWS = 25
@@ -371,6 +372,8 @@ def _broadcast(left: Shape, right: Shape) -> Shape:
 
 def _cheapest_chain(sizes: Sequence[int]) -> int:
     """The least MACs of a chain of matrices `[sizes[0], sizes[1]], [sizes[1], sizes[2]], ...`."""
+    if len(sizes) - 1 > limits.CHAIN:
+        raise ValueError(f"a product of {len(sizes) - 1:,} matrices, of which at most {limits.CHAIN} are put in order")
     best = dict.fromkeys(pairwise(range(len(sizes))), 0)
     for length in range(2, len(sizes)):
         for start in range(len(sizes) - length):

@@ -6,13 +6,14 @@ import html
 import re
 from collections.abc import Iterable, Iterator
 
-from fxprof.reports.tables import Cell, Document, Format, Table, clean, display
+from fxprof.reports.tables import LONGEST_FACT, Cell, Document, Format, Table, clean, display, shorten
 
 
 def render(document: Document) -> str:
     """The document as Markdown with pipe tables."""
-    blocks = [f"## {escape(document.title)}"] if document.title else []
-    blocks.append("\n".join(f"- {escape(label)}: {escape(text)}" for label, text in document.facts if text))
+    blocks = [f"## {escape(shorten(document.title, LONGEST_FACT))}"] if document.title else []
+    facts = [(label, shorten(text, LONGEST_FACT)) for label, text in document.facts if text]
+    blocks.append("\n".join(f"- {escape(label)}: {escape(text)}" for label, text in facts))
     blocks += [_table(table, document.unit) for table in document.tables if table.people]
     blocks += [escape(line) for line in document.result]
     blocks += [_table(table, document.unit) for table in document.extra]

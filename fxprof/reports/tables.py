@@ -203,6 +203,10 @@ def _values(key: str, cell: Cell) -> Iterable[tuple[str, object]]:
             return [(key, cell)]
 
 
+LONGEST_FACT = 4_000
+"""Characters of a title or a fact for people; what is longer is left out in the middle."""
+
+
 def clean(text: str) -> str:
     """The text on one line, without characters that steer a terminal."""
     return "".join(char if char.isprintable() else " " if char.isspace() else "�" for char in text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from fxprof.reports.tables import Cell, Column, Document, Format, Note, Table, clean, display, shorten
+from fxprof.reports.tables import LONGEST_FACT, Cell, Column, Document, Format, Note, Table, clean, display, shorten
 
 WIDTH = 80
 """What tables and sentences try to fit; a table of many or long numbers may reach 100."""
@@ -25,9 +25,11 @@ FORMAT = Format("text", (".txt",), render)
 
 def _facts(document: Document) -> str:
     width = max((len(label) for label, _ in document.facts), default=0) + _GAP
-    lines = textwrap.wrap(clean(document.title), WIDTH)
+    lines = textwrap.wrap(clean(shorten(document.title, LONGEST_FACT)), WIDTH)
     for label, text in document.facts:
-        lines += textwrap.wrap(clean(text), WIDTH, initial_indent=clean(label).ljust(width), subsequent_indent=" " * width)
+        lines += textwrap.wrap(
+            clean(shorten(text, LONGEST_FACT)), WIDTH, initial_indent=clean(label).ljust(width), subsequent_indent=" " * width
+        )
     return "\n".join(lines)
 
 
@@ -102,6 +104,8 @@ def _all_cells(table: Table) -> Iterator[tuple[Cell, ...]]:
 def _fit(columns: list[tuple[str, int]], texts: list[list[str]]) -> list[int]:
     """Widths of the columns, where the widest words give way until the table fits or all are at their least."""
     widths = [max(map(len, [*title.split("\n"), *(row[index] for row in texts)])) for index, (title, _) in enumerate(columns)]
+    # A name may have thousands of characters, of which none is seen beyond this.
+    widths = [min(width, max(least, WIDTH)) if least else width for width, (_, least) in zip(widths, columns, strict=True)]
     while sum(widths) + _GAP * (len(widths) - 1) > WIDTH:
         room = [width - least if least else 0 for width, (_, least) in zip(widths, columns, strict=True)]
         if max(room) <= 0:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from fxprof import limits
 from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.errors import TargetError
@@ -13,7 +14,7 @@ from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile, Run
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.tree import is_real
-from fxprof.trace import Tensor, Trace, Value
+from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
 
@@ -95,10 +96,11 @@ def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
 
 def _call(captured: CapturedCall, counted: tuple[CountedOp, ...]) -> Call:
     trace = captured.trace
+    sizes = trace.sizes()
     return Call(
         entry=captured.entry,
         count=captured.count,
-        inputs=tuple(_input(name, value, trace) for name, value in trace.inputs),
+        inputs=tuple(_input(name, value, sizes) for name, value in trace.inputs),
         ops=_rows(counted),
         visits=_visits(trace),
         note=captured.note,
@@ -155,8 +157,8 @@ def _visits(trace: Trace) -> dict[str, int]:
     return visits
 
 
-def _input(name: str, value: Value, trace: Trace) -> Input:
+def _input(name: str, value: Value, sizes: Sizes) -> Input:
     if isinstance(value, Tensor):
-        sizes = trace.sizes()
         return Input(name, tuple(sizes.size(size) for size in value.shape), value.dtype)
-    return Input(name, None, "", str(value))
+    text = str(value)
+    return Input(name, None, "", text if len(text) <= limits.LONG_TEXT else f"{text[: limits.LONG_TEXT - 3]}...")

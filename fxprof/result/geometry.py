@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from fxprof.result.profile import Geometry
 from fxprof.trace import Tensor, Trace
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
@@ -57,9 +59,14 @@ def _decodes(component: CapturedComponent, call: CapturedCall) -> bool:
 
 def _asked(capture: Capture) -> tuple[int, int] | None:
     height, width = capture.workload.get("height"), capture.workload.get("width")
-    if isinstance(height, int) and isinstance(width, int):
+    if _is_number(height) and _is_number(width):
         return height, width
     return capture.image_size
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    """Whether a value of the workload, which a file may say, is a size or a number of something."""
+    return type(value) is int and value >= 0
 
 
 def _tensors(trace: Trace) -> list[tuple[int, ...]]:
@@ -114,8 +121,8 @@ def _guidance(capture: Capture, calls: int, batch: int) -> str:
     if capture.guided is False:
         return "off"
     images, steps = capture.workload.get("images"), capture.workload.get("steps")
-    if isinstance(images, int) and batch == 2 * images:
+    if _is_number(images) and batch == 2 * images:
         return "in the batch"
-    if isinstance(steps, int) and calls >= 2 * steps - 1 and steps > 1:
+    if _is_number(steps) and calls >= 2 * steps - 1 and steps > 1:
         return "as separate passes"
     return ""

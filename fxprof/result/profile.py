@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from fxprof import limits
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import networkx as nx
 
 
-LARGEST = 10**36
+LARGEST = 10**limits.TOTAL_DIGITS
 """Numbers beyond this are damage: a year of all the world's computers stays below it."""
 
 

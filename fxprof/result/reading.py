@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from math import isfinite
 from operator import itemgetter
 from sys import intern
 from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
+from fxprof import limits
 from fxprof.errors import ProfileError
 from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Run, Total
 from fxprof.result.tree import is_real, parent_of
@@ -24,14 +25,10 @@ FORMAT_VERSION = 3
 have neither.
 """
 
-MOST_BYTES = 256 * 2**20
-"""Of a saved profile."""
-MOST_VALUES = 16_000_000
-"""In a saved profile: a value takes some twenty bytes there, and sixty in memory."""
-_LONGEST = 1000
-"""Characters of a module's path."""
-_DEEPEST = 100
-"""Modules that are nested deeper are damage: real ones stay below twenty levels."""
+MOST_BYTES = limits.PROFILE_BYTES
+MOST_VALUES = limits.PROFILE_VALUES
+_LONGEST = limits.MODULE_PATH
+_DEEPEST = limits.MODULE_LEVELS
 
 _QUOTED = 40
 """Characters of a value that an error quotes."""
@@ -105,11 +102,17 @@ class _Fields:
         value = self.take(field)
         return value if _is_count(value) else self.fail(field, f"is {_brief(value)}, not a count")
 
-    def text(self, field: str, default: object = _MISSING) -> str:
+    def text(self, field: str, default: object = _MISSING, most: int = limits.LONG_TEXT) -> str:
         value = self.take(field, default)
         if not isinstance(value, str):
             self.fail(field, f"is {_brief(value)}, not a text")
+        if len(value) > most:
+            self.fail(field, f"holds {len(value):,} characters, more than {most:,}")
         return value
+
+    def short(self, field: str, default: object = _MISSING) -> str:
+        """A name, or what is no longer than one."""
+        return self.text(field, default, limits.NAME)
 
     def flag(self, field: str, default: object = _MISSING) -> bool:
         value = self.take(field, default)
@@ -143,7 +146,14 @@ class _Fields:
         value = self.items(field)
         if not all(isinstance(item, str) for item in value):
             self.fail(field, "is not a list of texts")
+        self.fit(field, value)
         return tuple(value)
+
+    def fit(self, field: str, values: Iterable[object]) -> None:
+        """Refuse texts that are longer than any sentence or prompt."""
+        longest = max((len(value) for value in values if isinstance(value, str)), default=0)
+        if longest > limits.LONG_TEXT:
+            self.fail(field, f"holds a text of {longest:,} characters, more than {limits.LONG_TEXT:,}")
 
     def objects(self, field: str) -> Iterator[_Fields]:
         name = self.name(field)
@@ -154,6 +164,7 @@ class _Fields:
         value = self.take(field)
         if not isinstance(value, dict) or not all(map(accept, value.values())):
             self.fail(field, f"is not an object of {what}")
+        self.fit(field, value.values())
         return dict(value)
 
     def total(self) -> Total:
@@ -188,7 +199,7 @@ def _brief(value: object) -> str:
     """The value in an error, if it is short."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value)
+    text = json.dumps(value[: _QUOTED + 1] if isinstance(value, str) else value)  # it may be of megabytes
     return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
 
 
@@ -202,8 +213,8 @@ def _profile(fields: _Fields) -> Profile:
     _check_version(fields)
     stored = fields.total()
     profile = Profile(
-        target=fields.text("target"),
-        class_name=fields.text("class_name"),
+        target=fields.short("target"),
+        class_name=fields.short("class_name"),
         workload=fields.mapping("workload", _is_plain, "plain values"),
         versions=fields.mapping("versions", _is_text, "texts"),
         components=_components(fields),
@@ -231,10 +242,10 @@ def _geometry(fields: _Fields) -> Geometry:
         latents=fields.sizes("latents"),
         text_tokens=_named_sizes(fields, "text_tokens"),
         attention=tuple((name, (sizes[0], sizes[1])) for name, sizes in _named_sizes(fields, "attention", length=2)),
-        denoiser=fields.text("denoiser"),
+        denoiser=fields.short("denoiser"),
         denoiser_calls=fields.integer("denoiser_calls"),
         denoiser_batch=fields.integer("denoiser_batch"),
-        guidance=fields.text("guidance"),
+        guidance=fields.short("guidance"),
         tiling=fields.flag("tiling"),
         slicing=fields.flag("slicing"),
     )
@@ -256,7 +267,9 @@ def _named_sizes(fields: _Fields, field: str, length: int | None = None) -> tupl
 
 def _components(fields: _Fields) -> Mapping[str, Component]:
     components: dict[str, Component] = {}
-    for item in fields.objects("components"):
+    for place, item in enumerate(fields.objects("components")):
+        if place >= limits.COMPONENTS:
+            fields.fail("components", f"are more than {limits.COMPONENTS:,}")
         component = _component(item)
         if component.name in components:
             item.fail("name", f"is {_brief(component.name)}, as that of another component")
@@ -267,7 +280,7 @@ def _components(fields: _Fields) -> Mapping[str, Component]:
 def _component(fields: _Fields) -> Component:
     stored, params = fields.total(), fields.integer("params")
     raw, where = fields.take("tree"), fields.name("tree")
-    name, class_name = fields.text("name"), fields.text("class_name")
+    name, class_name = fields.short("name"), fields.short("class_name")
     calls = tuple(_call(item) for item in fields.objects("calls"))
     usual = _usual_tree(raw)
     judged = _judged_tree(raw, where) if usual is None else None
@@ -314,7 +327,7 @@ def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
 def _call(fields: _Fields) -> Call:
     stored = fields.total()
     call = Call(
-        entry=fields.text("entry"),
+        entry=fields.short("entry"),
         count=fields.integer("count"),
         inputs=tuple(_input(item) for item in fields.objects("inputs")),
         ops=tuple(_ops(fields)),
@@ -330,7 +343,7 @@ def _call(fields: _Fields) -> Call:
 
 
 def _input(fields: _Fields) -> Input:
-    argument = Input(fields.text("name"), fields.sizes("shape", None), fields.text("dtype"), fields.text("value", ""))
+    argument = Input(fields.short("name"), fields.sizes("shape", None), fields.short("dtype"), fields.text("value", ""))
     fields.done()
     return argument
 
@@ -371,25 +384,25 @@ def _usual_row(item: Any, sound: set[str]) -> OpRow | None:
         return None
     if not (type(count) is int and 0 <= count < LARGEST and (macs is None or (type(macs) is int and 0 <= macs < LARGEST))):
         return None
-    if path not in sound:
-        if not _is_sound(path):
-            return None
-        sound.add(path)
+    length = len(op) + len(kind) + len(source) + len(shapes) + len(types)
+    if length > limits.NAME or (path not in sound and not _is_sound(path)):
+        return None
+    sound.add(path)
     return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types))
 
 
 def _op(fields: _Fields) -> OpRow:
     row = OpRow(
-        path=fields.text("path"),
-        op=fields.text("op"),
-        kind=fields.text("kind"),
-        source=fields.text("source"),
+        path=fields.short("path"),
+        op=fields.short("op"),
+        kind=fields.short("kind"),
+        source=fields.short("source"),
         count=fields.integer("count"),
         macs=None if fields.left.get("macs", _MISSING) is None else fields.integer("macs"),
         bounded=fields.flag("bounded", default=False),
         note=fields.text("note", ""),
-        shapes=fields.text("shapes", ""),
-        types=fields.text("types", ""),
+        shapes=fields.short("shapes", ""),
+        types=fields.short("types", ""),
     )
     _check_depth(fields, "path", row.path)
     fields.left.pop("macs", None)
@@ -448,7 +461,7 @@ def _usual_tree(tree: Any) -> _Usual | None:
         try:
             if len(node) == len(_BUILT):
                 path, children, *derived, class_name, params = _built_values(node)
-                if type(class_name) is not str or not _is_count(params):
+                if type(class_name) is not str or len(class_name) > limits.NAME or not _is_count(params):
                     return None
                 modules.append(ModuleRecord(path, class_name, params))
             else:
@@ -477,7 +490,7 @@ class _Judged(NamedTuple):
 def _judged_tree(tree: Any, where: str) -> _Judged:
     fields = _Fields(tree, where)
     modules: list[ModuleRecord] = []
-    return _Judged(_read_tree(fields, fields.text("path"), modules), modules)
+    return _Judged(_read_tree(fields, fields.short("path"), modules), modules)
 
 
 class _Stored(NamedTuple):
@@ -494,10 +507,10 @@ def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord]) -> _Stor
     """
     _check_depth(fields, "path", path)
     if "class_name" in fields.left or "params" in fields.left:
-        modules.append(ModuleRecord(path, fields.text("class_name"), fields.integer("params")))
+        modules.append(ModuleRecord(path, fields.short("class_name"), fields.integer("params")))
     children: dict[str, _Stored] = {}
     for child in fields.objects("children"):
-        name = child.text("path")
+        name = child.short("path")
         if parent_of(name) != path or not name or name in children:
             raise _FaultError(f"{child.name('path')} is {_brief(name)}, which does not belong there")
         children[name] = _read_tree(child, name, modules)

@@ -18,6 +18,7 @@ from fxprof.errors import OutputError, ProfileError
 from fxprof.result.files import reason, write_whole
 from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Run, Total
 from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, MOST_VALUES, read_profile
+from fxprof.texts import TextTooLargeError, count_values, read_bytes, read_most, read_text
 from fxprof.trace.collector import uncollected
 
 __all__ = ["FORMAT_VERSION", "dumps", "load", "loads", "looks_like_profile", "save"]
@@ -69,15 +70,17 @@ def load(path: str | Path) -> Profile:
         ProfileError: the file cannot be read, or what it holds is not a profile.
     """
     try:
-        with Path(path).open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
+        raw = read_bytes(path, MOST_BYTES)
         if len(raw) > MOST_BYTES:
             raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
-        text = raw.decode(json.detect_encoding(raw))
+        text = read_text(raw, json.detect_encoding(raw))
+    except TextTooLargeError as error:
+        raise ProfileError(f"cannot load {path}: it {error}") from error
     except UnicodeDecodeError as error:
         raise ProfileError(f"cannot load {path}: it is not text") from error
     except (OSError, ValueError) as error:
         raise ProfileError(f"cannot load {path}: {reason(error)}") from error
+    del raw
     return loads(text, str(path))
 
 
@@ -94,17 +97,17 @@ def looks_like_profile(path: str | Path) -> bool:
             text = raw.decode(json.detect_encoding(raw), errors="replace")
             if not text.lstrip().startswith("{"):
                 return False
-            return bool(_BEGINNING.match(text)) or _has_fields(raw + file.read(MOST_BYTES))
+            return bool(_BEGINNING.match(text)) or _has_fields(raw + read_most(file, MOST_BYTES))
     except (OSError, ValueError):  # ValueError: a name with a null character
         return False
 
 
 def _has_fields(raw: bytes) -> bool:
     """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
+    if count_values(raw) > MOST_VALUES:
         return False
     try:
-        value = json.loads(raw)
+        value = json.loads(read_text(raw, json.detect_encoding(raw)))
     except (ValueError, RecursionError, MemoryError):
         return False
     return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()

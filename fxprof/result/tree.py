@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fxprof import limits
 from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total, total_of
 
 
@@ -39,7 +40,7 @@ def is_real(component: Component) -> bool:
     return True
 
 
-_MOST_MODULES = 400_000
+_MOST_MODULES = limits.PROFILE_MODULES
 
 
 def _mentioned(component: Component) -> Iterator[str]:

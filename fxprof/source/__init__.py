@@ -13,7 +13,7 @@ from pathlib import Path
 from fxprof.errors import TargetError
 from fxprof.source.checkpoint import CheckpointFile, looks_like_checkpoint, read_checkpoint
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
-from fxprof.source.directory import CONFIG, INDEX, holds, read, read_component, read_directory, read_object
+from fxprof.source.directory import CONFIG, INDEX, MODULAR, holds, read, read_component, read_directory, refuse_modular
 from fxprof.source.hub import is_hub_id, read_hub, repository
 from fxprof.source.zoo import ZooEntry, load_zoo, models, names, zoo_table
 
@@ -31,7 +31,6 @@ __all__ = [
     "zoo_table",
 ]
 
-MODULAR = "modular_model_index.json"
 _SHOWN = 6
 """Names of a directory's entries in a message."""
 _LIST = "`fxprof models` lists the bundled models"
@@ -61,7 +60,7 @@ def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent 
 def _from_file(path: Path) -> PipelineConfig | SingleComponent | CheckpointFile | None:
     """What a file of a pipeline or model stands for; None for any other file."""
     if path.name == MODULAR:
-        raise _modular(path.parent)
+        raise refuse_modular(path.parent)
     if path.name in {INDEX, CONFIG}:
         return read(path.parent)
     if not looks_like_checkpoint(path):
@@ -69,19 +68,6 @@ def _from_file(path: Path) -> PipelineConfig | SingleComponent | CheckpointFile 
     found = read_checkpoint(path)
     # As diffusers and transformers save it, the configuration lies beside the weights.
     return read_component(path.parent) if holds((path.parent / CONFIG).is_file) else found
-
-
-def _modular(path: Path) -> TargetError:
-    """What to do about a modular pipeline: its blocks are put together by the code that calls them."""
-    values = read_object(path / MODULAR).values()
-    specs = [entry[-1] for entry in values if isinstance(entry, list) and entry and isinstance(entry[-1], dict)]
-    keys = ("pretrained_model_name_or_path", "repo")
-    sources = sorted({spec[key] for spec in specs for key in keys if isinstance(spec.get(key), str)})
-    whose = f"name the pipeline that its components come from ({', '.join(sources[:3])})" if sources else "name its pipeline"
-    return TargetError(
-        f"cannot profile {path}: a {MODULAR} describes blocks, not a pipeline that could be called",
-        f"{whose} as a directory with a {INDEX} or as org/name, or the folder of one component",
-    )
 
 
 def _from_hub(text: str) -> PipelineConfig | SingleComponent:
@@ -121,7 +107,7 @@ def _missing(text: str) -> str:
 
 def _no_index(path: Path) -> TargetError:
     if holds((path / MODULAR).is_file):
-        return _modular(path)
+        return refuse_modular(path)
     inside = sorted(child.name for child in _children(path))
     shown = ", ".join([*inside[:_SHOWN], "..."] if len(inside) > _SHOWN else inside) or "nothing"
     # The Hub's cache keeps a repository in `snapshots/<revision>`.

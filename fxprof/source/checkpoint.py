@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fxprof import limits
 from fxprof.errors import TargetError
+from fxprof.texts import TextTooLargeError, count_values, read_text
 
 SUFFIXES = (".safetensors", ".gguf")
-MAX_HEADER = 64 * 2**20
-"""Bytes of a header; larger ones are refused: those of the largest models have less than a tenth."""
-MAX_TENSORS = 200_000
+MAX_HEADER = limits.HEADER_BYTES  # those of the largest models have less than a tenth
+MAX_TENSORS = limits.HEADER_TENSORS
 _MAX_DIMENSIONS = 8
 _MAX_SIZE = 2**40
 """Of one dimension, and of all together."""
@@ -97,7 +98,12 @@ def _read_safetensors(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
             f"its header would have {length:,} bytes, which is more than the file or the limit of {MAX_HEADER:,}"
         )
     try:
-        header = json.loads(file.read(length).decode())
+        data = file.read(length)
+        if count_values(data) > limits.CONFIG_VALUES:
+            raise _BadHeaderError(f"its header holds more than {limits.CONFIG_VALUES:,} values")
+        header = json.loads(read_text(data))
+    except TextTooLargeError as error:
+        raise _BadHeaderError(f"its header {error}") from error
     except (ValueError, RecursionError) as error:
         raise _BadHeaderError("its header is not valid JSON") from error
     if not isinstance(header, dict):

@@ -12,13 +12,15 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from fxprof import limits
 from fxprof.errors import TargetError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
+from fxprof.texts import TextTooLargeError, count_values, nests_deeper, read_bytes, read_text
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
-MAX_BYTES = 64 * 2**20
-"""Larger JSON files are refused: no configuration is."""
+MODULAR = "modular_model_index.json"
+MAX_BYTES = limits.CONFIG_BYTES
 
 _CONFIG_FILES = {
     "Tokenizer": "tokenizer_config.json",
@@ -215,6 +217,19 @@ def _read_values(folder: Path, class_name: str) -> dict[str, Any]:
     return {key: value for key, value in read_object(path).items() if not key.startswith("_")}
 
 
+def refuse_modular(path: Path) -> TargetError:
+    """What to do about a modular pipeline: its blocks are put together by the code that calls them."""
+    values = read_object(path / MODULAR).values()
+    specs = [entry[-1] for entry in values if isinstance(entry, list) and entry and isinstance(entry[-1], dict)]
+    keys = ("pretrained_model_name_or_path", "repo")
+    sources = sorted({spec[key] for spec in specs for key in keys if isinstance(spec.get(key), str)})
+    whose = f"name the pipeline that its components come from ({', '.join(sources[:3])})" if sources else "name its pipeline"
+    return TargetError(
+        f"cannot profile {path}: a {MODULAR} describes blocks, not a pipeline that could be called",
+        f"{whose} as a directory with a {INDEX} or as org/name, or the folder of one component",
+    )
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object. NaN and infinities are numbers here, as schedulers write them.
 
@@ -222,15 +237,20 @@ def read_object(path: Path) -> dict[str, Any]:
         TargetError: the file is unreadable, larger than `MAX_BYTES`, no JSON, or no object.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_bytes(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
             raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, so no configuration")
-        value = json.loads(data.decode("utf-8-sig"))
+        if count_values(data) > limits.CONFIG_VALUES:
+            raise TargetError(f"cannot read {path}: it holds more than {limits.CONFIG_VALUES:,} values, so no configuration")
+        value = json.loads(read_text(data, "utf-8-sig"))
+    except TextTooLargeError as error:
+        raise TargetError(f"cannot read {path}: it {error}") from error
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise TargetError(f"cannot read {path}: it is not valid JSON: {error}") from error
+    if nests_deeper(value, limits.CONFIG_NESTING):
+        raise TargetError(f"cannot read {path}: it nests more than {limits.CONFIG_NESTING} deep, as no configuration does")
     if not isinstance(value, dict):
         raise TargetError(f"cannot read {path}: it holds {reprlib.repr(value)}, not an object")
     return value

@@ -20,14 +20,19 @@ from fxprof import limits
 from fxprof.errors import TargetError
 from fxprof.parts import recover, whole_file
 from fxprof.source.config import PipelineConfig, SingleComponent
-from fxprof.source.directory import CONFIG, INDEX, read
+from fxprof.source.directory import CONFIG, INDEX, MODULAR, read, read_object, refuse_modular
 from fxprof.source.fetch import Line, RefusedError, TooSlowError, at_once, within
 from fxprof.source.snapshots import remember_revision, snapshot
+from fxprof.texts import count_values, read_text
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w.][\w./-]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_WANTED = re.compile(r"(?P<folder>[A-Za-z0-9_][\w.-]*)/(?P<file>[A-Za-z0-9_][\w.-]*(?<!\.index)\.(?:json|txt|model))", re.ASCII)
-"""Configurations and vocabularies one folder down, by names that lead nowhere else; no lists of the shards of weights."""
+_WANTED = re.compile(
+    r"(?P<folder>[A-Za-z0-9_][\w.-]*)/"
+    r"(?P<file>(?:additional_chat_templates/)?[A-Za-z0-9_][\w.-]*(?<!\.index)\.(?:json|txt|model|jinja))",
+    re.ASCII,
+)
+"""Configurations, vocabularies and chat templates one folder down, by names that lead nowhere else; no lists of shards."""
 _MEMBER = re.compile(r"_[0-9]+$")
 """How the folders of the second and later models of a list of them end."""
 _CONFIGS = {"config.json", "scheduler_config.json", "guider_config.json", "preprocessor_config.json", "processor_config.json"}
@@ -92,12 +97,15 @@ def _read(text: str, directory: Path, code: frozenset[str]) -> PipelineConfig | 
     try:
         found = read(directory, code=code)
     except TargetError as error:
-        # Where the cache is says nothing; the file of the repository does.
-        message, hint = (line.replace(str(directory), text) for line in (error.message, error.hint))
-        raise TargetError(message, hint) from error
+        raise _as_asked(error, directory, text) from error
     if isinstance(found, SingleComponent):
         return replace(found, name=text)
     return replace(found, name=text, hub_id=repository(text))
+
+
+def _as_asked(error: TargetError, directory: Path, text: str) -> TargetError:
+    """The error with the repository's name: where the cache is says nothing, the file of the repository does."""
+    return TargetError(*(line.replace(str(directory), text) for line in (error.message, error.hint)))
 
 
 def _fetch(text: str, repo: str, revision: str) -> tuple[Path, frozenset[str]]:
@@ -137,10 +145,12 @@ class _Repository:
             TargetError: it is nothing that can be profiled.
             RefusedError: it has too many files, or too large ones, or the Hub does not tell the truth.
         """
-        first = next((name for name in (INDEX, CONFIG) if name in self._sizes), None)
+        first = next((name for name in (INDEX, CONFIG, MODULAR) if name in self._sizes), None)
         if first is None:
             raise _no_index(self._text, list(self._sizes))
         self._get(first)
+        if first == MODULAR:
+            raise _as_asked(refuse_modular(self._directory), self._directory, self._text)
         wanted = needed(self._sizes, self._directory / INDEX) if first == INDEX else []
         if len(wanted) > limits.HUB_FILES:
             raise RefusedError(f"its components have {len(wanted):,} files, more than {limits.HUB_FILES}")
@@ -171,7 +181,9 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, int | None]]:
         RefusedError: it is not what the Hub answers.
     """
     try:
-        value = json.loads(body)
+        if count_values(body) > limits.CONFIG_VALUES:
+            raise RefusedError(f"the list of its files holds more than {limits.CONFIG_VALUES:,} values")
+        value = json.loads(read_text(body))
         siblings = value["siblings"] or []
         sizes = {_text(item["rfilename"]): _size(item.get("size")) for item in siblings}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -204,11 +216,12 @@ def needed(names: Iterable[str], index: Path) -> list[str]:
         index: its `model_index.json`. What is wrong with it is told when it is read for good.
     """
     try:
-        described = json.loads(index.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        described = read_object(index)
+    except TargetError:
         return []
-    entries = described.items() if isinstance(described, dict) else ()
-    classes = {name: entry[1] for name, entry in entries if isinstance(entry, list) and len(entry) == _LIBRARY_AND_CLASS}
+    classes = {
+        name: entry[1] for name, entry in described.items() if isinstance(entry, list) and len(entry) == _LIBRARY_AND_CLASS
+    }
     return [name for name in names if _is_needed(name, classes)]
 
 

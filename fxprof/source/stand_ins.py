@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fxprof import limits
 from fxprof.errors import UsageError
 
 _KINDS = {"image": 2, "mask": 2, "video": 3, "tensor": None}
@@ -36,8 +37,7 @@ _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8
 _LOOKS_LIKE_ONE = re.compile(rf"(image|mask|video|tensor):[\dx]|tensor::(?:{'|'.join(_DTYPES)})$")
 _LOOKS_SHORT = re.compile(rf"\d+[x:]|:(?:{'|'.join(_DTYPES)})$")
 _EXAMPLES = "write image:768x512 (width x height), mask:768x512, video:16x768x512 or tensor:1x77:int64"
-_MOST = 1 << 28
-"""Elements that a stand-in may have; it is really made."""
+_MOST = limits.STAND_IN_ELEMENTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,14 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fxprof import limits
 from fxprof.errors import TargetError
 from fxprof.trace.fields import brief, read_json
 
-MOST_BYTES = 128 * 2**20
-"""Of all JSON texts of an archive. The graph of FLUX.1-dev's 12 billion parameters takes 11 MiB."""
-MOST_RATIO = 500
-"""Of a text's size to what it takes in the archive: JSON packs to a twentieth, rarely to a hundredth."""
-MOST_ENTRIES = 200_000
-_LONGEST_LIST = 32 * 2**20
-"""Bytes of the directory that says what is in the archive."""
+MOST_BYTES = limits.GRAPH_BYTES  # the graph of FLUX.1-dev's 12 billion parameters takes 11 MiB
+MOST_RATIO = limits.GRAPH_GROWTH  # JSON packs to a twentieth, rarely to a hundredth
+MOST_ENTRIES = limits.GRAPH_ENTRIES
+_LONGEST_LIST = limits.GRAPH_LIST_BYTES
 _PIECE = 2**20
 """Bytes that are read at once."""
 _LONGEST_TEXT = 2**20
@@ -221,6 +219,8 @@ class _Reader:
         for name in models:
             if len(name) > _LONGEST_PROGRAM:
                 self._fail(f"it names a program in {len(name):,} characters, {brief(name)}")
+        if len(models) > limits.COMPONENTS:
+            self._fail(f"it holds {len(models):,} programs, more than {limits.COMPONENTS:,}")
         if LEGACY_MODEL in self._entries and not models:
             return Archive({"model": self._json(LEGACY_MODEL)}, {}, self._extra(extra))
         if not models:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
 
+from fxprof import limits
+
 Number = int | Fraction | float
 """A value; truth values are integers, as in Python."""
 
 MOST_ELEMENTS = 2**63
 """Of a tensor, and the largest number anywhere: torch counts in 64 bits."""
-_MOST_BITS = 4096
-"""Numbers beyond this are no sizes; computing with them could take forever."""
+_MOST_BITS = limits.NUMBER_BITS  # computing with longer numbers could take forever
 _SHOWN = 30
 """Characters of a number in a message."""
 

@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from fxprof import limits
 from fxprof.errors import TargetError
+from fxprof.texts import read_bytes
 from fxprof.trace.archive import MOST_BYTES
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule, CapturedRun
 from fxprof.trace.fields import (
@@ -141,8 +143,7 @@ def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
 
 def _load(path: Path) -> Json:
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > MOST_BYTES:
@@ -157,9 +158,12 @@ def _load(path: Path) -> Json:
 
 def _capture(fields: Json, directory: Path) -> Capture:
     files = _Files(directory)
+    items = a_list(fields.get("components"), "components")
+    if len(items) > limits.COMPONENTS:
+        fail("components", f"are {len(items):,}, more than {limits.COMPONENTS:,}")
     components = tuple(
         _read_component(an_object(item, f"components[{place}]"), files, f"components[{place}]")
-        for place, item in enumerate(a_list(fields.get("components"), "components"))
+        for place, item in enumerate(items)
     )
     names = [component.name for component in components]
     if len(set(names)) < len(names):
@@ -198,14 +202,23 @@ def _plain(value: Any, where: str) -> int | float | str | bool | None:
         return a_float(value, where)
     if type(value) is int:
         return an_integer(value, where)
-    if value is None or isinstance(value, (str, bool)):
+    if value is None or isinstance(value, bool):
         return value
-    return fail(where, f"is {brief(value)}, not a plain value")
+    return _long_text(value, where) if isinstance(value, str) else fail(where, f"is {brief(value)}, not a plain value")
 
 
 def _texts(fields: Json, name: str) -> tuple[str, ...]:
     found = a_list(fields.get(name), name)
-    return tuple(found) if all(type(text) is str for text in found) else fail(name, "is not a list of texts")
+    if not all(type(text) is str for text in found):
+        fail(name, "is not a list of texts")
+    return tuple(_long_text(text, name) for text in found)
+
+
+def _long_text(text: str, where: str) -> str:
+    """The text, which may be a sentence or a prompt and no more."""
+    if len(text) > limits.LONG_TEXT:
+        fail(where, f"holds a text of {len(text):,} characters, more than {limits.LONG_TEXT:,}")
+    return text
 
 
 def _texts_by_name(fields: Json, name: str) -> dict[str, str]:
@@ -286,7 +299,7 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
         ops = a_list(fields.get("ops"), f"{where}.ops")
         trace = Trace(tuple(_read_op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
     note = fields.get("note")
-    text = note if type(note) is str else fail(f"{where}.note", "is not a text")
+    text = _long_text(note, f"{where}.note") if type(note) is str else fail(f"{where}.note", "is not a text")
     return CapturedCall(entry, _count(fields.get("count"), f"{where}.count"), replace(trace, inputs=inputs), text)
 
 
@@ -325,7 +338,7 @@ def _read_input(fields: Json) -> tuple[str, Value]:
 
 
 def _plain_text(value: Any, where: str) -> str:
-    return value if type(value) is str else fail(where, f"is {brief(value)}, not a text")
+    return _long_text(value, where) if type(value) is str else fail(where, f"is {brief(value)}, not a text")
 
 
 def _tensor(fields: Json, where: str) -> Tensor:
@@ -381,8 +394,7 @@ def _read_value(value: Any, where: str, depth: int = 0) -> Value:
 
 
 _LONGEST_NUMBER = 100
-_DEEPEST = 20
-"""Lists in lists."""
+_DEEPEST = limits.NESTING
 
 
 def _number(text: str, where: str) -> Value:

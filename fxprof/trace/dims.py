@@ -135,12 +135,18 @@ def told_guards(programs: Sequence[Dims], given: Mapping[str, int]) -> tuple[tup
 
     At the sizes of the example inputs such a guard holds, for torch noted it because it did.
     """
+    unread = [(program.program, text) for program in programs for text in program.conditions.unread]
     told = tuple(
-        f"{program.program} has a guard that could not be checked, {_shortened(text)}; where it fails, torch refuses to run"
-        for program in programs
-        for text in program.conditions.unread
+        f"{name} has a guard that could not be checked, {_shortened(text)}; where it fails, torch refuses to run"
+        for name, text in unread[:_MOST_TOLD]
     )
+    if len(unread) > _MOST_TOLD:
+        told += (f"{len(unread) - _MOST_TOLD:,} more guards could not be checked; where one fails, torch refuses to run",)
     return (told, ()) if given else ((), told)
+
+
+_MOST_TOLD = 100
+"""Guards that are told one by one."""
 
 
 def _check_inputs(target: str, program: Dims, bound: Mapping[str, int], error: type[FxprofError]) -> None:
@@ -204,7 +210,7 @@ def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
     parts = []
     for program in programs:
         for symbol in program.symbols()[:_SHOWN]:
-            at = [place for place, size in program.places() if symbol in symbols_in(size)]
+            at = dict.fromkeys(place for place, size in program.places() if symbol in symbols_in(size))
             called = [name for name, meant in names.items() if meant == symbol or meant in at]
             example = dict(program.trace.symbols).get(symbol)
             label = f"{symbol} ({_listed([*called, *at])})" if called or at else symbol

@@ -8,16 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fxprof import limits
 from fxprof.trace.arithmetic import MOST_ELEMENTS
 from fxprof.trace.symbols import Dim, Expr
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_][\w.]*)|(?P<number>-?\d+)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<sign>[(),=]))"
 )
-_LONGEST = 20_000
-"""Characters of an expression."""
-_DEEPEST = 200
-"""Levels of nesting."""
+_LONGEST = limits.EXPRESSION
+_DEEPEST = limits.EXPRESSION_LEVELS
 _MOST_DIGITS = 300
 
 _NAMES = {

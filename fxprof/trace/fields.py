@@ -11,19 +11,17 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
 
+from fxprof import limits
+from fxprof.texts import TextTooLargeError, count_values, read_text
 from fxprof.trace.arithmetic import MOST_ELEMENTS
 
-MOST_SIZES = 64
-"""Of a tensor; operators of torch work on no more."""
-MOST_VALUES = 12_000_000
-"""Values in one JSON text, each of which takes some 60 bytes."""
-LONGEST_NAME = 4000
-LONGEST_PATH = 1000
-"""Characters of a module's path."""
-DEEPEST_MODULE = 100
-"""Levels of modules; real ones stay below twenty."""
+MOST_SIZES = limits.TENSOR_SIZES
+MOST_VALUES = limits.GRAPH_VALUES
+LONGEST_NAME = limits.NAME
+LONGEST_PATH = limits.MODULE_PATH
+DEEPEST_MODULE = limits.MODULE_LEVELS
 
-
+_QUOTED = 60
 _LONGEST_PLACE = 150
 """Characters that say where something is wrong."""
 
@@ -43,17 +41,19 @@ def brief(value: object) -> str:
     """A value for a message."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = repr(value)
+    text = repr(value[:_QUOTED] if isinstance(value, str) else value)  # of megabytes, only the beginning is written out
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - fits a line
 
 
 def read_json(data: bytes, where: str) -> Any:
     """The value of a JSON text in UTF-8, which must hold no more than any graph does."""
-    values = sum(map(data.count, (b",", b"[", b"{")))
+    values = count_values(data)
     if values > MOST_VALUES:
         fail(where, f"holds some {values:,} values, more than {MOST_VALUES:,}")
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(read_text(data), parse_constant=_no_constant)
+    except TextTooLargeError as error:
+        return fail(where, str(error))
     except RecursionError:
         return fail(where, "nests too deeply")
     except ValueError as error:  # of JSON, of UTF-8, and integers of thousands of digits

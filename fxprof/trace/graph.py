@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from fxprof import limits
 from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.fields import (
@@ -54,6 +55,9 @@ class ProgramReader:
         self.stacks = StackReader(prefix, aliases=aliases)
         self._frames: dict[str, tuple[Frame, ...]] = {}
         self._stacked = 0
+        self._stack_text = 0
+        self._expression_text = 0
+        self._operators = 0
         self._sources: dict[str, str | None] = {}
         self._targets: dict[str, str] = {}
         self._expressions: dict[str, Dim] = {}
@@ -64,6 +68,12 @@ class ProgramReader:
             solved = solve(expression, size) if type(size) is int else None
             if solved is not None:
                 self.symbols.setdefault(*solved)
+
+    def count_operator(self, where: str) -> None:
+        """Note one more operator."""
+        self._operators += 1
+        if self._operators > limits.GRAPH_OPERATORS:
+            fail(where, f"is an operator too many: a graph has at most {limits.GRAPH_OPERATORS:,}")
 
     def target(self, name: Any, where: str) -> str:
         """The name of an operator as in `Op.target`."""
@@ -82,6 +92,9 @@ class ProgramReader:
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
         if text not in self._frames:
+            self._stack_text += len(text)
+            if len(text) > limits.STACK or self._stack_text > limits.STACKS:
+                fail(where, f"holds {len(text):,} characters, and all such stacks {self._stack_text:,}, as no graph does")
             entries = parse_stack(text)
             self._stacked += len(entries)
             if len(entries) > _DEEPEST_STACK or self._stacked > _MOST_STACKED:
@@ -99,6 +112,8 @@ class ProgramReader:
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
         if text not in self._sources:
+            if len(text) > limits.SOURCE:
+                fail(where, f"holds {len(text):,} characters, more than {limits.SOURCE:,}")
             self._sources[text] = a_text(source_of(text) or "", f"{where}: a file") or None
         return self._sources[text]
 
@@ -143,6 +158,9 @@ class ProgramReader:
         if type(text) is not str:
             fail(where, f"has the expression {brief(text)}, which is no text")
         if text not in self._expressions:
+            self._expression_text += len(text)
+            if self._expression_text > limits.EXPRESSIONS:
+                fail(where, f"holds an expression too many: all of them have more than {limits.EXPRESSIONS:,} characters")
             try:
                 self._expressions[text] = parse_expression(text)
             except ExpressionError as error:
@@ -166,13 +184,10 @@ class ProgramReader:
 
 
 _HINTS: Mapping[str, tuple[type, ...]] = {"as_int": (int,), "as_float": (int, float), "as_bool": (bool,)}
-_MOST_HINTS = 10_000
-_DEEPEST_STACK = 200
-"""Modules in a stack, among them the scaffolding that torch puts around a method."""
-_MOST_STACKED = 1_000_000
-"""Modules in all different stacks of a program together."""
-_DEEPEST = 20
-"""Levels of bodies in bodies, and of arguments in arguments; real ones stay below five."""
+_MOST_HINTS = limits.HINTS
+_DEEPEST_STACK = limits.STACK_MODULES
+_MOST_STACKED = limits.STACKED_MODULES
+_DEEPEST = limits.NESTING
 
 
 class GraphReader:
@@ -205,6 +220,7 @@ class GraphReader:
             self.argument(argument, f"{self._where}.outputs[{place}]")
 
     def _op(self, node: Any, where: str) -> Op:
+        self._program.count_operator(where)
         fields = an_object(node, where)
         target = self._program.target(fields.get("target"), f"{where}.target")
         named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
@@ -348,19 +364,19 @@ class GraphReader:
         return named
 
 
-_LONGEST_STACK = 100_000
-"""Characters of a module stack that is looked at before the operators are read."""
-
-
 def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
     """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read."""
     known: dict[str, tuple[Entry, ...]] = {}
+    left = limits.STACKS
     nodes = graph.get("nodes")
     for node in nodes if type(nodes) is list else []:
         metadata = node.get("metadata") if type(node) is dict else None
         text = metadata.get("nn_module_stack") if type(metadata) is dict else None
-        if type(text) is str and 0 < len(text) <= _LONGEST_STACK:  # of a longer one, reading the operator complains
+        if type(text) is str and 0 < len(text) <= limits.STACK:  # of a longer one, reading the operator complains
             if text not in known:
+                left -= len(text)
+                if left < 0:
+                    return  # as above
                 known[text] = parse_stack(text)
             inputs = node.get("inputs")
             items = [item for item in inputs if type(item) is dict] if type(inputs) is list else []

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fxprof import limits
 from fxprof.trace.records import Tensor, Value
 from fxprof.trace.symbols import Dim, Expr
 
-_LONGEST = 20_000
-"""Characters of a guard."""
+_LONGEST = limits.EXPRESSION
 _DEEPEST = 40
 """Levels of nesting in a guard, and of containers in an input."""
 
@@ -80,7 +81,8 @@ _FLAT = "flat_args"
 
 def _places(keys: Sequence[Any]) -> dict[Any, int]:
     """Key to its place, without keys that stand twice."""
-    return {key: place for place, key in enumerate(keys) if key and keys.count(key) == 1}
+    times = Counter(keys)
+    return {key: place for place, key in enumerate(keys) if key and times[key] == 1}
 
 
 def input_paths(spec: object, names: object) -> list[Path]:

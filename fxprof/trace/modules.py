@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from fxprof import limits
 from fxprof.trace.captured import CapturedModule
 from fxprof.trace.fields import fail
 from fxprof.trace.records import Op
 
-MOST_MODULES = 100_000
-"""With those around them."""
+MOST_MODULES = limits.GRAPH_MODULES
 
 
 def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterable[str] = ()) -> tuple[CapturedModule, ...]:

@@ -134,7 +134,7 @@ def renaming(paths: Mapping[str, str]) -> Callable[[str], str]:
     """What gives a module its own path: the longest known part of it is replaced."""
 
     def rename(path: str) -> str:
-        head = path
+        head = path if path.count(".") < DEEPEST_MODULE else ""  # of a deeper one, reading the operator complains
         while head:
             if head in paths:
                 return f"{paths[head]}{path[len(head) :]}"

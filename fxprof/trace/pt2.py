@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 from typing import Any
 
+from fxprof import limits
 from fxprof.errors import TargetError
 from fxprof.trace.archive import read_archive
 from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
@@ -170,6 +171,8 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     params = _params(graph, specs, *weights)
     ranges = _ranges(fields.get("range_constraints"))
     guards = [a_code(text, "guards_code") for text in a_list(given(fields.get("guards_code"), []), "guards_code")]
+    _check_length(guards, "guards_code")
+    _check_length(ranges, "range_constraints")
     return Program(
         name,
         trace,
@@ -178,6 +181,13 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
         conditions_of(trace, guards, _named_inputs(graph, specs, module.get("module_call_graph")), ranges),
         _torch_version(fields.get("torch_version")),
     )
+
+
+def _check_length(texts: Iterable[str], where: str) -> None:
+    """Refuse more code than any program has."""
+    length = sum(map(len, texts))
+    if length > limits.EXPRESSIONS:
+        fail(where, f"holds {length:,} characters, more than {limits.EXPRESSIONS:,}")
 
 
 _HELD = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}

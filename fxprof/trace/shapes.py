@@ -14,10 +14,20 @@ def write_shapes(op: Op, sizes: Sizes) -> str:
     A size that depends on a symbol without a value reads as its expression, a tensor of no dimensions as `scalar`. What
     would be longer than any real operator's ends in dots.
     """
-    operands = ", ".join(_written(tensor, sizes) for tensor in _tensors(value for _, value in op.args))
-    results = ", ".join(_written(tensor, sizes) for tensor in _tensors(op.outputs))
-    text = f"{operands} -> {results}"
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    text = ""
+    for piece in _pieces(op, sizes):
+        text += piece
+        if len(text) > _LONGEST:
+            return f"{text[: _LONGEST - 3]}..."
+    return text
+
+
+def _pieces(op: Op, sizes: Sizes) -> Iterator[str]:
+    """The text from the left: an operator may take a million tensors."""
+    for before, values in (("", [value for _, value in op.args]), (" -> ", op.outputs)):
+        yield before
+        for place, tensor in enumerate(_tensors(values)):
+            yield f"{', ' if place else ''}{_written(tensor, sizes)}"
 
 
 def write_types(op: Op) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fxprof.trace.arithmetic import INFIX, MOST_ELEMENTS, ArithmeticFault, Number, apply
 
@@ -16,19 +16,48 @@ class Expr:
     """`symbol` or `float` for a leaf, a name that `apply` knows, or what torch calls a function that is not evaluated here."""
     operands: tuple[Dim | str, ...]
     """For a leaf, its text alone."""
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         """Write the expression as a person would."""
-        if self.operator in _LEAVES:
-            return str(self.operands[0])
-        parts = [f"({part})" if isinstance(part, Expr) and part.operator in INFIX else str(part) for part in self.operands]
-        if self.operator in INFIX and len(parts) > 1:
-            return INFIX[self.operator].join(parts)
-        return f"{self.operator}({', '.join(parts)})"
+        return "".join(_written(self))
+
+    def __post_init__(self) -> None:
+        """Hash once: an expression may be nested, and each of its parts is looked up."""
+        object.__setattr__(self, "_hash", hash((self.operator, self.operands)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 Dim = int | Expr
 """One size of a shape."""
+
+
+def _written(dim: Dim) -> Iterator[str]:
+    """The text of an expression from the left, piece by piece: a message needs the first few alone."""
+    waiting: list[Dim | str] = [dim]
+    while waiting:
+        part = waiting.pop()
+        if not isinstance(part, Expr):
+            yield str(part)
+        elif part.operator in _LEAVES:
+            yield str(part.operands[0])
+        else:
+            waiting.extend(reversed(_pieces(part)))
+
+
+def _pieces(expression: Expr) -> list[Dim | str]:
+    """The operands with the signs around them."""
+    infix = INFIX.get(expression.operator) if len(expression.operands) > 1 else None
+    pieces: list[Dim | str] = [] if infix else [f"{expression.operator}("]
+    for place, operand in enumerate(expression.operands):
+        if place:
+            pieces.append(infix or ", ")
+        in_parentheses = isinstance(operand, Expr) and operand.operator in INFIX
+        pieces += ["(", operand, ")"] if in_parentheses else [operand]
+    return pieces if infix else [*pieces, ")"]
+
 
 _LEAVES = ("symbol", "float")
 
@@ -152,21 +181,24 @@ class Sizes:
 
 def in_short(dim: Dim) -> str:
     """The expression for a message."""
-    return _cut(str(dim))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    text = ""
+    for piece in _written(dim):
+        text += piece
+        if len(text) > _SHOWN:
+            return f"{text[: _SHOWN - 3]}..."
+    return text
 
 
 def symbols_in(dim: object) -> Iterator[str]:
     """The names of an expression's symbols, from the left; none for anything that is no expression."""
-    if isinstance(dim, Expr):
-        if dim.operator == "symbol":
-            yield str(dim.operands[0])
-        elif dim.operator != "float":
-            for part in dim.operands:
-                yield from symbols_in(part)
+    waiting = [dim]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Expr):
+            if part.operator == "symbol":
+                yield str(part.operands[0])
+            elif part.operator != "float":
+                waiting.extend(reversed(part.operands))
 
 
 def solve(dim: Dim, size: int) -> tuple[str, int] | None:

@@ -264,8 +264,8 @@ COSTLY: dict[str, Case] = {
     "endless directory": (_endless_directory, "its directory takes more than"),
     "many programs": (_many_programs, "bytes, more than"),
     "many lists": (entries(models__model_json=many_values(20_000_000)), "values, more than"),
-    "as many lists as a graph may hold": (entries(models__model_json=many_values(11_900_000)), "x.pt2: "),
-    "as many objects as a graph may hold": (entries(models__model_json=many_values(11_900_000, b'{"a":{}}')), "x.pt2: "),
+    "as many lists as a graph may hold": (entries(models__model_json=many_values(3_900_000)), "x.pt2: "),
+    "as many objects as a graph may hold": (entries(models__model_json=many_values(3_900_000, b'{"a":{}}')), "x.pt2: "),
     "many names of sizes": (entries(extra__dim_names_json=many_values(20_000_000)), "dim_names.json' holds "),
     "many weights": (entries(data__weights__model_weights_config_json=many_values(20_000_000)), "values, more than"),
 }

@@ -161,10 +161,16 @@ CASES: dict[str, Case] = {
     "nested arguments": (program(nested_arguments(40)), "nests"),
     "400 nested arguments": (program(nested_arguments(400)), "nests"),
     "nested optional results": (program(_optional(400)), "uses 'conv2d', which nothing before it defines"),
-    "1,000 modules deep": (program(put(*STACK, to=deep_stack(1000))), "is of 1,000 modules, each in the one before"),
+    "1,000 modules deep": (program(put(*STACK, to=deep_stack(1000))), "nn_module_stack"),
     "3,000 modules deep": (program(put(*STACK, to="L__self__,,A;k," + ".".join("a" * 3000) + ",net.B")), "levels deep"),
-    "module of a megabyte": (program(put(*STACK, to=f"L__self__a,{'a' * 2**20},net.A")), "in 1,048,576 characters"),
-    "class of a megabyte": (program(put(*STACK, to=f"L__self__a,a,net.{'A' * 2**20}")), "a class is 'AAA"),
+    "module of a megabyte": (
+        program(put(*STACK, to=f"L__self__a,{'a' * 2**20},net.A")),
+        "nn_module_stack holds 1,048,593 characters",
+    ),
+    "class of a megabyte": (
+        program(put(*STACK, to=f"L__self__a,a,net.{'A' * 2**20}")),
+        "nn_module_stack holds 1,048,594 characters",
+    ),
     "stack a number": (program(put(*STACK, to=3)), "nn_module_stack is 3, not a text"),
     "stack zero": (program(put(*STACK, to=0)), "nn_module_stack is 0, not a text"),
     "source a list": (program(put(*CONV, "metadata", "stack_trace", to=[])), "stack_trace is a list, not a text"),
@@ -240,9 +246,12 @@ def _many_symbols(whole: Any) -> None:
 
 
 COSTLY: dict[str, Case] = {
-    "stack of two megabytes": (program(put(*STACK, to="L__self__,,x,a.b;" * 2**17)), "modules, each in the one before"),
+    "stack of two megabytes": (
+        program(put(*STACK, to="L__self__,,x,a.b;" * 2**17)),
+        "nn_module_stack holds 2,228,224 characters",
+    ),
     "stack of commas": (program(put(*STACK, to="L__self__a" + ",a" * 2**20)), "nn_module_stack"),
-    "stack of semicolons": (program(put(*STACK, to=",a.b;" * 2**19)), "modules, each in the one before"),
+    "stack of semicolons": (program(put(*STACK, to=",a.b;" * 2**19)), "nn_module_stack holds 2,621,440 characters"),
     "long expressions": (program(_long_expressions), "x.pt2: "),
     "many deep modules": (program(_many_modules), "x.pt2: "),
     "many symbols": (program(_many_symbols), "x.pt2 does not say how large s0x0, s0x1, "),

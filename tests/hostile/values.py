@@ -77,7 +77,7 @@ CASES: dict[str, Case] = {
     "empty expression": (size(""), "has an expression that cannot be read: "),
     "unbalanced": (size("Add(Integer(1), Integer(2)"), "has an expression that cannot be read: "),
     "goes on": (size("Integer(1) Integer(2)"), "has an expression that cannot be read: "),
-    "expression of a megabyte": (size("Add(" + "1, " * 2**19 + "1)"), "an expression of 1,572,870 characters"),
+    "expression of a megabyte": (size("Add(" + "1, " * 2**19 + "1)"), "all of them have more than 1,000,000 characters"),
     "10,000 levels": (size("A(" * 6_000 + "1" + ")" * 6_000), "nests too deeply"),
     "integer of 1,000 digits": (size("Integer(" + "9" * 1000 + ")"), "too long a name or number"),
     "expression a list": (program(put(*SIZES, 0, to={"as_expr": {"expr_str": [], "hint": None}})), "which is no text"),

@@ -1,0 +1,77 @@
+"""Texts and JSON of strangers, read so that a small file never takes much memory. Standard library only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fxprof import limits
+
+_PIECE = 2**20
+"""Bytes that are read at once."""
+
+
+class TextTooLargeError(ValueError):
+    """A text would take more memory than any real one; says how much, as the end of a sentence."""
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """At most so many bytes of a file, and one more where it is larger. Memory is taken for what is there alone."""
+    with Path(path).open("rb") as file:
+        return read_most(file, most)
+
+
+def read_most(file: BinaryIO, most: int) -> bytes:
+    """As `read_bytes`, of what is left of an open file."""
+    pieces: list[bytes] = []
+    left = most + 1
+    while left > 0 and (piece := file.read(min(_PIECE, left))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def count_values(data: bytes) -> int:
+    """How many values a JSON text holds, at most."""
+    return sum(map(data.count, (b",", b"[", b"{")))
+
+
+def read_text(data: bytes, encoding: str = "utf-8") -> str:
+    """The text of these bytes.
+
+    Raises:
+        TextTooLargeError: it would take more than `TEXT_BYTES` in memory.
+        UnicodeDecodeError: it is not in this encoding.
+    """
+    size = _size(data, encoding)
+    if size > limits.TEXT_BYTES:
+        wide = "" if data.isascii() else ", for it holds characters that take several bytes each"
+        raise TextTooLargeError(f"takes {size >> 20:,} MiB of memory as a text, more than {limits.TEXT_BYTES >> 20} MiB{wide}")
+    return data.decode(encoding)
+
+
+def _size(data: bytes, encoding: str) -> int:
+    """Bytes that the text takes at most: all its characters are as wide as the widest."""
+    if not encoding.startswith("utf-8"):
+        return 4 * len(data) // (4 if encoding.startswith("utf-32") else 2)
+    if data.isascii():
+        return len(data)
+    # The first byte of a character tells its length; those from 0xC4 on are beyond Latin-1, from 0xF0 on beyond the plane.
+    rest = len(data.translate(None, _FOLLOWING))
+    first = max(data)
+    return rest * (1 if first < _BEYOND_LATIN else 2 if first < _BEYOND_PLANE else 4)
+
+
+_FOLLOWING = bytes(range(0x80, 0xC0))
+_BEYOND_LATIN, _BEYOND_PLANE = 0xC4, 0xF0
+
+
+def nests_deeper(value: Any, most: int) -> bool:
+    """Whether a value of JSON has more than so many objects and lists in each other."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [item for item in level if type(item) in (dict, list)]
+        if not level:
+            return False
+        level = [part for item in level for part in (item.values() if type(item) is dict else item)]
+    return True

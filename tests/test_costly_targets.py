@@ -1,0 +1,202 @@
+"""Configurations, arguments and texts that would take all time or memory, if they were let: one line within seconds."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from commands import run
+from test_pipelines import save_configurations
+from torch import nn
+
+import fxprof
+from fxprof import limits, texts
+from fxprof.capture.hollow import TooLargeError, counted, sizes_bounded
+from fxprof.capture.vocabularies import trusted_copy
+from fxprof.errors import FxprofError, TargetError
+from fxprof.source.directory import read_object
+
+CLIP: dict[str, Any] = {
+    "architectures": ["CLIPTextModel"],
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "vocab_size": 100,
+    "max_position_embeddings": 77,
+}
+UNET: dict[str, Any] = {
+    "_class_name": "UNet2DModel",
+    "block_out_channels": [32],
+    "down_block_types": ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"],
+    "norm_num_groups": 8,
+}
+
+
+def told(directory: Path, values: dict[str, Any]) -> str:
+    """The one line about a component of this configuration."""
+    directory.mkdir(exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(values))
+    with pytest.raises(FxprofError) as caught:
+        fxprof.profile(directory)
+    assert caught.value.exit_code == 3
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ({**CLIP, "num_hidden_layers": 10**9}, "(CLIPTextModel): num_hidden_layers is 1,000,000,000, more than 1,000,000"),
+        ({**CLIP, "num_attention_heads": 10**7}, "(CLIPTextModel): num_attention_heads is 10,000,000, more than 1,000,000"),
+        ({**CLIP, "hidden_size": 10**12}, "(CLIPTextModel): hidden_size is 1,000,000,000,000, which no size is"),
+        ({**CLIP, "hidden_size": 10**4000}, f"(CLIPTextModel): hidden_size is 1{'0' * 59}..., which no size is"),
+        ({**CLIP, "inner": {"list": [{"depths": [2, 10**8]}]}}, "(CLIPTextModel): depths is 100,000,000, more than 1,000,000"),
+        ({**UNET, "layers_per_block": 10**8}, "(UNet2DModel): layers_per_block is 100,000,000, more than 1,000,000"),
+    ],
+)
+def test_a_number_that_no_model_has_is_refused_by_name(tmp_path: Path, values: dict[str, Any], what: str) -> None:
+    assert told(tmp_path / "it", values) == f"could not build it {what}"
+
+
+def test_a_model_of_too_many_modules_is_refused_while_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BUILT_MODULES", 500)
+    message = told(tmp_path / "it", {**UNET, "layers_per_block": 200_000})
+    assert message == "could not build it (UNet2DModel): it is made of more than 500 modules, as no model is"
+
+
+def test_modules_are_counted_only_while_a_model_is_built() -> None:
+    before = nn.Module.__init__
+    with counted():
+        assert nn.Module.__init__ is not before
+        assert [type(module).__name__ for module in nn.Sequential(nn.ReLU())] == ["ReLU"]
+    assert nn.Module.__init__ is before
+
+
+def test_a_model_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BUILT_SECONDS", 0.05)
+    with counted():
+        nn.ReLU()
+        time.sleep(0.1)
+        with pytest.raises(TooLargeError, match=r"^it is not built after 0\.05 seconds, as any model is$"):
+            nn.ReLU()
+
+
+def test_no_tensor_beyond_all_memory_is_really_made() -> None:
+    with sizes_bounded():
+        assert torch.empty((3, 4)).shape == (3, 4)
+        with pytest.raises(TooLargeError, match=r"^it makes a tensor of 10,000,000,000,000 elements, as no model does$"):
+            torch.zeros(10**6, 10**7)
+
+
+def test_a_text_that_would_be_padded_to_a_hundred_million_tokens_is_refused(tmp_path: Path) -> None:
+    save_configurations(tiny.make("stable_diffusion"), tmp_path)
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"model_max_length": 100000000}')
+    with pytest.raises(FxprofError) as caught:
+        fxprof.profile(tmp_path, height=32, width=32, steps=1)
+    what = "could not tokenize a text: CLIPTokenizer would pad it to 100,000,000 tokens, more than 1,048,576"
+    assert caught.value.message.replace("StandInTokenizer", "CLIPTokenizer") == what
+
+
+# --- configurations as files
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"[" + b"[]," * 2_000_000 + b"1]", "it holds more than 3,000,000 values, so no configuration"),
+        (b'{"a":' * 200 + b"1" + b"}" * 200, "it nests more than 100 deep, as no configuration does"),
+        (b'{"a": "' + "\N{GRINNING FACE}".encode() + b"a" * 60_000_000 + b'"}', "it takes 228 MiB of memory as a text, more"),
+        (b'{"a": ' + b"1" * 10_000 + b"}", "it is not valid JSON: Exceeds the limit (4300 digits)"),
+        (b'{"a":' * 100_000, "it is not valid JSON: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_configuration_that_would_take_much_memory_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(TargetError) as caught:
+        read_object(path)
+    assert caught.value.message.startswith(f"cannot read {path}: {what}")
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_of_each"),
+    [("a", 1), ("\xe9", 1), ("\N{EURO SIGN}", 2), ("\N{GRINNING FACE}", 4)],
+)
+def test_what_a_text_takes_in_memory_is_known_beforehand(
+    text: str, bytes_of_each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (text + "a" * 999).encode()
+    monkeypatch.setattr(limits, "TEXT_BYTES", 1000 * bytes_of_each)
+    assert texts.read_text(whole) == whole.decode()
+    monkeypatch.setattr(limits, "TEXT_BYTES", 1000 * bytes_of_each - 1)
+    with pytest.raises(texts.TextTooLargeError):
+        texts.read_text(whole)
+
+
+def test_a_file_takes_memory_for_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert texts.read_bytes(tmp_path / "x", 2**62) == b"abc"
+    assert texts.read_bytes(tmp_path / "x", 1) == b"ab"  # one more than asked for, which tells that it is larger
+
+
+def test_how_deep_a_value_nests() -> None:
+    value: Any = 1
+    assert not texts.nests_deeper(value, 0)
+    for levels in range(1, 6):
+        value = [2, value] if levels % 2 else {"a": value, "b": 1}
+        assert texts.nests_deeper(value, levels - 1)
+        assert not texts.nests_deeper(value, levels)
+
+
+# --- options
+
+
+@pytest.mark.parametrize("option", ["--arg", "--input"])
+@pytest.mark.parametrize("levels", [150, 900, 50_000])
+def test_an_argument_that_nests_is_one_line(option: str, levels: int, tmp_path: Path) -> None:
+    result = run("profile", tmp_path / "nothing.json", option, f"a={'[' * levels}{']' * levels}")
+    assert result.exit_code in (2, 3)
+    assert isinstance(result.exception, SystemExit)
+    said = "Error: Invalid value for" if levels < 1000 else "fxprof: cannot profile"
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith(said)]
+    assert len(line.replace(str(tmp_path), "")) <= 400
+    assert line.endswith("': a nests more than 100 deep." if levels < 1000 else "there is no such file")
+
+
+@pytest.mark.parametrize("option", ["--arg=a=", "--input=a=", "--dim=a=", "--height="])
+def test_a_number_of_thousands_of_digits_is_one_line(option: str, tmp_path: Path) -> None:
+    result = run("profile", tmp_path / "nothing.json", f"{option}{'1' * 5000}")
+    assert result.exit_code in (2, 3)
+    assert isinstance(result.exception, SystemExit)
+    assert all(len(line.replace(str(tmp_path), "")) <= 400 for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize("content", [b'{"format": 2, "macs": ' + b"1" * 5000 + b"}", b'{"format": 2, "a": ' + b"[" * 1000])
+def test_a_diff_of_such_files_is_one_line(content: bytes, tmp_path: Path) -> None:
+    for name in ("old.json", "new.json"):
+        (tmp_path / name).write_bytes(content)
+    result = run("diff", tmp_path / "old.json", tmp_path / "new.json")
+    assert result.exit_code == 3
+    assert isinstance(result.exception, SystemExit)
+    assert "old.json is not a profile" in result.stderr.splitlines()[0]
+
+
+# --- chat templates beside a vocabulary
+
+
+def test_further_chat_templates_are_copied_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "additional_chat_templates"
+    folder.mkdir()
+    (tmp_path / "chat_template.jinja").write_text("a")
+    (folder / "tool.jinja").write_text("b")
+    (folder / "evil.py").write_text("c")
+    (folder / "long.jinja").write_text("d" * (limits.TEMPLATE + 1))
+    with trusted_copy(tmp_path) as copy:
+        files = {str(path.relative_to(copy)): path.read_text() for path in copy.rglob("*") if path.is_file()}
+    assert files == {"chat_template.jinja": "a", "additional_chat_templates/tool.jinja": "b"}
