@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import tiny
 import torch
 import transformers
 from families.case import picture
+from families.films import CASES as FILMS
 from families.packages import PAIRS, cosmos, glm_image, kandinsky_5, motif, omnigen, visual_cloze
 from families.video import CASES
 from test_pipelines import save_configurations
@@ -261,3 +263,55 @@ def test_configurations_say_what_the_object_does(tmp_path: Path, make: Any, opti
     profile = fxprof.profile(tmp_path, steps=1, **options)
     assert profile.macs == fxprof.profile(pipeline, steps=1, **options).macs > 0
     assert profile.total.uncounted == 0
+
+
+# --- what a function asks for in order to refuse
+
+
+CODEC = "av is not installed, so images were not compressed before they were used; their sizes are the same; pip install av"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("av") is not None, reason="av is installed")
+@pytest.mark.parametrize(("size", "expected"), [((33, 20, 3), (32, 20, 3)), ((32, 21, 3), (32, 20, 3))])
+def test_a_picture_comes_back_from_a_codec_with_even_sides(size: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    home = importlib.import_module("diffusers.pipelines.ltx2.utils")
+    picture_in = np.arange(np.prod(size)).reshape(size).astype(np.uint8)
+    with standing_in() as stand_ins:
+        found = home.apply_image_conditioning_crf(picture_in, 33)
+    assert found.shape == expected
+    assert (found == picture_in[: expected[0], : expected[1]]).all()
+    assert stand_ins.remarks == [CODEC]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("av") is not None, reason="av is installed")
+def test_the_package_is_as_missing_as_before_where_its_stand_in_cannot_serve() -> None:
+    home = importlib.import_module("diffusers.pipelines.ltx2.utils")
+    asked = home.is_av_available
+    with standing_in():
+        assert home.is_av_available() is True
+        assert importlib.import_module("diffusers.utils").is_av_available() is False
+        assert importlib.import_module("diffusers.utils.import_utils").is_av_available() is False
+        with pytest.raises(ImportError, match="PyAV is required"):
+            importlib.import_module("diffusers.pipelines.ltx2.export_utils")
+    assert home.is_av_available is asked
+    with pytest.raises(ImportError, match="PyAV is required"):
+        home.apply_image_conditioning_crf(np.zeros((8, 8, 3), dtype=np.uint8), 33)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bs4") is not None, reason="bs4 is installed")
+def test_a_pipeline_that_would_go_without_is_not_told_that_a_package_is_there() -> None:
+    home = importlib.import_module("diffusers.pipelines.pixart_alpha.pipeline_pixart_alpha")
+    with standing_in():
+        assert home.is_bs4_available() is False
+
+
+@pytest.mark.skipif(importlib.util.find_spec("av") is not None, reason="av is installed")
+def test_an_image_that_conditions_a_film_needs_no_codec(tmp_path: Path) -> None:
+    case = FILMS["LTX2ImageToVideoPipeline"]
+    pipeline = case.make()
+    save_configurations(pipeline, tmp_path)
+    profile = fxprof.profile(tmp_path, prompt="a photo of a cat", steps=1, arguments=dict(case.arguments))
+    bare = fxprof.profile(pipeline, prompt="a photo of a cat", steps=1, arguments={**case.arguments, "image_crf": 0})
+    assert profile.macs == bare.macs > 0
+    assert profile.remarks == (CODEC,)
+    assert bare.remarks == ()

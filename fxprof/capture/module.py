@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from fxprof.capture.blame import failure, is_our_bug
 from fxprof.capture.borrowed import Loan, borrowed, uncompiled
 from fxprof.capture.build import Progress, build_module
+from fxprof.capture.forgetful import remembering_nothing
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
@@ -45,7 +46,8 @@ def capture_module(
         CaptureError: the module cannot be copied without its weights, or fails on these arguments.
     """
     module = uncompiled(module)
-    with alone(), unchanged(), borrowed((module, args, kwargs), lambda: [module]) as loan:
+    with alone(), unchanged(), borrowed((module, args, kwargs), lambda: [module]) as loan, remembering_nothing() as forget:
+        forget([module])
         try:
             return _capture(module, args, kwargs, loan, notable, whole=whole)
         except CaptureError as error:

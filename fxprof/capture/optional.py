@@ -3,6 +3,7 @@
 diffusers and transformers write `if is_ftfy_available(): import ftfy` at the top of a module, and use the name later. While
 a pipeline is built and rehearsed, what such a block would have bound is bound to a stand-in, and unbound afterwards. What is
 installed is used as it is. Nothing is said to be available that is not: where a pipeline asks, it goes without by itself.
+The one exception is a function that would raise: there the answer is yes, and what it imports is the stand-in.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from fxprof.capture import vision
+from fxprof.capture import video_codec, vision
 
 _GUARD = re.compile(r"is_(\w+?)(?:_v2)?_available")
 _OURS = ("diffusers.", "transformers.")
+_PIPELINES = "diffusers.pipelines."
 _TAG = re.compile(r"<[^>]*>")
 _MISSING = object()
 
 _SENTENCES = {
+    "av": "av is not installed, so images were not compressed before they were used; their sizes are the same; pip install av",
     "ftfy": "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",
     "bs4": "bs4 is not installed, so markup was removed from text by a simpler rule; pip install beautifulsoup4",
     "cosmos_guardrail": (
@@ -63,10 +66,20 @@ class StandIns:
         guards = {name for name in names if (match := _GUARD.fullmatch(name)) and match[1] in self.modules}
         if not guards or type(module) is not ModuleType:
             return
-        for body in _guarded(module, guards):
+        tree = _tree(module)
+        for body in _guarded(tree, guards):
             before = dict(names)
             exec(compile(body, module.__file__ or "", "exec"), names)  # noqa: S102 - the library's own lines, which it would have run
-            self._undo += [(module, name, before.get(name, _MISSING)) for name in names if names[name] is not before.get(name)]
+            self._note(module, before)
+        if module.__name__.startswith(_PIPELINES):
+            before = dict(names)
+            names.update(dict.fromkeys(_refusing(tree, guards), _yes))
+            self._note(module, before)
+
+    def _note(self, module: ModuleType, before: Mapping[str, Any]) -> None:
+        """Keep what the names of a module were, where they are something else now."""
+        names = vars(module)
+        self._undo += [(module, name, before.get(name, _MISSING)) for name in names if names[name] is not before.get(name)]
 
     def undo(self) -> None:
         """Put everything back."""
@@ -109,15 +122,42 @@ def load_past_guard(module: str, name: str) -> Any:
         return None
 
 
-def _guarded(module: ModuleType, guards: set[str]) -> Iterator[ast.Module]:
+def _guarded(tree: ast.Module, guards: set[str]) -> Iterator[ast.Module]:
     """The bodies of a module's own `if is_..._available():` blocks."""
-    try:
-        tree = ast.parse(inspect.getsource(module))
-    except (OSError, TypeError, SyntaxError):
-        return
     for node in _blocks(tree.body):
-        if isinstance(node.test, ast.Call) and getattr(node.test.func, "id", "") in guards:
+        if _asked(node.test) in guards:
             yield ast.Module(node.body, [])
+
+
+def _refusing(tree: ast.Module, guards: set[str]) -> set[str]:
+    """The guards without which a function raises, where a stand-in is all that it wants: it imports that next."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return {guard for function in functions for guard in _demanded(function) & guards}
+
+
+def _demanded(function: ast.FunctionDef) -> set[str]:
+    """The guards of `if not is_..._available(): raise` in a function that imports the package itself."""
+    imported = {item.name for node in ast.walk(function) if isinstance(node, ast.Import) for item in node.names}
+    tests = [node for node in ast.walk(function) if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise)]
+    asked = {_asked(node.test.operand) for node in tests if isinstance(node.test, ast.UnaryOp)}
+    return {guard for guard in asked if (match := _GUARD.fullmatch(guard)) and match[1] in imported}
+
+
+def _asked(test: ast.expr) -> str:
+    """The name of the function that a test calls."""
+    return str(getattr(test.func, "id", "")) if isinstance(test, ast.Call) else ""
+
+
+def _tree(module: ModuleType) -> ast.Module:
+    """The source of a module; an empty one where there is none."""
+    try:
+        return ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module([], [])
+
+
+def _yes() -> bool:
+    return True
 
 
 def _blocks(body: list[ast.stmt]) -> Iterator[ast.If]:
@@ -173,6 +213,7 @@ def _module(name: str, **names: Any) -> ModuleType:
 
 
 _MAKERS: Mapping[str, Callable[[Callable[[], None]], dict[str, ModuleType]]] = {
+    "av": video_codec.modules,
     "ftfy": _ftfy,
     "bs4": _bs4,
     "cosmos_guardrail": _cosmos_guardrail,

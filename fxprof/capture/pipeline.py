@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from fxprof.capture.answers import NotKeptError
 from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug, lacks
 from fxprof.capture.borrowed import Loan, borrowed
 from fxprof.capture.build import Built, Progress, build, of_live
+from fxprof.capture.forgetful import Forget, remembering_nothing
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.optional import standing_in
 from fxprof.capture.quiet import alone, unchanged
@@ -116,10 +117,13 @@ def _capture(
     objects: bool,
     loan: Loan | None = None,
 ) -> Capture:
-    with standing_in() as stand_ins:
-        captured = _captured(
-            target, workload, notable, report, stand_ins.bind, whole=whole, cache=cache, objects=objects, loan=loan
-        )
+    with standing_in() as stand_ins, remembering_nothing() as forget:
+
+        def ready(models: Iterable[nn.Module]) -> None:
+            stand_ins.bind()
+            forget(models)
+
+        captured = _captured(target, workload, notable, report, ready, whole=whole, cache=cache, objects=objects, loan=loan)
         return replace(captured, remarks=(*captured.remarks, *stand_ins.remarks))
 
 
@@ -128,7 +132,7 @@ def _captured(
     workload: Workload,
     notable: Callable[[str], bool],
     report: Progress,
-    ready: Callable[[], None],
+    ready: Forget,
     *,
     whole: bool,
     cache: Cache | None,
@@ -142,7 +146,7 @@ def _captured(
     if loan is not None:
         loan.begin()
     again = loan.again if loan is not None else _nothing
-    ready()
+    ready(built.modules.values())
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from families import adapters, bundled, flow, mechanisms, packages, stable_diffusion, stages, variants, video
+from families import adapters, bundled, films, flow, mechanisms, packages, sights, stable_diffusion, stages, variants, video
 from families.case import Case
 
 CASES: dict[str, Case] = {
@@ -13,8 +13,10 @@ CASES: dict[str, Case] = {
     **bundled.CASES,
     **stages.CASES,
     **video.CASES,
+    **films.CASES,
     **mechanisms.CASES,
     **packages.CASES,
+    **sights.CASES,
 }
 """Class, perhaps with a word on what is special, to how it is made and called."""
 

@@ -180,7 +180,7 @@ def glm_image() -> Any:
     )
     return diffusers.GlmImagePipeline(
         tokenizer=StandInTokenizer("ByT5Tokenizer", {}),
-        processor=_processor("GlmImageProcessor"),
+        processor=processor_of("GlmImageProcessor"),
         text_encoder=tiny.t5_text(),
         vision_language_encoder=transformers.GlmImageForConditionalGeneration(config).eval(),
         vae=_eightfold(latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
@@ -202,13 +202,13 @@ def _eightfold(**values: Any) -> Any:
     ).eval()
 
 
-def _processor(class_name: str) -> Any:
+def processor_of(class_name: str) -> Any:
     with TemporaryDirectory() as name, standing_in():
         part = ComponentConfig("transformers", class_name, {}, Path(name))
         return processor("a tiny processor", "processor", part, lambda _: None)
 
 
-def kandinsky_5() -> Any:
+def kandinsky_5(*, visual_cond: bool = False) -> Any:
     config = transformers.Qwen2_5_VLConfig(
         text_config={
             "hidden_size": 32,
@@ -242,13 +242,13 @@ def kandinsky_5() -> Any:
         num_text_blocks=1,
         num_visual_blocks=2,
         axes_dims=(1, 1, 2),
-        visual_cond=False,
+        visual_cond=visual_cond,
         attention_type="regular",
     )
     pipeline = diffusers.Kandinsky5T2IPipeline(
         vae=tiny.kl_autoencoder(16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.1),
         text_encoder=transformers.Qwen2_5_VLForConditionalGeneration(config).eval(),
-        tokenizer=_processor("Qwen2_5_VLProcessor"),
+        tokenizer=processor_of("Qwen2_5_VLProcessor"),
         text_encoder_2=tiny.clip_text(),
         tokenizer_2=tiny.clip_tokenizer(),
         transformer=transformer.eval(),

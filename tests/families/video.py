@@ -141,9 +141,9 @@ def cogvideox(channels: int = 4) -> Any:
     )
 
 
-def hunyuan_video() -> Any:
+def hunyuan_video(channels: int = 4) -> Any:
     transformer = diffusers.HunyuanVideoTransformer3DModel(
-        in_channels=4,
+        in_channels=channels,
         out_channels=4,
         num_attention_heads=2,
         attention_head_dim=10,
