@@ -20,11 +20,13 @@ class Remembering(nn.Module):
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - as models have it
     def table(self, length: int) -> torch.Tensor:
-        return self.angles.expand(length, 8) * torch.arange(1, length + 1)[:, None]
+        made: torch.Tensor = self.angles.expand(length, 8) * torch.arange(1, length + 1)[:, None]
+        return made
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.inner(x + torch.cat([self.table(len(x))]))
-        return y if y.sum().item() > 1e6 else y + 1
+        made: torch.Tensor = y if y.sum().item() > 1e6 else y + 1
+        return made
 
 
 def test_a_table_of_an_export_that_was_refused_is_not_met_again() -> None:
