@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
-LARGEST = 10**limits.TOTAL_DIGITS
+LARGEST: int = 10**limits.TOTAL_DIGITS
 """Numbers beyond this are damage: a year of all the world's computers stays below it."""
 
 
