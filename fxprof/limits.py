@@ -99,6 +99,9 @@ LONG_TEXT = 2**20
 COMPONENTS = 1_000
 """Components of a pipeline, programs of a `.pt2` file."""
 
+CALLS = 50_000
+"""Distinct calls of one component, in a saved profile or a captured run."""
+
 TOTAL_DIGITS = 36
 """Digits of a count or total in a saved profile."""
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "cost": {"errors", "limits", "trace"},
     "result": {"errors", "limits", "parts", "texts", "trace", "cost"},
     "cache": {"errors", "limits", "parts", "source"},
-    "reports": {"errors", "limits", "units", "cost", "result"},
+    "reports": {"errors", "units", "cost", "result"},
     "api": {"errors", "source", "capture", "trace", "cost", "result", "cache"},
     "cli": {"errors", "limits", "parts", "texts", "units", "source", "cost", "result", "reports", "cache", "api"},
     "__main__": {"cli"},

@@ -281,7 +281,7 @@ def _component(fields: _Fields) -> Component:
     stored, params = fields.total(), fields.integer("params")
     raw, where = fields.take("tree"), fields.name("tree")
     name, class_name = fields.short("name"), fields.short("class_name")
-    calls = tuple(_call(item) for item in fields.objects("calls"))
+    calls = tuple(_calls(fields))
     usual = _usual_tree(raw)
     judged = _judged_tree(raw, where) if usual is None else None
     runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
@@ -294,6 +294,13 @@ def _component(fields: _Fields) -> Component:
         _check_tree((judged or _judged_tree(raw, where)).root, component.tree)
     fields.done()
     return component
+
+
+def _calls(fields: _Fields) -> Iterator[Call]:
+    for place, item in enumerate(fields.objects("calls")):
+        if place >= limits.CALLS:
+            fields.fail("calls", f"are more than {limits.CALLS:,}")
+        yield _call(item)
 
 
 def _runs(fields: _Fields, calls: tuple[Call, ...]) -> tuple[Run, ...]:

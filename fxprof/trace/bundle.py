@@ -236,6 +236,10 @@ def _aliases(fields: Json) -> dict[str, str]:
 
 def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponent:
     aliases = _aliases(fields)
+    for name, most in (("calls", limits.CALLS), ("modules", limits.PROFILE_MODULES)):
+        number = len(a_list(fields.get(name), f"{where}.{name}"))
+        if number > most:
+            fail(f"{where}.{name}", f"are {number:,}, more than {most:,}")
     calls = tuple(
         _read_call(an_object(item, f"{where}.calls[{place}]"), files, aliases, f"{where}.calls[{place}]")
         for place, item in enumerate(a_list(fields.get("calls"), f"{where}.calls"))
