@@ -23,7 +23,7 @@ class Remembering(nn.Module):
         return self.angles.expand(length, 8) * torch.arange(1, length + 1)[:, None]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.inner(x + torch.cat([self.table(len(x))]))
+        y: torch.Tensor = self.inner(x + torch.cat([self.table(len(x))]))
         return y if y.sum().item() > 1e6 else y + 1
 
 

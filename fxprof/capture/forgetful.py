@@ -68,7 +68,8 @@ def _computing(function: Any) -> Any:
     if not isinstance(function, FunctionType):
         return function
     made = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
-    functools.update_wrapper(made, function).__kwdefaults__ = function.__kwdefaults__
+    functools.update_wrapper(made, function)
+    made.__kwdefaults__ = function.__kwdefaults__
     vars(made).update(cache_clear=lambda: None, cache_info=lambda: _NOTHING)
     return made
 
