@@ -24,6 +24,8 @@ QUICK = (
     "WanPipeline",
     "CogVideoXPipeline",
     "HiDreamImagePipeline",
+    "NucleusMoEImagePipeline",
+    "SkyReelsV2Pipeline",
     "KandinskyCombinedPipeline",
     "StableCascadeCombinedPipeline",
     "Lumina2Pipeline with guidance in some steps",

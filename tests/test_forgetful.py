@@ -24,9 +24,8 @@ class Remembering(nn.Module):
         return made
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.inner(x + torch.cat([self.table(len(x))]))
-        made: torch.Tensor = y if y.sum().item() > 1e6 else y + 1
-        return made
+        y: torch.Tensor = self.inner(x + torch.cat([self.table(len(x))]))
+        return y if y.sum().item() > 1e6 else y + 1
 
 
 def test_a_table_of_an_export_that_was_refused_is_not_met_again() -> None:

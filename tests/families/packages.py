@@ -183,19 +183,19 @@ def glm_image() -> Any:
         processor=processor_of("GlmImageProcessor"),
         text_encoder=tiny.t5_text(),
         vision_language_encoder=transformers.GlmImageForConditionalGeneration(config).eval(),
-        vae=_eightfold(latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
+        vae=eightfold(latents_mean=[0.0] * 4, latents_std=[1.0] * 4),
         transformer=transformer.eval(),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
     )
 
 
-def _eightfold(**values: Any) -> Any:
+def eightfold(channels: int = 4, **values: Any) -> Any:
     """An autoencoder that makes eight pixels one."""
     return diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
+        latent_channels=channels,
         norm_num_groups=4,
         sample_size=128,
         **values,
@@ -316,7 +316,7 @@ def omnigen() -> Any:
         stand_ins.bind()
         return class_(
             transformer=transformer.eval(),
-            vae=_eightfold(),
+            vae=eightfold(),
             scheduler=scheduler,
             tokenizer=StandInTokenizer("LlamaTokenizer", {}),
         )
