@@ -84,7 +84,7 @@ FORMULA_STEPS = 40_000_000
 PROFILE_BYTES = 256 * 2**20
 """A saved profile."""
 
-PROFILE_VALUES = 6_000_000
+PROFILE_VALUES = 4_000_000
 """Values in a saved profile, each of which takes some 60 bytes."""
 
 PROFILE_MODULES = 400_000
