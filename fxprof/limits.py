@@ -9,7 +9,7 @@ from __future__ import annotations
 GRAPH_BYTES = 128 * 2**20
 """All JSON texts of a `.pt2` file, and the manifest of a captured run."""
 
-GRAPH_VALUES = 4_000_000
+GRAPH_VALUES = 6_000_000
 """Values in one JSON text of a graph, each of which takes some 60 bytes."""
 
 GRAPH_ENTRIES = 200_000
@@ -84,7 +84,7 @@ FORMULA_STEPS = 40_000_000
 PROFILE_BYTES = 256 * 2**20
 """A saved profile."""
 
-PROFILE_VALUES = 6_000_000
+PROFILE_VALUES = 4_000_000
 """Values in a saved profile, each of which takes some 60 bytes."""
 
 PROFILE_MODULES = 400_000
