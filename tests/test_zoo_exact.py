@@ -36,9 +36,6 @@ NEVER_CALLED = {
 }
 """Components that a pipeline does not need for a text alone."""
 
-UNCOUNTED = {"hidream-i1-full": [("pipeline", "aten._linalg_solve_ex.default", 2)]}
-"""Component, operator and executions of what has no formula: UniPC solves a small system of equations."""
-
 
 @cache
 def profile_of(name: str) -> Profile:
@@ -68,7 +65,7 @@ def test_nothing_is_uncounted_and_parameters_are_as_published(name: str) -> None
     profile = profile_of(name)
     rows = [(part.name, call.count, row) for part in profile.components.values() for call in part.calls for row in call.ops]
     uncounted = [(where, row.op, row.count * times) for where, times, row in rows if row.macs is None]
-    assert (uncounted, profile.total.bounded) == (UNCOUNTED.get(name, []), 0)
+    assert (uncounted, profile.total.bounded) == ([], 0)
     assert name not in QUICK or profile.approximations == ()
     for component in profile.components.values():
         part = load_zoo(name).components.get(component.name)

@@ -136,6 +136,8 @@ class Rehearsal:
         self._frozen = False
         self._busiest: Recorded | None = None
         self._busiest_count = 0
+        self._first: Mapping[Key, Recorded] = {}
+        """While other values are read, the calls that were made before."""
         self.others = 0
         self._events = 0
         self._reads: dict[Read, int] = {}
@@ -234,7 +236,7 @@ class Rehearsal:
     def _differs(self, others: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Whether `function` computes something else when it reads other values."""
         counted, memories = self.calls, self._memories
-        self.calls, self._memories, self.others = {}, {}, others
+        self.calls, self._memories, self.others, self._first = {}, {}, others, counted
         try:
             self.run(function, *args, **kwargs)
         except Exception:  # noqa: BLE001 - values that do not fit together are no bug, but show that they matter
@@ -242,7 +244,7 @@ class Rehearsal:
         else:
             return _work(self.calls) != _work(counted)
         finally:
-            self.calls, self._memories, self.others = counted, memories, 0
+            self.calls, self._memories, self.others, self._first = counted, memories, 0, {}
 
     def recorded(self, component: str) -> tuple[CapturedCall, ...]:
         """The distinct calls of a component, in the order of their first times.
@@ -351,7 +353,7 @@ class Rehearsal:
 
     def _exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         key = (place.component, place.path, settings_of(module), self._around.outside(module), *key_of(args, kwargs))
-        found = self.calls.get(key)
+        found = self.calls.get(key) or self._recalled(key)
         if found is None:
             found = self._capture(module, place, args, kwargs)
         assert found.call is not None
@@ -360,6 +362,11 @@ class Rehearsal:
         self.calls[key] = found
         self._count(found, 1)
         return answer
+
+    def _recalled(self, key: Key) -> Recorded | None:
+        """A call that was made before other values were read, to be counted anew."""
+        first = self._first.get(key)
+        return Recorded(first.component, first.entry, first.trace, first.call) if first is not None else None
 
     def _count(self, found: Recorded, times: int) -> None:
         found.count += times

@@ -78,7 +78,6 @@ CASES: dict[str, Case] = {
         shrunk("hidream-i1-full", attributes={"default_sample_size": 8}),
         LARGE,
         routed=r"\.experts\.",
-        uncounted=frozenset({"aten._linalg_solve_ex.default"}),
     ),
     "HunyuanDiTPipeline": Case(shrunk("hunyuandit"), {**LARGE, **FREE}),
     "HunyuanImagePipeline": Case(hunyuan_image, LARGE, make_unguided=lambda: hunyuan_image(guided=False)),

@@ -32,8 +32,6 @@ FORCED = {**SKYREELS, "base_num_frames": 9}
 """All frames at once, as fewer are made than there is room for."""
 LONG = {**FORCED, "num_frames": 17, "overlap_history": 5}
 """Two pieces, of which the second goes on from the first."""
-SOLVES = frozenset({"aten._linalg_solve_ex.default"})
-"""What the schedulers of SkyReels and Helios solve, a few numbers each time."""
 
 
 def skyreels(class_name: str, **changes: Any) -> Any:
@@ -62,8 +60,6 @@ def _one_stage() -> Any:
     return diffusers.HeliosScheduler(stage_range=[0, 1], stages=1, use_dynamic_shifting=True)
 
 
-DRAWS = frozenset({"aten.linalg_cholesky_ex.default"})
-"""What Helios draws correlated noise with: four numbers by four, which it does once for each finer stage."""
 HELIOS = {"height": 16, "width": 16, "num_frames": 9, "max_sequence_length": 16, "num_latent_frames_per_chunk": 2}
 """Two pieces of two frames of latents."""
 PYRAMID = {**HELIOS, **LARGE, "pyramid_num_inference_steps_list": [1, 1, 2]}
@@ -155,28 +151,22 @@ _CONDITIONS = [LTX2VideoCondition(frames=picture(), index=0, strength=1.0)]
 
 
 CASES: dict[str, Case] = {
-    "SkyReelsV2Pipeline": Case(skyreels("SkyReelsV2Pipeline"), SKYREELS, uncounted=SOLVES),
+    "SkyReelsV2Pipeline": Case(skyreels("SkyReelsV2Pipeline"), SKYREELS),
     "SkyReelsV2ImageToVideoPipeline": Case(
         skyreels("SkyReelsV2ImageToVideoPipeline", in_channels=36, image_dim=32, added_kv_proj_dim=24),
         {**SKYREELS, "image": picture(16)},
-        uncounted=SOLVES,
     ),
-    "SkyReelsV2DiffusionForcingPipeline": Case(
-        skyreels("SkyReelsV2DiffusionForcingPipeline", inject_sample_info=True), FORCED, uncounted=SOLVES
-    ),
-    "SkyReelsV2DiffusionForcingPipeline in two pieces": Case(
-        skyreels("SkyReelsV2DiffusionForcingPipeline"), LONG, uncounted=SOLVES
-    ),
+    "SkyReelsV2DiffusionForcingPipeline": Case(skyreels("SkyReelsV2DiffusionForcingPipeline", inject_sample_info=True), FORCED),
+    "SkyReelsV2DiffusionForcingPipeline in two pieces": Case(skyreels("SkyReelsV2DiffusionForcingPipeline"), LONG),
     "SkyReelsV2DiffusionForcingPipeline in blocks": Case(
         skyreels("SkyReelsV2DiffusionForcingPipeline", num_frame_per_block=1),
         {**FORCED, "num_frames": 13, "base_num_frames": 13, "ar_step": 1, "causal_block_size": 2},
-        uncounted=SOLVES,
     ),
     "SkyReelsV2DiffusionForcingImageToVideoPipeline": Case(
-        skyreels("SkyReelsV2DiffusionForcingImageToVideoPipeline"), {**FORCED, "image": picture(16)}, uncounted=SOLVES
+        skyreels("SkyReelsV2DiffusionForcingImageToVideoPipeline"), {**FORCED, "image": picture(16)}
     ),
     "SkyReelsV2DiffusionForcingVideoToVideoPipeline": Case(
-        skyreels("SkyReelsV2DiffusionForcingVideoToVideoPipeline"), {**LONG, "video": film(9, 16)}, uncounted=SOLVES
+        skyreels("SkyReelsV2DiffusionForcingVideoToVideoPipeline"), {**LONG, "video": film(9, 16)}
     ),
     "HunyuanSkyreelsImageToVideoPipeline": Case(
         of("HunyuanSkyreelsImageToVideoPipeline", partial(hunyuan_video, 8)),
@@ -189,21 +179,18 @@ CASES: dict[str, Case] = {
             "image": picture(16),
         },
     ),
-    "HeliosPipeline": Case(helios("HeliosPipeline", scheduler=_one_stage), HELIOS, uncounted=SOLVES),
+    "HeliosPipeline": Case(helios("HeliosPipeline", scheduler=_one_stage), HELIOS),
     "HeliosPipeline with an image": Case(
-        helios("HeliosPipeline", scheduler=_one_stage), {**HELIOS, "image": picture(16), "num_frames": 5}, uncounted=SOLVES
+        helios("HeliosPipeline", scheduler=_one_stage), {**HELIOS, "image": picture(16), "num_frames": 5}
     ),
     "HeliosPipeline with a video": Case(
-        helios("HeliosPipeline", scheduler=_one_stage), {**HELIOS, "video": film(5, 16), "num_frames": 5}, uncounted=SOLVES
+        helios("HeliosPipeline", scheduler=_one_stage), {**HELIOS, "video": film(5, 16), "num_frames": 5}
     ),
-    "HeliosPyramidPipeline": Case(
-        helios("HeliosPyramidPipeline", scheduler=diffusers.HeliosScheduler), PYRAMID, steps=0, uncounted=DRAWS
-    ),
+    "HeliosPyramidPipeline": Case(helios("HeliosPyramidPipeline", scheduler=diffusers.HeliosScheduler), PYRAMID, steps=0),
     "HeliosPyramidPipeline with a distilled model": Case(
         helios("HeliosPyramidPipeline", scheduler=diffusers.HeliosDMDScheduler, is_distilled=True),
         {**PYRAMID, "is_amplify_first_chunk": True},
         steps=0,
-        uncounted=DRAWS,
     ),
     "LTX2Pipeline": Case(ltx2, LTX2, unguided=_OFF),
     "LTX2ImageToVideoPipeline": Case(of("LTX2ImageToVideoPipeline", ltx2), {**LTX2, "image": picture()}, unguided=_OFF),
