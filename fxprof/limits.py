@@ -85,7 +85,10 @@ PROFILE_BYTES = 256 * 2**20
 """A saved profile."""
 
 PROFILE_VALUES = 4_000_000
-"""Values in a saved profile, each of which takes some 60 bytes."""
+"""Values in a saved profile of up to 96 MB, each of some 60 bytes in memory; a larger one holds as many for each byte."""
+
+PROFILE_BYTES_PER_VALUE = 24
+"""Bytes that a value of a large profile takes in its file, at least."""
 
 PROFILE_MODULES = 400_000
 """Modules of a component in a saved profile, with those around them."""

@@ -28,7 +28,8 @@ of which their combined pipelines take a quarter. Pixels are those that are comp
 MACs are those of one image, for the prompt "a photo of a cat". A call is one evaluation of the denoiser: it holds two samples
 where guidance is in the batch, and there are two calls for a step where guidance is a pass of its own. Where calls differ, the
 figure is their mean. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate, as it is
-not padded and no vocabulary is bundled. [zoo.md](zoo.md) says where the models' values come from. `python scripts/models_table.py` makes the table.
+not padded and no vocabulary is bundled.
+[zoo.md](zoo.md) says where the models' values come from. `python scripts/models_table.py` makes the table.
 """
 
 ARGUMENTS: Mapping[str, str] = {"sdxl-refiner-1.0": "image:1024x1024"}

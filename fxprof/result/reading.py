@@ -37,10 +37,15 @@ _T = TypeVar("_T")
 _MISSING = object()
 
 
+def most_values(length: int) -> int:
+    """How many values a profile of so many bytes may hold: an operator takes a few hundred bytes and has eight of them."""
+    return max(MOST_VALUES, length // limits.PROFILE_BYTES_PER_VALUE)
+
+
 @uncollected()
 def read_profile(text: str, name: str) -> Profile:
     """The profile of a JSON text; see `fxprof.result.store.loads`."""
-    if sum(map(text.count, ",[{")) > MOST_VALUES:
+    if sum(map(text.count, ",[{")) > most_values(len(text)):
         raise ProfileError(f"{name} is not a profile: it holds more values than any")
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)

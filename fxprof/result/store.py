@@ -17,7 +17,7 @@ from typing import Any
 from fxprof.errors import OutputError, ProfileError
 from fxprof.result.files import reason, write_whole
 from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Run, Total
-from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, MOST_VALUES, read_profile
+from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, most_values, read_profile
 from fxprof.texts import TextTooLargeError, count_values, read_bytes, read_most, read_text
 from fxprof.trace.collector import uncollected
 
@@ -104,7 +104,7 @@ def looks_like_profile(path: str | Path) -> bool:
 
 def _has_fields(raw: bytes) -> bool:
     """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    if count_values(raw) > MOST_VALUES:
+    if count_values(raw) > most_values(len(raw)):
         return False
     try:
         value = json.loads(read_text(raw, json.detect_encoding(raw)))
