@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
-from fxprof.capture.unknown import follow, is_unknown, other, other_contents, reads, tensors_in
+from fxprof.capture.unknown import Trial, follow, is_unknown, reads, tensors_in
 
 WHOLE = "values of a tensor"
 """How a tensor is read that is made a list or an array."""
@@ -34,8 +34,8 @@ _CHECKS = frozenset({"aten::_linalg_check_errors", "aten::_assert_async", "aten:
 class Observer(Protocol):
     """Who is told what runs."""
 
-    others: int
-    """One of `OTHERS` where Python is to read other values than there are, when these are unknown; 0 otherwise."""
+    others: Trial | None
+    """What Python is to read instead of unknown values; None for what there is."""
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """An operator ran."""
@@ -90,7 +90,7 @@ class Recorder(TorchDispatchMode):
         if not is_unknown(tensor):
             return tensor
         self._observer.read(WHOLE)
-        return other_contents(tensor, self._observer.others) if self._observer.others else tensor
+        return self._observer.others.contents(tensor) if self._observer.others else tensor
 
     def _read(self, func: Any, args: Any, kwargs: Any) -> Any:
         self._observer.read(func._schema.name.removeprefix("aten::"))  # noqa: SLF001 - there is no other way to ask
@@ -99,7 +99,7 @@ class Recorder(TorchDispatchMode):
         if torch.Tag.dynamic_output_shape in func.tags:
             args, kwargs = pytree.tree_map_only(torch.Tensor, partial(_other_size, func), (args, kwargs))
             return func(*args, **kwargs)
-        return other(func(*args, **kwargs), self._observer.others)
+        return self._observer.others.value(func(*args, **kwargs))
 
     def _higher_order(self, func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
         kernel: Callable[..., Any] | None = func.py_kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd)  # noqa: SLF001

@@ -33,13 +33,13 @@ from fxprof.capture.listening import CALL, Listening
 from fxprof.capture.places import Place, find_modules
 from fxprof.capture.quantised import weights_of
 from fxprof.capture.quiet import unchanged
-from fxprof.capture.reachable import put_back, reach, saved
+from fxprof.capture.reachable import is_own, put_back, reach, saved
 from fxprof.capture.recorder import WHOLE, Recorder
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.replay import Memory
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
-from fxprof.capture.unknown import OTHERS, marked_result
+from fxprof.capture.unknown import Trial, marked_result, trials
 from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
@@ -138,7 +138,7 @@ class Rehearsal:
         self._busiest_count = 0
         self._first: Mapping[Key, Recorded] = {}
         """While other values are read, the calls that were made before."""
-        self.others = 0
+        self.others: Trial | None = None
         self._events = 0
         self._reads: dict[Read, int] = {}
 
@@ -215,8 +215,8 @@ class Rehearsal:
     def decisive_reads(self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Read]:
         """Where Python read values that nobody knows, if what was called depends on them.
 
-        `function` runs again, and reads other values, larger and then smaller ones: if it makes calls that compute the same,
-        they do not matter.
+        `function` runs again, several times, and reads other values: if it makes calls that compute the same each time, they
+        do not matter, as far as anybody can tell.
 
         Args:
             again: makes everything what it was before `function` ran.
@@ -227,13 +227,14 @@ class Rehearsal:
         reads = self.deciding_reads()
         if not reads or self.failure is not None:
             return reads
-        for others in OTHERS:
+        own = any(is_own(read.line.partition("/")[0].partition(".")[0]) for read in reads)
+        for others in trials(own=own):
             again()
             if self._differs(others, function, *args, **kwargs):
                 return reads
         return []
 
-    def _differs(self, others: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    def _differs(self, others: Trial, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Whether `function` computes something else when it reads other values."""
         counted, memories = self.calls, self._memories
         self.calls, self._memories, self.others, self._first = {}, {}, others, counted
@@ -244,7 +245,7 @@ class Rehearsal:
         else:
             return _work(self.calls) != _work(counted)
         finally:
-            self.calls, self._memories, self.others, self._first = counted, memories, 0, {}
+            self.calls, self._memories, self.others, self._first = counted, memories, None, {}
 
     def recorded(self, component: str) -> tuple[CapturedCall, ...]:
         """The distinct calls of a component, in the order of their first times.

@@ -7,6 +7,7 @@ decides by it, what follows is a guess, which a result has to say.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -90,43 +91,87 @@ def reads(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return any(map(is_unknown, tensors))
 
 
-OTHERS = (LARGER, SMALLER) = (1, 2)
-"""Which other values Python is to read: beyond every threshold above, or below, those that there are."""
+class Trial:
+    """Other values that Python is to read in one more rehearsal, in the place of those that nobody knows.
 
-
-def other(value: Any, others: int) -> Any:
-    """Another value that Python could have read in the place of one: what a test by it would decide the other way.
-
-    Numbers of things are few first, for a program may do something as often, and then more.
+    Args:
+        floats: what the numbers that are read are, in turn; none for another one at each read, of any size and sign.
+        integers: what is added to, or with `exact` is, every integer; None for what it is.
+        truths: what becomes of truth values: `other`, `same`, `true`, `false`, `odd` and `even` (in turn), or `chance`.
+        exact: whether `integers` are the values themselves.
+        seed: makes the chances of two trials differ.
     """
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + 1 if others == LARGER else value + _MANY
-    return _far(others) if isinstance(value, float) else value
+
+    def __init__(
+        self, floats: tuple[float, ...], integers: int | None, truths: str, *, exact: bool = False, seed: int = 0
+    ) -> None:
+        self._floats, self._integers, self._truths, self._exact = floats, integers, truths, exact
+        self._chance = random.Random(seed)  # noqa: S311 - the same in every run
+        self._asked = self._told = 0
+
+    def value(self, value: Any) -> Any:
+        """Another value for a single one."""
+        if isinstance(value, bool):
+            return self._truth(value)
+        if isinstance(value, int):
+            integers = self._integers
+            return value if integers is None else integers if self._exact else value + integers
+        return self._number() if isinstance(value, float) else value
+
+    def contents(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same for a whole tensor; numbers of things change places, so that their sum stays."""
+        if tensor.dtype is torch.bool:
+            return ~tensor if self._truths == "other" else tensor
+        if not tensor.is_floating_point():
+            return tensor.flatten().flip(0).reshape(tensor.shape)
+        if self._floats:
+            return tensor + self._floats[0]
+        steps = torch.arange(tensor.numel(), dtype=torch.float32).reshape(tensor.shape)
+        return tensor + (self._number() * (1 + steps)).to(tensor.dtype)
+
+    def _truth(self, value: bool) -> bool:
+        self._asked += 1
+        answers = {"other": not value, "same": value, "true": True, "false": False}
+        answers |= {"odd": self._asked % 2 == 1, "even": self._asked % 2 == 0}
+        return answers[self._truths] if self._truths in answers else self._chance.random() < _HALF
+
+    def _number(self) -> float:
+        if self._floats:
+            self._told += 1
+            return self._floats[self._told % len(self._floats)]
+        size: float = 10 ** self._chance.uniform(-3, 6)
+        return size if self._chance.random() < _HALF else -size
 
 
-_FAR = 1e9
-_MANY = 1000
+_Plan = tuple[tuple[float, ...], int | None, str]
+_HALF = 0.5
+_FAR = 1e30
+"""Beyond every threshold that anybody compares with."""
+_USUAL: tuple[_Plan, ...] = (((_FAR,), 1, "other"), ((-_FAR,), 1000, "other"), ((), None, "chance"), ((2.0,), None, "true"))
+_CONSTANTS: tuple[_Plan, ...] = (
+    *(((0.5,), 0, "same"), ((2.0,), 1, "true"), ((-2.0,), 2, "false"), ((30.0,), 3, "odd"), ((0.01,), 5, "even")),
+    *(((5e3,), 17, "same"), ((-0.5,), 50, "same"), ((1e3, 1e-3), 0, "same"), ((1e-3, 1e3), 0, "same")),
+)
 
 
-def _far(others: int) -> float:
-    return _FAR if others == LARGER else -_FAR
+def trials(*, own: bool) -> list[Trial]:
+    """The rehearsals that show whether values matter.
 
-
-def other_contents(tensor: torch.Tensor, others: int) -> torch.Tensor:
-    """The same for a whole tensor; numbers of things change places, so that their sum stays."""
-    if tensor.dtype is torch.bool:
-        return ~tensor
-    if tensor.is_floating_point():
-        return tensor + _far(others)
-    return tensor.flatten().flip(0).reshape(tensor.shape)
+    Args:
+        own: whether the user's own code reads them, which may decide by anything: then there are more.
+    """
+    # Numbers of things are few first, for a program may do something as often.
+    usual = [Trial(floats, integers, truths) for floats, integers, truths in _USUAL]
+    if not own:
+        return usual
+    constant = [Trial(floats, integers, truths, exact=True) for floats, integers, truths in _CONSTANTS]
+    return [*usual, *constant, *(Trial((), 7 * seed, "chance", seed=seed) for seed in range(1, 5))]
 
 
 @contextmanager
 def watched_readers(read: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Have `read` told, and change, what Python reads as a whole: by `tolist` and `numpy`, which no dispatcher sees."""
-    originals = {name: getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__")}
+    """Have `read` told, and change, what Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `pickle`."""
+    originals = {name: getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__")}
     own = {name: name in vars(torch.Tensor) for name in originals}
 
     def watched(original: Callable[..., Any]) -> Callable[..., Any]:
