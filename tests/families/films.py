@@ -12,7 +12,7 @@ from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
 
 from families.case import Case, film, picture
-from families.parts import SIZED, of, processor, vision
+from families.parts import LARGE, SIZED, of, processor, vision
 from families.video import TEMPLATE, hunyuan_video, wan
 from fxprof.capture.tokenizers import StandInTokenizer
 
@@ -62,8 +62,12 @@ def _one_stage() -> Any:
     return diffusers.HeliosScheduler(stage_range=[0, 1], stages=1, use_dynamic_shifting=True)
 
 
+DRAWS = frozenset({"aten.linalg_cholesky_ex.default"})
+"""What Helios draws correlated noise with: four numbers by four, which it does once for each finer stage."""
 HELIOS = {"height": 16, "width": 16, "num_frames": 9, "max_sequence_length": 16, "num_latent_frames_per_chunk": 2}
 """Two pieces of two frames of latents."""
+PYRAMID = {**HELIOS, **LARGE, "pyramid_num_inference_steps_list": [1, 1, 2]}
+"""One piece of it is made small first, then larger."""
 
 
 def ltx2() -> Any:
@@ -186,6 +190,9 @@ CASES: dict[str, Case] = {
         },
     ),
     "HeliosPipeline": Case(helios("HeliosPipeline", scheduler=_one_stage), HELIOS, uncounted=SOLVES),
+    "HeliosPyramidPipeline": Case(
+        helios("HeliosPyramidPipeline", scheduler=diffusers.HeliosScheduler), PYRAMID, steps=0, uncounted=DRAWS
+    ),
     "LTX2Pipeline": Case(ltx2, LTX2, unguided=_OFF),
     "LTX2ImageToVideoPipeline": Case(of("LTX2ImageToVideoPipeline", ltx2), {**LTX2, "image": picture()}, unguided=_OFF),
     "LTX2ConditionPipeline": Case(of("LTX2ConditionPipeline", ltx2), {**LTX2, "conditions": _CONDITIONS}, unguided=_OFF),
