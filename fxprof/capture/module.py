@@ -48,6 +48,7 @@ def capture_module(
     module = uncompiled(module)
     with alone(), unchanged(), borrowed((module, args, kwargs), lambda: [module]) as loan, remembering_nothing() as forget:
         forget([module])
+        loan.begin()
         try:
             return _capture(module, args, kwargs, loan, notable, whole=whole)
         except CaptureError as error:

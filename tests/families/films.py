@@ -180,18 +180,7 @@ CASES: dict[str, Case] = {
         },
     ),
     "HeliosPipeline": Case(helios("HeliosPipeline", scheduler=_one_stage), HELIOS),
-    "HeliosPipeline with an image": Case(
-        helios("HeliosPipeline", scheduler=_one_stage), {**HELIOS, "image": picture(16), "num_frames": 5}
-    ),
-    "HeliosPipeline with a video": Case(
-        helios("HeliosPipeline", scheduler=_one_stage), {**HELIOS, "video": film(5, 16), "num_frames": 5}
-    ),
     "HeliosPyramidPipeline": Case(helios("HeliosPyramidPipeline", scheduler=diffusers.HeliosScheduler), PYRAMID, steps=0),
-    "HeliosPyramidPipeline with a distilled model": Case(
-        helios("HeliosPyramidPipeline", scheduler=diffusers.HeliosDMDScheduler, is_distilled=True),
-        {**PYRAMID, "is_amplify_first_chunk": True},
-        steps=0,
-    ),
     "LTX2Pipeline": Case(ltx2, LTX2, unguided=_OFF),
     "LTX2ImageToVideoPipeline": Case(of("LTX2ImageToVideoPipeline", ltx2), {**LTX2, "image": picture()}, unguided=_OFF),
     "LTX2ConditionPipeline": Case(of("LTX2ConditionPipeline", ltx2), {**LTX2, "conditions": _CONDITIONS}, unguided=_OFF),

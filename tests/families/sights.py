@@ -151,13 +151,7 @@ CASES: dict[str, Case] = {
         dreamlite("DreamLitePipeline"), {**SIZED, "image": picture()}, guidance_costs=False
     ),
     "DreamLiteMobilePipeline": Case(dreamlite("DreamLiteMobilePipeline"), SIZED, guidance_costs=False),
-    "DreamLiteMobilePipeline with an image": Case(
-        dreamlite("DreamLiteMobilePipeline"), {**SIZED, "image": picture()}, guidance_costs=False
-    ),
     "NucleusMoEImagePipeline": Case(nucleus, {**SIZED, "max_sequence_length": 64}),
-    "Kandinsky5I2IPipeline": Case(
-        kandinsky("Kandinsky5I2IPipeline", visual_cond=True), {**LARGE, "image": picture(64), "max_sequence_length": 64}
-    ),
     "Kandinsky5T2VPipeline": Case(kandinsky("Kandinsky5T2VPipeline"), FILM),
     "Kandinsky5I2VPipeline": Case(kandinsky("Kandinsky5I2VPipeline", visual_cond=True), {**FILM, "image": picture(64)}),
     "Flux2KleinPipeline with images to go by": Case(
