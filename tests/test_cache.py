@@ -42,7 +42,7 @@ from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.remember import KeptCalls
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
-from fxprof.source.config import ComponentConfig, SingleComponent
+from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 from fxprof.source.stand_ins import StandIn
 from fxprof.source.workload import Workload
 from fxprof.trace import Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace
@@ -785,7 +785,8 @@ def test_an_object_among_the_results_is_computed_only_where_somebody_looks_at_it
         return rehearsal.recorded("one")
 
     monkeypatch.setattr(pipeline, "_capture", capture)
-    first, again = (pipeline.capture_pipeline(None, Workload(), notable=bool, cache=cache) for _ in range(2))
+    nothing = PipelineConfig("nothing", "Nothing", {})
+    first, again = (pipeline.capture_pipeline(nothing, Workload(), notable=bool, cache=cache) for _ in range(2))
     assert _traces(again) == _traces(first)
     assert found == 2 * [((1, 5), 5 if looks else False)]
     assert exports == ["Remembering"] * (1 + looks)

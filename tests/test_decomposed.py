@@ -31,7 +31,7 @@ def totals_of(target: Any, monkeypatch: pytest.MonkeyPatch, **workload: Any) -> 
         found.append((total(made.trace), total(translate(made.program.run_decompositions()))))
         return made
 
-    monkeypatch.setattr("fxprof.capture.rehearse.export_call", export_and_compare)
+    monkeypatch.setattr("fxprof.capture.known_calls.export_call", export_and_compare)
     fxprof.profile(target, **workload)
     return found
 

@@ -143,10 +143,10 @@ def _captured(
     report("building the pipeline")
     built = _build(target, workload)
     switch_on(built.pipeline, workload.enable)
+    ready(built.modules.values())
     if loan is not None:
         loan.begin()
     again = loan.again if loan is not None else _nothing
-    ready(built.modules.values())
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)
     built_at = time.perf_counter()
@@ -260,6 +260,8 @@ def _rehearse(
 def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
         return run(pipeline, **arguments)
+    except CaptureError:
+        raise
     except BaseException as error:
         if is_our_bug(error) or not is_from_elsewhere(error):
             raise

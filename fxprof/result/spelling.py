@@ -65,6 +65,8 @@ def _is_transposed(name: str, shapes: str) -> bool:
 
 
 def _linear(operands: list[_Shape]) -> _Shape | None:
+    if len(operands) < 2 or not operands[0]:  # noqa: PLR2004 - a saved profile may hold any text
+        return None
     rows, weight = operands[:2]
     return (1, prod(rows[:-1]), rows[-1], prod(weight[:-1]))
 
@@ -74,6 +76,8 @@ def _added(operands: list[_Shape]) -> _Shape | None:
 
 
 def _multiplied(operands: list[_Shape]) -> _Shape | None:
+    if len(operands) < 2 or not operands[0]:  # noqa: PLR2004 - as above
+        return None
     left, right = operands[:2]
     if len(right) == 2 and left:  # noqa: PLR2004 - a matrix, to which all rows go
         return (1, prod(left[:-1]), left[-1], right[1])

@@ -169,7 +169,7 @@ CASES: dict[str, Case] = {
     ),
     "class of a megabyte": (
         program(put(*STACK, to=f"L__self__a,a,net.{'A' * 2**20}")),
-        "nn_module_stack holds 1,048,594 characters",
+        "nn_module_stack holds 1,048,593 characters",
     ),
     "stack a number": (program(put(*STACK, to=3)), "nn_module_stack is 3, not a text"),
     "stack zero": (program(put(*STACK, to=0)), "nn_module_stack is 0, not a text"),
