@@ -375,6 +375,12 @@ class Threaded(Pooled):
         return results[0]
 
 
+def test_a_compiled_module_costs_what_it_was_made_of() -> None:
+    compiled = torch.compile(nn.Linear(8, 8), backend="eager")
+    assert isinstance(compiled, nn.Module)
+    assert counted(compiled, X) == (128, 0, 0)
+
+
 def test_a_pool_of_threads_is_seen() -> None:
     assert counted(Pooled(), X) == (3 * 128, 0, 0)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from fxprof.errors import CaptureError, FxprofError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+|, \d{12,}(?=\))")
 _EXPLAINED = (ValueError, RuntimeError, NotImplementedError, ImportError, OSError)
 """Errors that authors raise with a message for people."""
 

@@ -55,7 +55,7 @@ def check_module(module: Any, args: Any) -> tuple[Any, ...]:
         raise UsageError(f"{name} is a pipeline, not a module", "fxprof.profile(pipeline) profiles it")
     if _MODULE not in names:
         raise UsageError(f"{name} is no torch.nn.Module", _instead(module))
-    if getattr(type(module), "forward", None) is _base_forward(module):
+    if getattr(type(module), "forward", None) is _base_forward(module) and "forward" not in vars(module):
         raise UsageError(f"{name} has no forward that could be called", "profile the module whose forward uses it")
     if "torch.Tensor" in _class_names(args):
         return (args,)
