@@ -18,17 +18,11 @@ import fxprof
 from fxprof.result import Profile
 
 QUICK = (
-    "StableDiffusionPAGPipeline",
-    "LatentConsistencyModelPipeline",
     "StableDiffusion3PAGPipeline",
     "FluxFillPipeline",
     "PixArtSigmaPAGPipeline",
     "DDIMPipeline",
-    "ConsistencyModelPipeline",
     "AmusedInpaintPipeline",
-    "FluxControlImg2ImgPipeline",
-    "StableDiffusionLDM3DPipeline",
-    "StableDiffusionXLInstructPix2PixPipeline",
 )
 FEWER = {"PNDMPipeline", "TextToVideoZeroPipeline"}
 """Those that do not run in two steps."""
