@@ -56,7 +56,7 @@ def test_the_commit_that_was_asked_for_is_the_one_that_is_answered(hub: Hub) -> 
     assert refusal(f"org/tiny@{'1' * 40}").message.endswith(f"its commit is {'2' * 40}, not the one that was asked for")
 
 
-@pytest.mark.parametrize("value", ["../../../../victim", "/tmp/victim", "..", "a/b", "x" * 5000, ""])
+@pytest.mark.parametrize("value", ["../../../../victim", "/victim", "..", "a/b", "x" * 5000, ""])
 def test_no_header_is_part_of_a_path(hub: Hub, tmp_path: Path, value: str) -> None:
     (tmp_path / "victim").write_text("precious")
     names = ("ETag", "X-Linked-Etag", "X-Repo-Commit", "X-Xet-Hash", "Content-Disposition")
