@@ -6,6 +6,8 @@ Anything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class FxprofError(Exception):
     """The base of all errors that fxprof raises on purpose."""
@@ -20,9 +22,15 @@ class FxprofError(Exception):
             message: what was attempted, on what, and what happened.
             hint: what to try, as a sentence; empty when there is nothing to suggest.
         """
+        self._given = (_ends(message), _ends(hint))
         self.message = printable(message, LONGEST - len("fxprof: "))
         self.hint = printable(hint, LONGEST - len("  try: "))
         super().__init__(printable(f"{self.message} ({self.hint})" if self.hint else self.message))
+
+    def renamed(self, old: str, new: str) -> Self:
+        """The same error where `new` stands for `old`, which may be longer than a message can be."""
+        message, hint = (text.replace(old, new) for text in self._given)
+        return type(self)(message, hint)
 
 
 LONGEST = 400
@@ -36,12 +44,15 @@ def printable(text: str, most: int = LONGEST) -> str:
 
     What is too long is left out in the middle: its beginning says what was attempted, its end what happened.
     """
-    if len(text) > 2 * _READ:
-        text = text[:_READ] + text[-_READ:]
-    line = " ".join(text.split())
+    line = " ".join(_ends(text).split())
     if not line.isprintable():
         line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
     return line if len(line) <= most else f"{line[: most // 2]}…{line[len(line) - (most - most // 2 - 1) :]}"
+
+
+def _ends(text: str) -> str:
+    """The text, or what is looked at of a longer one."""
+    return text if len(text) <= 2 * _READ else text[:_READ] + text[-_READ:]
 
 
 class UsageError(FxprofError, ValueError):

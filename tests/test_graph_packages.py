@@ -32,7 +32,7 @@ def package(path: Path, **programs: ExportedProgram) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["text/encoder", "a.b", "\N{GREEK SMALL LETTER BETA} x", "a\\b", "..", "models/b", "a.json", ".json"]
+    "name", ["text/encoder", "a.b", "\N{GREEK SMALL LETTER BETA} x", "a\\b", "..", "x/../y", "models/b", "a.json", ".json"]
 )
 @pytest.mark.parametrize("file", ["p.pt2", "models.pt2"])
 def test_every_program_is_reported_whatever_its_name(name: str, file: str, tmp_path: Path) -> None:

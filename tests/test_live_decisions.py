@@ -44,6 +44,9 @@ DECISIONS: dict[str, Decide] = {
     "how many differ": lambda h: len({float(value) for value in h[0]}) > 3,
     "how many differ in a list": lambda h: len(set(h.flatten().tolist())) > 3,
     "the end of a text": lambda h: h.argmax(-1)[0].item() == 2,
+    "stored elements": lambda h: h.to_sparse()._nnz() > 3,
+    "stored rows": lambda h: h.relu().to_sparse_csr().values().numel() > 3,
+    "places of stored elements": lambda h: h.to_sparse().coalesce().indices().shape[1] > 3,
     "a copy by pickle": lambda h: pickle.loads(pickle.dumps(h.detach())).mean() > 1,
 }
 
@@ -58,3 +61,13 @@ def test_a_decision_is_marked(name: str) -> None:
 def test_what_is_read_to_be_shown_decides_nothing() -> None:
     profile = fxprof.profile_module(Deciding(lambda h: f"{h.mean().item():.3f}" == ""), (X,))
     assert (profile.macs, profile.approximations) == (2 * 16 * 16, ())
+    remark = next(remark for remark in profile.remarks if "other values" in remark)
+    assert "model reads a value that only a real run knows (a number read out of a tensor in " in remark
+    assert "test_live_decisions.py:" in remark
+    assert remark.endswith("; 17 other values changed nothing counted")
+
+
+def test_a_decision_that_no_other_value_shows_is_named() -> None:
+    profile = fxprof.profile_module(Deciding(lambda h: h.mean().item() == 3.14159), (X,))
+    assert not profile.approximations
+    assert any("other values changed nothing counted" in remark for remark in profile.remarks)

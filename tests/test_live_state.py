@@ -14,6 +14,8 @@ import pytest
 import tiny
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import fxprof
 
@@ -157,3 +159,15 @@ def test_what_hooks_close_over_is_put_back() -> None:
     assert kept == {"outputs": [], "deep": {"n": [0]}}
     handle.remove()
     assert not model[0]._forward_hooks
+
+
+def test_modes_of_the_caller_stand_aside() -> None:
+    layer, x = nn.Linear(8, 4), torch.ones(2, 8)
+    with FakeTensorMode():
+        assert fxprof.profile_module(layer, (x,)).macs == 64
+    with FakeTensorMode():
+        assert fxprof.profile_module(nn.Linear(8, 4), (torch.ones(2, 8),)).macs == 64
+    with FlopCounterMode(display=False) as counter:
+        fxprof.profile_module(layer, (x,))
+        layer(x)
+    assert counter.get_total_flops() == 128

@@ -84,7 +84,7 @@ def _capture(
         rehearsal = Rehearsal({COMPONENT: module}, notable=notable, outside=("outside", name), whole=whole, own_code=True)
         given, named = pytree.tree_map_only(torch.Tensor, _given, (args, kwargs))
         rehearsal.run(call or module, *given, **named)
-        approximations = read_remarks(rehearsal, loan.again, call or module, *given, **named)
+        approximations, unmoved = read_remarks(rehearsal, loan.again, call or module, *given, **named)
     except Exception as error:
         if is_our_bug(error):
             raise
@@ -101,7 +101,7 @@ def _capture(
         aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.runs(COMPONENT),
     )
-    return Capture(name, (component,), {}, approximations=approximations, remarks=reasons)
+    return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))
 
 
 def capture_component(

@@ -164,7 +164,8 @@ def _captured(
     size, guided = _image_size(result), getattr(built.pipeline, "do_classifier_free_guidance", None)
     frames = frames_in_force(result, parameters_of(built.pipeline), arguments)
     rehearsed_at = time.perf_counter()
-    approximations += read_remarks(rehearsal, again, built.pipeline, **arguments)
+    decided, unmoved = read_remarks(rehearsal, again, built.pipeline, **arguments)
+    approximations += decided
     approximations += _approximate_lengths(name, rehearsal, built, arguments, again)
     seconds = {
         "build": built_at - started,
@@ -179,7 +180,7 @@ def _captured(
         image_size=size,
         guided=bool(guided) if guided is not None else None,
         approximations=tuple(approximations),
-        remarks=(*built.remarks, *_remarks(rehearsal)),
+        remarks=(*built.remarks, *_remarks(rehearsal), *unmoved),
         seconds=seconds,
     )
 

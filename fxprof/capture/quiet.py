@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fxprof.capture.meanwhile import LOOK_EVERY, Patience
 from fxprof.errors import UsageError
@@ -28,7 +29,9 @@ _capturer: list[int] = []
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Be the one thread of the process that captures something.
+    """Be the one thread of the process that captures something, out of the caller's dispatch modes.
+
+    A `FakeTensorMode` of the caller's would refuse what is exchanged, and its `FlopCounterMode` would count it.
 
     Raises:
         UsageError: this thread is capturing already, or waits for a thread that does: something that was run for a profile
@@ -40,7 +43,8 @@ def alone() -> Iterator[None]:
     _take_turn()
     try:
         _capturer.append(threading.get_ident())
-        yield
+        with _disable_current_modes():
+            yield
     finally:
         _capturer.pop()
         _CAPTURING.release()

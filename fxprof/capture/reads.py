@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fxprof.capture.rehearse import Read, Rehearsal
@@ -10,8 +10,11 @@ from fxprof.capture.rehearse import Read, Rehearsal
 
 def read_remarks(
     rehearsal: Rehearsal, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> tuple[str, ...]:
-    """A sentence for each module whose Python decided by a value that is not known.
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Approximations, and remarks: a sentence for each module whose Python read a value that is not known.
+
+    What is counted is approximate where other values change it. Where none of those that were tried does, a remark names the
+    places in the user's own code: it may decide by a value that nobody thought of.
 
     Args:
         rehearsal: has run `function`.
@@ -20,21 +23,41 @@ def read_remarks(
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
-    if not rehearsal.deciding_reads():
-        return ()
-    reads = rehearsal.decisive_reads(again, function, *args, **kwargs)
+    reads = rehearsal.deciding_reads()
+    if not reads:
+        return (), ()
+    tried = rehearsal.decisive_reads(again, function, *args, **kwargs)
     again()
+    if tried is None:
+        return tuple(map(_approximate, _places(reads))), ()
+    return (), tuple(_unmoved(read, tried) for read in _places(reads) if read.is_own)
+
+
+def _places(reads: Iterable[Read]) -> tuple[Read, ...]:
+    """The first read of each line."""
     places: dict[tuple[str, str], Read] = {}
     for read in reads:
         places.setdefault((read.component, read.line), read)
-    return tuple(_sentence(read) for read in places.values())
+    return tuple(places.values())
 
 
-def _sentence(read: Read) -> str:
-    where = ".".join(part for part in (read.component, read.path) if part)
-    line = f" in {read.line}" if read.line else ""
-    how = _WORDS.get(read.how, read.how)
-    return f"what {where} computes depends on values that only a real run knows ({how}{line}); it is counted as for zeros"
+def _approximate(read: Read) -> str:
+    return (
+        f"what {_where(read)} computes depends on values that only a real run knows ({_how(read)}); it is counted as for zeros"
+    )
+
+
+def _unmoved(read: Read, tried: int) -> str:
+    what = f"{_where(read)} reads a value that only a real run knows ({_how(read)})"
+    return f"{what}; {tried} other values changed nothing counted"
+
+
+def _where(read: Read) -> str:
+    return ".".join(part for part in (read.component, read.path) if part)
+
+
+def _how(read: Read) -> str:
+    return _WORDS.get(read.how, read.how) + (f" in {read.line}" if read.line else "")
 
 
 _WORDS = {
@@ -43,5 +66,6 @@ _WORDS = {
     "index": "a selection by a mask",
     "masked_select": "a selection by a mask",
     "nonzero": "a search for what is not zero",
+    "_to_sparse": "a sparse tensor made of a dense one",
 }
 """Operators that read, in words."""

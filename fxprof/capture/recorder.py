@@ -96,7 +96,7 @@ class Recorder(TorchDispatchMode):
         self._observer.read(func._schema.name.removeprefix("aten::"))  # noqa: SLF001 - there is no other way to ask
         if not self._observer.others:
             return func(*args, **kwargs)
-        if torch.Tag.dynamic_output_shape in func.tags:
+        if torch.Tag.dynamic_output_shape in func.tags or func._schema.name in _OTHER_SIZES:  # noqa: SLF001 - as above
             args, kwargs = pytree.tree_map_only(torch.Tensor, partial(_other_size, func), (args, kwargs))
             return func(*args, **kwargs)
         return self._observer.others.value(func(*args, **kwargs))
@@ -141,6 +141,7 @@ _OTHER_SIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "aten::nonzero": _zeros_exchanged,
     "aten::bincount": _mirrored,
     "aten::repeat_interleave": lambda repeats: repeats + 1,
+    **dict.fromkeys((f"aten::_to_sparse{layout}" for layout in ("", "_csr", "_csc", "_bsr", "_bsc")), _zeros_exchanged),
     **dict.fromkeys(("aten::_unique2", "aten::_unique", "aten::unique_dim", "aten::unique_consecutive"), _all_different),
 }
 """For operators whose results have a size that values of numbers decide: other numbers, by which it would be another."""

@@ -85,6 +85,11 @@ class Read(NamedTuple):
     how: str
     """The operator."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the user's own code reads, which may decide by anything."""
+        return is_own(self.line.partition("/")[0].partition(".")[0])
+
 
 class Rehearsal:
     """The calls that a pipeline makes of its components.
@@ -212,8 +217,8 @@ class Rehearsal:
     def _is_output(self, read: Read) -> bool:
         return read.component == self._outside[0] and read.how == WHOLE
 
-    def decisive_reads(self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Read]:
-        """Where Python read values that nobody knows, if what was called depends on them.
+    def decisive_reads(self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> int | None:
+        """How many other values were read and changed nothing that was called; None where what was called depends on them.
 
         `function` runs again, several times, and reads other values: if it makes calls that compute the same each time, they
         do not matter, as far as anybody can tell.
@@ -224,15 +229,14 @@ class Rehearsal:
             args: its positional arguments.
             kwargs: its keyword arguments.
         """
-        reads = self.deciding_reads()
-        if not reads or self.failure is not None:
-            return reads
-        own = any(is_own(read.line.partition("/")[0].partition(".")[0]) for read in reads)
-        for others in trials(own=own):
+        if self.failure is not None:
+            return None
+        others = trials(own=any(read.is_own for read in self.deciding_reads()))
+        for trial in others:
             again()
-            if self._differs(others, function, *args, **kwargs):
-                return reads
-        return []
+            if self._differs(trial, function, *args, **kwargs):
+                return None
+        return len(others)
 
     def _differs(self, others: Trial, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
         """Whether `function` computes something else when it reads other values."""

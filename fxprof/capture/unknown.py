@@ -30,6 +30,8 @@ _SHAPES_ONLY = frozenset(
 
 _READING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 _ALSO_READING = frozenset({"aten::equal", "aten::is_nonzero", "aten::allclose", "aten::_is_all_true", "aten::_is_any_true"})
+_TO_SPARSE = "aten::_to_sparse"
+"""How the operators begin that leave out zeros: `_nnz()` and the sizes of `values()` then are values, read."""
 _DECIDED_BY = {"aten::masked_select": "mask", "aten::repeat_interleave": "repeats", "aten::index": "indices"}
 """Of operators that read, the one argument that decides the size of the result."""
 
@@ -80,7 +82,8 @@ def follow(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result:
 def reads(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operator hands an unknown value to Python, or makes a size of one."""
     schema = function._schema  # noqa: SLF001 - as above
-    if not (_READING & set(function.tags) or schema.name in _ALSO_READING):
+    sparse = schema.name.startswith(_TO_SPARSE)
+    if not (sparse or _READING & set(function.tags) or schema.name in _ALSO_READING):
         return False
     decisive = _DECIDED_BY.get(schema.name)
     named = dict(zip((item.name for item in schema.arguments), args, strict=False)) | kwargs

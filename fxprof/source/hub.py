@@ -97,15 +97,11 @@ def _read(text: str, directory: Path, code: frozenset[str]) -> PipelineConfig | 
     try:
         found = read(directory, code=code)
     except TargetError as error:
-        raise _as_asked(error, directory, text) from error
+        # Where the cache is says nothing; the file of the repository does.
+        raise error.renamed(str(directory), text) from error
     if isinstance(found, SingleComponent):
         return replace(found, name=text)
     return replace(found, name=text, hub_id=repository(text))
-
-
-def _as_asked(error: TargetError, directory: Path, text: str) -> TargetError:
-    """The error with the repository's name: where the cache is says nothing, the file of the repository does."""
-    return TargetError(*(line.replace(str(directory), text) for line in (error.message, error.hint)))
 
 
 def _fetch(text: str, repo: str, revision: str) -> tuple[Path, frozenset[str]]:
@@ -150,7 +146,7 @@ class _Repository:
             raise _no_index(self._text, list(self._sizes))
         self._get(first)
         if first == MODULAR:
-            raise _as_asked(refuse_modular(self._directory), self._directory, self._text)
+            raise refuse_modular(self._directory).renamed(str(self._directory), self._text)
         wanted = needed(self._sizes, self._directory / INDEX) if first == INDEX else []
         if len(wanted) > limits.HUB_FILES:
             raise RefusedError(f"its components have {len(wanted):,} files, more than {limits.HUB_FILES}")

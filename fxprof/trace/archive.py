@@ -180,6 +180,16 @@ def _shown(names: Iterable[str]) -> dict[str, str]:
     return shown
 
 
+def _leads_out(name: str) -> bool:
+    """Whether a path leaves the folder that it begins in; a program may be named with a `..` that does not."""
+    depth = 0
+    for part in re.split(r"[/\\]", name):
+        depth += (part not in {"", ".", ".."}) - (part == "..")
+        if part == ".." and depth < 1:
+            return True
+    return False
+
+
 def _printable(name: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in name)
 
@@ -206,7 +216,7 @@ class _Reader:
             self._fail(f"it has {len(infos):,} entries, more than any archive of a graph")
         names = [info.filename for info in infos]
         for name in names:
-            if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
+            if name.startswith(("/", "\\")) or _leads_out(name) or re.match(r"[A-Za-z]:", name):
                 self._fail(f"it has an entry with an absolute path or one outside of it, {brief(name)}")
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
