@@ -185,8 +185,8 @@ def test_a_shape_that_does_not_fit_is_told_by_the_model(unet: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"_class_name": "NoSuchModel"}, "there is no such class in diffusers"),
-        ({"architectures": ["NoSuchModel"]}, "there is no such class in transformers"),
+        ({"_class_name": "NoSuchModel"}, "diffusers has no class NoSuchModel"),
+        ({"architectures": ["NoSuchModel"]}, "transformers has no class NoSuchModel"),
         ({"_class_name": "DDPMScheduler"}, "it is not a model"),
         ({"_class_name": "UNet2DConditionModel", "down_block_types": ["Nonsense"]}, "could not build model"),
     ],

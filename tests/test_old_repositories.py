@@ -113,4 +113,4 @@ def test_what_no_library_has_is_refused_by_name(tmp_path: Path) -> None:
     change(tmp_path / "tiny", unet=["diffusers", "UNet9000"])
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(tmp_path / "tiny", **SMALL)
-    assert caught.value.message == "could not build unet (UNet9000) of tiny: there is no such class in diffusers"
+    assert caught.value.message == "could not build unet (UNet9000) of tiny: diffusers has no class UNet9000"

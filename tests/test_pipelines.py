@@ -131,10 +131,10 @@ def broken(tmp_path: Path, **changes: Any) -> Path:
         ({"_class_name": "UNet2DModel"}, "has no pipeline UNet2DModel"),
         (
             {"unet": ["diffusers", "NoSuchModel"]},
-            r"could not build unet \(NoSuchModel\) of .*: there is no such class in diffusers",
+            r"could not build unet \(NoSuchModel\) of .*: diffusers has no class NoSuchModel",
         ),
-        ({"unet": ["os", "system"]}, r"could not build unet \(system\) of .*: there is no such class in os"),
-        ({"unet": ["stable_diffusion", "os"]}, "there is no such class in stable_diffusion"),
+        ({"unet": ["os", "system"]}, r"could not build unet \(system\) of .*: os has no class system"),
+        ({"unet": ["stable_diffusion", "os"]}, "stable_diffusion has no class os"),
         (
             {"config": {"block_out_channels": [32]}},
             r"could not build unet \(UNet2DConditionModel\) of .*: Must provide the same number",

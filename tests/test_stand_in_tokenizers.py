@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import transformers
 
+from fxprof.capture.build import Built
 from fxprof.capture.processors import is_processor
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
 
@@ -76,3 +79,25 @@ def test_a_processor_is_its_own_tokenizer_and_knows_no_images() -> None:
 )
 def test_processors_are_known_by_name(name: str, expected: bool) -> None:
     assert is_processor(name) is expected
+
+
+def test_added_tokens_have_the_numbers_that_the_files_give_them() -> None:
+    decoder = {"411": {"content": "<|image_pad|>"}, "7": {"content": "</s>"}, "x": {"content": "b"}, "9" * 30: {"content": "c"}}
+    tokenizer = StandInTokenizer("Qwen2Tokenizer", {"added_tokens_decoder": decoder, "add_eos_token": False})
+    assert tokenizer("a <|image_pad|><|image_pad|> b").input_ids[1:3] == [411, 411]
+    assert length(tokenizer, "a <|image_pad|><|image_pad|> b") == 4
+
+
+@pytest.mark.parametrize(
+    "decoder", [{"1": {"content": "<a>"}, "01": {"content": "<b>"}}, ["<a>"], {"1": 3}, {"1": {"content": ""}}]
+)
+def test_added_tokens_that_make_no_sense_are_left_out(decoder: object) -> None:
+    tokenizer = StandInTokenizer("Qwen2Tokenizer", {"added_tokens_decoder": decoder})
+    assert length(tokenizer, "a cat") == 3
+
+
+def test_a_tokenizer_in_a_processor_may_be_a_stand_in_too() -> None:
+    processor = transformers.CLIPProcessor.__new__(transformers.CLIPProcessor)
+    processor.tokenizer = StandInTokenizer("CLIPTokenizer", {})
+    built = Built(SimpleNamespace(processor=processor, tokenizer=processor.tokenizer, vae=None), {})
+    assert built.tokenizers == dict.fromkeys(("processor", "tokenizer"), processor.tokenizer)

@@ -37,9 +37,12 @@ class Built:
 
     @property
     def tokenizers(self) -> dict[str, Any]:
-        """Its tokenizers, by component name."""
-        base = transformers.PreTrainedTokenizerBase
-        return {name: part for name, part in vars(self.pipeline).items() if isinstance(part, base)}
+        """Its tokenizers, by component name; that of a processor is in it."""
+        parts = {
+            name: part.tokenizer if isinstance(part, transformers.ProcessorMixin) and hasattr(part, "tokenizer") else part
+            for name, part in vars(self.pipeline).items()
+        }
+        return {name: part for name, part in parts.items() if isinstance(part, transformers.PreTrainedTokenizerBase)}
 
 
 def build(config: PipelineConfig, dtype: torch.dtype) -> Built:

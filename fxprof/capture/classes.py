@@ -61,7 +61,7 @@ def component_class(what: str, part: ComponentConfig) -> Any:
     if is_placeholder(found):
         found()
     if not inspect.isclass(found):
-        raise CaptureError(f"{what}: there is no such class in {part.library}", REFUSED)
+        raise CaptureError(f"{what}: {part.library} has no class {name}", REFUSED)
     if name.startswith("Auto") and found.__module__.startswith(("transformers.models.auto.", "diffusers.models.auto_model")):
         hint = f"name the class itself in model_index.json; {REFUSED}"
         raise CaptureError(f"{what}: its files do not say which class of {part.library} that is", hint)

@@ -41,7 +41,9 @@ class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transf
         self._special = {name: _content(values.get(name)) or default for name, default in _DEFAULTS.items()}
         self._around = _added(class_name, values)
         self._measured: Sequence[Mapping[str, Any]] = values.get("measured", ())
-        backend = Tokenizer(WordLevel(_vocabulary(tuple(self._special.values()), values.get("token_ids", {})), unk_token=_WORD))
+        said = {token: index for token, index in _said(values).items() if token not in self._special.values()}
+        vocabulary = _vocabulary(tuple(self._special.values()), {**said, **values.get("token_ids", {})})
+        backend = Tokenizer(WordLevel(vocabulary, unk_token=_WORD))
         backend.pre_tokenizer = pre_tokenizers.Whitespace()
         limit = values.get("model_max_length")
         super().__init__(
@@ -53,6 +55,7 @@ class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transf
             # Looked for after a measured text is recognised, for it may contain them.
             **{name: AddedToken(token, normalized=True, special=True) for name, token in self._special.items()},
         )
+        self.add_tokens(list(said), special_tokens=True)
         self.count_extra(0)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,6 +106,21 @@ def _vocabulary(special: tuple[str, ...], published: Mapping[str, int]) -> dict[
         if token not in vocabulary:
             vocabulary[token] = next(free)
     return vocabulary
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, int]:
+    """Added tokens by the numbers that a configuration gives them: a model looks for that of an image among the texts'."""
+    entries = values.get("added_tokens_decoder")
+    found = {
+        token: int(index)
+        for index, entry in (entries.items() if isinstance(entries, Mapping) else ())
+        if isinstance(token := _content(entry), str) and token and index.isascii() and index.isdigit() and len(index) < _LONG
+    }
+    return found if len(set(found.values())) == len(found) else {}
+
+
+_LONG = 9
+"""Digits of a number that no token has."""
 
 
 def _added(class_name: str, values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -154,6 +154,9 @@ CASES: dict[str, Case] = {
     "NucleusMoEImagePipeline": Case(nucleus, {**SIZED, "max_sequence_length": 64}),
     "Kandinsky5T2VPipeline": Case(kandinsky("Kandinsky5T2VPipeline"), FILM),
     "Kandinsky5I2VPipeline": Case(kandinsky("Kandinsky5I2VPipeline", visual_cond=True), {**FILM, "image": picture(64)}),
+    "Kandinsky5I2IPipeline": Case(
+        kandinsky("Kandinsky5I2IPipeline", visual_cond=True), {**LARGE, "image": picture(64), "max_sequence_length": 64}
+    ),
     "Flux2KleinPipeline with images to go by": Case(
         shrunk("flux.2-klein-base-4b"), {**LARGE, **LAYERS, "image": [picture(64), picture(64)]}
     ),
