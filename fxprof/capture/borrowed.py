@@ -81,6 +81,17 @@ class Loan:
             self._exchanged[id(value)] = value, self._stand_in(value)
         return self._exchanged[id(value)][1]
 
+    def argument(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What stands for a tensor that a call is given: with its values, whatever its size, and without its gradients."""
+        if tensor.is_meta or isinstance(tensor, FakeTensor):
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        if id(tensor) not in self._exchanged:
+            given = tensor.detach()
+            made = given.to("cpu", copy=True) if is_plain(given) else given.cpu()
+            self._copies.append((made, tensor, made._version))  # noqa: SLF001 - as above
+            self._exchanged[id(tensor)] = tensor, made
+        return self._exchanged[id(tensor)][1]  # type: ignore[no-any-return]
+
     def _stand_in(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return self._weightless(value)

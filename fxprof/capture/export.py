@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
@@ -131,7 +131,7 @@ def export_call(
     wrapper = _Wrapper(module, returns_arguments=returns_arguments)
     before = snapshot(module)
     try:
-        with no_gradients():
+        with no_gradients(), values_asked() as asked:
             program = _export(wrapper, *_without_meta(args, kwargs), whole=whole)
     except NotExportableError:
         raise
@@ -139,6 +139,8 @@ def export_call(
         raise NotExportableError(describe(error)) from error
     finally:
         restore(before)
+    if asked:
+        raise NotExportableError("it goes on where torch.export could not tell it a value")
     if wrapper.seen.kept:
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     _refuse_transforms(program)
@@ -233,6 +235,31 @@ def no_gradients() -> Iterator[None]:
     finally:
         for name, function in functions.items():
             setattr(torch.autograd, name, function)
+
+
+@contextmanager
+def values_asked() -> Iterator[list[str]]:
+    """Collect what is raised for want of a value: an `except` of the module's own may hide it from `torch.export`."""
+    asked: list[str] = []
+    before = {error: error.__init__ for error in _WANT_OF_VALUES}
+
+    def noting(error: type[Exception]) -> Any:
+        def __init__(self: Exception, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it is one
+            asked.append(error.__name__)
+            before[error](self, *args, **kwargs)
+
+        return __init__
+
+    for error in before:
+        error.__init__ = noting(error)  # type: ignore[method-assign]
+    try:
+        yield asked
+    finally:
+        for error, original in before.items():
+            error.__init__ = original  # type: ignore[method-assign]
+
+
+_WANT_OF_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
 
 
 def _is_symbolic(value: Value) -> bool:

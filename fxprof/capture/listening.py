@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
+from torch.fx._symbolic_trace import _Patcher
 
 from fxprof.capture.hollow import convert
 from fxprof.capture.meanwhile import wait_for
@@ -95,13 +97,42 @@ class Listening:
     def off(self) -> Iterator[None]:
         """Neither intercept nor record: for calls of modules that are the rehearsal's own."""
         before, self.silent = self.silent, True
-        _patch(CALL, _APPLY)
+        _patch(self._waiting(CALL), _APPLY)
         try:
-            with self.unseen(), compiling():
+            with self.unseen(), compiling(), self._others_waiting():
                 yield
         finally:
             _patch(*self._patches)
             self.silent = before
+
+    def _waiting(self, answer: Callable[..., Any]) -> Callable[..., Any]:
+        """Something that answers calls of modules, for the thread of the rehearsal; others wait for their own turn."""
+
+        @functools.wraps(answer)
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() == self._thread:
+                return answer(module, *args, **kwargs)
+            wait_for(module)
+            return CALL(module, *args, **kwargs)
+
+        return call
+
+    @contextmanager
+    def _others_waiting(self) -> Iterator[None]:
+        """While torch traces, it answers calls of modules itself, in whatever thread: there weights have no values."""
+        original = _Patcher.patch_method
+
+        def patch_method(patcher: _Patcher, cls: type, name: str, new_fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+            if cls is not nn.Module or name != "__call__":
+                return original(patcher, cls, name, new_fn, *args, **kwargs)
+
+            return original(patcher, cls, name, self._waiting(new_fn), *args, **kwargs)
+
+        _Patcher.patch_method = patch_method
+        try:
+            yield
+        finally:
+            _Patcher.patch_method = original
 
     @contextmanager
     def unseen(self) -> Iterator[None]:

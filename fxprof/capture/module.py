@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
@@ -82,7 +81,7 @@ def _capture(
     name = type(module).__name__
     try:
         rehearsal = Rehearsal({COMPONENT: module}, notable=notable, outside=("outside", name), whole=whole, own_code=True)
-        given, named = pytree.tree_map_only(torch.Tensor, _given, (args, kwargs))
+        given, named = pytree.tree_map_only(torch.Tensor, loan.argument, (args, kwargs))
         rehearsal.run(call or module, *given, **named)
         approximations, unmoved = read_remarks(rehearsal, loan.again, call or module, *given, **named)
     except Exception as error:
@@ -174,14 +173,6 @@ def _check_inputs(module: nn.Module, given: Mapping[str, Any]) -> None:
 def _parameters(module: nn.Module) -> dict[str, inspect.Parameter]:
     found = inspect.signature(module.forward).parameters
     return {key: item for key, item in found.items() if item.kind not in {item.VAR_KEYWORD, item.VAR_POSITIONAL}}
-
-
-def _given(tensor: torch.Tensor) -> torch.Tensor:
-    """An argument that can be computed with; on the meta device it stays there."""
-    if isinstance(tensor, FakeTensor):
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    given = tensor.detach()
-    return given if tensor.is_meta else given.cpu()
 
 
 def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Capture:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fxprof.capture.meanwhile import LOOK_EVERY, Patience
@@ -98,9 +99,13 @@ def unchanged() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
+        weights = dict(parametrize._cache)  # noqa: SLF001 - what `parametrize.cached` holds is the user's
+        parametrize._cache.clear()  # noqa: SLF001 - as above
         try:
             yield
         finally:
+            parametrize._cache.clear()  # noqa: SLF001 - as above
+            parametrize._cache.update(weights)  # noqa: SLF001 - as above
             logging.disable(disabled)
             torch.set_default_dtype(dtype)
             random.setstate(numbers)

@@ -66,6 +66,7 @@ _WORDS = {
     "index": "a selection by a mask",
     "masked_select": "a selection by a mask",
     "nonzero": "a search for what is not zero",
+    "cond": "the branch of a cond",
     "_to_sparse": "a sparse tensor made of a dense one",
 }
 """Operators that read, in words."""

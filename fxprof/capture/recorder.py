@@ -101,9 +101,17 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         return self._observer.others.value(func(*args, **kwargs))
 
+    def _decided(self, condition: torch.Tensor) -> bool:
+        """The branch that a `cond` takes by a value that nobody knows."""
+        self._observer.read("cond")
+        truth = bool(torch.ops.aten.is_nonzero(condition))
+        return bool(self._observer.others.value(truth)) if self._observer.others else truth
+
     def _higher_order(self, func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
         kernel: Callable[..., Any] | None = func.py_kernels.get(torch._C.DispatchKey.CompositeExplicitAutograd)  # noqa: SLF001
         if func.name() not in _COUNTED_WHOLE and kernel is not None:
+            if func.name() == "cond" and isinstance(args[0], torch.Tensor) and is_unknown(args[0]):
+                args = (self._decided(args[0]), *args[1:])
             # The kernel itself is to run without a mode; the functions that it calls are not.
             given, named = pytree.tree_map(self._seen, (args, kwargs))
             return kernel(*given, **named)

@@ -11,6 +11,7 @@ outside every exported call are seen by a dispatch mode and recorded where they 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, inputs_of, key_of
+from fxprof.capture.endless import EndlessError, ended_after
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.failure import Failure, Passed, failure_of
 from fxprof.capture.hollow import fresh_zeros
@@ -48,6 +50,16 @@ from fxprof.trace.stacks import is_scaffolding, source_line
 
 class _EnoughError(Exception):
     """A rehearsal that was to repeat another one has done so as far as it matters."""
+
+
+class EndlessLoopError(CaptureError):
+    """The user's code goes on until a value is reached that zeros never reach."""
+
+
+_MOST_READS = 10_000
+_BOUNDED = "give the loop a bound, or profile the parts that it calls"
+_PATIENCE = 5.0
+"""Seconds that a run with other values is given beside twice those of the first."""
 
 
 class DifferentCallError(Exception):
@@ -146,12 +158,19 @@ class Rehearsal:
         self.others: Trial | None = None
         self._events = 0
         self._reads: dict[Read, int] = {}
+        self._times_read: Counter[Read] = Counter()
+        self._seconds = 0.0
+        """Processor's time of the first run."""
+        self._end = math.inf
+        """When, in this thread's time, a run with other values is taken not to end."""
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function` and record; everything global is as before afterwards, also when it raises."""
         name, class_name = self._outside
         self._running = [_Running(name, (Frame("", class_name),))]
         self._threads = torch.get_num_threads()
+        self._times_read.clear()
+        started = time.thread_time()
         try:
             # What runs is small: to share it out among threads takes longer than the work.
             torch.set_num_threads(1)
@@ -159,6 +178,7 @@ class Rehearsal:
                 return function(*args, **kwargs)
         finally:
             torch.set_num_threads(self._threads)
+            self._seconds = self._seconds or time.thread_time() - started
             self._finish(self._running[0], "")
             self._running = []
 
@@ -242,14 +262,18 @@ class Rehearsal:
         """Whether `function` computes something else when it reads other values."""
         counted, memories = self.calls, self._memories
         self.calls, self._memories, self.others, self._first = {}, {}, others, counted
+        most = _PATIENCE + 2 * self._seconds
+        self._end = time.thread_time() + most
         try:
-            self.run(function, *args, **kwargs)
-        except Exception:  # noqa: BLE001 - values that do not fit together are no bug, but show that they matter
+            with ended_after(most):
+                self.run(function, *args, **kwargs)
+        except (Exception, EndlessError):  # noqa: BLE001 - values that do not fit together are no bug, but show that they matter
             return True
         else:
             return _work(self.calls) != _work(counted)
         finally:
             self.calls, self._memories, self.others, self._first = counted, memories, None, {}
+            self._end = math.inf
 
     def recorded(self, component: str) -> tuple[CapturedCall, ...]:
         """The distinct calls of a component, in the order of their first times.
@@ -295,6 +319,7 @@ class Rehearsal:
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Note an operator that ran outside every exported call."""
+        self._check_time()
         if self._running and self._notable(target_name(function)):
             op = record(function, args, kwargs, result)
             running = self._running[-1]
@@ -306,10 +331,21 @@ class Rehearsal:
         if self._running and not self._listening.silent:
             running = self._running[-1]
             path = running.stack[-1].path if running.component != self._outside[0] else ""
-            self._reads.setdefault(Read(running.component, path, _calling_line() or "", how), self._events)
+            read = Read(running.component, path, _calling_line() or "", how)
+            self._reads.setdefault(read, self._events)
+            self._times_read[read] += 1
+            if self._times_read[read] > _MOST_READS:
+                what = f"a loop reads a value that only a real run knows {_MOST_READS:,} times"
+                raise EndlessLoopError(f"{what}{f' in {read.line}' if read.line else ''}; for zeros it does not end", _BOUNDED)
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if time.thread_time() > self._end:
+            raise EndlessError
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Stand in for `module(*args, **kwargs)` while the rehearsal listens."""
+        self._check_time()
         place = self._places.get(id(module))
         if place is None or self._listening.silent:
             return CALL(module, *args, **kwargs)

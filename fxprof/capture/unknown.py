@@ -173,8 +173,8 @@ def trials(*, own: bool) -> list[Trial]:
 
 @contextmanager
 def watched_readers(read: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Have `read` told, and change, what Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `pickle`."""
-    originals = {name: getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__")}
+    """Have `read` told, and change, what Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `pickle`, `repr`."""
+    originals = {name: getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__", "__repr__")}
     own = {name: name in vars(torch.Tensor) for name in originals}
 
     def watched(original: Callable[..., Any]) -> Callable[..., Any]:

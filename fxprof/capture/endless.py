@@ -1,0 +1,71 @@
+"""What does not come to its end with values that nobody knows: a loop until a residual is small, a range of 10^30.
+
+Where such a loop calls torch, the rehearsal itself looks at the time. One of Python's own, such as `while t > 0.5: t -= 0.25`,
+is ended from another thread, and only where the user's code is: what is torch's or ours never ends half way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+_OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+_LOOK_EVERY = 0.02
+_set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+class EndlessError(BaseException):
+    """The user's code has run for longer than it is given; no `except Exception` of its own is to hide it."""
+
+
+@contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """Raise an error in this thread when it has computed for so long.
+
+    Args:
+        seconds: of the processor's time for this thread.
+
+    Raises:
+        EndlessError: the time is over.
+    """
+    thread, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+    end = time.thread_time() + seconds
+    clock = time.pthread_getcpuclockid(thread) if hasattr(time, "pthread_getcpuclockid") else None
+
+    def watch() -> None:
+        while not over.wait(_LOOK_EVERY):
+            spent = time.clock_gettime(clock) if clock is not None else time.process_time()
+            with lock:
+                if spent > end and not over.is_set() and _is_in_own_code(thread):
+                    _set_error(ctypes.c_ulong(thread), ctypes.py_object(EndlessError))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        _stop(lock, over, thread)
+        watcher.join()
+
+
+def _stop(lock: threading.Lock, over: threading.Event, thread: int) -> None:
+    """Have no error raised any more, also where one was about to be."""
+    while not over.is_set():
+        try:
+            with lock:
+                over.set()
+                _set_error(ctypes.c_ulong(thread), None)
+        except EndlessError:
+            continue
+
+
+def _is_in_own_code(thread: int) -> bool:
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way to look at another thread
+    return frame is not None and not frame.f_code.co_filename.startswith(_OTHERS)
