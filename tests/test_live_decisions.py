@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import fxprof
+from fxprof.errors import CaptureError
 
 X = torch.randn(2, 16)
 Decide = Callable[[torch.Tensor], object]
@@ -71,3 +72,95 @@ def test_a_decision_that_no_other_value_shows_is_named() -> None:
     profile = fxprof.profile_module(Deciding(lambda h: h.mean().item() == 3.14159), (X,))
     assert not profile.approximations
     assert any("other values changed nothing counted" in remark for remark in profile.remarks)
+
+
+class Twice(nn.Module):
+    """Two layers of which a test may choose between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 16)
+
+
+class Until(Twice):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        for _ in range(int(hidden.abs().max() * 100)):
+            hidden = self.layer(hidden)
+        return hidden
+
+
+class InPython(Twice):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left = float(self.layer(x).abs().sum())
+        while left > 0.5:
+            left -= 0.25
+        return x
+
+
+class Swallowed(Twice):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        try:
+            times = min(5, int(hidden.abs().max() * 100))
+        except Exception:  # noqa: BLE001 - as in code that also works in a graph
+            times = 0
+        for _ in range(times):
+            hidden = self.layer(hidden)
+        return hidden
+
+
+class Branch(Twice):
+    """Reads a value, so that it runs for real, and then has torch take a branch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        f"{hidden.sum().item():.1f}"
+        taken: torch.Tensor = torch.cond(hidden.sum() > 0, self.layer, lambda y: y * 2, (x,))
+        return taken
+
+
+class Shown(Twice):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        return self.layer(hidden) if repr(hidden[0, 0]).startswith("tensor(-") else hidden
+
+
+@pytest.mark.parametrize("kind", [Until, InPython, Swallowed, Branch, Shown])
+def test_what_cannot_be_told_is_marked_and_ends(kind: type[nn.Module]) -> None:
+    profile = fxprof.profile_module(kind(), (X,))
+    assert profile.approximations
+    assert all("depends on values that only a real run knows" in sentence for sentence in profile.approximations)
+
+
+def test_a_loop_that_zeros_never_end_is_refused() -> None:
+    class Grows(Twice):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden: torch.Tensor = self.layer(x)
+            while hidden.norm() < 1:
+                hidden = hidden * 2
+            return hidden
+
+    with pytest.raises(CaptureError, match=r"a loop reads a value that only a real run knows 10,000 times in .*for zeros"):
+        fxprof.profile_module(Grows(), (X,))
+
+
+def test_what_a_call_is_given_is_not_written_to() -> None:
+    class Writes(Twice):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x.mul_(2)
+            return self.layer(x) if self.layer(x).sum() > -1e9 else x
+
+    given = torch.ones(2, 16)
+    fxprof.profile_module(Writes(), (given,))
+    assert torch.equal(given, torch.ones(2, 16))
+    assert given._version == 0
+
+
+def test_own_code_is_not_told_that_it_is_exported() -> None:
+    class Asks(Twice):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden: torch.Tensor = self.layer(x)
+            return hidden if torch.compiler.is_compiling() or torch.compiler.is_exporting() else self.layer(hidden)
+
+    assert fxprof.profile_module(Asks(), (X,)).macs == 2 * 2 * 16 * 16

@@ -171,3 +171,10 @@ def test_modes_of_the_caller_stand_aside() -> None:
         fxprof.profile_module(layer, (x,))
         layer(x)
     assert counter.get_total_flops() == 128
+
+
+def test_weights_that_torch_remembers_are_not_of_the_rehearsal() -> None:
+    layer, x = nn.utils.parametrizations.weight_norm(nn.Linear(8, 4)), torch.ones(2, 8)
+    with nn.utils.parametrize.cached():
+        fxprof.profile_module(layer, (x,))
+        assert type(layer(x)) is torch.Tensor

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
@@ -24,6 +31,7 @@ from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.quantised import carries_more
 from fxprof.capture.quiet import muted
+from fxprof.capture.reachable import is_own
 from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
@@ -131,7 +139,7 @@ def export_call(
     wrapper = _Wrapper(module, returns_arguments=returns_arguments)
     before = snapshot(module)
     try:
-        with no_gradients(), values_asked() as asked:
+        with no_gradients(), compiling_unseen(), values_asked() as asked:
             program = _export(wrapper, *_without_meta(args, kwargs), whole=whole)
     except NotExportableError:
         raise
@@ -239,27 +247,75 @@ def no_gradients() -> Iterator[None]:
 
 @contextmanager
 def values_asked() -> Iterator[list[str]]:
-    """Collect what is raised for want of a value: an `except` of the module's own may hide it from `torch.export`."""
+    """Collect where the module's own code asks for a value without an error: in an `except` of its own, or by `repr`."""
     asked: list[str] = []
-    before = {error: error.__init__ for error in _WANT_OF_VALUES}
+    before: dict[tuple[Any, str], Any] = {(error, "__init__"): error.__init__ for error in _WANT_OF_VALUES}
+    before[torch.Tensor, "__repr__"] = shown = torch.Tensor.__repr__
 
-    def noting(error: type[Exception]) -> Any:
-        def __init__(self: Exception, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it is one
+    def noting(error: Any) -> Any:
+        original = error.__init__
+
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it is one
             asked.append(error.__name__)
-            before[error](self, *args, **kwargs)
+            original(self, *args, **kwargs)
 
         return __init__
 
-    for error in before:
-        error.__init__ = noting(error)  # type: ignore[method-assign]
+    def __repr__(tensor: torch.Tensor, **kwargs: Any) -> str:  # noqa: N807 - as above
+        if isinstance(tensor, FakeTensor) and is_own(_caller()):
+            asked.append("repr")
+        return str(shown(tensor, **kwargs))
+
+    for error in _WANT_OF_VALUES:
+        error.__init__ = noting(error)
+    torch.Tensor.__repr__ = __repr__  # type: ignore[method-assign, assignment]
     try:
         yield asked
     finally:
-        for error, original in before.items():
-            error.__init__ = original  # type: ignore[method-assign]
+        for (owner, name), original in before.items():
+            setattr(owner, name, original)
 
 
-_WANT_OF_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
+@contextmanager
+def compiling_unseen() -> Iterator[None]:
+    """Tell the user's own code, which asks whether it is compiled or exported, what it is told in a run.
+
+    Libraries are told the truth: they leave out checks of values, which cost nothing that is counted.
+    """
+    before = {
+        (owner, name): getattr(owner, name)
+        for owner in (torch.compiler, torch._dynamo)
+        for name in _STATES
+        if hasattr(owner, name)
+    }
+
+    def telling(original: Any) -> Any:
+        def told(*args: Any, **kwargs: Any) -> bool:
+            return not is_own(_caller()) and bool(original(*args, **kwargs))
+
+        return told
+
+    for (owner, name), original in before.items():
+        setattr(owner, name, telling(original))
+    try:
+        yield
+    finally:
+        for (owner, name), original in before.items():
+            setattr(owner, name, original)
+
+
+_STATES = ("is_compiling", "is_exporting", "is_dynamo_compiling")
+
+
+def _caller() -> str:
+    """The module that asks, also where torch asks in its turn."""
+    frame = sys._getframe(2)  # noqa: SLF001 - there is no other way to ask
+    while frame.f_back is not None and frame.f_globals.get("__name__") == "torch._tensor":
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
+
+
+_WANT_OF_VALUES: tuple[Any, ...] = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException)
 
 
 def _is_symbolic(value: Value) -> bool:

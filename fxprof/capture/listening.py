@@ -120,19 +120,18 @@ class Listening:
     @contextmanager
     def _others_waiting(self) -> Iterator[None]:
         """While torch traces, it answers calls of modules itself, in whatever thread: there weights have no values."""
-        original = _Patcher.patch_method
+        patcher: Any = _Patcher
+        original = patcher.patch_method
 
-        def patch_method(patcher: _Patcher, cls: type, name: str, new_fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-            if cls is not nn.Module or name != "__call__":
-                return original(patcher, cls, name, new_fn, *args, **kwargs)
+        def patch_method(made: Any, cls: type, name: str, answer: Any, *args: Any, **kwargs: Any) -> None:
+            is_call = cls is nn.Module and name == "__call__"
+            original(made, cls, name, self._waiting(answer) if is_call else answer, *args, **kwargs)
 
-            return original(patcher, cls, name, self._waiting(new_fn), *args, **kwargs)
-
-        _Patcher.patch_method = patch_method
+        patcher.patch_method = patch_method
         try:
             yield
         finally:
-            _Patcher.patch_method = original
+            patcher.patch_method = original
 
     @contextmanager
     def unseen(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.conditions import at_sizes, conditions_of
 from fxprof.trace.dims import Dims, bind_dims, told_guards
 from fxprof.trace.guards import Inputs, input_paths
-from fxprof.trace.modules import called_paths, modules_of_graph, root_class
+from fxprof.trace.modules import GUARDS, called_paths, modules_of_graph, root_class
 
 COMPONENT = "model"
 """The name of the one component."""
@@ -91,6 +91,7 @@ def _capture(
     reasons = tuple(
         f"{path or name} ran for real and its children were captured one by one: {reason}"
         for (_, path), reason in rehearsal.ran_for_real.items()
+        if path.rpartition(".")[2] != GUARDS
     )
     component = CapturedComponent(
         COMPONENT,

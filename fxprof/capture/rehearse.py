@@ -45,6 +45,7 @@ from fxprof.capture.unknown import Trial, marked_result, trials
 from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
+from fxprof.trace.modules import GUARDS
 from fxprof.trace.stacks import is_scaffolding, source_line
 
 
@@ -560,6 +561,8 @@ def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
     seen: set[int] = set()
     found = []
     for path, part in component.named_modules():
+        if path.rpartition(".")[2] == GUARDS:  # of an exported program that was made callable: none of the model's
+            continue
         own = [weight for weight in weights_of(part) if weight.identity not in seen]
         seen.update(weight.identity for weight in own)
         elements, stored = sum(weight.elements for weight in own), sum(weight.stored_bytes for weight in own)

@@ -25,7 +25,7 @@ from fxprof.capture.unknown import is_unknown
 from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
-from fxprof.trace.modules import called_paths
+from fxprof.trace.modules import called_paths, programs_among
 from fxprof.trace.owners import Operand, Owners, handed_over, other_paths, renaming
 from fxprof.trace.stacks import Entry, StackReader, source_of
 from fxprof.trace.stored import with_stored
@@ -47,7 +47,9 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
     owner_of = _owners(program, skip)
     if not skip:  # a pipeline's modules are exported under their own paths
         reader.rename(program, owner_of)
-    ops, inputs = reader.ops(program.graph_module, reader.owners(owner_of)), _program_inputs(program, reader)
+    names = [_below_scaffolding(entry.fqn, skip) for entry in program.module_call_graph]
+    owners = Owners(reader.stacks, owner_of, programs=[reader.stacks.path(path) for path in programs_among(names)])
+    ops, inputs = reader.ops(program.graph_module, owners), _program_inputs(program, reader)
     reader.finish()
     return Trace(ops, inputs, tuple(sorted(reader.symbols.items())))
 
@@ -140,7 +142,7 @@ class _GraphReader:
 
     def __init__(self, prefix: str, skip: int, aliases: Mapping[str, str], repeated: frozenset[int]) -> None:
         self.symbols: dict[str, int] = {}
-        self._stacks = StackReader(prefix, skip, aliases)
+        self.stacks = StackReader(prefix, skip, aliases)
         self._sources: dict[str, str | None] = {}
         self._expressions: dict[Any, Value] = {}
         self._hints: dict[Any, int] = {}
@@ -165,11 +167,7 @@ class _GraphReader:
         if paths <= modules:
             return
         found = other_paths(((_entries(node), _operands(_named(node))) for node in nodes), owner_of, modules)
-        self._stacks.rename = renaming(found) if found else None
-
-    def owners(self, owner_of: Mapping[str, str]) -> Owners:
-        """Whose the weights of the program's own graph are."""
-        return Owners(self._stacks, owner_of)
+        self.stacks.rename = renaming(found) if found else None
 
     def ops(self, module: GraphModule, owners: Owners) -> tuple[Op | Occurrence, ...]:
         found: list[Op | Occurrence] = []
@@ -200,7 +198,7 @@ class _GraphReader:
         shifts = []
         for path, (first, calls) in self._calls_in(block).items():
             moved = f"{new}{path[len(old) :]}"
-            shift = self._stacks.visit(moved, calls) - first
+            shift = self.stacks.visit(moved, calls) - first
             shifts += [(moved, shift)] if shift else []
         return Occurrence(block, stack, tuple(shifts))
 
@@ -230,7 +228,7 @@ class _GraphReader:
 
     def _op(self, module: GraphModule, node: Node, owners: Owners) -> Op:
         operands = _operands(_named(node))
-        stack = self._stack(node) or owners.frames(target_name(node.target), operands)
+        stack = owners.placed(self._stack(node), target_name(node.target), operands)
         op = Op(
             target_name(node.target),
             bind(node.target, node.args, node.kwargs, self.value),
@@ -272,7 +270,7 @@ class _GraphReader:
         )
 
     def _stack(self, node: Node) -> tuple[Frame, ...]:
-        return self._stacks.frames(_entries(node))
+        return self.stacks.frames(_entries(node))
 
     def _source(self, text: str | None) -> str | None:
         if not text:
@@ -357,9 +355,12 @@ def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
     owners = {}
     for spec in program.graph_signature.input_specs:
         if spec.kind in _HELD and spec.target is not None and spec.arg.name:
-            parts = spec.target.split(".")[:-1]
-            owners[spec.arg.name] = ".".join(parts[skip:])
+            owners[spec.arg.name] = _below_scaffolding(spec.target.rpartition(".")[0], skip)
     return owners
+
+
+def _below_scaffolding(path: str, skip: int) -> str:
+    return ".".join(path.split(".")[skip:])
 
 
 _HELD = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)

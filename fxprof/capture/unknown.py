@@ -171,10 +171,13 @@ def trials(*, own: bool) -> list[Trial]:
     return [*usual, *constant, *(Trial((), 7 * seed, "chance", seed=seed) for seed in range(1, 5))]
 
 
+_READERS = ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__", "__repr__")
+
+
 @contextmanager
 def watched_readers(read: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Have `read` told, and change, what Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `pickle`, `repr`."""
-    originals = {name: getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__", "__repr__")}
+    """Have `read` told, and change, what Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `repr`."""
+    originals = {name: getattr(torch.Tensor, name) for name in _READERS}
     own = {name: name in vars(torch.Tensor) for name in originals}
 
     def watched(original: Callable[..., Any]) -> Callable[..., Any]:

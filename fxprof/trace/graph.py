@@ -228,8 +228,7 @@ class GraphReader:
         metadata = an_object(given(fields.get("metadata"), {}), f"{where}.metadata")
         stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
         operands = _operands(named)
-        if not stack:
-            stack = self.owners.frames(target, operands)
+        stack = self.owners.placed(stack, target, operands)
         bodies = tuple(self._bodies(target, named, stack, where)) if target.startswith(PREFIX) else ()
         outputs = a_list(fields.get("outputs"), f"{where}.outputs")
         op = Op(

@@ -49,6 +49,11 @@ def called_paths(names: Collection[str]) -> Iterator[str]:
             yield head if number.isdecimal() and head in known else name
 
 
+def programs_among(names: Iterable[str]) -> list[str]:
+    """The paths of those modules that are exported programs made callable."""
+    return [name.rpartition(".")[0] for name in names if name.rpartition(".")[2] == GUARDS and "." in name]
+
+
 GUARDS = "_guards_fn"
 """The attribute that holds the guards of a program that was made callable."""
 

@@ -24,16 +24,36 @@ class Owners:
         stacks: makes the frames.
         owner_of: name of a value to the path of the module, as the graph's own program has it.
         outer: the stack of the operator that holds the body; empty for a program's own graph.
+        programs: paths of modules that are exported programs made callable: torch leaves out all stacks in these.
     """
 
-    def __init__(self, stacks: StackReader, owner_of: Mapping[str, str], outer: tuple[Frame, ...] = ()) -> None:
+    def __init__(
+        self,
+        stacks: StackReader,
+        owner_of: Mapping[str, str],
+        outer: tuple[Frame, ...] = (),
+        programs: Collection[str] = (),
+    ) -> None:
         self._stacks = stacks
+        self._programs = tuple(programs)
         self._owner_of = dict(owner_of)
         self._outer = outer
         self._number = stacks.new_graph()
         self._uses: dict[tuple[str, str], int] = {}
 
-    def frames(self, target: str, operands: Sequence[Operand]) -> tuple[Frame, ...]:
+    def placed(self, stack: tuple[Frame, ...], target: str, operands: Sequence[Operand]) -> tuple[Frame, ...]:
+        """The stack of an operator: its own, or where torch leaves none, that of the module whose weights it takes."""
+        if stack and not self._is_in_program(stack[-1].path, operands):
+            return stack
+        return self.frames(target, operands, stack) or stack
+
+    def _is_in_program(self, path: str, operands: Sequence[Operand]) -> bool:
+        """Whether an operator that stands in a module takes a weight of a program that is in there."""
+        owners = [self._stacks.path(self._owner_of[value]) for _, value in operands if value in self._owner_of]
+        inside = [program for program in self._programs if _is_below(program, path)]
+        return any(_is_below(owner, program) for owner in owners for program in inside)
+
+    def frames(self, target: str, operands: Sequence[Operand], outer: tuple[Frame, ...] = ()) -> tuple[Frame, ...]:
         """The stack of an operator that has none; empty where it takes no weight."""
         owned = [(name, value) for name, value in operands if value in self._owner_of]
         if not owned:
@@ -41,7 +61,7 @@ class Owners:
         # The activation may be made of a weight, too, such as a table of positions.
         _, value = max(owned, key=lambda item: (item[0] in _WEIGHTS, self._owner_of[item[1]].count(".")))
         use = self._uses[target, value] = self._uses.get((target, value), -1) + 1
-        return self._stacks.owned(self._outer, self._owner_of[value], f"{self._number} {use}")
+        return self._stacks.owned(outer or self._outer, self._owner_of[value], f"{self._number} {use}")
 
     def define(self, operands: Sequence[Operand], results: Sequence[str]) -> None:
         """Note the result of an operator that works with the weights of one module alone, such as a transposition."""
@@ -60,7 +80,12 @@ class Owners:
         """
         pairs = zip(operands, inputs, strict=True) if len(operands) == len(inputs) else ((name, name) for name in inputs)
         owner_of = {inner: self._owner_of[name] for name, inner in pairs if name in self._owner_of}
-        return Owners(self._stacks, owner_of, stack or self._outer)
+        return Owners(self._stacks, owner_of, stack or self._outer, self._programs)
+
+
+def _is_below(path: str, other: str) -> bool:
+    """Whether a module is another one, or inside of it."""
+    return not other or path == other or path.startswith(f"{other}.")
 
 
 _WEIGHTS = ("weight", "mat2", "other", "w_ih", "w_hh", "params", "qkv_weight", "hx")

@@ -31,7 +31,7 @@ from fxprof.trace.fields import (
 )
 from fxprof.trace.graph import GraphReader, ProgramReader, stacks_of
 from fxprof.trace.guards import Inputs, input_paths
-from fxprof.trace.modules import called_paths, modules_of_graph, root_class
+from fxprof.trace.modules import called_paths, modules_of_graph, programs_among, root_class
 from fxprof.trace.owners import Owners, other_paths, renaming
 from fxprof.trace.records import Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
@@ -159,10 +159,12 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     module = an_object(fields.get("graph_module"), f"{where}graph_module")
     signature = an_object(module.get("signature"), f"{where}signature")
     specs = [the_one(item, f"{where}input_specs") for item in a_list(signature.get("input_specs"), f"{where}input_specs")]
-    order = tuple(called_paths(list(_order(module.get("module_call_graph")))))
+    names = list(_order(module.get("module_call_graph")))
+    order = tuple(called_paths(names))
     owner_of = dict(_owners(specs))
     reader.stacks.rename = _renaming(module.get("graph"), owner_of, {*order, *owner_of.values()})
-    graph = GraphReader(reader, module.get("graph"), f"{where}graph", owners=Owners(reader.stacks, owner_of))
+    owners = Owners(reader.stacks, owner_of, programs=programs_among(names))
+    graph = GraphReader(reader, module.get("graph"), f"{where}graph", owners=owners)
     inputs = tuple(_inputs(graph, specs))
     trace = Trace(tuple(graph.ops()), inputs)
     reader.finish()

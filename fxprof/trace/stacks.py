@@ -64,15 +64,15 @@ class StackReader:
             path: of the module, without the prefix.
             call: what tells the calls of the module apart.
         """
-        one = self._path(path)
-        frames = outer or (Frame(self._path(""), "", 0),)
+        one = self.path(path)
+        frames = outer or (Frame(self.path(""), "", 0),)
         around = [frame for frame in frames if one == frame.path or one.startswith(f"{frame.path}." if frame.path else "")]
         if around and around[-1].path == one:
             return tuple(around)
         visits = self._visits.setdefault(one, {})
         return (*around, Frame(one, "", visits.setdefault((call, path), len(visits))))
 
-    def _path(self, local: str) -> str:
+    def path(self, local: str) -> str:
         """The one path of a module of the program below its component."""
         full = ".".join(part for part in (self._prefix, local) if part)
         return self._aliases.get(full, full)
@@ -84,7 +84,7 @@ class StackReader:
                 outer = path if self._skip else ""
             if position >= self._skip:
                 local = path.removeprefix(outer).lstrip(".")
-                one = self._path(self.rename(local) if self.rename else local)
+                one = self.path(self.rename(local) if self.rename else local)
                 # The key, unlike the path, differs between the calls of a module ("t", "t@1") and between its aliases.
                 visits = self._visits.setdefault(one, {})
                 visit = visits.setdefault((_call_of(key, local), local), len(visits))
