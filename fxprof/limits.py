@@ -126,8 +126,11 @@ BUILT_PARTS = 1_000_000
 BUILT_SIZE = 2**31
 """Any size in the configuration of a model."""
 
-BUILT_ELEMENTS = 2**31
-"""Elements of one tensor that a constructor really makes, because it reads from it."""
+BUILT_ELEMENTS = 2**26
+"""Elements of one tensor that a constructor computes, because it reads from it."""
+
+REHEARSED_ELEMENTS = 2**27
+"""Elements of one tensor, such as the noise to begin with, that a pipeline of files makes in a rehearsal."""
 
 BUILT_SECONDS = 60
 """The construction of one model."""

@@ -57,6 +57,7 @@ def told(directory: Path, values: dict[str, Any]) -> str:
         ({**CLIP, "hidden_size": 10**12}, "(CLIPTextModel): hidden_size is 1,000,000,000,000, which no size is"),
         ({**CLIP, "hidden_size": 10**4000}, f"(CLIPTextModel): hidden_size is 1{'0' * 59}..., which no size is"),
         ({**CLIP, "inner": {"list": [{"depths": [2, 10**8]}]}}, "(CLIPTextModel): depths is 100,000,000, more than 1,000,000"),
+        ({**CLIP, "num_labels": 10**9}, "(CLIPTextModel): num_labels is 1,000,000,000, more than 1,000,000"),
         ({**UNET, "layers_per_block": 10**8}, "(UNet2DModel): layers_per_block is 100,000,000, more than 1,000,000"),
     ],
 )
@@ -92,6 +93,42 @@ def test_no_tensor_beyond_all_memory_is_really_made() -> None:
         assert torch.empty((3, 4)).shape == (3, 4)
         with pytest.raises(TooLargeError, match=r"^it makes a tensor of 10,000,000,000,000 elements, as no model does$"):
             torch.zeros(10**6, 10**7)
+        with pytest.raises(TooLargeError, match=r"^it makes a tensor of 500,000,000 elements, as no model does$"):
+            torch.arange(0, 10**9, 2)
+        with pytest.raises(TooLargeError, match=r"^it makes a tensor of 100,000,000 elements, as no model does$"):
+            torch.outer(torch.arange(10**5), torch.arange(10**3))
+
+
+def small_pipeline(directory: Path, part: str, **values: Any) -> None:
+    """A pipeline of which one part's configuration says something else."""
+    save_configurations(tiny.make("stable_diffusion"), directory)
+    name = "scheduler_config.json" if part == "scheduler" else "config.json"
+    path = directory / part / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def refused(directory: Path, **workload: Any) -> str:
+    with pytest.raises(FxprofError) as caught:
+        fxprof.profile(directory, **workload)
+    return caught.value.message
+
+
+def test_a_scheduler_of_a_million_orders_is_refused(tmp_path: Path) -> None:
+    small_pipeline(tmp_path, "scheduler", solver_order=2 * 10**9)
+    assert refused(tmp_path).endswith(": solver_order is 2,000,000,000, more than 1,000,000")
+
+
+def test_an_image_that_no_pipeline_makes_is_refused_before_it_is_begun(tmp_path: Path) -> None:
+    small_pipeline(tmp_path, "unet", sample_size=12_000)
+    assert "it makes a tensor of 1x4x12000x12000, which is larger than any that a pipeline makes" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["ModularPipeline", "StableDiffusionXLModularPipeline", "StableDiffusionPipeline"])
+def test_a_pipeline_is_no_part_of_another(tmp_path: Path, kind: str) -> None:
+    small_pipeline(tmp_path, "vae", pretrained_model_name_or_path="org/name")
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "vae": ["diffusers", kind]}))
+    assert "it is no model, scheduler, tokenizer or processor" in refused(tmp_path)
 
 
 def test_a_text_that_would_be_padded_to_a_hundred_million_tokens_is_refused(tmp_path: Path) -> None:

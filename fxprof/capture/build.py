@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from diffusers import DiffusionPipeline, ModularPipeline, ModularPipelineBlocks
 from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
@@ -141,11 +142,13 @@ def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> A
         return _module(found, part.values, dtype)
     if issubclass(found, _PREPARATION):
         return image_processor(what, part)
-    if issubclass(found, ConfigMixin):
+    if issubclass(found, ConfigMixin) and not issubclass(found, _WHOLE):
         return found.from_config(dict(part.values))
     raise CaptureError(f"{what}: it is no model, scheduler, tokenizer or processor", REFUSED)
 
 
+_WHOLE = (DiffusionPipeline, ModularPipeline, ModularPipelineBlocks)
+"""What is no part of a pipeline but one itself: it would read its own parts from wherever its configuration says."""
 _PREPARATION = (transformers.ImageProcessingMixin, transformers.FeatureExtractionMixin)
 
 

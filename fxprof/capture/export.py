@@ -282,12 +282,7 @@ def compiling_unseen() -> Iterator[None]:
 
     Libraries are told the truth: they leave out checks of values, which cost nothing that is counted.
     """
-    before = {
-        (owner, name): getattr(owner, name)
-        for owner in (torch.compiler, torch._dynamo)
-        for name in _STATES
-        if hasattr(owner, name)
-    }
+    before = {(owner, name): getattr(owner, name) for owner in _TELLING for name in _STATES if hasattr(owner, name)}
 
     def telling(original: Any) -> Any:
         def told(*args: Any, **kwargs: Any) -> bool:
@@ -304,6 +299,7 @@ def compiling_unseen() -> Iterator[None]:
             setattr(owner, name, original)
 
 
+_TELLING = (torch.compiler, torch._dynamo)  # noqa: SLF001 - older code asks there
 _STATES = ("is_compiling", "is_exporting", "is_dynamo_compiling")
 
 

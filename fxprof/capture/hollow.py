@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import mmap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof import limits
 from fxprof.capture.unknown import mark
@@ -150,19 +151,34 @@ def counted() -> Iterator[None]:
         nn.Module.__init__ = before  # type: ignore[method-assign]
 
 
-class _Sizes(TorchFunctionMode):
-    """Looks at what makes a tensor of a size."""
+class _Sizes(TorchDispatchMode):
+    """Looks at what makes a tensor of a size, before it is made."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _FACTORIES:
-            sizes = [size for item in args for size in (item if isinstance(item, (tuple, list)) else (item,))]
-            elements = math.prod(size for size in sizes if isinstance(size, int))
-            if elements > limits.BUILT_ELEMENTS:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and not leaf.is_meta]
+        name = func._schema.name  # noqa: SLF001 - there is no other way to ask
+        if not given or math.prod(tensor.numel() for tensor in given) > limits.BUILT_ELEMENTS:
+            elements = max((tensor.numel() for tensor in _shapes_of(func, args, kwargs)), default=0)
+            if elements > (limits.BUILT_SIZE if name in _LAZY else limits.BUILT_ELEMENTS):
                 raise TooLargeError(f"it makes a tensor of {elements:,} elements, as no model does")
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
-_FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.arange, torch.linspace})
+_LAZY = frozenset({"aten::empty", "aten::empty_strided", "aten::detach", "aten::view", "aten::expand", "aten::as_strided"})
+"""Operators that take no memory until somebody writes to it, or none at all."""
+
+
+def _shapes_of(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """What an operator would make, without data; nothing where torch cannot say."""
+    on_meta = {name: value for name, value in kwargs.items() if name != "generator"}
+    if any(item.name == "device" for item in func._schema.arguments):  # noqa: SLF001 - as above
+        on_meta["device"] = torch.device("meta")
+    moved, named = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, on_meta))
+    try:
+        return [leaf for leaf in pytree.tree_leaves(func(*moved, **named)) if isinstance(leaf, torch.Tensor)]
+    except (RuntimeError, NotImplementedError, TypeError):
+        return []
 
 
 def sizes_bounded() -> _Sizes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -12,9 +13,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fxprof import limits
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.unknown import Trial, follow, is_unknown, reads, tensors_in
+from fxprof.errors import CaptureError
 
 WHOLE = "values of a tensor"
 """How a tensor is read that is made a list or an array."""
@@ -49,9 +52,10 @@ class Recorder(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, *, bounded: bool = False) -> None:
+        """Take who is told, and whether a tensor that is larger than any pipeline's is refused."""
         super().__init__()
-        self._observer = observer
+        self._observer, self._bounded = observer, bounded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -59,6 +63,8 @@ class Recorder(TorchDispatchMode):
             return self._higher_order(func, args, kwargs)
         if any(kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types):
             return NotImplemented  # of a subclass that wraps others: what it does with those is seen
+        if self._bounded:
+            _check_size(func, args, kwargs)
         unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
         if not unknown:
             result = func(*args, **kwargs)
@@ -118,6 +124,27 @@ class Recorder(TorchDispatchMode):
         result = _shapes_of(func, args, kwargs)
         self._observer.observe(func, args, kwargs, result)
         return result
+
+
+def _check_size(func: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+    """Refuse to make a tensor of a size that nothing needs.
+
+    Raises:
+        CaptureError: it is larger than any that a pipeline makes.
+    """
+    names = [item.name for item in func._schema.arguments[:2]]  # noqa: SLF001 - there is no other way to ask
+    if "size" not in names or func._schema.name in _VIEWS:  # noqa: SLF001 - as above
+        return
+    place = names.index("size")
+    size = args[place] if place < len(args) else kwargs.get("size", ())
+    sizes = [item for item in size if isinstance(item, int)] if isinstance(size, (list, tuple)) else []
+    if math.prod(sizes) > limits.REHEARSED_ELEMENTS:
+        shape = "x".join(map(str, sizes))
+        raise CaptureError(f"it makes a tensor of {shape}, which is larger than any that a pipeline makes", _SMALLER)
+
+
+_VIEWS = frozenset(f"aten::{name}" for name in ("view", "expand", "as_strided", "reshape", "_unsafe_view", "broadcast_to"))
+_SMALLER = "give it a smaller size, as with --height and --width"
 
 
 def _other_size(func: Any, tensor: torch.Tensor) -> torch.Tensor:

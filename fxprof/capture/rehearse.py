@@ -149,7 +149,7 @@ class Rehearsal:
         self._known = KnownCalls(self._aliases, whole=whole, kept=kept)
         self._around = Surroundings(own_code=own_code)
         self._threads = torch.get_num_threads()
-        self._listening = Listening(self, Recorder(self), self._places)
+        self._listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
         self._refused: set[tuple[str, str, str]] = set()
         self._frozen = False
         self._busiest: Recorded | None = None

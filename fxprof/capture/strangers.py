@@ -24,7 +24,10 @@ from fxprof.source.config import PipelineConfig, SingleComponent
 
 _CODE = frozenset({"auto_map", "custom_pipelines", "trust_remote_code"})
 """Keys that name code of a repository."""
-_ORIGINS = frozenset({"_name_or_path", "name_or_path", "_commit_hash", "use_pretrained_backbone", "load_custom_tokenizer"})
+_ORIGINS = frozenset(
+    {"_name_or_path", "name_or_path", "_commit_hash", "use_pretrained_backbone", "load_custom_tokenizer"}
+    | {"pretrained_model_name_or_path"}
+)
 """Keys that name where something came from, which nothing needs here."""
 _KERNELS = frozenset(
     f"{before}{what}_implementation{after}"
@@ -86,8 +89,8 @@ def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
                 refuse_sizes(what, number, depth + 1)
 
 
-_COUNTS = re.compile(r"layer|block|head|expert|depth|repeat|stage|steps\b", re.IGNORECASE)
-"""What the names of numbers of parts contain: some libraries make a list of so many before they make a single part."""
+_COUNTS = re.compile(r"layer|block|head|expert|depth|repeat|stage|steps\b|labels|order|(^|_)num_|^n_", re.IGNORECASE)
+"""What names of numbers of parts contain: some libraries make a list of so many before they make a single part."""
 _SHOWN = 60
 
 

@@ -26,10 +26,10 @@ def _line(cells: Iterable[object], *, plain: bool) -> str:
     return ",".join(_cell(cell, plain=plain) for cell in cells) + "\n"
 
 
-_FORMULA = re.compile(r"[\s\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
-"""How a cell begins that a spreadsheet takes for a formula, full-width signs included."""
-_QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
-"""What makes a cell need quotes; a carriage return by itself ends a line for some readers."""
+_FORMULA = re.compile(r"[\s\0\ufeff\u200b-\u200f\u2060]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+"""How a cell begins that a spreadsheet takes for a formula, full-width signs included, also behind signs that nobody sees."""
+_QUOTED = re.compile(r'[",;\t\r\n]|^\s|\s$')
+"""What makes a cell need quotes; for some readers a carriage return by itself ends a line, a tab or a semicolon a cell."""
 
 
 def _cell(cell: object, *, plain: bool) -> str:
