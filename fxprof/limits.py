@@ -90,7 +90,7 @@ PROFILE_VALUES = 4_000_000
 PROFILE_BYTES_PER_VALUE = 24
 """Bytes that a value of a large profile takes in its file, at least."""
 
-PROFILE_MODULES = 400_000
+PROFILE_MODULES = 100_000
 """Modules of a component in a saved profile, with those around them."""
 
 TEXT_BYTES = 192 * 2**20

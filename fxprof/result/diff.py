@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import TypeVar
 
@@ -195,6 +195,7 @@ def _key(item: CallChange | ModuleChange) -> tuple[object, ...]:
     return natural(paths[0] or paths[1]), natural(paths[1])
 
 
+@lru_cache(maxsize=1 << 17)
 def natural(path: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts paths with numbers as numbers."""
     return tuple((0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in path.split("."))
