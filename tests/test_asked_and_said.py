@@ -200,7 +200,9 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name.startswith("Wan") else pytest.mark.slow) for name in PICTURES]
+)
 def test_every_kind_of_picture_is_asked_for(name: str) -> None:
     case = {**stable_diffusion.CASES, **flow.CASES, **video.CASES, **variants.CASES}[name]
     given = {key: value for key, value in case.arguments.items() if not re.search("^(control_|mask_)?(image|video)$", key)}
@@ -303,7 +305,9 @@ VIDEOS = {
 }
 
 
-@pytest.mark.parametrize("name", VIDEOS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "WanPipeline" else pytest.mark.slow) for name in VIDEOS]
+)
 def test_a_video_is_told_as_one(name: str) -> None:
     (make, arguments), frames = VIDEOS[name]
     pipeline = make()
@@ -319,7 +323,7 @@ def test_a_video_is_told_as_one(name: str) -> None:
     assert "\n\nper video: " in FORMATS["markdown"].render(diff_report(longer))
 
 
-@pytest.mark.parametrize("output_type", ["np", "pil", "latent"])
+@pytest.mark.parametrize("output_type", ["latent", *(pytest.param(name, marks=pytest.mark.slow) for name in ("np", "pil"))])
 def test_it_is_a_video_in_whatever_form_it_is_returned(output_type: str) -> None:
     (make, arguments), frames = VIDEOS["WanPipeline"]
     profile = fxprof.profile(make(), steps=2, arguments={**arguments, "output_type": output_type})
