@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import array
+import collections
+import io
 import logging
+import queue
 import random
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -178,3 +182,46 @@ def test_weights_that_torch_remembers_are_not_of_the_rehearsal() -> None:
     with nn.utils.parametrize.cached():
         fxprof.profile_module(layer, (x,))
         assert type(layer(x)) is torch.Tensor
+
+
+class Advancing(nn.Module):
+    """Does more at its second call, by something that it holds."""
+
+    def __init__(self, held: Any, advance: Callable[[Any], int]) -> None:
+        super().__init__()
+        self.layer, self.held, self.advance = nn.Linear(8, 8), held, advance
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        return hidden if self.advance(self.held) <= 1 else self.layer(hidden)
+
+
+def appended(held: Any, item: Any) -> int:
+    held.append(item)
+    return len(held)
+
+
+def queued(held: queue.SimpleQueue[int]) -> int:
+    held.put(1)
+    return held.qsize()
+
+
+def written(held: io.BytesIO) -> int:
+    held.write(b"x")
+    return held.tell()
+
+
+ADVANCED: dict[str, tuple[Any, Callable[[Any], int]]] = {
+    "bytearray": (bytearray(), lambda held: appended(held, 1)),
+    "array": (array.array("i"), lambda held: appended(held, 1)),
+    "file in memory": (io.BytesIO(), written),
+    "queue": (queue.SimpleQueue(), queued),
+    "iterator of a deque": (iter(collections.deque([1, 2, 3])), next),
+}
+
+
+@pytest.mark.parametrize("name", ADVANCED)
+def test_what_python_holds_beside_lists_is_put_back(name: str) -> None:
+    held, advance = ADVANCED[name]
+    assert fxprof.profile_module(Advancing(held, advance), (torch.ones(2, 8),)).macs == 2 * 8 * 8
+    assert advance(held) == 1

@@ -11,10 +11,13 @@ import functools
 import random
 import sys
 import types
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from io import BytesIO, StringIO
 from itertools import chain
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +37,7 @@ _OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "pef
 """Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
 _LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types", "fxprof.capture.tokenizers")
 _PLAIN = frozenset(
-    {bool, int, float, complex, str, bytes, bytearray, type(None), type(Ellipsis), range, slice, torch.dtype, torch.device}
+    {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice, torch.dtype, torch.device}
     | {torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo}
 )
 
@@ -328,8 +331,37 @@ def _states(value: Any) -> Iterator[Holder]:
     elif isinstance(value, np.random.Generator):
         bits: Any = value.bit_generator
         yield _Named(bits, ("state",), getattr, setattr)
+    elif isinstance(value, (bytearray, array)):
+        yield _State(lambda: value[:], lambda saved: value.__setitem__(slice(None), saved))
+    elif isinstance(value, (BytesIO, StringIO)):
+        yield _State(lambda: None if value.closed else (value.getvalue(), value.tell()), lambda saved: _set_text(value, saved))
+    elif isinstance(value, SimpleQueue):
+        yield _State(lambda: _queued(value), lambda saved: _set_queue(value, saved))
     elif isinstance(value, Tokenizer):
         yield _State(lambda: (value.truncation, value.padding), lambda saved: _set_tokenizer(value, *saved))
+
+
+def _set_text(text: Any, saved: tuple[Any, int] | None) -> None:
+    if saved is not None and (text.getvalue(), text.tell()) != saved:
+        text.seek(0)
+        text.truncate()
+        text.write(saved[0])
+        text.seek(saved[1])
+
+
+def _queued(queue: SimpleQueue[Any]) -> list[Any]:
+    """What a queue holds, which can only be told by taking it out and putting it in again."""
+    items = [queue.get_nowait() for _ in range(queue.qsize())]
+    for item in items:
+        queue.put(item)
+    return items
+
+
+def _set_queue(queue: SimpleQueue[Any], saved: list[Any]) -> None:
+    for _ in range(queue.qsize()):
+        queue.get_nowait()
+    for item in saved:
+        queue.put(item)
 
 
 def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padding: dict[str, Any] | None) -> None:
@@ -339,7 +371,8 @@ def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padd
         tokenizer.no_padding() if padding is None else tokenizer.enable_padding(**padding)
 
 
-ITERATORS: tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))), type(iter({})), type(iter(set())))
+_ITERATED: tuple[Any, ...] = ([], (), range(0), {}, set(), deque(), "", b"", bytearray(), {}.values(), {}.items())
+ITERATORS: tuple[type, ...] = (*(type(iter(held)) for held in _ITERATED), type(reversed([])))
 """Iterators that a copy can stand for, `itertools.count` and its like apart."""
 
 
