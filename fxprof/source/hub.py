@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fxprof import limits
-from fxprof.errors import TargetError
+from fxprof.errors import TargetError, printable
 from fxprof.parts import recover, whole_file
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.directory import CONFIG, INDEX, MODULAR, read, read_object, refuse_modular
@@ -203,7 +203,7 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
         raise RefusedError("the list of its files is not what the Hub sends") from error
     commit = value.get("sha")
     if not isinstance(commit, str) or _COMMIT.fullmatch(commit) is None:
-        raise RefusedError(f"its commit is {reprlib.repr(commit)}, not 40 hexadecimal digits")
+        raise RefusedError(f"its commit is {printable(reprlib.repr(commit), _LONGEST)}, not 40 hexadecimal digits")
     if _COMMIT.fullmatch(revision) and commit != revision:
         raise RefusedError(f"its commit is {commit}, not the one that was asked for")
     return commit, files
