@@ -7,10 +7,31 @@
 Names are imported when they are first used: `import fxprof` alone loads neither torch nor networkx.
 """
 
-from __future__ import annotations
+import sys
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+
+def interrupted_early(number: int, _frame: object) -> None:
+    """Answer Ctrl-C for the command while it starts."""
+    import os  # which Python has loaded long before
+
+    os.write(2, b"fxprof: interrupted; nothing was written\n")
+    os._exit(128 + number)
+
+
+# Before anything else is imported: Ctrl-C in the first tenth of a second is one line too, if this is the command and no program
+# that uses the package. The word is the script's, or what follows `-m`.
+if sys.argv and sys.orig_argv[-len(sys.argv) :][0].replace("\\", "/").rpartition("/")[2] in {
+    "fxprof",
+    "fxprof.exe",
+    "-mfxprof",
+}:
+    import _signal  # type: ignore[import-not-found]  # built in, which `signal` is not
+
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, interrupted_early)
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     from fxprof.api import diff, profile, profile_module, profile_program, save_graphs

@@ -70,6 +70,11 @@ def serving(hub: Hub) -> Iterator[Hub]:
         thread.join()
 
 
+def blob(body: bytes) -> str:
+    """Git's name for a file's bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
+
+
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
 
@@ -118,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, body, {"ETag": etag, "X-Repo-Commit": found.revisions.get(revision, revision), **self.hub.headers})
 
     def _list(self, name: str, found: Repository, commit: str) -> None:
-        siblings = [{"rfilename": file, "size": len(body)} for file, body in found.files.items()]
+        siblings = [{"rfilename": file, "size": len(body), "blobId": blob(body)} for file, body in found.files.items()]
         sha = commit if self.hub.commit is None else self.hub.commit
         self._send(200, json.dumps({"id": name, "sha": sha, "siblings": [*siblings, *self.hub.listed]}).encode())
 

@@ -313,16 +313,16 @@ def hub_property(real: Real, data: st.DataObject) -> None:
 
     body = changed(data.draw, LISTING)
     try:
-        commit, sizes = _listing(body, "main")
+        commit, listed = _listing(body, "main")
     except RefusedError as error:
         assert str(error).isprintable()  # noqa: PT017 - either outcome is right, but nothing else
         assert len(str(error)) <= LONGEST  # noqa: PT017
         return
     assert re.fullmatch("[0-9a-f]{40}", commit)
-    assert all(size is None or size >= 0 for size in sizes.values())
+    assert all(file.size is None or file.size >= 0 for file in listed.values())
     index = real.folder / "model_index.json"
     index.write_bytes(changed(data.draw, PIPELINE["model_index.json"]))
-    for name in needed(sizes, index):
+    for name in needed(listed, index):
         assert (real.folder / name).resolve().is_relative_to(real.folder.resolve())
         assert not name.endswith((".py", ".safetensors", ".bin"))
 

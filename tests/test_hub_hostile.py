@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -229,6 +230,72 @@ def test_a_body_that_breaks_off_is_not_kept(hub: Hub, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("unet/*"))
 
 
+def cut_short(size: int) -> Answer:
+    """The first bytes of a file, with nothing that says how many there are: the connection's end is the file's."""
+
+    def answer(request: BaseHTTPRequestHandler, path: str) -> bool:
+        if "unet/config.json" not in path:
+            return False
+        request.wfile.write(b'HTTP/1.0 200 OK\r\nETag: "a"\r\n\r\n' + files()["unet/config.json"][:size])
+        return True
+
+    return answer
+
+
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_a_file_that_is_cut_short_is_refused_and_the_next_run_fetches_it(hub: Hub, tmp_path: Path, size: int) -> None:
+    hub.answer = cut_short(size)
+    error, whole = refusal("org/tiny"), files()["unet/config.json"]
+    assert error.message == f"{REFUSED}unet/config.json came with {size} bytes, and the list of files says {len(whole)}"
+    assert error.hint.startswith("try again")
+    assert not list(tmp_path.rglob("unet/*"))
+    hub.answer = None
+    assert pipeline("org/tiny").class_name == "DDPMPipeline"
+    assert [path.read_bytes() for path in tmp_path.rglob("unet/config.json")] == [whole]
+
+
+def test_a_whole_file_without_a_length_is_taken(hub: Hub) -> None:
+    hub.answer = cut_short(10**6)
+    assert pipeline("org/tiny").class_name == "DDPMPipeline"
+
+
+def test_what_was_stored_cut_short_before_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    pipeline("org/tiny")
+    (stored,) = tmp_path.rglob("unet/config.json")
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:100])
+    assert pipeline("org/tiny").class_name == "DDPMPipeline"
+    assert stored.read_bytes() == whole
+
+
+OTHER = f"{REFUSED}unet/config.json came with other bytes than the list of files describes"
+
+
+def test_a_file_of_the_right_length_with_other_bytes_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.answer = sending(files()["unet/config.json"].replace(b"8", b"9"), part="unet/config.json")
+    assert refusal("org/tiny").message == OTHER
+    assert not list(tmp_path.rglob("unet/*"))
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_large_file_is_known_by_its_own_digest(hub: Hub, *, honest: bool) -> None:
+    """Of which Git has a pointer only."""
+    body = files()["unet/config.json"]
+    digest = hashlib.sha256(body if honest else b"").hexdigest()
+    large = {"sha256": digest, "size": len(body), "pointerSize": 130}
+    hub.listed = [{"rfilename": "unet/config.json", "size": len(body), "blobId": "2" * 40, "lfs": large}]
+    if honest:
+        assert pipeline("org/tiny").class_name == "DDPMPipeline"
+    else:
+        assert refusal("org/tiny").message == OTHER
+
+
+@pytest.mark.parametrize("said", [{}, {"blobId": None}, {"blobId": 7}, {"blobId": "x"}, {"lfs": {}}, {"lfs": {"sha256": "x"}}])
+def test_what_no_digest_is_said_of_is_known_by_its_length(hub: Hub, said: dict[str, object]) -> None:
+    hub.listed = [{"rfilename": "unet/config.json", "size": len(files()["unet/config.json"]), **said}]
+    assert pipeline("org/tiny").class_name == "DDPMPipeline"
+
+
 # --- redirects
 
 
@@ -328,6 +395,39 @@ def test_what_is_no_time_is_the_usual_one(hub: Hub, monkeypatch: pytest.MonkeyPa
 
 
 # --- the command
+
+MODULE = ("-m", "fxprof")
+
+
+@pytest.mark.parametrize("target", ["org/tiny", "sd-1.5", "a-directory"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("HF_ENDPOINT", "http://[::1", "no address"),
+        ("HF_HUB_ETAG_TIMEOUT", "soon", "no number of seconds"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "", "no number of seconds"),
+    ],
+)
+def test_a_variable_that_the_client_cannot_read_is_named(
+    hub: Hub, tmp_path: Path, target: str, said: tuple[str, str, str]
+) -> None:
+    name, value, what = said
+    (tmp_path / "a-directory").mkdir()
+    (tmp_path / "a-directory" / "model_index.json").write_text(json.dumps(INDEX))
+    given = str(tmp_path / target) if target == "a-directory" else target
+    result = command(hub, tmp_path, "profile", given, "--no-cache", program=MODULE, **{name: value})
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == (
+        f"fxprof: the variable {name} of the environment is {value!r}, which is {what}\n  try: unset {name}\n"
+    )
+
+
+@pytest.mark.parametrize("value", ["1e", "http://[::1"])
+def test_no_value_of_a_variable_is_a_traceback(hub: Hub, tmp_path: Path, value: str) -> None:
+    names = ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HTTP_PROXY", "HF_XET_HIGH_PERFORMANCE")
+    result = command(hub, tmp_path, "profile", "org/none", program=MODULE, **dict.fromkeys(names, value), NO_PROXY="")
+    assert (result.returncode, result.stdout) == (3, "")
+    assert len(result.stderr.splitlines()) == 2
 
 
 def test_an_error_of_many_lines_is_one_line(hub: Hub, tmp_path: Path) -> None:

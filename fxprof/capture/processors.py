@@ -19,6 +19,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from fxprof.capture.blame import missing_package, reason_of
 from fxprof.capture.classes import component_class, find_class, is_placeholder
+from fxprof.capture.foreign import reading
 from fxprof.capture.strangers import cleaned
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
 from fxprof.capture.vocabularies import has_vocabulary, trusted_copy
@@ -69,7 +70,7 @@ def tokenizer(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
     try:
         class_ = component_class(what, part)
         if directory is not None:
-            with trusted_copy(directory) as copy:
+            with trusted_copy(directory) as copy, reading():
                 return class_.from_pretrained(copy, local_files_only=True, trust_remote_code=False)
     except (ImportError, ValueError) as error:
         package = missing_package(error)

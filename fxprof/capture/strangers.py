@@ -17,6 +17,7 @@ from transformers import dynamic_module_utils
 
 from fxprof import limits
 from fxprof.capture.blame import causes
+from fxprof.capture.foreign import tokenizers_untold
 from fxprof.capture.padding import padding_bounded
 from fxprof.capture.templates import bounded
 from fxprof.errors import CaptureError
@@ -121,7 +122,7 @@ def refuse_backbones(what: str, values: Any) -> None:
 def among_strangers(target: Any) -> Iterator[None]:
     """Take care until the end of the block, where a target is described by files."""
     if isinstance(target, (PipelineConfig, SingleComponent)):
-        with _alone(), bounded(), padding_bounded():
+        with _alone(), bounded(), padding_bounded(), tokenizers_untold():
             yield
     else:
         yield

@@ -6,13 +6,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from types import FrameType
 from typing import NoReturn
 
+import fxprof
+
 _TOLD = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 """The signals that end the command, with what it says of them."""
+_PATIENCE = 0.3
+"""Seconds that the main thread has to answer a signal, before another one does."""
 
 
 def ending_signals() -> list[int]:
@@ -26,26 +32,115 @@ def ending_at_once() -> Iterator[None]:
 
     An exception would have to pass through the code of models and packages, which may catch it, wrap it or lose it.
     What somebody else handles, or has switched off as `nohup` does, stays as it is.
+
+    Python answers a signal between two steps of its own, in the main thread, which native code may keep from that for seconds.
+    While such code lets other threads run, one of them answers; while it does not, `second_signal_ends` is what there is.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
         for number in ending_signals():
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, fxprof.interrupted_early):
                 before[number] = signal.signal(number, _end)
     try:
-        yield
+        with _listening() if before else nullcontext():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Have a thread that answers signals where the main thread does not."""
+    heard, written = os.pipe()
+    os.set_blocking(written, False)
+    other = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    if other == -1:
+        threading.Thread(target=_listen, args=(heard,), daemon=True).start()
+    else:  # somebody else listens
+        signal.set_wakeup_fd(other)
+    try:
+        yield
+    finally:
+        if other == -1:
+            signal.set_wakeup_fd(-1)
+        os.close(written)  # the end of what the thread reads
+
+
+def _listen(heard: int) -> None:
+    while numbers := os.read(heard, 64):
+        for number in numbers:
+            if signal.getsignal(number) is _end:
+                time.sleep(_PATIENCE)
+                if signal.getsignal(number) is _end:  # the main thread, when it answers, begins with switching them off
+                    _finish(number)
+
+
+@contextmanager
+def second_signal_ends() -> Iterator[None]:
+    """Let the system itself end the process at a second signal of a kind, until the end of the block.
+
+    For native code that lets no Python code run: the first signal is answered when it returns, and the second is not for
+    Python to answer. Where the system's library cannot do that, signals wait for the end of the block.
+    """
+    answered = [number for number in ending_signals() if signal.getsignal(number) is _end]
+    once = _once()
+    if once is None or not answered or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, answered)
+    for number in answered:
+        once(number, once(number, None))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield
+    finally:
+        for number in answered:
+            signal.signal(number, _end)
+
+
+@cache
+def _once() -> Callable[[int, int | None], int | None] | None:
+    """The C library's function that sets what answers the next signal of a kind, and no further one; it returns what did."""
+    import ctypes  # not with the module: every start would pay for it
+
+    try:
+        function = ctypes.CDLL(None).sysv_signal
+    except (OSError, AttributeError, TypeError):  # another C library, or Windows
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    function.restype = ctypes.c_void_p
+    return function
+
+
+_FINISHING = threading.Lock()
+_finisher: int | None = None
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
     for other in ending_signals():
         signal.signal(other, signal.SIG_IGN)  # what follows takes no time, and is done once
+    _finish(number)
+
+
+def _finish(number: int) -> None:
+    global _finisher  # noqa: PLW0603 - of the one end that a process has
+    me = threading.get_ident()
+    if not _FINISHING.acquire(blocking=False):
+        while _finisher not in (None, me):  # another thread ends the process while this one waits
+            time.sleep(1)
+        return  # to where this thread was about to end it
+    _finisher = me
+    _leave(number)
+
+
+def _leave(number: int) -> NoReturn:
     parts = sys.modules.get("fxprof.parts")  # nobody writes where it was not imported
     if parts is not None:
         with suppress(Exception):  # whatever it is, the process ends
             parts.abandon()
+    foreign = sys.modules.get("fxprof.capture.foreign")  # which may have put the descriptor aside
+    stderr = 2 if foreign is None else getattr(foreign, "real_stderr", lambda: 2)()
     with suppress(OSError):
-        os.write(2, f"fxprof: {_TOLD[signal.Signals(number).name]}; nothing was written\n".encode())
+        os.write(stderr, f"fxprof: {_TOLD[signal.Signals(number).name]}; nothing was written\n".encode())
     os._exit(128 + number)

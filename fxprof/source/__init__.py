@@ -14,6 +14,7 @@ from fxprof.errors import TargetError
 from fxprof.source.checkpoint import CheckpointFile, looks_like_checkpoint, read_checkpoint
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 from fxprof.source.directory import CONFIG, INDEX, MODULAR, holds, read, read_component, read_directory, refuse_modular
+from fxprof.source.environment import refuse_environment
 from fxprof.source.hub import is_hub_id, read_hub, repository
 from fxprof.source.zoo import ZooEntry, load_zoo, models, names, zoo_table
 
@@ -40,8 +41,10 @@ def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent 
     """What a target is made of: a directory, a file of weights, a bundled model or a repository, tried in this order.
 
     Raises:
-        TargetError: the target is none of them, or its files are not what diffusers or transformers write.
+        TargetError: the target is none of them, or its files are not what diffusers or transformers write; or the
+            environment keeps those from being loaded.
     """
+    refuse_environment()
     text = os.fspath(target)
     path = Path(text)
     if text and holds(path.is_dir) and (holds((path / INDEX).is_file) or holds((path / CONFIG).is_file)):

@@ -6,6 +6,7 @@ answers without end. Addresses, tokens, errors and connections are the client's.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import queue
 import socket
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from fxprof import limits
@@ -28,8 +29,62 @@ class RefusedError(Exception):
     """The Hub's answer is one that no honest Hub gives."""
 
 
+class NotWholeError(RefusedError):
+    """A file that came is not the one that the list of files describes: cut short on the way, or another."""
+
+
 class TooSlowError(Exception):
     """The time for all answers is over."""
+
+
+class Described(NamedTuple):
+    """What the list of files says of one; None for what it does not say."""
+
+    size: int | None = None
+    blob: str | None = None
+    """Git's name for its bytes, 40 digits."""
+    sha256: str | None = None
+    """Of a large file, which Git knows by a pointer to it alone."""
+
+
+class Checked:
+    """A file that is written, and afterwards compared with what was said of it.
+
+    Without a length in its headers, an answer that a server or a proxy cuts short looks whole.
+    """
+
+    def __init__(self, file: BinaryIO, described: Described) -> None:
+        """Write nothing yet."""
+        self._file, self._described, self._size = file, described, 0
+        self._hash, self._expected = _hash_of(described)
+
+    def write(self, chunk: bytes) -> None:
+        """Write what came next."""
+        self._file.write(chunk)
+        self._size += len(chunk)
+        if self._hash is not None:
+            self._hash.update(chunk)
+
+    def compare(self, what: str) -> None:
+        """Refuse what is not the file that was described.
+
+        Raises:
+            NotWholeError: it has another length or other bytes.
+        """
+        size = self._described.size
+        if size is not None and self._size != size:
+            raise NotWholeError(f"{what} came with {self._size:,} bytes, and the list of files says {size:,}")
+        if self._hash is not None and self._hash.hexdigest() != self._expected:
+            raise NotWholeError(f"{what} came with other bytes than the list of files describes")
+
+
+def _hash_of(described: Described) -> tuple[Any, str | None]:
+    """What to compute over a file's bytes, and what has to come out; None where nothing was said."""
+    if described.sha256 is not None:
+        return hashlib.sha256(), described.sha256
+    if described.blob is not None and described.size is not None:
+        return hashlib.sha1(b"blob %d\0" % described.size, usedforsecurity=False), described.blob
+    return None, None
 
 
 class Line:
@@ -77,7 +132,7 @@ class Line:
         self.copy(url, body, what, most, timeout)
         return body.getvalue()
 
-    def copy(self, url: str, goal: BinaryIO, what: str, most: int, timeout: float) -> None:
+    def copy(self, url: str, goal: BinaryIO | Checked, what: str, most: int, timeout: float) -> None:
         """Write an answer to a file; arguments and errors are those of `text`."""
         headers: Mapping[str, str] = self._headers
         for _ in range(limits.HUB_REDIRECTS + 1):
@@ -85,7 +140,8 @@ class Line:
                 if not response.has_redirect_location:
                     _refuse_failure(response, self._chunks(response, limits.HUB_ERROR_BYTES, None))
                     _refuse_packed(response, what)
-                    goal.writelines(self._chunks(response, most, what))
+                    for chunk in self._chunks(response, most, what):
+                        goal.write(chunk)
                     return
                 url, headers = _followed(url, headers, response.headers["Location"], what)
         raise RefusedError(f"{what} is behind more than {limits.HUB_REDIRECTS} redirects")

@@ -13,19 +13,23 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fxprof import limits
-from fxprof.errors import TargetError
+from fxprof.errors import TargetError, printable
 from fxprof.parts import recover, whole_file
 from fxprof.source.config import PipelineConfig, SingleComponent
 from fxprof.source.directory import CONFIG, INDEX, MODULAR, read, read_object, refuse_modular
-from fxprof.source.fetch import Line, RefusedError, TooSlowError, at_once, within
+from fxprof.source.environment import refuse_environment
+from fxprof.source.fetch import Checked, Described, Line, NotWholeError, RefusedError, TooSlowError, at_once, within
 from fxprof.source.snapshots import remember_revision, snapshot
 from fxprof.texts import count_values, read_text
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w.][\w./-]*))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WANTED = re.compile(
     r"(?P<folder>[A-Za-z0-9_][\w.-]*)/"
@@ -50,6 +54,7 @@ _AT_ONCE = 8
 _UNAUTHORIZED = 401
 _NOT_FETCHED = "there is no such directory, and it could not be fetched from the Hub"
 _HINTS = "check HF_ENDPOINT; what it names is not a Hub that can be believed"
+_AGAIN = "try again, which goes on with the rest; if it stays so, check HF_ENDPOINT and the proxy"
 
 
 def is_hub_id(text: str) -> bool:
@@ -76,7 +81,15 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     repo, revision = match["repo"], match["revision"] or _DEFAULT_REVISION
     if ".." in revision or {"", "."} & set(revision.split("/")):
         raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check what is after the @")
-    from huggingface_hub.errors import RevisionNotFoundError
+    refuse_environment()
+    try:
+        import_module("huggingface_hub.file_download")
+        from huggingface_hub.errors import RevisionNotFoundError
+    except Exception as error:  # it reads variables of the environment when it is loaded
+        raise TargetError(
+            f"cannot profile {text!r}: the client of the Hub cannot be loaded: {_told(error)}",
+            "check the variables of the environment that begin with HF_",
+        ) from error
 
     try:
         with _quiet():
@@ -84,7 +97,8 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     except TargetError:
         raise
     except RefusedError as error:
-        raise TargetError(f"cannot profile {text!r}: the Hub's answer is refused: {error}", _HINTS) from error
+        hint = _AGAIN if isinstance(error, NotWholeError) else _HINTS
+        raise TargetError(f"cannot profile {text!r}: the Hub's answer is refused: {error}", hint) from error
     except Exception as error:  # the client raises its own errors, those of its HTTP library and the system's
         cached = None if isinstance(error, RevisionNotFoundError) else _cached(text, repo, revision)
         if cached is None:
@@ -131,7 +145,7 @@ class _Repository:
         self._line, self._text, self._repo, self._revision = line, text, repo, revision
         url = f"{constants.ENDPOINT}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
         body = line.text(url, "the list of its files", limits.HUB_LISTING_BYTES, constants.HF_HUB_ETAG_TIMEOUT)
-        self._commit, self._sizes = _listing(body, revision)
+        self._commit, self._files = _listing(body, revision)
         self._directory = snapshot(repo, self._commit)
 
     def fetch(self) -> tuple[Path, frozenset[str]]:
@@ -141,37 +155,40 @@ class _Repository:
             TargetError: it is nothing that can be profiled.
             RefusedError: it has too many files, or too large ones, or the Hub does not tell the truth.
         """
-        first = next((name for name in (INDEX, CONFIG, MODULAR) if name in self._sizes), None)
+        first = next((name for name in (INDEX, CONFIG, MODULAR) if name in self._files), None)
         if first is None:
-            raise _no_index(self._text, list(self._sizes))
+            raise _no_index(self._text, list(self._files))
         self._get(first)
         if first == MODULAR:
             raise refuse_modular(self._directory).renamed(str(self._directory), self._text)
-        wanted = needed(self._sizes, self._directory / INDEX) if first == INDEX else []
+        wanted = needed(self._files, self._directory / INDEX) if first == INDEX else []
         if len(wanted) > limits.HUB_FILES:
             raise RefusedError(f"its components have {len(wanted):,} files, more than {limits.HUB_FILES}")
         at_once(self._get, wanted, _AT_ONCE)
         if self._revision != self._commit:
             remember_revision(self._repo, self._revision, self._commit)
-        return self._directory, frozenset(name for name in self._sizes if name.endswith(".py"))
+        return self._directory, frozenset(name for name in self._files if name.endswith(".py"))
 
     def _get(self, name: str) -> None:
         from huggingface_hub import constants, hf_hub_url
 
-        size = self._sizes[name]
+        described = self._files[name]
+        size = described.size
         if size is not None and size > limits.HUB_FILE_BYTES:
             raise RefusedError(f"{name} is larger than {limits.HUB_FILE_BYTES // 2**20} MiB")
         goal = self._directory / name
-        if not goal.is_file():
+        if not goal.is_file() or (size is not None and goal.stat().st_size != size):  # as a file that was cut short was stored
             goal.parent.mkdir(parents=True, exist_ok=True)
             recover(goal)
             url = hf_hub_url(self._repo, name, revision=self._commit)
             with whole_file(goal) as file:
-                self._line.copy(url, file, name, limits.HUB_FILE_BYTES, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+                checked = Checked(file, described)
+                self._line.copy(url, checked, name, limits.HUB_FILE_BYTES, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+                checked.compare(name)
 
 
-def _listing(body: bytes, revision: str) -> tuple[str, dict[str, int | None]]:
-    """The commit, and the files with their sizes.
+def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
+    """The commit, and the files with what is said of each.
 
     Raises:
         RefusedError: it is not what the Hub answers.
@@ -181,21 +198,33 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, int | None]]:
             raise RefusedError(f"the list of its files holds more than {limits.CONFIG_VALUES:,} values")
         value = json.loads(read_text(body))
         siblings = value["siblings"] or []
-        sizes = {_text(item["rfilename"]): _size(item.get("size")) for item in siblings}
+        files = {_text(item["rfilename"]): _described(item) for item in siblings}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise RefusedError("the list of its files is not what the Hub sends") from error
     commit = value.get("sha")
     if not isinstance(commit, str) or _COMMIT.fullmatch(commit) is None:
-        raise RefusedError(f"its commit is {reprlib.repr(commit)}, not 40 hexadecimal digits")
+        raise RefusedError(f"its commit is {printable(reprlib.repr(commit), _LONGEST)}, not 40 hexadecimal digits")
     if _COMMIT.fullmatch(revision) and commit != revision:
         raise RefusedError(f"its commit is {commit}, not the one that was asked for")
-    return commit, sizes
+    return commit, files
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _described(item: Mapping[str, Any]) -> Described:
+    large = item.get("lfs")
+    if large is not None:  # what Git names is the pointer, and a file of this size is not always said to have a digest
+        return Described(_size(item.get("size")), None, _digest(large.get("sha256"), _SHA256))
+    return Described(_size(item.get("size")), _digest(item.get("blobId"), _COMMIT))
+
+
+def _digest(value: object, form: re.Pattern[str]) -> str | None:
+    """A digest; None for what has not the form of one, as a mirror may send, by which nothing can be checked."""
+    return value if isinstance(value, str) and form.fullmatch(value) else None
 
 
 def _size(value: object) -> int | None:

@@ -1,0 +1,138 @@
+"""Calls into native code that reads what strangers wrote: what it says of its own panics, and how it is ended.
+
+A panic in Rust becomes an exception, but Rust itself has told of it in lines on the descriptor 2 by then, which no exception
+handler takes back: with RUST_BACKTRACE=1 they are a hundred.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache, wraps
+from typing import Any
+
+from transformers import TokenizersBackend
+
+_STDERR = 2
+_PANIC = re.compile(rb"\n?thread '[^'\n]*'[^\n]* panicked at ")
+"""How Rust begins to tell of a panic."""
+_CALLS = ("_encode_plus", "_decode", "_add_tokens", "_encode_without_added_tokens", "convert_tokens_to_string")
+"""Methods that lead into Rust with what a stranger's vocabulary says of a text."""
+
+
+class _Aside:
+    """Whether the descriptor 2 is put aside, for all threads of the process."""
+
+    lock = threading.Lock()
+    blocks = 0
+    real: int | None = None
+
+
+def real_stderr() -> int:
+    """The descriptor that leads to the real stderr at this moment, for who ends the process."""
+    return _STDERR if _Aside.real is None else _Aside.real
+
+
+@contextmanager
+def panics_untold() -> Iterator[None]:
+    """Let no panic write to the descriptor 2 until the end of the block; what else was written to it is written then.
+
+    What follows the beginning of a panic is left out to its end, which nothing marks: another thread may lose a line there.
+    """
+    try:
+        _put_aside()
+        yield
+    finally:
+        _put_back()
+
+
+def _put_aside() -> None:
+    with _Aside.lock:
+        _Aside.blocks += 1
+        if _Aside.blocks == 1:
+            with suppress(OSError):  # it is closed, or there is no room for a file: then nothing is put aside
+                real = os.dup(_STDERR)
+                try:
+                    file = _file()
+                    _Aside.real = real
+                    os.dup2(file, _STDERR)
+                except BaseException:
+                    _Aside.real = None
+                    os.close(real)
+                    raise
+
+
+def _put_back() -> None:
+    with _Aside.lock:
+        _Aside.blocks -= 1
+        real = _Aside.real
+        if _Aside.blocks or real is None:
+            return
+        os.dup2(real, _STDERR)
+        _Aside.real = None
+        os.close(real)
+        file = _file()
+        size = os.lseek(file, 0, os.SEEK_CUR)
+        if not size:
+            return
+        os.lseek(file, 0, os.SEEK_SET)
+        text = os.read(file, size)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.ftruncate(file, 0)
+    panic = _PANIC.search(text)
+    with suppress(OSError):
+        _write(text if panic is None else text[: panic.start()])
+
+
+def _write(text: bytes) -> None:
+    while text:
+        text = text[os.write(_STDERR, text) :]
+
+
+@cache
+def _file() -> int:
+    """A file without a name, kept for all blocks; in memory where the system has such files."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("fxprof")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Take care while native code reads a file of a stranger's: it may do so for seconds, in which no Python code runs."""
+    with panics_untold(), _ended_by_a_second_signal():
+        yield
+
+
+def _ended_by_a_second_signal() -> AbstractContextManager[None]:
+    """What the command does about signals, if this process is the command."""
+    ending = sys.modules.get("fxprof.cli.ending")  # which this room knows nothing of
+    return nullcontext() if ending is None else ending.second_signal_ends()
+
+
+@contextmanager
+def tokenizers_untold() -> Iterator[None]:
+    """Let no tokenizer write of its panics until the end of the block, whoever calls it."""
+    before = {name: TokenizersBackend.__dict__[name] for name in _CALLS if name in TokenizersBackend.__dict__}
+    for name, method in before.items():
+        setattr(TokenizersBackend, name, _untold(method))
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(TokenizersBackend, name, method)
+
+
+def _untold(method: Any) -> Any:
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with panics_untold():
+            return method(*args, **kwargs)
+
+    return call
