@@ -138,8 +138,11 @@ PADDED_TOKENS = 2**20
 NORMALIZER_GROWTH = 10_000
 """How many times longer a normalizer may make a text."""
 
-TEMPLATE = 500_000
-"""Characters of a chat template."""
+TEMPLATE = 100_000
+"""Characters of a chat template; the longest of real models have a third as many."""
+
+TEMPLATE_NODES = 20_000
+"""Names, values, operators and statements of a chat template, which is compiled before it is rendered."""
 
 TEMPLATE_STEPS = 1_000_000
 """Repetitions, calls and characters that one rendering of a chat template may take."""
