@@ -62,11 +62,22 @@ class _Template(jinja2.Template):
         return super().new_context(*args, **kwargs)
 
 
+class _Context(jinja2.runtime.Context):
+    """Names of a template, all of which a block with the names around it copies."""
+
+    environment: BoundedEnvironment
+
+    def derived(self, locals: dict[str, Any] | None = None) -> jinja2.runtime.Context:  # noqa: A002 - jinja's name
+        self.environment.spend(len(self.parent) + len(self.vars) + len(locals or ()))
+        return super().derived(locals)
+
+
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, with a budget for each template."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
     template_class = _Template
+    context_class = _Context
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what the sandbox takes."""
@@ -74,7 +85,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.optimized = False
         self.refill()
         self.filters = _Filters(self, self.filters)
-        self.tests = _Tests(self, self.tests)
+        self.tests = _Tests(self, self.tests)  # type: ignore[assignment, arg-type]  # jinja's types know no wrapped function
         self.globals.pop("lipsum", None)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -82,7 +93,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise ExcessError("the chat template of the model is too long")
         tree = super()._parse(source, name, filename)
         if _count(tree) > limits.TEMPLATE_NODES:
-            raise ExcessError(f"the chat template of the model has more than {limits.TEMPLATE_NODES:,} names, values and statements")
+            raise ExcessError(
+                f"the chat template of the model has more than {limits.TEMPLATE_NODES:,} names, values and statements"
+            )
         return _Metered().visit(tree)  # type: ignore[no-any-return]
 
     def refill(self) -> None:
@@ -362,7 +375,7 @@ def _joined(context: Any, values: list[Any]) -> str:
     return "".join(map(str, values))
 
 
-_METERS = {
+_METERS: dict[str, Callable[..., Any]] = {
     "_each": _each,
     "_steps": _counted,
     "_shown": _shown,
@@ -414,9 +427,9 @@ def _check_binop(operator: str, left: Any, right: Any) -> None:
         raise ExcessError(f"the chat template of the model asks for too much: {operator}")
 
 
-def _is_wide(text: Any, values: tuple[Any, ...]) -> bool:
+def _is_wide(given: Any, values: tuple[Any, ...]) -> bool:
     """Whether a format may make far more of its values than they are."""
-    text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+    text = given.decode("latin-1") if isinstance(given, bytes) else str(given)
     if _WIDE.search(text):
         return True
     fields = text.count("%") + text.count("{")
