@@ -139,10 +139,19 @@ PADDED_TOKENS = 2**20
 """Tokens that a tokenizer may pad a text to."""
 
 NORMALIZER_GROWTH = 10_000
-"""How many times longer a normalizer may make a text."""
+"""How many times longer a normalizer, with the pre-tokenizer after it, may make a text; a decoder likewise."""
 
-TEMPLATE = 500_000
-"""Characters of a chat template."""
+ADDED_TOKENS = 20_000
+"""Tokens that one file of a tokenizer adds to its vocabulary; the most of real models are some 6,400."""
+
+NORMALIZED_TOKENS = 20_000_000
+"""Characters of the tokens that a file adds and has normalized, times what the normalizer may make of each."""
+
+TEMPLATE = 100_000
+"""Characters of a chat template; the longest of real models have a third as many."""
+
+TEMPLATE_NODES = 20_000
+"""Names, values, operators and statements of a chat template, which is compiled before it is rendered."""
 
 TEMPLATE_STEPS = 1_000_000
 """Repetitions, calls and characters that one rendering of a chat template may take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from pathlib import Path
@@ -17,8 +18,11 @@ from torch import nn
 import fxprof
 from fxprof import limits, texts
 from fxprof.capture.hollow import TooLargeError, counted, sizes_bounded
+from fxprof.capture.processors import stand_in
+from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.capture.vocabularies import trusted_copy
-from fxprof.errors import FxprofError, TargetError
+from fxprof.errors import CaptureError, FxprofError, TargetError
+from fxprof.source.config import ComponentConfig
 from fxprof.source.directory import read_object
 
 CLIP: dict[str, Any] = {
@@ -237,3 +241,116 @@ def test_further_chat_templates_are_copied_by_name(tmp_path: Path) -> None:
     with trusted_copy(tmp_path) as copy:
         files = {str(path.relative_to(copy)): path.read_text() for path in copy.rglob("*") if path.is_file()}
     assert files == {"chat_template.jinja": "a", "additional_chat_templates/tool.jinja": "b"}
+
+
+# --- what is made of texts
+
+
+def repeated(key: str, parts: str, step: dict[str, Any], times: int) -> dict[str, Any]:
+    return {key: {"type": "Sequence", parts: [step] * times}}
+
+
+def charsmap(text: str) -> str:
+    return base64.b64encode((4).to_bytes(4, "little") + bytes(4) + b"a\0" + text.encode() + b"\0").decode()
+
+
+def post(ids: int, times: int) -> dict[str, Any]:
+    pieces = [{"SpecialToken": {"id": "x", "type_id": 0}}] * times + [{"Sequence": {"id": "A", "type_id": 0}}]
+    special = {"x": {"id": "x", "ids": [1] * ids, "tokens": ["<s>"] * ids}}
+    return {"type": "TemplateProcessing", "single": pieces, "pair": [], "special_tokens": special}
+
+
+def added(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"id": number, "content": f"<x{number}>", **more} for number in range(count)]
+
+
+TWICE = [{"Sequence": {"id": "A", "type_id": 0}}] * 2
+BYTES = {"type": "ByteLevel"}
+ANYWHERE = {"type": "Replace", "pattern": {"Regex": ""}, "content": "a"}
+LONG = {"type": "Precompiled", "precompiled_charsmap": charsmap("x" * 200)}
+GROWN = r"its {} makes texts more than 10,000 times as long$"
+TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
+    "bytes": (repeated("normalizer", "normalizers", BYTES, 40), GROWN.format("normalizer")),
+    "a pattern that matches nothing": (repeated("normalizer", "normalizers", ANYWHERE, 40), GROWN.format("normalizer")),
+    "a character that becomes a text": (repeated("normalizer", "normalizers", LONG, 2), GROWN.format("normalizer")),
+    "a normalizer in normalizers": (
+        {"normalizer": {"type": "Sequence", "normalizers": [repeated("x", "normalizers", BYTES, 40)["x"]]}},
+        GROWN.format("normalizer"),
+    ),
+    "bytes of words": (repeated("pre_tokenizer", "pretokenizers", BYTES, 40), GROWN.format("pre-tokenizer")),
+    "both": (
+        repeated("normalizer", "normalizers", BYTES, 4) | repeated("pre_tokenizer", "pretokenizers", BYTES, 4),
+        GROWN.format("pre-tokenizer"),
+    ),
+    "a decoder": (repeated("decoder", "decoders", ANYWHERE, 40), GROWN.format("decoder")),
+    "special tokens": (
+        {"post_processor": post(2_000, 1_000)},
+        r"its post-processor makes more than 1,048,576 tokens of a text$",
+    ),
+    "texts that double": (
+        repeated("post_processor", "processors", {"type": "TemplateProcessing", "single": TWICE, "special_tokens": {}}, 40),
+        r"its post-processor makes more than 1,048,576 tokens of a text$",
+    ),
+    "a multiple": ({"padding": {"strategy": "BatchLongest", "pad_to_multiple_of": 10**9}}, r"to 1,000,000,000 tokens$"),
+    "added tokens": ({"added_tokens": added(20_001, normalized=False)}, r"it adds more than 20,000 tokens$"),
+    "normalized tokens": (
+        {"added_tokens": added(20_000, normalized=True), **repeated("normalizer", "normalizers", {"type": "Strip"}, 3_000)},
+        r"the tokens that it adds take too long to normalize$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_tokenizer_that_makes_too_much_is_one_line(name: str, tmp_path: Path) -> None:
+    values, message = TOKENIZERS[name]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(CaptureError, match=message) as caught, trusted_copy(tmp_path):
+        pass
+    assert caught.value.message.startswith(f"cannot use {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": {str(number): {"content": "a"} for number in range(20_001)}}),
+        ("special_tokens_map.json", {"additional_special_tokens": ["a"] * 20_001}),
+        ("added_tokens.json", {f"a{number}": number for number in range(20_001)}),
+    ],
+)
+def test_tokens_that_another_file_adds_are_counted(file: str, values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / file).write_text(json.dumps(values))
+    with pytest.raises(CaptureError, match=rf"{file}: it adds more than 20,000 tokens$"), trusted_copy(tmp_path):
+        pass
+
+
+def test_tokenizers_as_they_are_are_used(tmp_path: Path) -> None:
+    space = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}
+    quote = {"type": "Replace", "pattern": {"String": "``"}, "content": '"'}
+    table = {"type": "Precompiled", "precompiled_charsmap": charsmap("x" * 18)}
+    kinds = [{"type": kind} for kind in ("NFKD", "StripAccents", "Lowercase")]
+    values = {
+        "normalizer": {"type": "Sequence", "normalizers": [quote, quote, *kinds, table, space]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace"}]},
+        "post_processor": post(1, 2),
+        "added_tokens": added(100, normalized=True) + added(6_400, normalized=False),
+        "decoder": {"type": "Sequence", "decoders": [{**space, "content": "a"}, {"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "padding": {"strategy": {"Fixed": 77}, "pad_to_multiple_of": 8},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(values))
+    with trusted_copy(tmp_path) as copy:
+        assert json.loads((copy / "tokenizer.json").read_text()) == values
+
+
+def test_a_stand_in_of_many_added_tokens_is_made_within_seconds_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+
+    def made(count: int) -> StandInTokenizer:
+        values = {"added_tokens_decoder": {str(number): {"content": f"t{number}"} for number in range(count)}}
+        return stand_in(ComponentConfig("transformers", "CLIPTokenizer", values, tmp_path), ("input_ids",))
+
+    started = time.perf_counter()
+    assert made(20_000).convert_tokens_to_ids("t19999") == 19_999
+    assert time.perf_counter() - started < 10
+    with pytest.raises(CaptureError, match=r"tokenizer_config.json: it adds more than 20,000 tokens$"):
+        made(20_001)

@@ -22,7 +22,7 @@ from fxprof.capture.classes import component_class, find_class, is_placeholder
 from fxprof.capture.foreign import reading
 from fxprof.capture.strangers import cleaned
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
-from fxprof.capture.vocabularies import has_vocabulary, trusted_copy
+from fxprof.capture.vocabularies import check_added, has_vocabulary, trusted_copy
 from fxprof.source.config import ComponentConfig
 from fxprof.source.directory import holds, read_object
 
@@ -86,9 +86,15 @@ def stand_in(part: ComponentConfig, input_names: Any) -> StandInTokenizer:
 
 
 def _of_files(part: ComponentConfig) -> dict[str, Any]:
-    """The values of a part; lengths and identifiers that only a bundled model may state are left out of files."""
+    """The values of a part; lengths and identifiers that only a bundled model may state are left out of files.
+
+    Raises:
+        CaptureError: they add more tokens than any model has.
+    """
     if part.directory is None:
         return dict(part.values)
+    path = part.directory / "tokenizer_config.json"
+    check_added(path if holds(path.is_file) else part.directory, part.values)
     return {key: value for key, value in part.values.items() if key not in {"measured", "token_ids"}}
 
 

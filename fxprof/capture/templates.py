@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,8 +29,21 @@ _LONGEST_NUMBER = 10_000
 _LONGEST_TEMPLATE = limits.TEMPLATE
 _WIDE = re.compile(r"\d{5}")
 """A width in a format that nothing needs."""
-_GROWING = frozenset({"replace", "join", "translate", "expandtabs", "indent", "wordwrap"})
+_NUMBERS = re.compile(r"\d+")
+_WITHIN = re.compile(r"\{[^{}]*\{")
+"""A width in a format that is one of the values."""
+_GROWING = frozenset({"replace", "join", "translate", "expandtabs", "indent", "wordwrap", "tojson"})
 """Methods and filters whose result may be as long as the product of what they are given."""
+_SPACING = frozenset({"expandtabs", "indent", "tojson"})
+"""Those among them that are given a number of spaces."""
+_BY_LEVELS = frozenset({"tojson", "pprint"})
+"""Filters whose work grows with the levels of what they are given, too."""
+_LARGEST_PRODUCT = _LARGEST * 50
+_BY_KIND = frozenset(
+    {"defined", "undefined", "none", "boolean", "true", "false", "integer", "float", "number", "string", "mapping"}
+    | {"callable", "sequence", "iterable", "sameas", "escaped"}
+)
+"""Tests that look at the kind of a value and not into it."""
 
 
 class ExcessError(CaptureError, SecurityError):
@@ -49,11 +62,22 @@ class _Template(jinja2.Template):
         return super().new_context(*args, **kwargs)
 
 
+class _Context(jinja2.runtime.Context):
+    """Names of a template, all of which a block with the names around it copies."""
+
+    environment: BoundedEnvironment
+
+    def derived(self, locals: dict[str, Any] | None = None) -> jinja2.runtime.Context:  # noqa: A002 - jinja's name
+        self.environment.spend(len(self.parent) + len(self.vars) + len(locals or ()))
+        return super().derived(locals)
+
+
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, with a budget for each template."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
     template_class = _Template
+    context_class = _Context
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what the sandbox takes."""
@@ -61,12 +85,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.optimized = False
         self.refill()
         self.filters = _Filters(self, self.filters)
+        self.tests = _Tests(self, self.tests)  # type: ignore[assignment, arg-type]  # jinja's types know no wrapped function
         self.globals.pop("lipsum", None)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         if len(source) > _LONGEST_TEMPLATE:
             raise ExcessError("the chat template of the model is too long")
         tree = super()._parse(source, name, filename)
+        if _count(tree) > limits.TEMPLATE_NODES:
+            raise ExcessError(
+                f"the chat template of the model has more than {limits.TEMPLATE_NODES:,} names, values and statements"
+            )
         return _Metered().visit(tree)  # type: ignore[no-any-return]
 
     def refill(self) -> None:
@@ -79,7 +108,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         Raises:
             ExcessError: there is not enough left.
         """
-        self._left -= amount
+        self._left -= max(amount, 0)
         if self._left < 0:
             raise ExcessError("the chat template of the model does not come to an end")
 
@@ -129,12 +158,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """
         given = (*args, *kwargs.values())
         self.weigh(*given)
-        sizes = sorted((_weight(value) for value in given), reverse=True)
-        if name in _GROWING and len(sizes) > 1 and sizes[0] * max(sizes[1], 1) > _LARGEST * 50:
+        if any(isinstance(value, int) and abs(value) > _LARGEST for value in given) or _product(name, given) > _LARGEST_PRODUCT:
             raise ExcessError(f"the chat template of the model asks for too much: {name}")
-        if any(isinstance(value, int) and abs(value) > _LARGEST for value in given):
-            raise ExcessError(f"the chat template of the model asks for too much: {name}")
-        if name == "format" and any(isinstance(value, str) and _WIDE.search(value) for value in given[:1]):
+        if name in {"format", "format_map"} and given and _is_wide(given[0], given[1:]):
             raise ExcessError("the chat template of the model asks for too much: format")
 
 
@@ -147,6 +173,26 @@ def _listed(environment: BoundedEnvironment, value: Any) -> Any:
     return list(_paid(environment, value)) if isinstance(value, (Iterator, range)) else value
 
 
+def _product(name: str, given: tuple[Any, ...]) -> int:
+    """How large the result of a filter or method may be, or how long it may take, where that is more than it is given."""
+    sizes = [abs(value) if name in _SPACING and isinstance(value, int) else _weight(value) for value in given]
+    sizes.sort(reverse=True)
+    if name == "sum" and isinstance(given[0], Sized):  # lists are added one by one, and copied each time
+        return len(given[0]) * sizes[0] if any(isinstance(value, (list, tuple)) for value in given[1:]) else 0
+    levels = _levels(given[0]) if name in _BY_LEVELS else 1
+    return levels * sizes[0] * max(*sizes[1:], 1) if name in _GROWING and len(sizes) > 1 else levels * sizes[0] * (levels > 1)
+
+
+def _levels(value: Any) -> int:
+    """Values in values."""
+    levels, inside = 0, [value]
+    while inside:
+        levels += 1
+        lists = [item for item in inside if isinstance(item, (Mapping, list, tuple))]
+        inside = [part for item in lists for part in (item.values() if isinstance(item, Mapping) else item)]
+    return levels
+
+
 class _Filters(dict[str, Callable[..., Any]]):
     """Filters that pay for what they are given and make."""
 
@@ -155,7 +201,7 @@ class _Filters(dict[str, Callable[..., Any]]):
         self._environment = environment
         for name, function in filters.items():
             self[name] = function
-        for name, function in {"_each": _each, "_shown": _shown, "_joined": _joined}.items():
+        for name, function in _METERS.items():
             super().__setitem__(name, function)
 
     def __setitem__(self, name: str, function: Callable[..., Any]) -> None:
@@ -173,13 +219,51 @@ class _Filters(dict[str, Callable[..., Any]]):
         super().__setitem__(name, call)
 
 
+class _Tests(dict[str, Callable[..., Any]]):
+    """Tests that pay for what they compare."""
+
+    def __init__(self, environment: BoundedEnvironment, tests: Mapping[str, Callable[..., Any]]) -> None:
+        super().__init__()
+        self._environment = environment
+        for name, function in tests.items():
+            self[name] = function
+
+    def __setitem__(self, name: str, function: Callable[..., Any]) -> None:
+        environment = self._environment
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name in _BY_KIND:
+                environment.spend(1)
+            elif name == "in" and len(args) > 1:
+                environment.weigh(args[0])
+                args = (args[0], _searched(environment, args[1]), *args[2:])
+            else:
+                environment.weigh(*(item for item in args if not isinstance(item, _INSIDE)), *kwargs.values())
+            return function(*args, **kwargs)
+
+        super().__setitem__(name, call)
+
+
 class _Metered(NodeTransformer):
-    """Puts the meter into a template: into its loops, its output and its concatenations."""
+    """Puts the meter into a template: into all that is repeated, and into what looks at, copies or makes whole values."""
 
     def visit_For(self, node: nodes.For, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - jinja's naming
-        self.generic_visit(node, *args, **kwargs)
+        test = 0 if node.test is None else _count(node.test)
+        self._visit_repeated(node, *args, **kwargs)
         node.iter = _filter(node.iter, "_each")
+        if node.test is not None:
+            node.test = nodes.And(_steps(test, node.lineno), node.test, lineno=node.lineno)
         return node
+
+    def _visit_repeated(self, node: Any, *args: Any, **kwargs: Any) -> nodes.Node:
+        """A body of many statements takes that many steps each time, whatever they are."""
+        steps = nodes.ExprStmt(_steps(sum(map(_count, node.body)), node.lineno), lineno=node.lineno)
+        self.generic_visit(node, *args, **kwargs)
+        node.body = [steps, *node.body]
+        return node  # type: ignore[no-any-return]
+
+    visit_Macro = visit_CallBlock = visit_Block = _visit_repeated  # noqa: N815 - as above
 
     def visit_Output(self, node: nodes.Output, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
         self.generic_visit(node, *args, **kwargs)
@@ -189,6 +273,45 @@ class _Metered(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
         self.generic_visit(node, *args, **kwargs)
         return _filter(nodes.List(node.nodes, lineno=node.lineno), "_joined")
+
+    def visit_Compare(self, node: nodes.Compare, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
+        self.generic_visit(node, *args, **kwargs)
+        node.expr = _weighed(node.expr)
+        for operand in node.ops:
+            searched = operand.op in {"in", "notin"}
+            if not searched or operand is not node.ops[-1]:
+                operand.expr = _weighed(operand.expr)
+            if searched:
+                operand.expr = _filter(operand.expr, "_searched")
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
+        self.generic_visit(node, *args, **kwargs)
+        if isinstance(node.arg, nodes.Slice):
+            return _filter(node, "_copied")
+        node.arg = _weighed(node.arg)  # the hash of a tuple is that of all in it
+        return node
+
+    def visit_List(self, node: Any, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
+        self.generic_visit(node, *args, **kwargs)
+        return _filter(node, "_shown") if node.items else node
+
+    visit_Dict = visit_List  # noqa: N815 - as above
+
+    def visit_Tuple(self, node: nodes.Tuple, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
+        return self.visit_List(node, *args, **kwargs) if node.ctx == "load" else node
+
+
+def _count(node: nodes.Node) -> int:
+    return 1 + sum(1 for _ in node.find_all(nodes.Node))
+
+
+def _steps(count: int, line: int) -> nodes.Filter:
+    return _filter(nodes.Const(count, lineno=line), "_steps")
+
+
+def _weighed(node: nodes.Expr) -> nodes.Expr:
+    return node if isinstance(node, nodes.Const) else _filter(node, "_shown")
 
 
 def _expression(node: nodes.Expr) -> nodes.Expr:
@@ -213,6 +336,34 @@ def _paid(environment: BoundedEnvironment, items: Iterable[Any]) -> Iterator[Any
 
 
 @jinja2.pass_context
+def _counted(context: Any, steps: int) -> bool:
+    context.environment.spend(steps)
+    return True
+
+
+@jinja2.pass_context
+def _copied(context: Any, value: Any) -> Any:
+    context.environment.spend(len(value) if isinstance(value, Sized) else 1)
+    return value
+
+
+@jinja2.pass_context
+def _sought(context: Any, value: Any) -> Any:
+    return _searched(context.environment, value)
+
+
+def _searched(environment: BoundedEnvironment, value: Any) -> Any:
+    """What something is looked for in."""
+    if isinstance(value, Iterator):
+        return _paid(environment, value)
+    if isinstance(value, range):
+        environment.spend(len(value))
+    elif not isinstance(value, Mapping):
+        environment.weigh(value)
+    return value
+
+
+@jinja2.pass_context
 def _shown(context: Any, value: Any) -> Any:
     context.environment.weigh(value)
     return value
@@ -222,6 +373,17 @@ def _shown(context: Any, value: Any) -> Any:
 def _joined(context: Any, values: list[Any]) -> str:
     context.environment.weigh(*values)
     return "".join(map(str, values))
+
+
+_METERS: dict[str, Callable[..., Any]] = {
+    "_each": _each,
+    "_steps": _counted,
+    "_shown": _shown,
+    "_joined": _joined,
+    "_copied": _copied,
+    "_searched": _sought,
+}
+"""What the meter puts into a template, by names of filters."""
 
 
 def _weight(value: Any, budget: int = _LARGEST) -> int:
@@ -238,8 +400,10 @@ def _weight(value: Any, budget: int = _LARGEST) -> int:
             total += len(item)
         elif isinstance(item, Mapping):
             pending += [*item.keys(), *item.values()]
-        elif isinstance(item, (list, tuple, set, frozenset)):
+        elif isinstance(item, (list, tuple, set, frozenset)) or (isinstance(item, MappingView) and isinstance(item, Iterable)):
             pending += item
+        elif isinstance(item, jinja2.utils.Namespace):
+            pending += item._Namespace__attrs.values()  # noqa: SLF001 - it is written with all in it, and has no other way there
         elif isinstance(item, int):
             total += item.bit_length() // 3
         if total > budget:
@@ -255,17 +419,32 @@ def _check_binop(operator: str, left: Any, right: Any) -> None:
     elif operator == "*":
         count, what = (left, right) if isinstance(left, int) else (right, left)
         excess = isinstance(count, int) and hasattr(what, "__len__") and count * _weight(what) > _LARGEST
-    elif operator == "%" and isinstance(left, str):
-        excess = _WIDE.search(left) is not None or ("*" in left and _has_large(right))
+    elif operator == "%" and isinstance(left, (str, bytes)):
+        excess = _is_wide(left, right if isinstance(right, tuple) else (right,))
     else:
         excess = False
     if excess:
         raise ExcessError(f"the chat template of the model asks for too much: {operator}")
 
 
-def _has_large(value: Any) -> bool:
-    items = value if isinstance(value, tuple) else (value,)
-    return any(isinstance(item, int) and abs(item) > _LARGEST for item in items)
+def _is_wide(given: Any, values: tuple[Any, ...]) -> bool:
+    """Whether a format may make far more of its values than they are."""
+    text = given.decode("latin-1") if isinstance(given, bytes) else str(given)
+    if _WIDE.search(text):
+        return True
+    fields = text.count("%") + text.count("{")
+    own = len(text) + sum(map(int, _NUMBERS.findall(text)))
+    if "*" in text or _WITHIN.search(text):  # a width may be any number in the values
+        own += fields * max(map(_largest_number, values), default=0)
+    return own + fields * sum(map(_weight, values)) > _LARGEST_PRODUCT
+
+
+def _largest_number(value: Any) -> int:
+    if isinstance(value, Mapping):
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        return max(map(_largest_number, value), default=0)
+    return abs(value) if isinstance(value, int) else 0
 
 
 @contextmanager

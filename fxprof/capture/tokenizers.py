@@ -101,7 +101,8 @@ class StandInProcessor(StandInTokenizer):
 def _vocabulary(special: tuple[str, ...], published: Mapping[str, int]) -> dict[str, int]:
     """Special tokens at their published ids, the rest at the lowest free ones."""
     vocabulary = {token: int(index) for token, index in published.items()}
-    free = (index for index in itertools.count() if index not in set(published.values()))
+    taken = set(published.values())
+    free = (index for index in itertools.count() if index not in taken)
     for token in (*special, _WORD):
         if token not in vocabulary:
             vocabulary[token] = next(free)

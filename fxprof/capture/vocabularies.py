@@ -1,15 +1,17 @@
 """A tokenizer's own files, read without trusting them.
 
-transformers reads a copy of the directory that holds nothing but vocabularies and cleaned configurations. What a normaliser
-could make of a text is bounded before the file is given to the tokenizers library.
+transformers reads a copy of the directory that holds nothing but vocabularies and cleaned configurations. What could be made
+of a text, and how many tokens a file adds, is bounded before the file is given to the tokenizers library.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,12 +44,12 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
     """A directory with those files of a tokenizer that hold data, until the end of the block.
 
     Raises:
-        CaptureError: a normaliser makes texts grow without bounds.
+        CaptureError: a file makes texts grow without bounds, or adds more tokens than any model has.
         TargetError: a JSON file is too large, or none.
     """
     path = directory / "tokenizer.json"
-    if holds(path.is_file):
-        _check_tokenizer(path, read_object(path))
+    fast = read_object(path) if holds(path.is_file) else {}
+    _check_tokenizer(path, fast)
     with TemporaryDirectory(prefix="fxprof-") as name:
         copy = Path(name)
         for file in _PLAIN:
@@ -57,6 +59,7 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
         for file in _CONFIGURATIONS:
             if holds((directory / file).is_file):
                 values, _ = cleaned(read_object(directory / file))
+                check_added(directory / file, values, fast.get("normalizer"))
                 (copy / file).write_text(json.dumps(_local(values)), encoding="utf-8")
         yield copy
 
@@ -80,30 +83,142 @@ def _local(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_tokenizer(path: Path, values: Mapping[str, Any]) -> None:
-    if _growth(values.get("normalizer"), 0) > _MOST_GROWTH:
+    growth = _growth(values.get("normalizer"), 0)
+    if growth > _MOST_GROWTH:
         raise CaptureError(f"cannot use {path}: its normalizer makes texts more than {_MOST_GROWTH:,} times as long")
+    if growth * _growth(values.get("pre_tokenizer"), 0) > _MOST_GROWTH:
+        raise CaptureError(f"cannot use {path}: its pre-tokenizer makes texts more than {_MOST_GROWTH:,} times as long")
+    if _growth(values.get("decoder"), 0) > _MOST_GROWTH:
+        raise CaptureError(f"cannot use {path}: its decoder makes texts more than {_MOST_GROWTH:,} times as long")
+    if _tokens(values.get("post_processor"), _TEXT, 0) > _LONGEST_PADDING:
+        raise CaptureError(f"cannot use {path}: its post-processor makes more than {_LONGEST_PADDING:,} tokens of a text")
     padding = values.get("padding")
     strategy = padding.get("strategy") if isinstance(padding, Mapping) else None
     fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else None
-    if isinstance(fixed, int) and fixed > _LONGEST_PADDING:
-        raise CaptureError(f"cannot use {path}: it pads every text to {fixed:,} tokens")
+    multiple = padding.get("pad_to_multiple_of") if isinstance(padding, Mapping) else None
+    for length in (fixed, multiple):
+        if isinstance(length, int) and length > _LONGEST_PADDING:
+            raise CaptureError(f"cannot use {path}: it pads every text to {length:,} tokens")
+    check_added(path, values, values.get("normalizer"))
 
 
-def _growth(normalizer: Any, depth: int) -> float:
-    """How many times longer a normaliser may make a text of one character or more."""
-    if depth > _DEEPEST:
-        return math.inf
-    match normalizer:
-        case {"type": "Sequence", "normalizers": [*parts]}:
-            return math.prod(_growth(part, depth + 1) for part in parts)
+def check_added(path: Path, values: Mapping[str, Any], normalizer: Any = None) -> None:
+    """Look at the tokens that a file adds, each of which is looked for in every text, and normalized before.
+
+    Raises:
+        CaptureError: there are too many.
+    """
+    tokens = list(_added(path.name, values))
+    if len(tokens) > limits.ADDED_TOKENS:
+        raise CaptureError(f"cannot use {path}: it adds more than {limits.ADDED_TOKENS:,} tokens")
+    changed = [token for token in tokens if not isinstance(token, Mapping) or token.get("normalized") is not False]
+    texts = [token.get("content") if isinstance(token, Mapping) else token for token in changed]
+    work = sum(1 + len(text) for text in texts if isinstance(text, str)) * max(_growth(normalizer, 0), _steps(normalizer, 0))
+    if work > limits.NORMALIZED_TOKENS:
+        raise CaptureError(f"cannot use {path}: the tokens that it adds take too long to normalize")
+
+
+def _added(file: str, values: Mapping[str, Any]) -> Iterator[Any]:
+    """What a file adds to its vocabulary: objects with a `content`, or texts."""
+    if file == "added_tokens.json":
+        yield from values
+        return
+    for key in ("added_tokens", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"):
+        found = values.get(key)
+        if isinstance(found, Mapping):
+            yield from found.values()
+        elif isinstance(found, list):
+            yield from found
+
+
+_SEQUENCES = ("normalizers", "pretokenizers", "decoders")
+"""Where the parts of a sequence stand."""
+_TEXT = 1_000
+"""Tokens of a long text."""
+_MOST_OF = {
+    "ByteLevel": 5,
+    "Metaspace": 2,
+    "NFC": 3,
+    "NFD": 4,
+    "NFKC": 18,
+    "NFKD": 18,
+    "Lowercase": 2,
+    "BertNormalizer": 3 * 4 * 2,
+}
+"""How many characters these make of one: of its bytes and a space before, of what Unicode writes it as, with spaces around."""
+
+
+def _parts(step: Any) -> list[Any] | None:
+    """The parts of a sequence, or nothing of what is none."""
+    if not isinstance(step, Mapping) or step.get("type") != "Sequence":
+        return None
+    return [part for key in _SEQUENCES if isinstance(step.get(key), list) for part in step[key]]
+
+
+def _steps(step: Any, depth: int) -> float:
+    parts = _parts(step)
+    if parts is None:
+        return 1
+    return sum(_steps(part, depth + 1) for part in parts) if depth < _DEEPEST else math.inf
+
+
+def _growth(step: Any, depth: int) -> float:
+    """How many times longer a normaliser, a pre-tokenizer or a decoder may make a text of one character or more."""
+    parts = _parts(step)
+    if parts is not None:
+        return math.prod(_growth(part, depth + 1) for part in parts) if depth < _DEEPEST else math.inf
+    match step:
         case {"type": "Replace", "content": str() as content}:
-            pattern = normalizer.get("pattern")
+            pattern = step.get("pattern")
             known = pattern.get("String") if isinstance(pattern, Mapping) else None
-            # A regular expression may match nothing at all, between any two characters.
-            return max(1.0, len(content) / len(known) if isinstance(known, str) and known else 1.0 * len(content))
+            # A regular expression may match nothing at all, between any two characters, and leave them there.
+            return max(1.0, len(content) / len(known)) if isinstance(known, str) and known else 1.0 + len(content)
         case {"type": "Prepend", "prepend": str() as before}:
             return 1.0 + len(before)
-        case {"type": "Precompiled"}:
-            return 2.0
+        case {"type": "Precompiled", "precompiled_charsmap": str() as characters}:
+            return max(1.0, _longest(characters))
+        case {"type": str() as kind}:
+            return float(_MOST_OF.get(kind, 1))
+    return 1.0
+
+
+def _longest(characters: str) -> int:
+    """The longest text that a table of SentencePiece writes for a character; they stand behind a tree, with zeros between."""
+    try:
+        table = base64.b64decode(characters)
+    except (binascii.Error, ValueError):
+        return len(characters)
+    texts = table[4 + int.from_bytes(table[:4], "little") :]
+    return max(len(text) for text in texts.decode("utf-8", "replace").split("\0"))
+
+
+def _tokens(processor: Any, tokens: int, depth: int) -> float:
+    """How many tokens a post-processor makes of so many."""
+    if depth > _DEEPEST:
+        return math.inf
+    match processor:
+        case {"type": "Sequence", "processors": [*parts]}:
+            made: float = tokens
+            for part in parts:
+                made = min(_tokens(part, int(made), depth + 1), _LONGEST_PADDING + 1)
+            return made
+        case {"type": "TemplateProcessing"}:
+            special = processor.get("special_tokens")
+            sizes = {key: _ids(entry) for key, entry in special.items()} if isinstance(special, Mapping) else {}
+            templates = [template for key in ("single", "pair") if isinstance(template := processor.get(key), list)]
+            return max((sum(_piece(piece, sizes, tokens) for piece in template) for template in templates), default=tokens)
         case _:
-            return 1.0
+            return tokens
+
+
+def _piece(piece: Any, sizes: Mapping[str, int], tokens: int) -> int:
+    named = piece.get("SpecialToken") if isinstance(piece, Mapping) else None
+    if isinstance(named, Mapping):
+        key = named.get("id")
+        return sizes.get(key, 1) if isinstance(key, str) else 1
+    return tokens
+
+
+def _ids(entry: Any) -> int:
+    lists = (entry.get("ids"), entry.get("tokens")) if isinstance(entry, Mapping) else ()
+    return max((len(found) for found in lists if isinstance(found, Sized)), default=1)
