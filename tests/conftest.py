@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import secrets
 import sys
 from collections.abc import Callable
@@ -23,6 +24,23 @@ Golden = Callable[[str, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden and tests/data anew instead of comparing")
+
+
+def _unheard() -> None:
+    # pytest listens to every logger, and torch writes out each step of an export for whoever listens to this one.
+    logging.getLogger("torch.__trace").handlers.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Keep exports as fast as they are without pytest."""
+    _unheard()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """As for the setup: the handlers are put there anew."""
+    _unheard()
 
 
 @pytest.fixture(autouse=True)
