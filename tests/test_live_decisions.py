@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Callable
 
@@ -126,7 +127,33 @@ class Shown(Twice):
         return self.layer(hidden) if repr(hidden[0, 0]).startswith("tensor(-") else hidden
 
 
-@pytest.mark.parametrize("kind", [Until, InPython, Swallowed, Branch, Shown])
+class Falls(Twice):
+    """Goes on in another way where a matrix is not positive."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        square = hidden @ hidden.T
+        try:
+            root: torch.Tensor = torch.linalg.cholesky(square)
+        except RuntimeError:
+            root = torch.linalg.cholesky(square + torch.eye(2)) @ self.layer(hidden)
+        return root
+
+
+class OutOfRange(Twice):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layer(x)
+        with contextlib.suppress(IndexError):
+            hidden += self.table((hidden.sum(-1) * 100).long())
+            return hidden
+        return torch.relu(self.layer(hidden))
+
+
+@pytest.mark.parametrize("kind", [Until, InPython, Swallowed, Branch, Shown, Falls, OutOfRange])
 def test_what_cannot_be_told_is_marked_and_ends(kind: type[nn.Module]) -> None:
     profile = fxprof.profile_module(kind(), (X,))
     assert profile.approximations

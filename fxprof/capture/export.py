@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
+from fxprof.capture.caught import can_fail, is_caught_in
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.quantised import carries_more
@@ -149,6 +150,8 @@ def export_call(
         restore(before)
     if asked:
         raise NotExportableError("it goes on where torch.export could not tell it a value")
+    if any(can_fail(str(node.target)) and is_caught_in(node.meta.get("stack_trace")) for node in program.graph.nodes):
+        raise NotExportableError("it catches an error that depends on values")
     if wrapper.seen.kept:
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     _refuse_transforms(program)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fxprof.capture.caught import can_fail
 from fxprof.capture.rehearse import Read, Rehearsal
 
 
@@ -57,7 +58,8 @@ def _where(read: Read) -> str:
 
 
 def _how(read: Read) -> str:
-    return _WORDS.get(read.how, read.how) + (f" in {read.line}" if read.line else "")
+    other = "an error that is caught" if can_fail(f"aten.{read.how}") else read.how
+    return _WORDS.get(read.how, other) + (f" in {read.line}" if read.line else "")
 
 
 _WORDS = {

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof import limits
+from fxprof.capture.caught import can_fail, is_caught_here
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.unknown import Trial, follow, is_unknown, reads, tensors_in
@@ -32,6 +33,14 @@ _COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
 
 _CHECKS = frozenset({"aten::_linalg_check_errors", "aten::_assert_async", "aten::_functional_assert_async"})
 """Operators that only look whether values are as they should be; of unknown ones, nobody can say."""
+
+
+_NO_MATRIX: type[Exception] = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # it is documented there
+_ERRORS: Mapping[str, type[Exception]] = {
+    **dict.fromkeys(("aten::_linalg_check_errors", "aten::linalg_cholesky"), _NO_MATRIX),
+    **dict.fromkeys(("aten::embedding", "aten::index", "aten::index_select"), IndexError),
+}
+"""What is raised by operators that fail, where it is no `RuntimeError`."""
 
 
 class Observer(Protocol):
@@ -66,6 +75,8 @@ class Recorder(TorchDispatchMode):
         if self._bounded:
             _check_size(func, args, kwargs)
         unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
+        if unknown and can_fail(func._schema.name) and is_caught_here():  # noqa: SLF001 - there is no other way to ask
+            self._fail(func)
         if not unknown:
             result = func(*args, **kwargs)
         elif func._schema.name in _CHECKS:  # noqa: SLF001 - there is no other way to ask
@@ -106,6 +117,12 @@ class Recorder(TorchDispatchMode):
             args, kwargs = pytree.tree_map_only(torch.Tensor, partial(_other_size, func), (args, kwargs))
             return func(*args, **kwargs)
         return self._observer.others.value(func(*args, **kwargs))
+
+    def _fail(self, func: Any) -> None:
+        """Note that an operator may fail, in the user's own `try`; with other values it does now and then."""
+        self._observer.read(func._schema.name.removeprefix("aten::"))  # noqa: SLF001 - as above
+        if self._observer.others and self._observer.others.value(False):
+            raise _ERRORS.get(func._schema.name, RuntimeError)("other values were read")  # noqa: SLF001 - as above
 
     def _decided(self, condition: torch.Tensor) -> bool:
         """The branch that a `cond` takes by a value that nobody knows."""
