@@ -306,7 +306,7 @@ VIDEOS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "WanPipeline" else pytest.mark.slow) for name in VIDEOS]
+    "name", [pytest.param(name, marks=() if name == "TextToVideoSDPipeline" else pytest.mark.slow) for name in VIDEOS]
 )
 def test_a_video_is_told_as_one(name: str) -> None:
     (make, arguments), frames = VIDEOS[name]
@@ -330,6 +330,7 @@ def test_it_is_a_video_in_whatever_form_it_is_returned(output_type: str) -> None
     assert profile.workload["frames"] == frames
 
 
+@pytest.mark.slow
 def test_several_videos_of_one_run_are_told_apart_from_one() -> None:
     (make, arguments), _ = VIDEOS["WanPipeline"]
     lines = FORMATS["text"].render(summary(fxprof.profile(make(), steps=2, images=2, arguments=arguments))).splitlines()

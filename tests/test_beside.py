@@ -75,6 +75,7 @@ def test_a_second_process_that_is_killed_is_done_without() -> None:
     assert both(normal, beside) == (normal(), normal())
 
 
+@pytest.mark.slow
 def test_a_diff_of_two_pipelines_is_the_same_either_way() -> None:
     command = ["diff", "lcm-dreamshaper-v7", "sd-1.5", "--height", "64", "--width", "64", "--steps", "1", "--no-cache"]
     alone = "import os; os.sched_getaffinity = lambda _: {0}; from fxprof.cli import main; main()"

@@ -36,7 +36,13 @@ def totals_of(target: Any, monkeypatch: pytest.MonkeyPatch, **workload: Any) -> 
     return found
 
 
-@pytest.mark.parametrize("name", tiny.PIPELINES)
+QUICK = ("stable_diffusion", "flux")
+"""Convolutions, and attention in several streams."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in tiny.PIPELINES]
+)
 def test_every_call_of_a_tiny_pipeline_costs_the_same_decomposed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = tiny.UNBINNED.get(name)
     found = totals_of(tiny.make(name), monkeypatch, height=32, width=32, steps=2, arguments=arguments)

@@ -16,10 +16,7 @@ QUICK = (
     "LatentConsistencyModelPipeline",
     "StableDiffusion3ControlNetPipeline",
     "DDIMPipeline",
-    "WanPipeline",
-    "HiDreamImagePipeline",
     "StableCascadeCombinedPipeline",
-    "Lumina2Pipeline with guidance in some steps",
     "StableDiffusionPipeline with a safety checker",
 )
 """Of the mechanisms that differ most one each, in guidance and at one size; everything is checked in the long run."""

@@ -242,7 +242,9 @@ def cached(config: Callable[[Any], Any]) -> Any:
     return pipeline
 
 
-@pytest.mark.parametrize("config", [pyramid, faster, taylor, magnitude])
+@pytest.mark.parametrize(
+    "config", [pyramid, *(pytest.param(cache, marks=pytest.mark.slow) for cache in (faster, taylor, magnitude))]
+)
 def test_caches_of_diffusers_save_what_they_save(config: Callable[[Any], Any]) -> None:
     plain = fxprof.profile(tiny.flux(), **SIZE, steps=STEPS, prompt="a cat")
     pipeline = cached(config)

@@ -18,11 +18,9 @@ import fxprof
 from fxprof.result import Profile
 
 QUICK = (
-    "StableDiffusion3PAGPipeline",
     "FluxFillPipeline",
     "PixArtSigmaPAGPipeline",
     "DDIMPipeline",
-    "AmusedInpaintPipeline",
 )
 FEWER = {"PNDMPipeline", "TextToVideoZeroPipeline"}
 """Those that do not run in two steps."""

@@ -176,7 +176,7 @@ FILM: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ("a photo of a cat", ()),
+        pytest.param("a photo of a cat", (), marks=pytest.mark.slow),
         (
             "a caf\u00e9 &amp; a cat",
             ("ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",),
@@ -212,7 +212,13 @@ def test_markup_is_taken_out_of_text() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cosmos_guardrail") is not None, reason="cosmos_guardrail is installed")
-@pytest.mark.parametrize("entry", [None, ["cosmos_guardrail", "CosmosSafetyChecker"], [None, None]])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        *(pytest.param(entry, marks=pytest.mark.slow) for entry in (["cosmos_guardrail", "CosmosSafetyChecker"], [None, None])),
+    ],
+)
 def test_a_guardrail_is_left_out_and_said(tmp_path: Path, entry: Any) -> None:
     pipeline = cosmos()
     pipeline.register_modules(safety_checker=None)
@@ -251,8 +257,10 @@ def test_a_pipeline_that_asks_for_a_generator_gets_one(tmp_path: Path) -> None:
     ("make", "options"),
     [
         (motif, {"height": 32, "width": 32, "arguments": {"num_frames": 5}}),
-        (glm_image, {"height": 32, "width": 32}),
-        (kandinsky_5, {"height": 1024, "width": 1024, "arguments": {"max_sequence_length": 16}}),
+        pytest.param(glm_image, {"height": 32, "width": 32}, marks=pytest.mark.slow),
+        pytest.param(
+            kandinsky_5, {"height": 1024, "width": 1024, "arguments": {"max_sequence_length": 16}}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_configurations_say_what_the_object_does(tmp_path: Path, make: Any, options: dict[str, Any]) -> None:
@@ -305,6 +313,7 @@ def test_a_pipeline_that_would_go_without_is_not_told_that_a_package_is_there() 
         assert home.is_bs4_available() is False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("av") is not None, reason="av is installed")
 def test_an_image_that_conditions_a_film_needs_no_codec(tmp_path: Path) -> None:
     case = FILMS["LTX2ImageToVideoPipeline"]

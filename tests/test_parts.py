@@ -301,7 +301,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted"), (signal.SIGHUP, "hung up")]
+    ("number", "told"),
+    [
+        (signal.SIGTERM, "terminated"),
+        pytest.param(signal.SIGINT, "interrupted", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, "hung up", marks=pytest.mark.slow),
+    ],
 )
 def test_a_capture_that_is_told_to_end_leaves_nothing(tmp_path: Path, number: signal.Signals, told: str) -> None:
     writer = capturing(tmp_path / "out")
@@ -333,7 +338,9 @@ program()
 """
 
 
-@pytest.mark.parametrize("delay", [0.03, 0.06, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2])
+@pytest.mark.parametrize(
+    "delay", [0.1, 0.8, *(pytest.param(late, marks=pytest.mark.slow) for late in (0.03, 0.06, 0.2, 0.4, 1.6, 3.2))]
+)
 def test_ctrl_c_during_imports_is_one_line(tmp_path: Path, delay: float) -> None:
     started = begun(process(PROGRAM, "profile", "sd-1.5", "--no-cache", "-o", tmp_path / "out.json"))
     time.sleep(delay)

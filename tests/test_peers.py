@@ -40,11 +40,11 @@ RESULTS = [
 @pytest.mark.parametrize(
     ("tool", "device"),
     [
-        (peers.TRUE, "meta"),
         ("fxprof", "meta"),
-        ("torch.profiler", "meta"),
-        ("torch.profiler", "fake"),
         ("torch.profiler", "cpu"),
+        pytest.param(peers.TRUE, "meta", marks=pytest.mark.slow),
+        pytest.param("torch.profiler", "meta", marks=pytest.mark.slow),
+        pytest.param("torch.profiler", "fake", marks=pytest.mark.slow),
     ],
 )
 def test_a_counter_is_asked_on_each_device(tool: str, device: str) -> None:

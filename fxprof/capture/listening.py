@@ -107,10 +107,15 @@ class Listening:
 
     def _waiting(self, answer: Callable[..., Any]) -> Callable[..., Any]:
         """Something that answers calls of modules, for the thread of the rehearsal; others wait for their own turn."""
+        thread = self._thread
+
+        @torch.compiler.assume_constant_result  # for the compiler's front end reads this, too
+        def is_own_thread() -> bool:
+            return threading.get_ident() == thread
 
         @functools.wraps(answer)
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == self._thread:
+            if is_own_thread():
                 return answer(module, *args, **kwargs)
             wait_for(module)
             return CALL(module, *args, **kwargs)
