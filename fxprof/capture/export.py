@@ -288,7 +288,7 @@ def compiling_unseen() -> Iterator[None]:
     before = {(owner, name): getattr(owner, name) for owner in _TELLING for name in _STATES if hasattr(owner, name)}
 
     def telling(original: Any) -> Any:
-        @torch.compiler.assume_constant_result  # as the compiler's front end itself takes these
+        @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # as the compiler's front end itself takes these
         def told(*args: Any, **kwargs: Any) -> bool:
             return not is_own(_caller()) and bool(original(*args, **kwargs))
 

@@ -109,7 +109,7 @@ class Listening:
         """Something that answers calls of modules, for the thread of the rehearsal; others wait for their own turn."""
         thread = self._thread
 
-        @torch.compiler.assume_constant_result  # for the compiler's front end reads this, too
+        @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # for the compiler's front end reads this, too
         def is_own_thread() -> bool:
             return threading.get_ident() == thread
 
