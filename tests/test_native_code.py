@@ -22,7 +22,7 @@ from test_pipelines import save_configurations
 
 from fxprof.capture.foreign import panics_untold, reading
 
-PANIC = b"\nthread '<unnamed>' (17) panicked at /root/lib.rs:119:30:\nindex out of bounds\nnote: run with `RUST_BACKTRACE=1`\n"
+PANIC = b"\nthread '<unnamed>' (17) panicked at src/lib.rs:119:30:\nindex out of bounds\nnote: run with `RUST_BACKTRACE=1`\n"
 
 
 # --- panics
