@@ -6,7 +6,6 @@ import array
 import collections
 import io
 import logging
-import queue
 import random
 import sys
 import types
@@ -201,11 +200,6 @@ def appended(held: Any, item: Any) -> int:
     return len(held)
 
 
-def queued(held: queue.SimpleQueue[int]) -> int:
-    held.put(1)
-    return held.qsize()
-
-
 def written(held: io.BytesIO) -> int:
     held.write(b"x")
     return held.tell()
@@ -215,7 +209,6 @@ ADVANCED: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "bytearray": (bytearray(), lambda held: appended(held, 1)),
     "array": (array.array("i"), lambda held: appended(held, 1)),
     "file in memory": (io.BytesIO(), written),
-    "queue": (queue.SimpleQueue(), queued),
     "iterator of a deque": (iter(collections.deque([1, 2, 3])), next),
 }
 

@@ -11,6 +11,7 @@ from types import FrameType
 import pytest
 from synthetic import BATCH, BLOCK, KINDS, STAGE, TOKENS, WIDTHS, network
 
+from fxprof import limits
 from fxprof.cost.count import count
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
@@ -141,8 +142,8 @@ def test_more_modules_than_any_model_has_are_refused() -> None:
     def siblings(number: int) -> Component:
         return Component("c", "C", tuple(ModuleRecord(f"{place}", "", 0) for place in range(number)), ())
 
-    assert is_real(siblings(399_999))
-    assert not is_real(siblings(400_000))
+    assert is_real(siblings(limits.PROFILE_MODULES - 1))
+    assert not is_real(siblings(limits.PROFILE_MODULES))
 
 
 # --- the search for cycles

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from io import BytesIO, StringIO
 from itertools import chain
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -335,8 +334,6 @@ def _states(value: Any) -> Iterator[Holder]:
         yield _State(lambda: value[:], lambda saved: value.__setitem__(slice(None), saved))
     elif isinstance(value, (BytesIO, StringIO)):
         yield _State(lambda: None if value.closed else (value.getvalue(), value.tell()), lambda saved: _set_text(value, saved))
-    elif isinstance(value, SimpleQueue):
-        yield _State(lambda: _queued(value), lambda saved: _set_queue(value, saved))
     elif isinstance(value, Tokenizer):
         yield _State(lambda: (value.truncation, value.padding), lambda saved: _set_tokenizer(value, *saved))
 
@@ -347,21 +344,6 @@ def _set_text(text: Any, saved: tuple[Any, int] | None) -> None:
         text.truncate()
         text.write(saved[0])
         text.seek(saved[1])
-
-
-def _queued(queue: SimpleQueue[Any]) -> list[Any]:
-    """What a queue holds, which can only be told by taking it out and putting it in again."""
-    items = [queue.get_nowait() for _ in range(queue.qsize())]
-    for item in items:
-        queue.put(item)
-    return items
-
-
-def _set_queue(queue: SimpleQueue[Any], saved: list[Any]) -> None:
-    for _ in range(queue.qsize()):
-        queue.get_nowait()
-    for item in saved:
-        queue.put(item)
 
 
 def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padding: dict[str, Any] | None) -> None:
