@@ -52,16 +52,17 @@ def _frames() -> Iterator[FrameType]:
 
 
 _BEGIN = (str(Path(__file__).with_name("rehearse.py")), "run")
+_OURS = str(Path(__file__).parents[1])
 _PYTHON = sysconfig.get_path("stdlib")
 
 
 def _is_tried(file: str, line: int) -> bool:
     package = source_line(file, line).partition("/")[0].partition(".")[0]
-    return is_own(package) and not _is_pythons(file) and any(first <= line <= last for first, last in _tries(file))
+    return is_own(package) and not _is_no_users(file) and any(first <= line <= last for first, last in _tries(file))
 
 
-def _is_pythons(file: str) -> bool:
-    return file.startswith(_PYTHON) and "-packages" not in file
+def _is_no_users(file: str) -> bool:
+    return file.startswith(_OURS) or (file.startswith(_PYTHON) and "-packages" not in file)
 
 
 @functools.lru_cache(maxsize=256)

@@ -90,6 +90,10 @@ class Attempt:
             self.memory.runs[self.key] = Run(calls, results, spec)
 
 
+_PART = 1 << 24
+"""Elements that are looked at together."""
+
+
 def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
     """The arguments with the contents of their tensors; None when the module could change them, or hides what they hold."""
     leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
@@ -102,7 +106,7 @@ def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
 
 def _digest(tensor: torch.Tensor) -> Key:
     contents = b""
-    if not tensor.is_meta and tensor.any():
+    if not tensor.is_meta and not _is_zero(tensor):
         flat = torch.empty(tensor.numel(), dtype=tensor.dtype).copy_(tensor.detach().reshape(-1))
         contents = blake2b(flat.view(torch.uint8).numpy().tobytes()).digest()
     return (tuple(tensor.shape), tensor.dtype, contents)
@@ -133,12 +137,17 @@ def _described(leaves: list[Any], given: list[Any], held: Iterable[torch.Tensor]
             found.append(Given(position))
         elif isinstance(leaf, _PLAIN):
             found.append(leaf)
-        elif type(leaf) is torch.Tensor and _is_tensor(leaf) and _memory(leaf) not in shared and not leaf.any():
+        elif type(leaf) is torch.Tensor and _is_tensor(leaf) and _memory(leaf) not in shared and _is_zero(leaf):
             found.append(Zeros(tuple(leaf.shape), leaf.dtype))
             shared.add(_memory(leaf))
         else:
             return None
     return tuple(found)
+
+
+def _is_zero(tensor: torch.Tensor) -> bool:
+    # In parts, because `any` of numbers makes a truth value of each one first: a gigabyte for four.
+    return not any(part.any() for part in tensor.detach().reshape(-1).split(_PART))
 
 
 def _memory(tensor: torch.Tensor) -> int:
