@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -191,3 +194,23 @@ def test_own_code_is_not_told_that_it_is_exported() -> None:
             return hidden if torch.compiler.is_compiling() or torch.compiler.is_exporting() else self.layer(hidden)
 
     assert fxprof.profile_module(Asks(), (X,)).macs == 2 * 2 * 16 * 16
+
+
+_TRACED = """
+import sys
+import torch
+import fxprof
+from tests_of_decisions import InPython
+
+fxprof.profile_module(InPython().eval(), (torch.ones(2, 16),))
+sys.setprofile(lambda *_: None)
+print([square for square in map(lambda number: number**2, range(3))])
+"""
+
+
+def test_a_loop_that_was_ended_leaves_nothing_to_be_looked_for(tmp_path: Path) -> None:
+    """Python asks for errors from other threads at every step, where one was called back: profilers then never end."""
+    (tmp_path / "tests_of_decisions.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    command = [sys.executable, "-c", _TRACED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "[0, 1, 4]\n"), done.stderr

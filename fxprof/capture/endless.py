@@ -35,7 +35,7 @@ def ended_after(seconds: float) -> Iterator[None]:
     Raises:
         EndlessError: the time is over.
     """
-    thread, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+    thread, lock, over, sent = threading.get_ident(), threading.Lock(), threading.Event(), threading.Event()
     end = time.thread_time() + seconds
     clock = time.pthread_getcpuclockid(thread) if hasattr(time, "pthread_getcpuclockid") else None
 
@@ -44,26 +44,46 @@ def ended_after(seconds: float) -> Iterator[None]:
             spent = time.clock_gettime(clock) if clock is not None else time.process_time()
             with lock:
                 if spent > end and not over.is_set() and _is_in_own_code(thread):
-                    _set_error(ctypes.c_ulong(thread), ctypes.py_object(EndlessError))
+                    sent.set()
+                    _send(thread)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         yield
     finally:
-        _stop(lock, over, thread)
+        _stop(lock, over)
+        if sent.is_set():
+            _take(thread)
         watcher.join()
 
 
-def _stop(lock: threading.Lock, over: threading.Event, thread: int) -> None:
-    """Have no error raised any more, also where one was about to be."""
+def _send(thread: int) -> None:
+    _set_error(ctypes.c_ulong(thread), ctypes.py_object(EndlessError))
+
+
+def _stop(lock: threading.Lock, over: threading.Event) -> None:
+    """Have no error sent any more, also where one comes just now."""
     while not over.is_set():
         try:
             with lock:
                 over.set()
-                _set_error(ctypes.c_ulong(thread), None)
         except EndlessError:
             continue
+
+
+def _take(thread: int) -> None:
+    """Have no error raised any more that was sent before.
+
+    One can only be called back by setting none, after which Python up to 3.12 looks for it at every step for ever: all is
+    slower then, and nothing ends under `sys.setprofile`. So another one takes its place, and is waited for.
+    """
+    try:
+        _send(thread)
+        while True:
+            time.sleep(0)
+    except EndlessError:
+        return
 
 
 def _is_in_own_code(thread: int) -> bool:
