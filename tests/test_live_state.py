@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import fxprof
+from fxprof.errors import CaptureError
 
 SIZE: dict[str, Any] = {"height": 64, "width": 64}
 State = dict[str, Any]
@@ -218,3 +219,44 @@ def test_what_python_holds_beside_lists_is_put_back(name: str) -> None:
     held, advance = ADVANCED[name]
     assert fxprof.profile_module(Advancing(held, advance), (torch.ones(2, 8),)).macs == 2 * 8 * 8
     assert advance(held) == 1
+
+
+class Advances(nn.Module):
+    """Takes its strengths from a generator, which nobody can copy."""
+
+    def __init__(self, strengths: Iterator[float]) -> None:
+        super().__init__()
+        self.layer, self.strengths = nn.Linear(4, 4), strengths
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) * next(self.strengths)
+
+
+def strengths() -> Iterator[float]:
+    yield 0.5
+    yield 0.25
+
+
+def test_a_generator_that_would_be_advanced_is_told_and_stays() -> None:
+    held = strengths()
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile_module(Advances(held), (torch.ones(2, 4),))
+    said = "could not capture Advances: it advances the generator strengths, and nobody could put that back afterwards"
+    assert str(caught.value).startswith(said)
+    assert next(held) == 0.5
+    assert fxprof.profile_module(nn.Identity(), (torch.ones(2),)).macs == 0
+
+
+def test_one_in_a_hook_ends_the_rehearsal_of_a_pipeline() -> None:
+    held, pipeline = strengths(), tiny.stable_diffusion()
+    pipeline.unet.register_forward_pre_hook(lambda *_: print(next(held)))
+    (sentence, *_) = fxprof.profile(pipeline, **SIZE, steps=1, prompt="a cat").approximations
+    assert "the generator strengths" in sentence
+    assert next(held) == 0.5
+
+
+def test_one_that_is_only_held_changes_nothing() -> None:
+    module = nn.Linear(4, 4)
+    module.kept = strengths()
+    assert fxprof.profile_module(module, (torch.ones(2, 4),)).macs == 2 * 4 * 4
+    assert next(module.kept) == 0.5

@@ -14,14 +14,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any, TypeGuard
+from types import FrameType, GeneratorType
+from typing import Any, NoReturn, Self, TypeGuard
 
 import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import UninitializedBuffer, UninitializedParameter
+from torch.utils import _pytree as pytree
 
 from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
@@ -29,6 +30,7 @@ from fxprof.capture.layouts import is_plain
 from fxprof.capture.meanwhile import Gate
 from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
 from fxprof.capture.rehearse import modules_of, modules_since
+from fxprof.errors import CaptureError
 from fxprof.trace.captured import CapturedModule
 
 _SMALL_BUFFER = 1 << 16
@@ -38,6 +40,25 @@ _SMALL_PARAMETER = 1 << 10
 _LARGE_ARRAY = 1 << 26
 """Bytes above which an array of numpy is not copied."""
 _ITERATORS = (*ITERATORS, itertools.count, itertools.cycle, itertools.repeat)
+
+
+class _Standing:
+    """Stands for a generator of Python's, which nobody can copy, and nobody can put back once it was advanced."""
+
+    def __init__(self, generator: GeneratorType[Any, Any, Any]) -> None:
+        self._name = generator.__qualname__
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> NoReturn:
+        self.send()
+
+    def send(self, *_: Any) -> NoReturn:
+        what = f"it advances the generator {self._name}, and nobody could put that back afterwards"
+        raise CaptureError(what, "let it keep a list or an iterator of itertools, or count in a number")
+
+    throw = close = send
 
 
 @dataclass(slots=True)
@@ -81,8 +102,12 @@ class Loan:
             self._exchanged[id(value)] = value, self._stand_in(value)
         return self._exchanged[id(value)][1]
 
-    def argument(self, tensor: torch.Tensor) -> torch.Tensor:
-        """What stands for a tensor that a call is given: with its values, whatever its size, and without its gradients."""
+    def arguments(self, given: Any) -> Any:
+        """The same for what a call is given, in which tensors keep their values, whatever their size, without gradients."""
+        given = pytree.tree_map_only(torch.Tensor, self._argument, given)
+        return pytree.tree_map_only(GeneratorType, self.exchange, given)
+
+    def _argument(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_meta or isinstance(tensor, FakeTensor):
             return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
         if id(tensor) not in self._exchanged:
@@ -97,6 +122,8 @@ class Loan:
             return self._weightless(value)
         if isinstance(value, _ITERATORS):
             return copy.copy(value)
+        if isinstance(value, GeneratorType):
+            return _Standing(value)
         if isinstance(value, np.ndarray):
             return value if value.dtype == object or value.nbytes > _LARGE_ARRAY else value.copy()
         if isinstance(value, torch.Generator):
@@ -150,7 +177,7 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return vars(module)["_modules"]["_orig_mod"] if type(module).__name__ == "OptimizedModule" else module
 
 
-_EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, *_ITERATORS)
+_EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, GeneratorType, *_ITERATORS)
 
 
 def _with_values(tensor: torch.Tensor) -> torch.Tensor:

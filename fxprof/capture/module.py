@@ -81,7 +81,7 @@ def _capture(
     name = type(module).__name__
     try:
         rehearsal = Rehearsal({COMPONENT: module}, notable=notable, outside=("outside", name), whole=whole, own_code=True)
-        given, named = pytree.tree_map_only(torch.Tensor, loan.argument, (args, kwargs))
+        given, named = loan.arguments((args, kwargs))
         rehearsal.run(call or module, *given, **named)
         approximations, unmoved = read_remarks(rehearsal, loan.again, call or module, *given, **named)
     except Exception as error:

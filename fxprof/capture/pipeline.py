@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from diffusers.utils import BaseOutput
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from fxprof.cache import Cache
 from fxprof.capture.answers import NotKeptError
@@ -151,7 +150,7 @@ def _captured(
     name = target.name if isinstance(target, PipelineConfig) else type(built.pipeline).__name__
     arguments, approximations = _arguments(built, workload)
     if loan is not None:
-        arguments = pytree.tree_map_only(torch.Tensor, loan.argument, arguments)
+        arguments = loan.arguments(arguments)
     built_at = time.perf_counter()
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
     parts = target.components if isinstance(target, PipelineConfig) else {}
