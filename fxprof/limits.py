@@ -138,6 +138,9 @@ BUILT_SECONDS = 60
 PADDED_TOKENS = 2**20
 """Tokens that a tokenizer may pad a text to."""
 
+PROCESSED_TOKENS = 20_000
+"""Tokens that a tokenizer's post-processor makes of a text of a thousand; real ones add a few."""
+
 NORMALIZER_GROWTH = 10_000
 """How many times longer a normalizer, with the pre-tokenizer after it, may make a text; a decoder likewise."""
 

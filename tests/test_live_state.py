@@ -249,7 +249,7 @@ def test_a_generator_that_would_be_advanced_is_told_and_stays() -> None:
 
 def test_one_in_a_hook_ends_the_rehearsal_of_a_pipeline() -> None:
     held, pipeline = strengths(), tiny.stable_diffusion()
-    pipeline.unet.register_forward_pre_hook(lambda *_: print(next(held)))
+    pipeline.unet.register_forward_pre_hook(lambda *_: setattr(pipeline, "strength", next(held)))
     (sentence, *_) = fxprof.profile(pipeline, **SIZE, steps=1, prompt="a cat").approximations
     assert "the generator strengths" in sentence
     assert next(held) == 0.5

@@ -30,6 +30,7 @@ _PLAIN = (
 )
 _CONFIGURATIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json")
 _MOST_GROWTH = limits.NORMALIZER_GROWTH
+_MOST_TOKENS = limits.PROCESSED_TOKENS
 _DEEPEST = 50
 _LONGEST_PADDING = limits.PADDED_TOKENS
 
@@ -90,8 +91,8 @@ def _check_tokenizer(path: Path, values: Mapping[str, Any]) -> None:
         raise CaptureError(f"cannot use {path}: its pre-tokenizer makes texts more than {_MOST_GROWTH:,} times as long")
     if _growth(values.get("decoder"), 0) > _MOST_GROWTH:
         raise CaptureError(f"cannot use {path}: its decoder makes texts more than {_MOST_GROWTH:,} times as long")
-    if _tokens(values.get("post_processor"), _TEXT, 0) > _LONGEST_PADDING:
-        raise CaptureError(f"cannot use {path}: its post-processor makes more than {_LONGEST_PADDING:,} tokens of a text")
+    if _tokens(values.get("post_processor"), _TEXT, 0) > _MOST_TOKENS:
+        raise CaptureError(f"cannot use {path}: its post-processor makes more than {_MOST_TOKENS:,} tokens of a text")
     padding = values.get("padding")
     strategy = padding.get("strategy") if isinstance(padding, Mapping) else None
     fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else None
@@ -200,7 +201,7 @@ def _tokens(processor: Any, tokens: int, depth: int) -> float:
         case {"type": "Sequence", "processors": [*parts]}:
             made: float = tokens
             for part in parts:
-                made = min(_tokens(part, int(made), depth + 1), _LONGEST_PADDING + 1)
+                made = min(_tokens(part, int(made), depth + 1), _MOST_TOKENS + 1)
             return made
         case {"type": "TemplateProcessing"}:
             special = processor.get("special_tokens")
