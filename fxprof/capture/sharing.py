@@ -293,8 +293,7 @@ class Sharing:
             self.differed = True
             raise DifferentError(f"{type(call.module).__name__} does not do the same each time")
         made = {item.number: leaf for item, leaf in zip(known.results, leaves, strict=True) if isinstance(item, _Made)}
-        slots = (get_proxy_slot(tensor, tracer, None) for tensor in steps.taken.values() if type(tensor) is FakeTensor)
-        return list(made.values()), [slot.proxy for slot in slots if slot is not None]
+        return list(made.values()), steps.inputs(tracer)
 
     def _stand_in(self, known: _Known, call: _Call, forward: Callable[..., Any], tracer: Any) -> Any:
         self.stand_ins += 1
@@ -320,13 +319,13 @@ class Sharing:
         args, kwargs = call.arguments
         with self._noted(call.module, traced=True) if call.has_objects else nullcontext() as steps:
             result = forward(*args, **kwargs)
-        end = tracer.create_proxy("call_function", END, (number,), {}).node
         leaves, spec = pytree.tree_flatten(result)
         found = call.found
         with _unwatched():
             results, after, state = _results(leaves, call.leaves), fingerprint(call.module), call.state()
         changed = before != state or (after.structure, after.plain) != (found.structure, found.plain)
         if changed or results is None:
+            tracer.create_proxy("call_function", END, (number, [], []), {})
             self._refused.add(call.key)
             return result
         noted = set(self._read[reads:])
@@ -336,12 +335,16 @@ class Sharing:
             for at, (part, name) in enumerate(found.places)
             if name not in self._doubtful.get(type(parts[part]), ()) or (id(vars(parts[part])), name) in noted
         )
-        taken = _taken(begin, end)
+        taken = _taken(begin)
         used = tuple(
             at
             for at, leaf in enumerate(call.leaves)
             if isinstance(leaf, torch.Tensor) and get_proxy_slot(leaf, tracer).proxy.node in taken
         )
+        inputs = steps.inputs(tracer, begin) if steps else [get_proxy_slot(call.leaves[at], tracer).proxy for at in used]
+        made = {item.number: leaf for item, leaf in zip(results, leaves, strict=True) if isinstance(item, _Made)}
+        given = [get_proxy_slot(leaf, tracer).proxy for leaf in made.values()]
+        tracer.create_proxy("call_function", END, (number, inputs, given), {})
         self._known[call.key].append(
             _Known(number, found.plain, known_reads, used, results, spec, steps.noted if steps else None)
         )
@@ -366,12 +369,16 @@ class _Steps(TorchFunctionMode):
         kwargs = kwargs or {}
         with _unwatched():
             self.noted.append((func, _line(), _seen(args), _seen(kwargs)))
+            self.taken.update((id(leaf), leaf) for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is FakeTensor)
             if not self._traced:
-                self.taken.update(
-                    (id(leaf), leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
-                )
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+    def inputs(self, tracer: Any, begin: Node | None = None) -> list[Any]:
+        """What was taken of the graph, of it as it was before a node where one is given."""
+        slots = (get_proxy_slot(tensor, tracer, None) for tensor in self.taken.values())
+        proxies = [slot.proxy for slot in slots if slot is not None]
+        return [proxy for proxy in proxies if begin is None or proxy.node < begin]
 
 
 def _line() -> tuple[str, int] | None:
@@ -603,11 +610,11 @@ def _made(results: Sequence[Any]) -> list[torch.Tensor]:
     return list(made.values())
 
 
-def _taken(begin: Node, end: Node) -> set[Node]:
-    """The nodes that those between two others take in."""
+def _taken(begin: Node) -> set[Node]:
+    """The nodes that those after another one take in."""
     taken: set[Node] = set()
     node = begin.next
-    while node is not end:
+    while node.op != "root":
         taken.update(node.all_input_nodes)
         node = node.next
     return taken

@@ -8,7 +8,7 @@ modules around it and the source line: all is copied, nothing interpreted. A `.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
 
@@ -22,7 +22,8 @@ from fxprof.capture.layouts import SPARSE, shape_of, stored_elements
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.capture.quantised import unpacked
 from fxprof.capture.unknown import is_unknown
-from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.capture.values import Values
+from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Origin, Subgraph, Tensor, Trace, Value
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.modules import called_paths, programs_among
@@ -49,9 +50,11 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
         reader.rename(program, owner_of)
     names = [_below_scaffolding(entry.fqn, skip) for entry in program.module_call_graph]
     owners = Owners(reader.stacks, owner_of, programs=[reader.stacks.path(path) for path in programs_among(names)])
-    ops, inputs = reader.ops(program.graph_module, owners), _program_inputs(program, reader)
+    values = Values(_origins(program, reader.stacks, skip))
+    ops, inputs = reader.ops(program.graph_module, owners, values), _program_inputs(program, reader)
+    gives = values.returned(program.graph_module)
     reader.finish()
-    return Trace(ops, inputs, tuple(sorted(reader.symbols.items())))
+    return Trace(ops, inputs, tuple(sorted(reader.symbols.items())), origins=values.origins(), gives=gives)
 
 
 def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Op:
@@ -137,6 +140,15 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A block, where it ends, and the values in it."""
+
+    block: Block
+    end: Node
+    values: Values
+
+
 class _GraphReader:
     """Reads one program; remembers what many nodes share."""
 
@@ -147,7 +159,7 @@ class _GraphReader:
         self._expressions: dict[Any, Value] = {}
         self._hints: dict[Any, int] = {}
         self._repeated = repeated
-        self._blocks: dict[int, Block] = {}
+        self._blocks: dict[int, _Known] = {}
         self._stored: dict[Node, Tensor] = {}
         self._calls: dict[Block, dict[str, tuple[int, int]]] = {}
 
@@ -169,38 +181,39 @@ class _GraphReader:
         found = other_paths(((_entries(node), _operands(_named(node))) for node in nodes), owner_of, modules)
         self.stacks.rename = renaming(found) if found else None
 
-    def ops(self, module: GraphModule, owners: Owners) -> tuple[Op | Occurrence, ...]:
+    def ops(self, module: GraphModule, owners: Owners, values: Values) -> tuple[Op | Occurrence, ...]:
         found: list[Op | Occurrence] = []
-        outer: list[list[Op | Occurrence]] = []
+        outer: list[tuple[list[Op | Occurrence], Values]] = []
         for node in module.graph.nodes:
+            if node.target in (BEGIN, END) and number_of(node) not in self._repeated:
+                continue
             if node.target is BEGIN:
-                outer.append(found)
-                found = []
+                outer.append((found, values))
+                found, values = [], Values(values.origin_of)
             elif node.target is END:
-                inside, found = found, outer.pop()
-                found += self._block(number_of(node), self._stack(node), tuple(inside))
+                inside, body = tuple(found), values
+                found, values = outer.pop()
+                self._blocks[number_of(node)] = known = _Known(Block(self._stack(node), inside), node, body)
+                takes, gives = body.around(values, node)
+                found.append(Occurrence(known.block, known.block.stack, (), takes, gives))
             elif node.target is REPEAT:
-                found.append(self._occurrence(self._blocks[number_of(node)], self._stack(node)))
+                found.append(self._occurrence(self._blocks[number_of(node)], node, values))
             elif _computes(node):
-                found.append(self._op(module, node, owners))
+                found.append(self._op(module, node, owners, values))
         assert not outer, "every block that begins in a graph ends in it"
         return tuple(found)
 
-    def _block(self, number: int, stack: tuple[Frame, ...], ops: tuple[Op | Occurrence, ...]) -> tuple[Op | Occurrence, ...]:
-        if number not in self._repeated:
-            return ops
-        self._blocks[number] = Block(stack, ops)
-        return (Occurrence(self._blocks[number], stack),)
-
-    def _occurrence(self, block: Block, stack: tuple[Frame, ...]) -> Occurrence:
+    def _occurrence(self, known: _Known, node: Node, values: Values) -> Occurrence:
         """A later module, with the numbers of its calls as if each had been traced."""
+        block, stack = known.block, self._stack(node)
+        takes, gives = known.values.again(known.end, node, values, block.stack[-1].path, stack[-1].path)
         old, new = block.stack[-1].path, stack[-1].path
         shifts = []
         for path, (first, calls) in self._calls_in(block).items():
             moved = f"{new}{path[len(old) :]}"
             shift = self.stacks.visit(moved, calls) - first
             shifts += [(moved, shift)] if shift else []
-        return Occurrence(block, stack, tuple(shifts))
+        return Occurrence(block, stack, tuple(shifts), takes, gives)
 
     def _calls_in(self, block: Block) -> dict[str, tuple[int, int]]:
         """For each module inside of a block, the number of its first call there, and how many there are."""
@@ -226,16 +239,20 @@ class _GraphReader:
             return tuple((str(key), self.value(item)) for key, item in value.items())
         return plain(value)
 
-    def _op(self, module: GraphModule, node: Node, owners: Owners) -> Op:
-        operands = _operands(_named(node))
+    def _op(self, module: GraphModule, node: Node, owners: Owners, values: Values) -> Op:
+        named = _named(node)
+        operands = _operands(named)
         stack = owners.placed(self._stack(node), target_name(node.target), operands)
+        reads = values.read(value for _, value in named)
         op = Op(
             target_name(node.target),
             bind(node.target, node.args, node.kwargs, self.value),
             _results(self.value(node.meta.get("val"))),
             stack,
             self._source(node.meta.get("stack_trace")),
-            self._subgraphs(module, node, owners, stack),
+            self._subgraphs(module, node, owners, stack, values),
+            reads,
+            values.made(node),
         )
         if isinstance(node.meta.get("val"), torch.Tensor):
             owners.define(operands, [node.name])
@@ -253,15 +270,21 @@ class _GraphReader:
         self._stored[node] = result
         return replace(op, outputs=(result,))
 
-    def _subgraphs(self, module: GraphModule, node: Node, owners: Owners, stack: tuple[Frame, ...]) -> tuple[Subgraph, ...]:
+    def _subgraphs(
+        self, module: GraphModule, node: Node, owners: Owners, stack: tuple[Frame, ...], values: Values
+    ) -> tuple[Subgraph, ...]:
         if not isinstance(node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere
             return ()
         named = _named(node)
         handed = handed_over(target_name(node.target), [(name, _value_names(value)) for name, value in named])
 
+        nodes = handed_over(target_name(node.target), [(name, _nodes_of(value)) for name, value in named])
+
         def read(name: str, body: GraphModule) -> Subgraph:
-            inputs = [inner.name for inner in body.graph.nodes if inner.op == "placeholder"]
-            return Subgraph(name, self.ops(body, owners.inside(handed, inputs, stack)))
+            inputs = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
+            inside = Values({})
+            ops = self.ops(body, owners.inside(handed, [inner.name for inner in inputs], stack), inside)
+            return Subgraph(name, ops, inside.handed(nodes, inputs, values), inside.returned(body))
 
         return tuple(
             read(name, body)
@@ -346,8 +369,13 @@ def _operands(named: Iterable[tuple[str, Any]]) -> list[Operand]:
 
 def _value_names(value: Any) -> list[str]:
     """One name for every value that an argument is; "" for what has none, such as a number."""
+    return [item.name if item is not None else "" for item in _nodes_of(value)]
+
+
+def _nodes_of(value: Any) -> list[Node | None]:
+    """One node for every value that an argument is; None for what has none, such as a number."""
     items = value if isinstance(value, (list, tuple)) else (value,)
-    return [item.name if isinstance(item, Node) else "" for item in items if not _is_graph(item)]
+    return [item if isinstance(item, Node) else None for item in items if not _is_graph(item)]
 
 
 def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
@@ -359,11 +387,25 @@ def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
     return owners
 
 
+def _origins(program: ExportedProgram, stacks: StackReader, skip: int) -> dict[Node, Origin]:
+    """What the placeholders of a program are."""
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if not isinstance(spec.arg, ConstantArgument)}
+    found = {}
+    for node in program.graph.nodes:
+        spec = specs.get(node.name) if node.op == "placeholder" else None
+        if spec is not None and spec.kind is InputKind.USER_INPUT:
+            found[node] = Origin("input", node.name)
+        elif spec is not None and spec.kind in _HELD:
+            path, _, name = _below_scaffolding(spec.target or "", skip).rpartition(".")
+            found[node] = Origin(_HELD[spec.kind], ".".join(filter(None, (stacks.path(path), name))))
+    return found
+
+
 def _below_scaffolding(path: str, skip: int) -> str:
     return ".".join(path.split(".")[skip:])
 
 
-_HELD = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+_HELD = {InputKind.PARAMETER: "parameter", InputKind.BUFFER: "buffer", InputKind.CONSTANT_TENSOR: "constant"}
 
 
 def _named_nodes(named: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Node]]:

@@ -1,6 +1,6 @@
 """What a graph says: operators, shapes, module stacks. Standard library only."""
 
-from fxprof.trace.records import UNKNOWN_NNZ, Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.trace.records import UNKNOWN_NNZ, Block, Frame, Occurrence, Op, Origin, Pairs, Subgraph, Tensor, Trace, Value
 from fxprof.trace.symbols import Dim, Expr, Sizes, UnboundSymbolError, evaluate
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "Frame",
     "Occurrence",
     "Op",
+    "Origin",
+    "Pairs",
     "Sizes",
     "Subgraph",
     "Tensor",

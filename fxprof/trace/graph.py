@@ -5,7 +5,7 @@ Everything is checked on the way: types, names that must be defined before they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -206,6 +206,8 @@ class GraphReader:
         self._values: dict[str, Value] = {}
         self._defined: set[str] = set()
         self.owners = owners or Owners(program.stacks, {})
+        self.numbers: dict[str, int] = {}
+        """The number of each value, in the order in which operators name them."""
         for place, argument in enumerate(a_list(self._graph.get("inputs"), f"{where}.inputs")):
             self.output(argument, f"{where}.inputs[{place}]")
 
@@ -229,6 +231,7 @@ class GraphReader:
         stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
         operands = _operands(named)
         stack = self.owners.placed(stack, target, operands)
+        reads = self._numbered(argument for _, argument in named)
         bodies = tuple(self._bodies(target, named, stack, where)) if target.startswith(PREFIX) else ()
         outputs = a_list(fields.get("outputs"), f"{where}.outputs")
         op = Op(
@@ -238,10 +241,23 @@ class GraphReader:
             stack,
             self._program.source(metadata.get("stack_trace"), f"{where}.metadata.stack_trace"),
             bodies,
+            reads,
+            self._numbered(outputs),
         )
         results = [name for output in outputs for name in tensor_names(output)]
         self.owners.define(operands, results)
         return self._noted(op, operands, results)
+
+    def number(self, name: str) -> int:
+        """The number of a value."""
+        return self.numbers.setdefault(name, len(self.numbers))
+
+    def _numbered(self, arguments: Iterable[Any]) -> tuple[int, ...]:
+        return tuple(self.number(name) for argument in arguments for name in references(argument))
+
+    def gives(self) -> tuple[int, ...]:
+        """The numbers of what the graph returns, after its operators were read."""
+        return self._numbered(a_list(self._graph.get("outputs"), f"{self._where}.outputs"))
 
     def _noted(self, op: Op, operands: list[Operand], results: list[str]) -> Op:
         """The operator, with the type that its result was stored in."""
@@ -286,7 +302,10 @@ class GraphReader:
                     inputs = [found for item in a_list(graph.get("inputs"), where) for found in _value_names(item)]
                     owners = self.owners.inside(handed, inputs, stack)
                     reader = GraphReader(self._program, graph, f"{where}.{name}.graph", self._depth + 1, owners)
-                    yield Subgraph(name, tuple(reader.ops()))
+                    ops = tuple(reader.ops())
+                    pairs = zip(inputs, handed, strict=True) if len(inputs) == len(handed) else ()
+                    taken = [(reader.numbers[inner], outer) for inner, outer in pairs if outer and inner in reader.numbers]
+                    yield Subgraph(name, ops, tuple((inner, self.number(outer)) for inner, outer in taken), reader.gives())
 
     def _outputs(self, outputs: list[Any], where: str) -> tuple[Value, ...]:
         values = tuple(self.output(argument, where) for argument in outputs)
@@ -395,6 +414,31 @@ def tensor_names(argument: Any) -> list[str]:
     if kind not in {"as_tensor", "as_tensors"}:
         return []
     return [item["name"] for item in items if type(item) is dict and type(item.get("name")) is str]
+
+
+def references(argument: Any) -> Iterator[str]:
+    """The names of the values of a graph that an argument, which was read before, refers to: tensors and symbolic numbers."""
+    if type(argument) is tuple or type(argument) is list:
+        for item in argument:
+            yield from references(item)
+    elif type(argument) is dict and len(argument) == 1:
+        ((kind, value),) = argument.items()
+        if kind == "as_name":
+            yield value
+        elif kind == "as_string_to_argument":
+            yield from references(list(value.values()))
+        elif kind in _TENSORS:
+            for item in value if type(value) is list else (value,):
+                yield from (tensor["name"] for tensor in (item if type(item) is list else (item,)))
+        elif kind in _REFERRING:
+            yield from references(value)
+
+
+_TENSORS = frozenset({"as_tensor", "as_tensors", "as_nested_tensors"})
+_REFERRING = frozenset(
+    {"as_optional_tensor", "as_optional_tensors"}
+    | {f"as_sym_{kind}{number}" for kind in ("int", "float", "bool") for number in ("", "s")}
+)
 
 
 def _operands(named: list[tuple[str, Any]]) -> list[Operand]:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from fxprof.trace.fields import DEEPEST_MODULE, LONGEST_PATH
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.records import Frame
 from fxprof.trace.stacks import Entry, StackReader, true_entries
+
+_T = TypeVar("_T")
 
 Operand = tuple[str, str]
 """The name of an argument, and that of the value that it is."""
@@ -104,12 +107,12 @@ _HANDED: Mapping[str, tuple[str, ...]] = {
 """Higher-order operator to the arguments that become the inputs of its body, in order."""
 
 
-def handed_over(target: str, arguments: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """The names of the values that an operator hands to its body.
+def handed_over(target: str, arguments: Iterable[tuple[str, Sequence[_T]]]) -> list[_T]:
+    """The values that an operator hands to its body.
 
     Args:
         target: as in `Op.target`.
-        arguments: (name, names of the values that it is), without those that are bodies.
+        arguments: (name, the values that it is, by name for one), without those that are bodies.
     """
     known = dict(arguments)
     names = _HANDED.get(target.removeprefix(PREFIX), ("args",) if "args" in known else tuple(known))

@@ -29,13 +29,13 @@ from fxprof.trace.fields import (
     given,
     the_one,
 )
-from fxprof.trace.graph import GraphReader, ProgramReader, stacks_of
+from fxprof.trace.graph import GraphReader, ProgramReader, references, stacks_of
 from fxprof.trace.guards import Inputs, input_paths
 from fxprof.trace.modules import called_paths, modules_of_graph, programs_among, root_class
 from fxprof.trace.owners import Owners, other_paths, renaming
-from fxprof.trace.records import Tensor, Trace, Value
+from fxprof.trace.records import Origin, Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
-from fxprof.trace.stacks import true_entries
+from fxprof.trace.stacks import StackReader, true_entries
 from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, in_short
 
 DIM_NAMES = "dim_names.json"
@@ -166,7 +166,10 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     owners = Owners(reader.stacks, owner_of, programs=programs_among(names))
     graph = GraphReader(reader, module.get("graph"), f"{where}graph", owners=owners)
     inputs = tuple(_inputs(graph, specs))
-    trace = Trace(tuple(graph.ops()), inputs)
+    ops = tuple(graph.ops())
+    gives = graph.gives()
+    named = ((graph.numbers[name], origin) for name, origin in _origins(specs, reader.stacks) if name in graph.numbers)
+    trace = Trace(ops, inputs, origins=tuple(named), gives=gives)
     reader.finish()
     trace = replace(trace, symbols=tuple(sorted(reader.symbols.items())))
     _check_hints(at_sizes(trace, reader.symbols), reader.hints)
@@ -202,6 +205,17 @@ def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
             fields = an_object(spec, kind)
             name = a_text(fields.get(_HELD[kind]), _HELD[kind])
             yield a_text(an_object(fields.get("arg"), f"{kind}.arg").get("name"), f"{kind}.arg"), name.rpartition(".")[0]
+
+
+def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tuple[str, Origin]]:
+    """Name in the graph of each value that no operator makes, and what it is."""
+    for kind, spec in specs:
+        if kind in _HELD:
+            path, _, leaf = spec[_HELD[kind]].rpartition(".")
+            name = ".".join(filter(None, (stacks.path(path), leaf)))
+            yield spec["arg"]["name"], Origin(kind.removeprefix("tensor_"), name)
+        elif kind == "user_input":
+            yield from ((name, Origin("input", name)) for name in references(spec["arg"]))
 
 
 def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:

@@ -5,7 +5,8 @@ Imports the standard library only. A trace is made by `fxprof.capture.translate`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,14 +46,31 @@ Value = Tensor | Expr | int | float | complex | bool | str | None | tuple["Value
 """What an argument can be. Lists become tuples; types, devices and memory formats become their names."""
 
 
+Pairs = tuple[tuple[int, int], ...]
+"""Values of an inner graph, and the values of the graph around it that they are."""
+
+
+class Origin(NamedTuple):
+    """A value that no operator of its graph makes."""
+
+    kind: str
+    """`input`, `parameter`, `buffer` or `constant`."""
+    name: str
+    """The argument's name, or the dotted path of a weight below the component."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subgraph:
-    """The body of a higher-order operator."""
+    """The body of a higher-order operator, whose values have numbers of their own."""
 
     name: str
     """The operator's argument that holds it: `true_fn`, `combine_fn`, `subgraph`."""
     parts: tuple[Op | Occurrence, ...]
     """As for a `Trace`."""
+    takes: Pairs = ()
+    """The values of the graph around it that its operators read."""
+    gives: tuple[int, ...] = ()
+    """The values that it returns."""
 
     @property
     def ops(self) -> tuple[Op, ...]:
@@ -75,6 +93,10 @@ class Op:
     source: str | None = None
     """`package/file.py:12`, the innermost line outside torch."""
     subgraphs: tuple[Subgraph, ...] = ()
+    reads: tuple[int, ...] = ()
+    """The numbers of the values that are its arguments, in their order: tensors, and numbers that other operators compute."""
+    makes: tuple[int, ...] = ()
+    """The numbers of the values that are its results, in their order."""
 
     def argument(self, name: str) -> Value:
         """The value of the argument called `name`, or None when the operator has no such argument."""
@@ -88,7 +110,7 @@ class Block:
     stack: tuple[Frame, ...]
     """Of the first module, down to itself."""
     parts: tuple[Op | Occurrence, ...]
-    """As for a `Trace`, each where it stands in the first module."""
+    """As for a `Trace`, each where it stands in the first module; values have numbers of the block's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +122,10 @@ class Occurrence:
     """Down to the module itself."""
     visits: tuple[tuple[str, int], ...] = ()
     """(path, number) to be added to the visits of a module inside; those of others are the same as in the block."""
+    takes: Pairs = ()
+    """The values of the graph around the module that the block's operators read."""
+    gives: Pairs = ()
+    """The values that the block makes and the graph around the module reads."""
 
     def frames(self, stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
         """Where an operator of the block stands here, from where it stands in the block."""
@@ -110,17 +136,46 @@ class Occurrence:
         moved = ((_moved(frame.path, old, new), frame) for frame in inner)
         return (*self.stack, *(Frame(path, frame.class_name, frame.visit + visits.get(path, 0)) for path, frame in moved))
 
-    def ops(self) -> Iterator[Op]:
-        """The operators, each in its place here."""
+    def ops(self, fresh: Iterator[int]) -> Iterator[Op]:
+        """The operators, each in its place here.
+
+        Args:
+            fresh: numbers for values that nobody outside of the block reads.
+        """
         known: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
 
-        def moved(op: Op) -> Op:
+        def stack(op: Op) -> tuple[Frame, ...]:
             if op.stack not in known:
                 known[op.stack] = self.frames(op.stack)
-            bodies = tuple(Subgraph(body.name, tuple(map(moved, body.ops))) for body in op.subgraphs)
-            return Op(op.target, op.args, op.outputs, known[op.stack], op.source, bodies)
+            return known[op.stack]
 
-        return map(moved, expand(self.block.parts))
+        numbers = {**dict(self.takes), **dict(self.gives)}
+        return (_renumbered(op, numbers, fresh, stack) for op in expand(self.block.parts))
+
+
+def _renumbered(
+    op: Op, numbers: dict[int, int], fresh: Iterator[int], stack: Callable[[Op], tuple[Frame, ...]] = lambda op: op.stack
+) -> Op:
+    """An operator whose values have other numbers: those that are known, and for others the next ones."""
+
+    def number(old: int) -> int:
+        if old not in numbers:
+            numbers[old] = next(fresh)
+        return numbers[old]
+
+    reads, bodies = tuple(map(number, op.reads)), tuple(_body(body, number, stack) for body in op.subgraphs)
+    return Op(op.target, op.args, op.outputs, stack(op), op.source, bodies, reads, tuple(map(number, op.makes)))
+
+
+def _body(body: Subgraph, number: Callable[[int], int], stack: Callable[[Op], tuple[Frame, ...]]) -> Subgraph:
+    """A body in another place; the numbers of its own values stay."""
+
+    def moved(op: Op) -> Op:
+        bodies = tuple(_body(inner, int, stack) for inner in op.subgraphs)
+        return Op(op.target, op.args, op.outputs, stack(op), op.source, bodies, op.reads, op.makes)
+
+    takes = tuple((inner, number(outer)) for inner, outer in body.takes)
+    return Subgraph(body.name, tuple(map(moved, body.ops)), takes, body.gives)
 
 
 def _moved(path: str, old: str, new: str) -> str:
@@ -132,7 +187,15 @@ def expand(parts: tuple[Op | Occurrence, ...]) -> tuple[Op, ...]:
     """The operators, those of occurrences of a block in the places of those."""
     if all(type(part) is Op for part in parts):
         return parts  # type: ignore[return-value]  # as was just asked
-    return tuple(op for part in parts for op in (part.ops() if isinstance(part, Occurrence) else (part,)))
+    fresh = itertools.count(1 + max((number for part in parts for number in _numbers(part)), default=-1))
+    return tuple(op for part in parts for op in (part.ops(fresh) if isinstance(part, Occurrence) else (part,)))
+
+
+def _numbers(part: Op | Occurrence) -> Iterable[int]:
+    """The numbers that it has in its graph."""
+    if isinstance(part, Op):
+        return (*part.reads, *part.makes)
+    return (outer for _, outer in (*part.takes, *part.gives))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +210,10 @@ class Trace:
     """(symbol, its size in the example inputs), for graphs exported with dynamic shapes."""
     computed: tuple[tuple[Expr, Number], ...] = ()
     """(expression, the value that the program computes for it at these sizes), where that is not its own value."""
+    origins: tuple[tuple[int, Origin], ...] = ()
+    """(number, what it is) of each value that is read and that no operator makes."""
+    gives: tuple[int, ...] = ()
+    """The numbers of the values that the graph returns, in their order."""
 
     def sizes(self) -> Sizes:
         """The values of the trace's expressions."""
@@ -166,24 +233,24 @@ class Trace:
         yield from _distinct(self.parts, set())
 
     def expanded(self) -> Trace:
-        """The same without references."""
-        return Trace(tuple(map(_expanded, self.ops)), self.inputs, self.symbols, self.computed)
+        """The same without references, values numbered in the order in which operators name them."""
+        numbers: dict[int, int] = {}
+        fresh = itertools.count()
+        ops = tuple(_renumbered(op, numbers, fresh) for op in self.ops)
+        gives = tuple(numbers[number] if number in numbers else next(fresh) for number in self.gives)
+        origins = tuple(sorted((numbers[number], origin) for number, origin in self.origins if number in numbers))
+        return Trace(ops, self.inputs, self.symbols, self.computed, origins, gives)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trace):
             return NotImplemented
         one, two = self.expanded(), other.expanded()
-        return (one.parts, one.inputs, one.symbols) == (two.parts, two.inputs, two.symbols)
+        return (one.parts, one.inputs, one.symbols, one.origins, one.gives) == (
+            *(two.parts, two.inputs, two.symbols, two.origins, two.gives),
+        )
 
     def __hash__(self) -> int:
         return hash((self.expanded().parts, self.inputs, self.symbols))
-
-
-def _expanded(op: Op) -> Op:
-    if not op.subgraphs:
-        return op
-    bodies = tuple(Subgraph(body.name, tuple(map(_expanded, body.ops))) for body in op.subgraphs)
-    return Op(op.target, op.args, op.outputs, op.stack, op.source, bodies)
 
 
 def _distinct(parts: tuple[Op | Occurrence, ...], seen: set[Block]) -> Iterator[Op]:

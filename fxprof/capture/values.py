@@ -1,0 +1,139 @@
+"""The values of a live graph, by numbers in the order in which its operators name them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxprof.trace import Origin, Pairs
+
+_NUMBERS = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+class Values:
+    """The values of one graph, of one block, or of the body of an operator.
+
+    Args:
+        origin_of: what the placeholders are that the program itself has.
+    """
+
+    def __init__(self, origin_of: Mapping[Node, Origin]) -> None:
+        self.origin_of = origin_of
+        self._numbers: dict[Hashable, int] = {}
+        self._made: set[Hashable] = set()
+
+    def _number(self, key: Hashable) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def _key(self, node: Node) -> Hashable:
+        """What a value is known by: a weight by its name, for what stands for a later block has no node for its weights."""
+        if getattr(node.target, "__name__", "") == "getitem":
+            return (node.args[0], node.args[1])
+        return self.origin_of.get(node, node)
+
+    def read(self, values: Iterable[Any]) -> tuple[int, ...]:
+        """The numbers of the values among arguments."""
+        return tuple(self._number(self._key(node)) for node in _value_nodes(values))
+
+    def made(self, node: Node) -> tuple[int, ...]:
+        """The numbers of the results of an operator."""
+        value = node.meta.get("val")
+        if isinstance(value, (list, tuple)):
+            keys: list[Hashable] = [(node, place) for place, item in enumerate(value) if _is_value(item)]
+        else:
+            keys = [node] if _is_value(value) else []
+        self._made.update(keys)
+        return tuple(map(self._number, keys))
+
+    def returned(self, module: GraphModule) -> tuple[int, ...]:
+        """The numbers of what a graph returns."""
+        return self.read(node.args for node in module.graph.nodes if node.op == "output")
+
+    def origins(self) -> tuple[tuple[int, Origin], ...]:
+        """The values that no operator makes."""
+        return tuple((number, key) for key, number in self._numbers.items() if isinstance(key, Origin))
+
+    def handed(self, given: Sequence[Node | None], inputs: Sequence[Node], outer: Values) -> Pairs:
+        """What the operators of a body read of what it is handed.
+
+        Args:
+            given: nodes of the graph around it.
+            inputs: placeholders of the body; of another number than what is given, nobody knows which are which.
+            outer: the values of the graph around it.
+        """
+        if len(given) != len(inputs):
+            return ()
+        pairs = zip(inputs, given, strict=True)
+        taken = [(self._numbers[inner], node) for inner, node in pairs if inner in self._numbers and node is not None]
+        return tuple((inner, outer._number(outer._key(node))) for inner, node in taken)
+
+    def _taken(self) -> list[tuple[int, Hashable]]:
+        return [(number, key) for key, number in self._numbers.items() if key not in self._made]
+
+    def around(self, outer: Values, end: Node) -> tuple[Pairs, Pairs]:
+        """What a block, whose values these are, takes of the values around it, and gives.
+
+        Args:
+            outer: the values of the graph around it.
+            end: the mark where it ends.
+        """
+        takes = tuple((inner, outer._number(key)) for inner, key in self._taken())
+        given = [key for key in self._numbers if key in self._made and any(end < user for user in _users(key))]
+        outer._made.update(given)
+        return takes, tuple((self._numbers[key], outer._number(key)) for key in given)
+
+    def again(self, end: Node, repeat: Node, outer: Values, old: str, new: str) -> tuple[Pairs, Pairs]:
+        """What a later call takes and gives that does what this block does.
+
+        Args:
+            end: the mark where the block ends, which says what it is given and gives.
+            repeat: what stands for the later call, and says what this is given.
+            outer: the values of the graph around it.
+            old: path of the block's module.
+            new: path of the later one.
+        """
+        _, inputs, results = end.args
+        given = dict(zip(map(self._key, _nodes(inputs)), map(outer._key, _nodes(repeat.args[1])), strict=True))
+        takes = tuple((inner, outer._number(given.get(key, _moved(key, old, new)))) for inner, key in self._taken())
+        used = {user.args[1] for user in repeat.users if user.users}
+        keys = [(self._numbers[self._key(node)], (repeat, at)) for at, node in enumerate(_nodes(results)) if at in used]
+        outer._made.update(key for _, key in keys)
+        return takes, tuple((inner, outer._number(key)) for inner, key in keys)
+
+
+def _moved(key: Hashable, old: str, new: str) -> Hashable:
+    """A weight of one module as that of another which is like it; what is elsewhere stays."""
+    if isinstance(key, Origin) and key.kind != "input" and key.name.startswith(f"{old}." if old else ""):
+        return Origin(key.kind, f"{new}{key.name[len(old) :]}")
+    return key
+
+
+def _users(key: Hashable) -> Iterable[Node]:
+    """The nodes that take a value."""
+    if isinstance(key, Node):
+        return key.users
+    assert isinstance(key, tuple), "one of several results, as `made` has it"
+    return [user for item in key[0].users if item.args[1:2] == key[1:] for user in item.users]
+
+
+def _nodes(values: Any) -> list[Node]:
+    assert all(isinstance(item, Node) for item in values), "a mark names values of the graph"
+    return list(values)
+
+
+def _value_nodes(values: Iterable[Any]) -> Iterator[Node]:
+    for value in values:
+        if isinstance(value, Node):
+            if _is_value(value.meta.get("val")):
+                yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _value_nodes(value)
+        elif isinstance(value, Mapping):
+            yield from _value_nodes(value.values())
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, (torch.Tensor, *_NUMBERS))
