@@ -549,6 +549,7 @@ def test_two_commands_at_once_print_the_same(model: Path) -> None:
     assert not list(own_cache().directory.glob(".*.part"))
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_leaves_what_the_next_one_can_use(model: Path) -> None:
     directory = own_cache().directory
     killed = profiled(model)

@@ -206,11 +206,29 @@ fxprof.profile_module(InPython().eval(), (torch.ones(2, 16),))
 sys.setprofile(lambda *_: None)
 print([square for square in map(lambda number: number**2, range(3))])
 """
+"""Python asks for errors from other threads at every step, where one was called back: profilers then never end."""
+
+_COMPILED = """
+import torch
+from torch import nn
+import fxprof
 
 
-def test_a_loop_that_was_ended_leaves_nothing_to_be_looked_for(tmp_path: Path) -> None:
-    """Python asks for errors from other threads at every step, where one was called back: profilers then never end."""
+class Branch(nn.Module):
+    def forward(self, x):
+        return torch.cond(x.sum() > 0, lambda y: y * 2, lambda y: y * 3, (x,))
+
+
+fxprof.profile_module(Branch().eval(), (torch.ones(2, 16),))
+asks = torch.compile(lambda x: x + 1 if torch.compiler.is_compiling() else x, backend="eager", fullgraph=True)
+print(asks(torch.zeros(3, dtype=torch.int64)).tolist())
+"""
+"""Its compiler makes a table of torch's functions when it is first needed, and some of these are others in a rehearsal."""
+
+
+@pytest.mark.parametrize(("program", "printed"), [(_TRACED, "[0, 1, 4]\n"), (_COMPILED, "[1, 1, 1]\n")])
+def test_the_rest_of_the_process_goes_on_as_if_nothing_had_been(program: str, printed: str, tmp_path: Path) -> None:
     (tmp_path / "tests_of_decisions.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
-    command = [sys.executable, "-c", _TRACED]
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout) == (0, "[0, 1, 4]\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, printed), done.stderr

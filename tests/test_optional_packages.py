@@ -256,7 +256,7 @@ def test_a_pipeline_that_asks_for_a_generator_gets_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        (motif, {"height": 32, "width": 32, "arguments": {"num_frames": 5}}),
+        pytest.param(motif, {"height": 32, "width": 32, "arguments": {"num_frames": 5}}, marks=pytest.mark.slow),
         pytest.param(glm_image, {"height": 32, "width": 32}, marks=pytest.mark.slow),
         pytest.param(
             kandinsky_5, {"height": 1024, "width": 1024, "arguments": {"max_sequence_length": 16}}, marks=pytest.mark.slow

@@ -318,6 +318,7 @@ def test_a_capture_that_is_told_to_end_leaves_nothing(tmp_path: Path, number: si
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_next_capture_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     writer = capturing(tmp_path / "out")
     wait_for(lambda: any(tmp_path.iterdir()))

@@ -209,11 +209,8 @@ def test_a_component_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert profile.total.uncounted == 1
 
 
-QUICK = {"sd-1.5"}
-MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names()]
-
-
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
 def test_every_component_of_a_bundled_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workload = WORKLOADS.get(name, {"height": 512, "width": 512, "steps": 2})
     live, profile = check(name, tmp_path / "graphs", monkeypatch, **workload)

@@ -17,7 +17,7 @@ from fxprof.result.profile import Profile
 from fxprof.source import load_zoo, names
 from fxprof.source.stand_ins import StandIn
 
-QUICK = {"sd-1.5", "sdxl-base-1.0", "sd3-medium", "flux.1-dev", "pixart-alpha-512", "sana-1.6b-512"}
+QUICK = {"sd-1.5", "sd3-medium", "flux.1-dev"}
 """One of each kind of architecture; the others are checked in the long run."""
 MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names()]
 

@@ -20,6 +20,7 @@ import torch
 from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import _disable_current_modes
 
+from fxprof.capture.compiler import forgotten_tables
 from fxprof.capture.meanwhile import LOOK_EVERY, Patience
 from fxprof.errors import UsageError
 
@@ -96,6 +97,7 @@ def unchanged() -> Iterator[None]:
         torch.inference_mode(False),
         torch.no_grad(),
         muted("stdout"),
+        forgotten_tables(),
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)

@@ -1,0 +1,39 @@
+"""What torch's compiler remembers of torch, which must not be what torch is like while a model is rehearsed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_MODULES = ("torch._dynamo.trace_rules", "torch._dynamo.variables.torch")
+"""Where it keeps tables of torch's functions and methods, made when they are first needed."""
+
+
+@contextmanager
+def forgotten_tables() -> Iterator[None]:
+    """Have the compiler make anew, afterwards, the tables that it makes until the end of the block.
+
+    Some functions of torch are others meanwhile. In such a table the true ones are missing, and the user's own
+    `torch.compile` would no longer know them.
+    """
+    filled = {name for name, cached in _tables() if cached.cache_info().currsize}
+    try:
+        yield
+    finally:
+        for name, cached in _tables():
+            if name not in filled:
+                cached.cache_clear()
+
+
+def _tables() -> Iterator[tuple[str, Any]]:
+    """The functions that remember what they returned, by name."""
+    for name in _MODULES:
+        module = sys.modules.get(name)
+        holders = [module, *(value for value in vars(module).values() if isinstance(value, type))] if module else []
+        for holder in holders:
+            for key, value in vars(holder).items():
+                function = value.__func__ if isinstance(value, staticmethod) else value
+                if hasattr(function, "cache_info") and hasattr(function, "cache_clear"):
+                    yield f"{name}.{getattr(holder, '__name__', '')}.{key}", function
