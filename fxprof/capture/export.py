@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -156,7 +157,10 @@ def export_call(
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     _refuse_transforms(program)
     program.example_inputs = None  # it would keep every argument alive for as long as it is kept itself
-    trace = translate(program, prefix=prefix, skip=1, aliases=aliases)
+    weights = dict(
+        itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    )
+    trace = translate(program, prefix=prefix, skip=1, aliases=aliases, weights=weights)
     if any(_is_symbolic(value) for op in trace.distinct() for value in op.outputs):
         # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")

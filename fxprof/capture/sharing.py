@@ -259,10 +259,10 @@ class Sharing:
         return self._regions > 0
 
     @contextmanager
-    def _noted(self, module: nn.Module, *, traced: bool) -> Iterator[_Steps]:
+    def _noted(self, module: nn.Module, tracer: Any, *, traced: bool) -> Iterator[_Steps]:
         """Note the modules that are called and what is called of torch."""
         numbers = {id(vars(part)): number for number, part in enumerate(module.modules())}
-        steps = _Steps(traced=traced)
+        steps = _Steps(tracer, traced=traced)
 
         def called(part: nn.Module, _: Any) -> None:
             steps.noted.append(numbers.get(id(vars(part)), type(part)))
@@ -285,7 +285,7 @@ class Sharing:
             DifferentError: it did not do what it was expected to.
         """
         args, kwargs = call.arguments
-        with disable_proxy_modes_tracing(), self._noted(call.module, traced=False) as steps:
+        with disable_proxy_modes_tracing(), self._noted(call.module, tracer, traced=False) as steps:
             leaves, spec = pytree.tree_flatten(forward(*args, **kwargs))
         with _unwatched():
             results = _results(leaves, call.leaves)
@@ -293,7 +293,7 @@ class Sharing:
             self.differed = True
             raise DifferentError(f"{type(call.module).__name__} does not do the same each time")
         made = {item.number: leaf for item, leaf in zip(known.results, leaves, strict=True) if isinstance(item, _Made)}
-        return list(made.values()), steps.inputs(tracer)
+        return list(made.values()), list(steps.taken.values())
 
     def _stand_in(self, known: _Known, call: _Call, forward: Callable[..., Any], tracer: Any) -> Any:
         self.stand_ins += 1
@@ -315,9 +315,10 @@ class Sharing:
         number, reads = self._count, len(self._read)
         with _unwatched():
             before = call.state()
+        given = [get_proxy_slot(leaf, tracer).proxy if isinstance(leaf, torch.Tensor) else None for leaf in call.leaves]
         begin = tracer.create_proxy("call_function", BEGIN, (number,), {}).node
         args, kwargs = call.arguments
-        with self._noted(call.module, traced=True) if call.has_objects else nullcontext() as steps:
+        with self._noted(call.module, tracer, traced=True) if call.has_objects else nullcontext() as steps:
             result = forward(*args, **kwargs)
         leaves, spec = pytree.tree_flatten(result)
         found = call.found
@@ -336,15 +337,11 @@ class Sharing:
             if name not in self._doubtful.get(type(parts[part]), ()) or (id(vars(parts[part])), name) in noted
         )
         taken = _taken(begin)
-        used = tuple(
-            at
-            for at, leaf in enumerate(call.leaves)
-            if isinstance(leaf, torch.Tensor) and get_proxy_slot(leaf, tracer).proxy.node in taken
-        )
-        inputs = steps.inputs(tracer, begin) if steps else [get_proxy_slot(call.leaves[at], tracer).proxy for at in used]
+        used = tuple(at for at, proxy in enumerate(given) if proxy is not None and proxy.node in taken)
+        outer = (proxy for proxy in steps.taken.values() if proxy.node < begin) if steps else (given[at] for at in used)
         made = {item.number: leaf for item, leaf in zip(results, leaves, strict=True) if isinstance(item, _Made)}
-        given = [get_proxy_slot(leaf, tracer).proxy for leaf in made.values()]
-        tracer.create_proxy("call_function", END, (number, inputs, given), {})
+        inner = [get_proxy_slot(leaf, tracer).proxy for leaf in made.values()]
+        tracer.create_proxy("call_function", END, (number, list(outer), inner), {})
         self._known[call.key].append(
             _Known(number, found.plain, known_reads, used, results, spec, steps.noted if steps else None)
         )
@@ -358,27 +355,31 @@ class DifferentError(Exception):
 class _Steps(TorchFunctionMode):
     """Notes what is called of torch: the function, the line, and the arguments but for the contents of tensors."""
 
-    def __init__(self, *, traced: bool) -> None:
+    def __init__(self, tracer: Any, *, traced: bool) -> None:
         super().__init__()
         self.noted: list[Any] = []
-        self.taken: dict[int, torch.Tensor] = {}
-        """Tensors that were arguments, by identity."""
-        self._traced = traced
+        self.taken: dict[int, Any] = {}
+        """What the graph had for tensors that were arguments, by their identity."""
+        self._tracer, self._traced = tracer, traced
+        self._seen: dict[int, torch.Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         with _unwatched():
             self.noted.append((func, _line(), _seen(args), _seen(kwargs)))
-            self.taken.update((id(leaf), leaf) for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is FakeTensor)
+            self._take((args, kwargs))
             if not self._traced:
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def inputs(self, tracer: Any, begin: Node | None = None) -> list[Any]:
-        """What was taken of the graph, of it as it was before a node where one is given."""
-        slots = (get_proxy_slot(tensor, tracer, None) for tensor in self.taken.values())
-        proxies = [slot.proxy for slot in slots if slot is not None]
-        return [proxy for proxy in proxies if begin is None or proxy.node < begin]
+    def _take(self, arguments: Any) -> None:
+        """Note what the graph has for arguments now; an operator that returns its argument puts its own result there."""
+        for leaf in pytree.tree_leaves(arguments):
+            if type(leaf) is FakeTensor and id(leaf) not in self._seen:
+                self._seen[id(leaf)] = leaf
+                slot = get_proxy_slot(leaf, self._tracer, None)
+                if slot is not None:
+                    self.taken[id(leaf)] = slot.proxy
 
 
 def _line() -> tuple[str, int] | None:

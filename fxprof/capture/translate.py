@@ -14,6 +14,7 @@ from typing import Any
 
 import sympy
 import torch
+from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, CustomObjArgument, InputKind
 from torch.fx import GraphModule, Node
@@ -33,7 +34,14 @@ from fxprof.trace.stored import with_stored
 from fxprof.trace.symbols import solve
 
 
-def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None) -> Trace:
+def translate(
+    program: ExportedProgram,
+    *,
+    prefix: str = "",
+    skip: int = 0,
+    aliases: Mapping[str, str] | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> Trace:
     """The trace of an exported program.
 
     Args:
@@ -41,6 +49,7 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
         prefix: path of the exported module below its component, put before every module path.
         skip: how many of the outermost modules are scaffolding, to be left out of stacks and paths.
         aliases: other paths of modules that are shared, to the one path that their calls add up at.
+        weights: parameters and buffers of the module by name, where the program may have some as constants.
 
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
     """
@@ -50,7 +59,7 @@ def translate(program: ExportedProgram, *, prefix: str = "", skip: int = 0, alia
         reader.rename(program, owner_of)
     names = [_below_scaffolding(entry.fqn, skip) for entry in program.module_call_graph]
     owners = Owners(reader.stacks, owner_of, programs=[reader.stacks.path(path) for path in programs_among(names)])
-    values = Values(_origins(program, reader.stacks, skip))
+    values = Values(_origins(program, reader.stacks, skip, weights or {}), _tied(weights or {}, reader.stacks))
     ops, inputs = reader.ops(program.graph_module, owners, values), _program_inputs(program, reader)
     gives = values.returned(program.graph_module)
     reader.finish()
@@ -189,7 +198,7 @@ class _GraphReader:
                 continue
             if node.target is BEGIN:
                 outer.append((found, values))
-                found, values = [], Values(values.origin_of)
+                found, values = [], Values(values.origin_of, values.tied)
             elif node.target is END:
                 inside, body = tuple(found), values
                 found, values = outer.pop()
@@ -282,7 +291,7 @@ class _GraphReader:
 
         def read(name: str, body: GraphModule) -> Subgraph:
             inputs = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
-            inside = Values({})
+            inside = Values({}, {})
             ops = self.ops(body, owners.inside(handed, [inner.name for inner in inputs], stack), inside)
             return Subgraph(name, ops, inside.handed(nodes, inputs, values), inside.returned(body))
 
@@ -387,8 +396,11 @@ def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
     return owners
 
 
-def _origins(program: ExportedProgram, stacks: StackReader, skip: int) -> dict[Node, Origin]:
+def _origins(
+    program: ExportedProgram, stacks: StackReader, skip: int, weights: Mapping[str, torch.Tensor]
+) -> dict[Node, Origin]:
     """What the placeholders of a program are."""
+    held = {_memory(tensor): (name, tensor) for name, tensor in weights.items()}
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if not isinstance(spec.arg, ConstantArgument)}
     found = {}
     for node in program.graph.nodes:
@@ -396,9 +408,33 @@ def _origins(program: ExportedProgram, stacks: StackReader, skip: int) -> dict[N
         if spec is not None and spec.kind is InputKind.USER_INPUT:
             found[node] = Origin("input", node.name)
         elif spec is not None and spec.kind in _HELD:
-            path, _, name = _below_scaffolding(spec.target or "", skip).rpartition(".")
-            found[node] = Origin(_HELD[spec.kind], ".".join(filter(None, (stacks.path(path), name))))
+            # Torch takes a weight that it was not told of for a constant.
+            name, tensor = held.get(_memory(program.constants.get(spec.target or "")), ("", None))
+            kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
+            path = name or _below_scaffolding(spec.target or "", skip)
+            found[node] = Origin(kind if name else _HELD[spec.kind], _below_component(path, stacks))
     return found
+
+
+def _tied(weights: Mapping[str, torch.Tensor], stacks: StackReader) -> dict[str, str]:
+    """Names of weights that are one tensor, to the last of them, which is the one that torch uses."""
+    last = {id(tensor): name for name, tensor in weights.items()}
+    others = {name: last[id(tensor)] for name, tensor in weights.items() if last[id(tensor)] != name}
+    return {_below_component(name, stacks): _below_component(one, stacks) for name, one in others.items()}
+
+
+def _below_component(name: str, stacks: StackReader) -> str:
+    """The name of a weight as that of a part of its component."""
+    path, _, leaf = name.rpartition(".")
+    return ".".join(filter(None, (stacks.path(path), leaf)))
+
+
+def _memory(tensor: Any) -> Any:
+    """Where a tensor has its elements, and its shape; nothing for one that has no memory of its own."""
+    try:
+        return (tensor.untyped_storage()._cdata, tensor.shape)  # noqa: SLF001 - an address is 0 for all without data
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return None
 
 
 def _below_scaffolding(path: str, skip: int) -> str:

@@ -18,10 +18,11 @@ class Values:
 
     Args:
         origin_of: what the placeholders are that the program itself has.
+        tied: other names of a weight, to the one that it goes by.
     """
 
-    def __init__(self, origin_of: Mapping[Node, Origin]) -> None:
-        self.origin_of = origin_of
+    def __init__(self, origin_of: Mapping[Node, Origin], tied: Mapping[str, str]) -> None:
+        self.origin_of, self.tied = origin_of, tied
         self._numbers: dict[Hashable, int] = {}
         self._made: set[Hashable] = set()
 
@@ -32,7 +33,10 @@ class Values:
         """What a value is known by: a weight by its name, for what stands for a later block has no node for its weights."""
         if getattr(node.target, "__name__", "") == "getitem":
             return (node.args[0], node.args[1])
-        return self.origin_of.get(node, node)
+        return self._named(self.origin_of.get(node, node))
+
+    def _named(self, key: Hashable) -> Hashable:
+        return Origin(key.kind, self.tied[key.name]) if isinstance(key, Origin) and key.name in self.tied else key
 
     def read(self, values: Iterable[Any]) -> tuple[int, ...]:
         """The numbers of the values among arguments."""
@@ -97,7 +101,9 @@ class Values:
         """
         _, inputs, results = end.args
         given = dict(zip(map(self._key, _nodes(inputs)), map(outer._key, _nodes(repeat.args[1])), strict=True))
-        takes = tuple((inner, outer._number(given.get(key, _moved(key, old, new)))) for inner, key in self._taken())
+        takes = tuple(
+            (inner, outer._number(given.get(key, self._named(_moved(key, old, new))))) for inner, key in self._taken()
+        )
         used = {user.args[1] for user in repeat.users if user.users}
         keys = [(self._numbers[self._key(node)], (repeat, at)) for at, node in enumerate(_nodes(results)) if at in used]
         outer._made.update(key for _, key in keys)

@@ -183,11 +183,11 @@ def _moved(path: str, old: str, new: str) -> str:
     return f"{new}{path[len(old) :]}" if path == old or path.startswith(f"{old}." if old else "") else path
 
 
-def expand(parts: tuple[Op | Occurrence, ...]) -> tuple[Op, ...]:
-    """The operators, those of occurrences of a block in the places of those."""
+def expand(parts: tuple[Op | Occurrence, ...], others: Iterable[int] = ()) -> tuple[Op, ...]:
+    """The operators, those of occurrences of a block in the places of those; `others` are numbers that they do not name."""
     if all(type(part) is Op for part in parts):
         return parts  # type: ignore[return-value]  # as was just asked
-    fresh = itertools.count(1 + max((number for part in parts for number in _numbers(part)), default=-1))
+    fresh = itertools.count(1 + max(itertools.chain(others, *map(_numbers, parts)), default=-1))
     return tuple(op for part in parts for op in (part.ops(fresh) if isinstance(part, Occurrence) else (part,)))
 
 
@@ -222,7 +222,7 @@ class Trace:
     @property
     def ops(self) -> tuple[Op, ...]:
         """Every operator in its place; bodies of higher-order operators stay inside of them."""
-        return expand(self.parts)
+        return expand(self.parts, (*self.gives, *(number for number, _ in self.origins)))
 
     def walk(self) -> Iterator[Op]:
         """All operators, those of the bodies of higher-order operators after their operator."""
@@ -237,7 +237,10 @@ class Trace:
         numbers: dict[int, int] = {}
         fresh = itertools.count()
         ops = tuple(_renumbered(op, numbers, fresh) for op in self.ops)
-        gives = tuple(numbers[number] if number in numbers else next(fresh) for number in self.gives)
+        for number in self.gives:
+            if number not in numbers:
+                numbers[number] = next(fresh)
+        gives = tuple(numbers[number] for number in self.gives)
         origins = tuple(sorted((numbers[number], origin) for number, origin in self.origins if number in numbers))
         return Trace(ops, self.inputs, self.symbols, self.computed, origins, gives)
 
