@@ -107,10 +107,9 @@ class _Call:
     def state(self) -> Key:
         """What the call could change that is not its own: contents of tensors that it is given or holds, and of containers."""
         args, kwargs = self.arguments
-        held = (tensor for part in self.module.modules() for name in _TABLES for tensor in dict.values(vars(part)[name]))
         writes = tuple(
             (id(tensor), tensor._version)  # noqa: SLF001 - there is no other way to ask
-            for tensor in (*self.leaves, *held)
+            for tensor in (*self.leaves, *_held(self.module))
             if isinstance(tensor, torch.Tensor)
         )
         if not any(has_containers(value) for value in (*args, *kwargs.values())):
@@ -262,7 +261,7 @@ class Sharing:
     def _noted(self, module: nn.Module, tracer: Any, *, traced: bool) -> Iterator[_Steps]:
         """Note the modules that are called and what is called of torch."""
         numbers = {id(vars(part)): number for number, part in enumerate(module.modules())}
-        steps = _Steps(tracer, traced=traced)
+        steps = _Steps(tracer, {id(tensor) for tensor in _held(module)}, traced=traced)
 
         def called(part: nn.Module, _: Any) -> None:
             steps.noted.append(numbers.get(id(vars(part)), type(part)))
@@ -355,12 +354,12 @@ class DifferentError(Exception):
 class _Steps(TorchFunctionMode):
     """Notes what is called of torch: the function, the line, and the arguments but for the contents of tensors."""
 
-    def __init__(self, tracer: Any, *, traced: bool) -> None:
+    def __init__(self, tracer: Any, own: set[int], *, traced: bool) -> None:
         super().__init__()
         self.noted: list[Any] = []
         self.taken: dict[int, Any] = {}
-        """What the graph had for tensors that were arguments, by their identity."""
-        self._tracer, self._traced = tracer, traced
+        """What the graph had for tensors that were arguments, by their identity; weights of the module apart."""
+        self._tracer, self._own, self._traced = tracer, own, traced
         self._seen: dict[int, torch.Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -375,11 +374,16 @@ class _Steps(TorchFunctionMode):
     def _take(self, arguments: Any) -> None:
         """Note what the graph has for arguments now; an operator that returns its argument puts its own result there."""
         for leaf in pytree.tree_leaves(arguments):
-            if type(leaf) is FakeTensor and id(leaf) not in self._seen:
+            if type(leaf) is FakeTensor and id(leaf) not in self._seen and id(leaf) not in self._own:
                 self._seen[id(leaf)] = leaf
                 slot = get_proxy_slot(leaf, self._tracer, None)
                 if slot is not None:
                     self.taken[id(leaf)] = slot.proxy
+
+
+def _held(module: nn.Module) -> Iterator[Any]:
+    """The parameters and buffers of a module and its parts, also those that are kept from torch."""
+    return (tensor for part in module.modules() for name in _TABLES for tensor in dict.values(vars(part)[name]))
 
 
 def _line() -> tuple[str, int] | None:

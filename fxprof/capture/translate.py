@@ -28,7 +28,7 @@ from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Origin
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.modules import called_paths, programs_among
-from fxprof.trace.owners import Operand, Owners, handed_over, other_paths, renaming
+from fxprof.trace.owners import Operand, Owners, constant_names, handed_over, other_paths, renaming
 from fxprof.trace.stacks import Entry, StackReader, source_of
 from fxprof.trace.stored import with_stored
 from fxprof.trace.symbols import solve
@@ -402,7 +402,8 @@ def _origins(
     """What the placeholders of a program are."""
     held = {_memory(tensor): (name, tensor) for name, tensor in weights.items()}
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if not isinstance(spec.arg, ConstantArgument)}
-    found = {}
+    constants = [spec.target or "" for spec in specs.values() if spec.kind is InputKind.CONSTANT_TENSOR]
+    numbered, found = constant_names(constants), {}
     for node in program.graph.nodes:
         spec = specs.get(node.name) if node.op == "placeholder" else None
         if spec is not None and spec.kind is InputKind.USER_INPUT:
@@ -411,7 +412,7 @@ def _origins(
             # Torch takes a weight that it was not told of for a constant.
             name, tensor = held.get(_memory(program.constants.get(spec.target or "")), ("", None))
             kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
-            path = name or _below_scaffolding(spec.target or "", skip)
+            path = name or _below_scaffolding(numbered.get(spec.target or "", spec.target or ""), skip)
             found[node] = Origin(kind if name else _HELD[spec.kind], _below_component(path, stacks))
     return found
 

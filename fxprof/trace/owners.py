@@ -170,3 +170,21 @@ def renaming(paths: Mapping[str, str]) -> Callable[[str], str]:
         return path
 
     return rename
+
+
+def constant_names(names: Iterable[str]) -> dict[str, str]:
+    """Names of constants, those that torch numbers through a whole program by the numbers that they have in their module.
+
+    A module that does what another one does then has constants of the same names.
+    """
+    counts: dict[str, int] = {}
+    found = {}
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        if match is not None:
+            number = counts[match[1]] = counts.get(match[1], -1) + 1
+            found[name] = f"{match[1]}{number}"
+    return found
+
+
+_NUMBERED = re.compile(r"((?:.*\.)?(?:lifted_tensor_|_tensor_constant))\d+", re.DOTALL)

@@ -32,7 +32,7 @@ from fxprof.trace.fields import (
 from fxprof.trace.graph import GraphReader, ProgramReader, references, stacks_of
 from fxprof.trace.guards import Inputs, input_paths
 from fxprof.trace.modules import called_paths, modules_of_graph, programs_among, root_class
-from fxprof.trace.owners import Owners, other_paths, renaming
+from fxprof.trace.owners import Owners, constant_names, other_paths, renaming
 from fxprof.trace.records import Origin, Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
 from fxprof.trace.stacks import StackReader, true_entries
@@ -209,9 +209,10 @@ def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tuple[str, Origin]]:
     """Name in the graph of each value that no operator makes, and what it is."""
+    numbered = constant_names(spec[_HELD[kind]] for kind, spec in specs if kind == "tensor_constant")
     for kind, spec in specs:
         if kind in _HELD:
-            path, _, leaf = spec[_HELD[kind]].rpartition(".")
+            path, _, leaf = numbered.get(spec[_HELD[kind]], spec[_HELD[kind]]).rpartition(".")
             name = ".".join(filter(None, (stacks.path(path), leaf)))
             yield spec["arg"]["name"], Origin(kind.removeprefix("tensor_"), name)
         elif kind == "user_input":
