@@ -111,7 +111,7 @@ TOTAL_DIGITS = 36
 CONFIG_BYTES = 64 * 2**20
 """A configuration, or any other JSON file of a model."""
 
-CONFIG_VALUES = 3_000_000
+CONFIG_VALUES = 2_500_000
 """Values in such a file; the largest vocabularies have half as many."""
 
 CONFIG_NESTING = 100
@@ -123,7 +123,7 @@ BUILT_MODULES = 100_000
 BUILT_PARTS = 1_000_000
 """Heads, experts or steps that a configuration may ask for."""
 
-BUILT_LAYERS = 300
+BUILT_LAYERS = 200
 """Layers, blocks or stages in a row that a configuration may ask for; the most of real models are 126."""
 
 BUILT_SIZE = 2**31
