@@ -111,7 +111,7 @@ TOTAL_DIGITS = 36
 CONFIG_BYTES = 64 * 2**20
 """A configuration, or any other JSON file of a model."""
 
-CONFIG_VALUES = 3_000_000
+CONFIG_VALUES = 2_500_000
 """Values in such a file; the largest vocabularies have half as many."""
 
 CONFIG_NESTING = 100
@@ -121,7 +121,10 @@ BUILT_MODULES = 100_000
 """Modules that one model is built of."""
 
 BUILT_PARTS = 1_000_000
-"""Layers, blocks, heads, experts or steps that a configuration may ask for."""
+"""Heads, experts or steps that a configuration may ask for."""
+
+BUILT_LAYERS = 200
+"""Layers, blocks or stages in a row that a configuration may ask for; the most of real models are 126."""
 
 BUILT_SIZE = 2**31
 """Any size in the configuration of a model."""
@@ -137,6 +140,12 @@ BUILT_SECONDS = 60
 
 PADDED_TOKENS = 2**20
 """Tokens that a tokenizer may pad a text to."""
+
+VOCABULARY = 1_200_000
+"""Entries of a vocabulary; the largest of real models have 900,000."""
+
+TOKENIZED = 10_000_000
+"""Steps that finding the tokens takes for a character of a text, with what a normalizer makes of it."""
 
 PROCESSED_TOKENS = 20_000
 """Tokens that a tokenizer's post-processor makes of a text of a thousand; real ones add a few."""

@@ -56,13 +56,13 @@ def told(directory: Path, values: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        ({**CLIP, "num_hidden_layers": 10**9}, "(CLIPTextModel): num_hidden_layers is 1,000,000,000, more than 1,000,000"),
+        ({**CLIP, "num_hidden_layers": 10**9}, "(CLIPTextModel): num_hidden_layers is 1,000,000,000, more than 200"),
         ({**CLIP, "num_attention_heads": 10**7}, "(CLIPTextModel): num_attention_heads is 10,000,000, more than 1,000,000"),
         ({**CLIP, "hidden_size": 10**12}, "(CLIPTextModel): hidden_size is 1,000,000,000,000, which no size is"),
         ({**CLIP, "hidden_size": 10**4000}, f"(CLIPTextModel): hidden_size is 1{'0' * 59}..., which no size is"),
-        ({**CLIP, "inner": {"list": [{"depths": [2, 10**8]}]}}, "(CLIPTextModel): depths is 100,000,000, more than 1,000,000"),
+        ({**CLIP, "inner": {"list": [{"depths": [2, 10**8]}]}}, "(CLIPTextModel): depths is 100,000,000, more than 200"),
         ({**CLIP, "num_labels": 10**9}, "(CLIPTextModel): num_labels is 1,000,000,000, more than 1,000,000"),
-        ({**UNET, "layers_per_block": 10**8}, "(UNet2DModel): layers_per_block is 100,000,000, more than 1,000,000"),
+        ({**UNET, "layers_per_block": 10**8}, "(UNet2DModel): layers_per_block is 100,000,000, more than 200"),
     ],
 )
 def test_a_number_that_no_model_has_is_refused_by_name(tmp_path: Path, values: dict[str, Any], what: str) -> None:
@@ -71,7 +71,7 @@ def test_a_number_that_no_model_has_is_refused_by_name(tmp_path: Path, values: d
 
 def test_a_model_of_too_many_modules_is_refused_while_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BUILT_MODULES", 500)
-    message = told(tmp_path / "it", {**UNET, "layers_per_block": 200_000})
+    message = told(tmp_path / "it", {**UNET, "layers_per_block": 200})
     assert message == "could not build it (UNet2DModel): it is made of more than 500 modules, as no model is"
 
 
@@ -150,7 +150,7 @@ def test_a_text_that_would_be_padded_to_a_hundred_million_tokens_is_refused(tmp_
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"[" + b"[]," * 2_000_000 + b"1]", "it holds more than 3,000,000 values, so no configuration"),
+        (b"[" + b"[]," * 2_000_000 + b"1]", "it holds more than 2,500,000 values, so no configuration"),
         (b'{"a":' * 200 + b"1" + b"}" * 200, "it nests more than 100 deep, as no configuration does"),
         (b'{"a": "' + "\N{GRINNING FACE}".encode() + b"a" * 60_000_000 + b'"}', "it takes 228 MiB of memory as a text, more"),
         (b'{"a": ' + b"1" * 10_000 + b"}", "it is not valid JSON: Exceeds the limit (4300 digits)"),
@@ -243,6 +243,24 @@ def test_further_chat_templates_are_copied_by_name(tmp_path: Path) -> None:
     assert files == {"chat_template.jinja": "a", "additional_chat_templates/tool.jinja": "b"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="there is no such file")
+def test_a_link_to_what_has_no_end_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text("{}")
+    (tmp_path / "merges.txt").symlink_to("/dev/zero")
+    (tmp_path / "spm.model").symlink_to("/proc/self/pagemap")
+    with trusted_copy(tmp_path) as copy:
+        assert {path.name for path in copy.iterdir()} == {"vocab.json"}
+
+
+def test_a_list_of_too_many_entries_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes(b"a\n" * (limits.VOCABULARY + 1))
+    with (
+        pytest.raises(CaptureError, match=r"it has more than 1,200,000 entries, as no vocabulary has$"),
+        trusted_copy(tmp_path),
+    ):
+        pass
+
+
 # --- what is made of texts
 
 
@@ -269,7 +287,16 @@ BYTES = {"type": "ByteLevel"}
 ANYWHERE = {"type": "Replace", "pattern": {"Regex": ""}, "content": "a"}
 LONG = {"type": "Precompiled", "precompiled_charsmap": charsmap("x" * 200)}
 GROWN = r"its {} makes texts more than 10,000 times as long$"
+LONG_WORDS = {"type": "WordPiece", "max_input_chars_per_word": 10**9, "vocab": {"b": 0}}
+LONG_PIECES = {"type": "Unigram", "vocab": [["b" * 40_000, 0.0]]}
+STEPS = r"it takes more than 10,000,000 steps for a character$"
 TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
+    "words of any length": ({"model": LONG_WORDS}, STEPS),
+    "long entries and long texts": ({"model": LONG_PIECES, "normalizer": {**ANYWHERE, "content": "b" * 9_000}}, STEPS),
+    "a vocabulary like no other": (
+        {"model": {"type": "WordLevel", "vocab": {str(number): number for number in range(limits.VOCABULARY + 1)}}},
+        r"it has more than 1,200,000 entries, as no vocabulary has$",
+    ),
     "bytes": (repeated("normalizer", "normalizers", BYTES, 40), GROWN.format("normalizer")),
     "a pattern that matches nothing": (repeated("normalizer", "normalizers", ANYWHERE, 40), GROWN.format("normalizer")),
     "a character that becomes a text": (repeated("normalizer", "normalizers", LONG, 2), GROWN.format("normalizer")),
@@ -336,6 +363,7 @@ def test_tokenizers_as_they_are_are_used(tmp_path: Path) -> None:
         "added_tokens": added(100, normalized=True) + added(6_400, normalized=False),
         "decoder": {"type": "Sequence", "decoders": [{**space, "content": "a"}, {"type": "ByteFallback"}, {"type": "Fuse"}]},
         "padding": {"strategy": {"Fixed": 77}, "pad_to_multiple_of": 8},
+        "model": {"type": "Unigram", "vocab": [["a" * 512, 0.0]]},
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(values))
     with trusted_copy(tmp_path) as copy:

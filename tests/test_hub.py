@@ -82,7 +82,6 @@ def environment(hub: Hub, home: Path) -> dict[str, str]:
     return {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home / "home"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
         "NO_PROXY": "127.0.0.1",
     }
 
@@ -157,6 +156,11 @@ def test_what_another_program_fetched_is_enough_without_a_network(hub: Hub, monk
         huggingface_hub.hf_hub_download("org/tiny", name)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert pipeline("org/tiny").class_name == "DDPMPipeline"
+
+
+def test_nothing_else_is_asked_of_the_hub(hub: Hub) -> None:
+    pipeline("org/tiny")
+    assert all(path.startswith(("/api/models/org/tiny", "/org/tiny/resolve/")) for _, path, _ in hub.requests)
 
 
 def test_a_token_is_sent(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

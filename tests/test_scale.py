@@ -17,7 +17,7 @@ from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
 from fxprof.reports.hotspots import hotspots
 from fxprof.reports.layers import layers
-from fxprof.result import Component, ModuleRecord, Profile
+from fxprof.result import Call, Component, ModuleRecord, OpRow, Profile
 from fxprof.result.assemble import assemble
 from fxprof.result.compare import compare
 from fxprof.result.store import dumps, loads
@@ -128,6 +128,21 @@ def test_four_times_the_operators_take_no_more_than_some_four_times_the_work(kin
     small, large = steps(kind, 500), steps(kind, 2_000)
     # A sort takes a little more than in proportion; what looks at each module for each other one takes sixteen times as much.
     assert {name: round(large[name] / small[name], 1) for name in small if large[name] > 6 * small[name]} == {}
+
+
+def listed(outer: str, inner: str, number: int) -> Profile:
+    """Modules in a row that look alike but for the name of what is in each, and share no name with those of another one."""
+    paths = [path for place in range(number) for path in (f"{outer}{place}", f"{outer}{place}.{inner}{place}")]
+    modules = (ModuleRecord("", "Net", 0), ModuleRecord("a", "Linear", 1), *(ModuleRecord(path, "B", 1) for path in paths))
+    visits = dict.fromkeys(["", "a", *paths], 1)
+    row = OpRow("a", "aten.linear", "linear", "a.py:1", 1, 100, False, "", "1x10, 10x10 -> 1x10", "float32")
+    return Profile("t", "P", {}, {}, {"m": Component("m", "Net", modules, (Call("", 1, (), (row,), visits),))})
+
+
+def test_a_row_that_is_found_one_after_the_other_is_found_at_once() -> None:
+    pairs = [(listed("o", "c", size), listed("w", "d", size + 1)) for size in (100, 400)]
+    small, large = (calls_of(lambda pair=pair: compare(*pair)) for pair in pairs)  # type: ignore[misc]  # bound as it is now
+    assert large < 6 * small
 
 
 # --- limits

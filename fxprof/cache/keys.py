@@ -20,6 +20,7 @@ from typing import Any
 
 from fxprof.source.config import ComponentConfig
 from fxprof.source.stand_ins import StandIn
+from fxprof.texts import read_bytes
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 _WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx", ".gguf"})
@@ -133,7 +134,8 @@ def _files(directory: Path) -> list[Any]:
 
 
 def _content(path: Path) -> Any:
-    status = path.stat()
-    if status.st_size > _LARGE:
+    data = read_bytes(path, _LARGE)
+    if len(data) > _LARGE:
+        status = path.stat()
         return (status.st_size, status.st_mtime_ns)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(data).hexdigest()

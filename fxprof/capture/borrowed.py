@@ -7,15 +7,13 @@ reach them from the pipeline. No tensor of the user's is ever computed with or w
 
 from __future__ import annotations
 
-import copy
-import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
-from typing import Any, NoReturn, Self, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -26,11 +24,11 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.hollow import PAGES
 from fxprof.capture.hooks import stand_aside
+from fxprof.capture.iterators import ITERATORS, Standing, duplicate
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.meanwhile import Gate
-from fxprof.capture.reachable import ITERATORS, Holder, put_back, reach, saved
+from fxprof.capture.reachable import Holder, put_back, reach, saved
 from fxprof.capture.rehearse import modules_of, modules_since
-from fxprof.errors import CaptureError
 from fxprof.trace.captured import CapturedModule
 
 _SMALL_BUFFER = 1 << 16
@@ -39,26 +37,6 @@ _SMALL_PARAMETER = 1 << 10
 """Elements up to which a parameter is, so that a gate or a scale that Python reads has its true value."""
 _LARGE_ARRAY = 1 << 26
 """Bytes above which an array of numpy is not copied."""
-_ITERATORS = (*ITERATORS, itertools.count, itertools.cycle, itertools.repeat)
-
-
-class _Standing:
-    """Stands for a generator of Python's, which nobody can copy, and nobody can put back once it was advanced."""
-
-    def __init__(self, generator: GeneratorType[Any, Any, Any]) -> None:
-        self._name = generator.__qualname__
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> NoReturn:
-        self.send()
-
-    def send(self, *_: Any) -> NoReturn:
-        what = f"it advances the generator {self._name}, and nobody could put that back afterwards"
-        raise CaptureError(what, "let it keep a list or an iterator of itertools, or count in a number")
-
-    throw = close = send
 
 
 @dataclass(slots=True)
@@ -86,9 +64,9 @@ class Loan:
     def again(self) -> None:
         """Make everything what it was at the beginning, for another rehearsal."""
         put_back(self._start)
-        for duplicate, original, writes in self._copies:
-            if duplicate._version != writes:  # noqa: SLF001 - there is no other way to ask
-                duplicate.data.copy_(original.detach())
+        for lent, original, writes in self._copies:
+            if lent._version != writes:  # noqa: SLF001 - there is no other way to ask
+                lent.data.copy_(original.detach())
 
     def exchange(self, value: Any) -> Any:
         """What stands for a value for the time of the rehearsal; most stand for themselves."""
@@ -120,10 +98,10 @@ class Loan:
     def _stand_in(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return self._weightless(value)
-        if isinstance(value, _ITERATORS):
-            return copy.copy(value)
+        if isinstance(value, ITERATORS):
+            return duplicate(value)
         if isinstance(value, GeneratorType):
-            return _Standing(value)
+            return Standing(f"generator {value.__qualname__}")
         if isinstance(value, np.ndarray):
             return value if value.dtype == object or value.nbytes > _LARGE_ARRAY else value.copy()
         if isinstance(value, torch.Generator):
@@ -177,7 +155,7 @@ def uncompiled(module: nn.Module) -> nn.Module:
     return vars(module)["_modules"]["_orig_mod"] if type(module).__name__ == "OptimizedModule" else module
 
 
-_EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, GeneratorType, *_ITERATORS)
+_EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, GeneratorType, *ITERATORS)
 
 
 def _with_values(tensor: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from transformers.models.auto import auto_mappings
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
+from fxprof import limits
 from fxprof.capture.blame import missing_package, reason_of
 from fxprof.capture.classes import component_class, find_class, is_placeholder
 from fxprof.capture.foreign import reading
@@ -25,6 +26,7 @@ from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
 from fxprof.capture.vocabularies import check_added, has_vocabulary, trusted_copy
 from fxprof.source.config import ComponentConfig
 from fxprof.source.directory import holds, read_object
+from fxprof.texts import read_bytes
 
 _TOKEN = re.compile(r"\btokenizer\.(\w+_token)\b")
 """A special token that a processor takes from its tokenizer."""
@@ -204,7 +206,7 @@ def _with_places(made: Any) -> str:
 def _template(directory: Path, own: Mapping[str, Any]) -> str | None:
     path = directory / "chat_template.jinja"
     if holds(path.is_file):
-        return path.read_text(encoding="utf-8", errors="replace")[: 1 << 20]
+        return read_bytes(path, limits.TEMPLATE).decode("utf-8", "replace")
     found = _object(directory / "chat_template.json").get("chat_template") or own.get("chat_template")
     return found if isinstance(found, str) else None
 

@@ -6,6 +6,7 @@ Only one thread captures at a time, for modules and torch have state that all th
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 import threading
@@ -88,7 +89,7 @@ def muted(name: str) -> Iterator[None]:
 def unchanged() -> Iterator[None]:
     """Run quietly and without gradients; afterwards, whatever happened, everything global is as before."""
     dtype, disabled = torch.get_default_dtype(), logging.root.manager.disable
-    numbers = random.getstate()
+    numbers, variables = random.getstate(), dict(os.environ)
     arrays = np.random.get_state()  # noqa: NPY002 - models draw from the state that is shared
     # Standard output is for reports; some pipelines print.
     with (
@@ -111,4 +112,7 @@ def unchanged() -> Iterator[None]:
             logging.disable(disabled)
             torch.set_default_dtype(dtype)
             random.setstate(numbers)
+            if dict(os.environ) != variables:
+                os.environ.clear()
+                os.environ.update(variables)
             np.random.set_state(arrays)  # noqa: NPY002 - as above

@@ -7,9 +7,12 @@ such a copy back, and can have its values exchanged for the time.
 
 from __future__ import annotations
 
+import dis
 import functools
 import random
 import sys
+import sysconfig
+import threading
 import types
 from array import array
 from collections import OrderedDict, deque
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from io import BytesIO, StringIO
 from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +38,7 @@ _OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "pef
     "pytest"
 }
 """Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
-_LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types", "fxprof.capture.tokenizers")
+_LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types", "weakref", "queue", "fxprof.capture.tokenizers")
 _PLAIN = frozenset(
     {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice, torch.dtype, torch.device}
     | {torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo}
@@ -159,6 +163,58 @@ class _Named:
         self.write({name: change(value) for name, value in self.read().items()})
 
 
+class _Namespace:
+    """What a module of the user's, or a class, has by name, but for what Python itself puts there."""
+
+    def __init__(self, owner: Any, put: Callable[[Any, str, Any], None], delete: Callable[[Any, str], None]) -> None:
+        self._owner, self._put, self._delete = owner, put, delete
+
+    def read(self) -> dict[str, Any]:
+        return {name: value for name, value in list(vars(self._owner).items()) if _is_state(name, value)}
+
+    def write(self, saved: dict[str, Any]) -> None:
+        now = self.read()
+        for name in now.keys() - saved.keys():
+            self._delete(self._owner, name)
+        for name, value in saved.items():
+            if name not in now or now[name] is not value:
+                self._put(self._owner, name, value)
+
+    def values(self) -> Iterable[Any]:
+        return list(self.read().values())
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        for name, value in self.read().items():
+            changed = change(value)
+            if changed is not value:
+                self._put(self._owner, name, changed)
+
+
+def _is_state(name: str, value: Any) -> bool:
+    return not (name.startswith("__") or isinstance(value, (property, staticmethod, classmethod)))
+
+
+class _Imports:
+    """Which of the user's modules are imported: one that is imported by a rehearsal could keep what it was given there."""
+
+    def read(self) -> frozenset[str]:
+        return frozenset(sys.modules)
+
+    def write(self, saved: frozenset[str]) -> None:
+        for name in sys.modules.keys() - saved:
+            if is_users(sys.modules[name]):
+                module = sys.modules.pop(name)
+                parent, _, last = name.rpartition(".")
+                if vars(sys.modules.get(parent, sys)).get(last) is module:
+                    delattr(sys.modules[parent], last)
+
+    def values(self) -> Iterable[Any]:
+        return ()
+
+    def exchange(self, change: Callable[[Any], Any]) -> None:
+        """Leave them as they are."""
+
+
 class _State:
     """An object that tells and takes its state as a whole, such as a random generator."""
 
@@ -174,7 +230,7 @@ class _State:
 
 def reach(roots: Iterable[Any]) -> list[Holder]:
     """Every holder that can be reached from some objects, each once."""
-    holders: list[Holder] = []
+    holders: list[Holder] = [_Imports()]
     waiting, seen = list(roots), dict[int, Any]()
     while waiting:
         value = waiting.pop()
@@ -209,6 +265,8 @@ def _holders(value: Any) -> Iterator[Holder]:
     elif isinstance(value, functools.partial):
         yield _Named(value, ("state",), lambda item, _: item.__reduce__()[2], lambda item, _, state: item.__setstate__(state))
         return
+    elif isinstance(value, (types.ModuleType, type)):
+        yield from _of_name(value)
     else:
         yield from _states(value)
     if is_looked_into(value):
@@ -219,6 +277,15 @@ def _holders(value: Any) -> Iterator[Holder]:
         if slots:
             yield _Named(value, slots, object.__getattribute__, object.__setattr__)
         yield from _of_class(type(value))
+
+
+def _of_name(value: types.ModuleType | type) -> Iterator[Holder]:
+    """What a module or a class of the user's has."""
+    if isinstance(value, types.ModuleType):
+        if is_users(value):
+            yield _Namespace(value, setattr, delattr)
+    elif is_users(sys.modules.get(value.__module__)):
+        yield from _of_class(value)
 
 
 def is_looked_into(value: Any) -> bool:
@@ -269,25 +336,22 @@ def _of_class(kind: type) -> Iterator[Holder]:
     for base in kind.__mro__:
         if not is_own(base.__module__):
             continue
-        held = {name: value for name, value in vars(base).items() if not name.startswith("__")}
-        functions = [function for value in held.values() for function in _functions(value)]
-        yield _Named(
-            base,
-            [name for name, value in held.items() if not _functions(value) and not isinstance(value, property)],
-            lambda owner, name: vars(owner)[name],
-            _put_class_attribute,
-        )
-        for function in functions:
-            yield from _of_function(function)
+        yield _Namespace(base, type.__setattr__, type.__delattr__)
+        for name, value in vars(base).items():
+            if not name.startswith("__") or name in _OWN_METHODS:
+                for function in _functions(value):
+                    yield from _of_function(function)
 
 
-def _put_class_attribute(owner: type, name: str, value: Any) -> None:
-    type.__setattr__(owner, name, value)
+_OWN_METHODS = ("__new__", "__init__", "__call__", "__getattr__", "__getitem__", "__setitem__")
+"""Methods with names of Python's in which a class may keep something."""
 
 
 def _functions(value: Any) -> list[types.FunctionType]:
     if isinstance(value, (staticmethod, classmethod)):
         value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
     return [value] if isinstance(value, types.FunctionType) else []
 
 
@@ -295,17 +359,57 @@ def _of_function(function: types.FunctionType) -> Iterator[Holder]:
     for cell in function.__closure__ or ():
         yield _Named(cell, ("cell_contents",), getattr, setattr)
     yield _Named(function, ("__defaults__", "__kwdefaults__"), getattr, setattr)
-    if function.__dict__:
-        yield _Mapping(function.__dict__)
+    yield _Mapping(function.__dict__)
     if is_own(function.__module__):
-        names = [name for name in names_of(function) if name in function.__globals__]
-        state = [
-            name
-            for name in names
-            if not isinstance(function.__globals__[name], (type, types.ModuleType, types.BuiltinFunctionType))
-        ]
+        state = [name for name in names_of(function) if name in function.__globals__]
         if state:
             yield _Named(function.__globals__, state, lambda held, name: held[name], dict.__setitem__)
+        for module in _imported_in(function):
+            yield _Namespace(module, setattr, delattr)
+
+
+def _imported_in(function: types.FunctionType) -> Iterator[types.ModuleType]:
+    """The user's modules that a function, or one defined inside of it, imports where it runs."""
+    for name in _imports_of(function):
+        package = function.__globals__.get("__package__") or ""
+        for full in (name, f"{package}.{name}"):
+            module = sys.modules.get(full)
+            if is_users(module):
+                yield module  # type: ignore[misc]  # None is nobody's
+
+
+@functools.lru_cache(maxsize=4096)
+def _imports_of(function: types.FunctionType) -> tuple[str, ...]:
+    """The modules that it may import: `import a.b`, and `from a import b`, where `b` may be one."""
+    found: dict[str, None] = {}
+    waiting = [function.__code__]
+    while waiting:
+        code = waiting.pop()
+        waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        module = ""
+        for item in dis.get_instructions(code) if _MAY_IMPORT & set(code.co_code[::2]) else ():
+            if item.opname == "IMPORT_NAME":
+                module = str(item.argval)
+                found[module] = None
+            elif item.opname == "IMPORT_FROM":
+                found[f"{module}.{item.argval}" if module else str(item.argval)] = None
+    return tuple(found)
+
+
+_MAY_IMPORT = frozenset({dis.opmap["IMPORT_NAME"]})
+
+
+def is_users(module: types.ModuleType | None) -> bool:
+    """Whether a module is a file of the user's, and neither Python's nor installed."""
+    file = getattr(module, "__file__", None)
+    if module is None or not is_own(module.__name__) or module.__name__ == "builtins":
+        return False
+    if not isinstance(file, str):
+        return module.__name__ == "__main__"
+    return not file.startswith(_PYTHONS) and "-packages" not in file
+
+
+_PYTHONS = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -321,7 +425,9 @@ def names_of(function: types.FunctionType) -> tuple[str, ...]:
 
 
 def _states(value: Any) -> Iterator[Holder]:
-    if isinstance(value, torch.Generator):
+    if isinstance(value, threading.local):
+        yield _Mapping(vars(value))  # as this thread sees it
+    elif isinstance(value, torch.Generator):
         yield _State(value.get_state, value.set_state)
     elif isinstance(value, random.Random):
         yield _State(value.getstate, value.setstate)
@@ -351,11 +457,6 @@ def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padd
         tokenizer.no_truncation() if truncation is None else tokenizer.enable_truncation(**truncation)
     if tokenizer.padding != padding:
         tokenizer.no_padding() if padding is None else tokenizer.enable_padding(**padding)
-
-
-_ITERATED: tuple[Any, ...] = ([], (), range(0), {}, set(), deque(), "", b"", bytearray(), {}.values(), {}.items())
-ITERATORS: tuple[type, ...] = (*(type(iter(held)) for held in _ITERATED), type(reversed([])))
-"""Iterators that a copy can stand for, `itertools.count` and its like apart."""
 
 
 def saved(holders: Iterable[Holder]) -> list[tuple[Holder, Any]]:

@@ -11,6 +11,8 @@ outside every exported call are seen by a dispatch mode and recorded where they 
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import math
 import sys
 import time
@@ -147,7 +149,7 @@ class Rehearsal:
         self._passed: list[Passed] = []
         self._memories: dict[Place, Memory] = {}
         self._known = KnownCalls(self._aliases, whole=whole, kept=kept)
-        self._around = Surroundings(own_code=own_code)
+        self._around, self._own_code = Surroundings(own_code=own_code), own_code
         self._threads = torch.get_num_threads()
         self._listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
         self._refused: set[tuple[str, str, str]] = set()
@@ -176,7 +178,8 @@ class Rehearsal:
             # What runs is small: to share it out among threads takes longer than the work.
             torch.set_num_threads(1)
             with unchanged(), self._listening.on():
-                return function(*args, **kwargs)
+                # What it sets in a context variable is gone afterwards.
+                return contextvars.copy_context().run(function, *args, **kwargs)
         finally:
             torch.set_num_threads(self._threads)
             self._seconds = self._seconds or time.thread_time() - started
@@ -429,7 +432,8 @@ class Rehearsal:
         started = time.perf_counter()
         with self._listening.off(), self._nothing_outside_changed(module):
             inputs = inputs_of(module, args, kwargs)
-            call = self._known.export(module, place, args, kwargs, alone=bool(self._around.functions(module)))
+            export = functools.partial(self._known.export, alone=bool(self._around.functions(module)))
+            call = contextvars.copy_context().run(export, module, place, args, kwargs)
         self.export_seconds += time.perf_counter() - started
         return Recorded(place.component, place.path, Trace(call.trace.parts, inputs), call)
 
@@ -440,15 +444,18 @@ class Rehearsal:
         Raises:
             NotExportableError: there was something to put back, so that a repeated answer would not do what a call does.
         """
-        functions = self._around.functions(module)
-        if not functions:
+        if not self._own_code:
             yield
             return
-        before, states = self._around.outside(module), saved(reach(functions))
+        functions = self._around.functions(module)
+        before, states = self._around.outside(module), saved(reach([module, *functions]))
         try:
             yield
-            changed = self._around.outside(module) != before
-        finally:
+            changed = bool(functions) and self._around.outside(module) != before
+        except BaseException:
+            put_back(states)
+            raise
+        if functions:
             put_back(states)
         if changed:
             raise NotExportableError("it changes state that is not in a module")

@@ -82,6 +82,8 @@ def _differ(now: Any, old: Any) -> bool:
         return False
     if type(now) is type(old) and isinstance(now, (list, tuple)) and len(now) == len(old):
         return any(_differ(one, other) for one, other in zip(now, old, strict=True))
+    if isinstance(now, (set, frozenset)) and isinstance(old, (set, frozenset)) and now == old:
+        return False
     if isinstance(now, dict) and isinstance(old, dict):
         return any(_differ(now.get(key), old.get(key)) for key in now.keys() | old.keys())
     return any(_carries_state(value) for value in (now, old)) and not (isinstance(now, (int, float)) and now == old)

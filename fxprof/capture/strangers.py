@@ -84,14 +84,17 @@ def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
         for number in value if isinstance(value, (list, tuple)) else (value,):
             if type(number) is int and abs(number) > limits.BUILT_SIZE:
                 raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which no size is")
-            if type(number) is int and number > limits.BUILT_PARTS and _COUNTS.search(key):
-                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, more than {limits.BUILT_PARTS:,}")
+            most = limits.BUILT_LAYERS if _LAYERS.search(key) else limits.BUILT_PARTS
+            if type(number) is int and number > most and (_COUNTS.search(key) or _LAYERS.search(key)):
+                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, more than {most:,}")
             if depth < limits.CONFIG_NESTING:
                 refuse_sizes(what, number, depth + 1)
 
 
 _COUNTS = re.compile(r"layer|block|head|expert|depth|repeat|stage|steps\b|labels|order|(^|_)num_|^n_", re.IGNORECASE)
 """What names of numbers of parts contain: some libraries make a list of so many before they make a single part."""
+_LAYERS = re.compile(r"(^|_)(layers|blocks|stages|depths?)$|layers_per_block$", re.IGNORECASE)
+"""How names of numbers of layers end, which are built and captured one after the other."""
 _SHOWN = 60
 
 

@@ -10,7 +10,6 @@ import base64
 import binascii
 import json
 import math
-import shutil
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from fxprof import limits
 from fxprof.capture.strangers import cleaned
 from fxprof.errors import CaptureError
 from fxprof.source.directory import MAX_BYTES, holds, read_object
+from fxprof.texts import read_bytes
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 """Any of these holds a vocabulary."""
@@ -54,8 +54,8 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="fxprof-") as name:
         copy = Path(name)
         for file in _PLAIN:
-            if holds((directory / file).is_file) and (directory / file).stat().st_size <= MAX_BYTES:
-                shutil.copyfile(directory / file, copy / file)
+            if holds((directory / file).is_file):
+                _copy(directory / file, copy / file, MAX_BYTES)
         _copy_templates(directory / _TEMPLATES, copy / _TEMPLATES)
         for file in _CONFIGURATIONS:
             if holds((directory / file).is_file):
@@ -65,13 +65,26 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
         yield copy
 
 
+def _copy(file: Path, copy: Path, most: int) -> None:
+    """Copy a file, unless it is larger; what it says of its size may be wrong, as that of a link into /proc.
+
+    Raises:
+        CaptureError: it is a vocabulary of more entries than any model has.
+    """
+    data = read_bytes(file, most)
+    if file.suffix != ".jinja" and data.count(b"\n") > limits.VOCABULARY:
+        raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, as no vocabulary has")
+    if len(data) <= most:
+        copy.write_bytes(data)
+
+
 def _copy_templates(folder: Path, copy: Path) -> None:
     """Further chat templates, by name; transformers reads all that there are."""
     if holds(folder.is_dir):
         copy.mkdir()
         for path in sorted(folder.glob("*.jinja"))[:_MOST_TEMPLATES]:
-            if holds(path.is_file) and path.stat().st_size <= limits.TEMPLATE:
-                shutil.copyfile(path, copy / path.name)
+            if holds(path.is_file):
+                _copy(path, copy / path.name, limits.TEMPLATE)
 
 
 _TEMPLATES = "additional_chat_templates"
@@ -93,6 +106,7 @@ def _check_tokenizer(path: Path, values: Mapping[str, Any]) -> None:
         raise CaptureError(f"cannot use {path}: its decoder makes texts more than {_MOST_GROWTH:,} times as long")
     if _tokens(values.get("post_processor"), _TEXT, 0) > _MOST_TOKENS:
         raise CaptureError(f"cannot use {path}: its post-processor makes more than {_MOST_TOKENS:,} tokens of a text")
+    _check_model(path, values.get("model"), growth * _growth(values.get("pre_tokenizer"), 0))
     padding = values.get("padding")
     strategy = padding.get("strategy") if isinstance(padding, Mapping) else None
     fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else None
@@ -101,6 +115,25 @@ def _check_tokenizer(path: Path, values: Mapping[str, Any]) -> None:
         if isinstance(length, int) and length > _LONGEST_PADDING:
             raise CaptureError(f"cannot use {path}: it pads every text to {length:,} tokens")
     check_added(path, values, values.get("normalizer"))
+
+
+def _check_model(path: Path, model: Any, growth: float) -> None:
+    """Look at what finds the tokens of a text, and takes a time for each character that its own parts decide."""
+    fields = model if isinstance(model, Mapping) else {}
+    vocabulary = fields.get("vocab")
+    entries: Sized = vocabulary if isinstance(vocabulary, (dict, list)) else ()
+    if len(entries) > limits.VOCABULARY:
+        raise CaptureError(f"cannot use {path}: it has more than {limits.VOCABULARY:,} entries, as no vocabulary has")
+    longest = fields.get("max_input_chars_per_word")
+    # A word is looked up from every place in it to every other one, and each part is copied before.
+    work = longest**2 if isinstance(longest, int) else _longest_entry(entries) if fields.get("type") == "Unigram" else 1
+    if work * growth > limits.TOKENIZED:
+        raise CaptureError(f"cannot use {path}: it takes more than {limits.TOKENIZED:,} steps for a character")
+
+
+def _longest_entry(entries: Any) -> int:
+    texts = (entry[0] if isinstance(entry, list) and entry else entry for entry in entries)
+    return max((len(text) for text in texts if isinstance(text, str)), default=1)
 
 
 def check_added(path: Path, values: Mapping[str, Any], normalizer: Any = None) -> None:

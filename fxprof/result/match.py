@@ -100,6 +100,8 @@ class Matching:
         self.carried: set[Module] = set()
         """Modules of either side that were matched with all that surrounds them, whatever they are called."""
         self._released: _Pairs = []
+        self._rounds = 0
+        """How often all that was left was looked at."""
         self._trees = old, new
         numbers: dict[Hashable, int] = {}
         for tree in self._trees:
@@ -137,7 +139,7 @@ class Matching:
 
     def _by_structure(self) -> None:
         while self._whole_subtrees("strong") or self._whole_subtrees("weak") or self._parents():
-            pass
+            self._rounds += 1
 
     def _whole_subtrees(self, look: str) -> bool:
         """Pair subtrees that look the same, the largest first, as far as it is clear which belongs to which."""
@@ -219,7 +221,8 @@ class Matching:
         """
         # Of those that differ in something, a closer look comes first; and where numbers can decide, they do before neighbours.
         numbers = set(map(_numbers, old)), set(map(_numbers, new))
-        at_once = look == "strong" and (len(numbers[0] | numbers[1]) == 1 or numbers[0].isdisjoint(numbers[1]))
+        closely = look == "strong" or self._rounds > _ROUNDS
+        at_once = closely and (len(numbers[0] | numbers[1]) == 1 or numbers[0].isdisjoint(numbers[1]))
         alike = set(old), set(new)
         rest = set(old), set(new)
         found: _Pairs = []
@@ -286,6 +289,8 @@ class Matching:
         return parents.pop() if len(parents) == 1 and 2 * len(partners) >= len(module.children) else None
 
 
+_ROUNDS = 20
+"""After which also those are paired at once that differ in something: real models need a few."""
 _Key = Callable[[Module], Hashable]
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+import fxprof
 from fxprof import limits
 
 _Item = TypeVar("_Item")
@@ -97,12 +100,11 @@ class Line:
     def __init__(self, seconds: float) -> None:
         """Connect to nothing yet."""
         from huggingface_hub.utils import _http
-        from huggingface_hub.utils._headers import build_hf_headers
 
         # A client of its own, made as the user's program has set: another fetch in the same process may use the shared one.
         self._client = _http._GLOBAL_CLIENT_FACTORY()  # noqa: SLF001 - there is a function to set it, and none to read it
         packed_has_no_size = {"Accept-Encoding": "identity"}
-        self._headers = {**build_hf_headers(), **packed_has_no_size}
+        self._headers = {"User-Agent": f"fxprof/{fxprof.__version__}", **_authorization(), **packed_has_no_size}
         self.seconds = seconds
         self._ends = time.monotonic() + seconds
         self._left = limits.HUB_TOTAL_BYTES
@@ -207,6 +209,29 @@ def _followed(url: str, headers: Mapping[str, str], location: str, what: str) ->
     if (before.scheme, before.netloc) != (after.scheme, after.netloc):
         headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     return goal, headers
+
+
+def _authorization() -> dict[str, str]:
+    """The user's token, from where the client looks for it.
+
+    Its own functions for headers and tokens are not called: they ask the Hub for other things first, in no time and of no size
+    that anybody bounds.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return {}
+    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or _first_line(Path(constants.HF_TOKEN_PATH))
+    token = token.strip()
+    return {"Authorization": f"Bearer {token}"} if token.isascii() and token.isprintable() and token else {}
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.readline(_LONGEST_HEADER).decode("ascii", "replace")
+    except OSError:
+        return ""
 
 
 def _refuse_failure(response: Any, body: Iterable[bytes]) -> None:
