@@ -46,7 +46,7 @@ from fxprof.source import load_zoo, resolve
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 from fxprof.source.stand_ins import StandIn
 from fxprof.source.workload import Workload
-from fxprof.trace import Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace
+from fxprof.trace import Block, Frame, Occurrence, Op, Origin, Subgraph, Tensor, Trace
 from fxprof.trace.codec import DamagedError, read_trace, write_trace
 
 KEY = "0" * 64
@@ -843,24 +843,36 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 NAMED = st.lists(st.tuples(st.text(max_size=3), VALUES), max_size=3).map(tuple)
+NUMBERS = st.lists(st.integers(0, 9), max_size=3).map(tuple)
+PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3).map(tuple)
 OPS = st.builds(
-    Op, st.text(max_size=5), NAMED, st.lists(VALUES, max_size=2).map(tuple), FRAMES, st.none() | st.text(max_size=4)
-)
+    Op, st.text(max_size=5), NAMED, st.lists(VALUES, max_size=2).map(tuple), FRAMES, st.none() | st.text(max_size=4),
+    reads=NUMBERS, makes=NUMBERS,
+)  # fmt: skip
 BLOCKS = st.builds(Block, FRAMES.filter(len), st.lists(OPS, max_size=3).map(tuple))
 OCCURRENCES = st.builds(
-    lambda block, path: Occurrence(block, (*block.stack[:-1], block.stack[-1]._replace(path=path)), (("a", 1),)),
+    lambda block, path, *pairs: Occurrence(
+        block, (*block.stack[:-1], block.stack[-1]._replace(path=path)), (("a", 1),), *pairs
+    ),
     BLOCKS,
     st.text(max_size=3),
+    PAIRS,
+    PAIRS,
 )
 BODIES = st.builds(
-    lambda op, parts: replace(op, subgraphs=(Subgraph("body", tuple(parts)),)), OPS, st.lists(OPS | OCCURRENCES, max_size=3)
+    lambda op, parts, takes, gives: replace(op, subgraphs=(Subgraph("body", tuple(parts), takes, gives),)),
+    OPS,
+    st.lists(OPS | OCCURRENCES, max_size=3),
+    PAIRS,
+    NUMBERS,
 )
 
 
-@given(st.lists(OPS | BODIES | OCCURRENCES, max_size=5), NAMED)
+@given(st.lists(OPS | BODIES | OCCURRENCES, max_size=5), NAMED, NUMBERS)
 @settings(max_examples=150, deadline=None)
-def test_a_trace_is_read_as_it_was_written(parts: list[Any], inputs: Any) -> None:
-    trace = Trace((*parts, *parts), inputs)
+def test_a_trace_is_read_as_it_was_written(parts: list[Any], inputs: Any, gives: tuple[int, ...]) -> None:
+    origins = tuple((number, Origin("parameter", f"a.{number}")) for number in range(4))
+    trace = Trace((*parts, *parts), inputs, origins=origins, gives=gives)
     read = read_trace(json.loads(json.dumps(write_trace(trace))))
     assert read == trace
     assert [type(part) for part in read.parts] == [type(part) for part in trace.parts]

@@ -66,8 +66,12 @@ class KnownCalls:
         if first == place:
             return known
         name = type(module).__name__
-        block = Block((Frame(first.path, name),), known.trace.parts)
-        return replace(known, trace=Trace((Occurrence(block, (Frame(place.path, name),)),)))
+        trace = known.trace
+        block = Block((Frame(first.path, name),), trace.parts)
+        takes, gives = ([(number, number) for number in numbers] for numbers in (dict(trace.origins), set(trace.gives)))
+        occurrence = Occurrence(block, (Frame(place.path, name),), (), tuple(takes), tuple(gives))
+        origins = tuple((number, origin.elsewhere(first.path, place.path)) for number, origin in trace.origins)
+        return replace(known, trace=Trace((occurrence,), origins=origins, gives=trace.gives))
 
     def again(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall | None:
         """What is known of a call of the same work, wherever that was; None when nothing is."""

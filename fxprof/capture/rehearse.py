@@ -435,7 +435,7 @@ class Rehearsal:
             export = functools.partial(self._known.export, alone=bool(self._around.functions(module)))
             call = contextvars.copy_context().run(export, module, place, args, kwargs)
         self.export_seconds += time.perf_counter() - started
-        return Recorded(place.component, place.path, Trace(call.trace.parts, inputs), call)
+        return Recorded(place.component, place.path, replace(call.trace, inputs=inputs), call)
 
     @contextmanager
     def _nothing_outside_changed(self, module: nn.Module) -> Iterator[None]:

@@ -31,9 +31,10 @@ class Values:
 
     def _key(self, node: Node) -> Hashable:
         """What a value is known by: a weight by its name, for what stands for a later block has no node for its weights."""
-        if getattr(node.target, "__name__", "") == "getitem":
-            return (node.args[0], node.args[1])
-        return self._named(self.origin_of.get(node, node))
+        return self._named(self.origin_of.get(node, _place(node)))
+
+    def _elsewhere(self, key: Hashable, old: str, new: str) -> Hashable:
+        return self._named(key.elsewhere(old, new)) if isinstance(key, Origin) else key
 
     def _named(self, key: Hashable) -> Hashable:
         return Origin(key.kind, self.tied[key.name]) if isinstance(key, Origin) and key.name in self.tied else key
@@ -44,11 +45,7 @@ class Values:
 
     def made(self, node: Node) -> tuple[int, ...]:
         """The numbers of the results of an operator."""
-        value = node.meta.get("val")
-        if isinstance(value, (list, tuple)):
-            keys: list[Hashable] = [(node, place) for place, item in enumerate(value) if _is_value(item)]
-        else:
-            keys = [node] if _is_value(value) else []
+        keys = list(_places(node, node.meta.get("val")))
         self._made.update(keys)
         return tuple(map(self._number, keys))
 
@@ -101,28 +98,41 @@ class Values:
         """
         _, inputs, results = end.args
         given = dict(zip(map(self._key, _nodes(inputs)), map(outer._key, _nodes(repeat.args[1])), strict=True))
-        takes = tuple(
-            (inner, outer._number(given.get(key, self._named(_moved(key, old, new))))) for inner, key in self._taken()
-        )
+        takes = tuple((inner, outer._number(given.get(key, self._elsewhere(key, old, new)))) for inner, key in self._taken())
         used = {user.args[1] for user in repeat.users if user.users}
         keys = [(self._numbers[self._key(node)], (repeat, at)) for at, node in enumerate(_nodes(results)) if at in used]
         outer._made.update(key for _, key in keys)
         return takes, tuple((inner, outer._number(key)) for inner, key in keys)
 
 
-def _moved(key: Hashable, old: str, new: str) -> Hashable:
-    """A weight of one module as that of another which is like it; what is elsewhere stays."""
-    if isinstance(key, Origin) and key.kind != "input" and key.name.startswith(f"{old}." if old else ""):
-        return Origin(key.kind, f"{new}{key.name[len(old) :]}")
-    return key
+def _place(node: Node) -> Hashable:
+    """A node, or for an item of several results, which of what it is; the same for every node that takes it out."""
+    if getattr(node.target, "__name__", "") != "getitem":
+        return node
+    held, place = node.args
+    assert isinstance(held, Node), "the results of another node"
+    return (_place(held), place)
+
+
+def _places(key: Hashable, value: Any) -> Iterator[Hashable]:
+    """What the values are known by that are a result, or in a list of results."""
+    if isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from _places((key, place), item)
+    elif _is_value(value):
+        yield key
 
 
 def _users(key: Hashable) -> Iterable[Node]:
     """The nodes that take a value."""
-    if isinstance(key, Node):
-        return key.users
-    assert isinstance(key, tuple), "one of several results, as `made` has it"
-    return [user for item in key[0].users if item.args[1:2] == key[1:] for user in item.users]
+    node = key
+    while isinstance(node, tuple):
+        node = node[0]
+    assert isinstance(node, Node), "what an operator makes"
+    items = [node]
+    for item in items:  # which grows
+        items += [user for user in item.users if getattr(user.target, "__name__", "") == "getitem"]
+    return [user for item in items if _place(item) == key for user in item.users]
 
 
 def _nodes(values: Any) -> list[Node]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fxprof.trace.records import Block, Frame, Occurrence, Op, Subgraph, Tensor, Trace, Value
+from fxprof.trace.records import Block, Frame, Occurrence, Op, Origin, Pairs, Subgraph, Tensor, Trace, Value
 from fxprof.trace.symbols import Expr
 
 Json = dict[str, Any]
@@ -32,7 +32,9 @@ def write_trace(trace: Trace) -> Json:
     writer = _Writer()
     parts = writer.parts(trace.parts)
     inputs = [[name, _written(value)] for name, value in trace.inputs]
-    return {"stacks": writer.stacks, "blocks": writer.blocks, "parts": parts, "inputs": inputs}
+    origins = [[number, *origin] for number, origin in trace.origins]
+    values = {"origins": origins, "gives": list(trace.gives)}
+    return {"stacks": writer.stacks, "blocks": writer.blocks, "parts": parts, "inputs": inputs, **values}
 
 
 def read_trace(value: Any) -> Trace:
@@ -46,7 +48,8 @@ def read_trace(value: Any) -> Trace:
         for block in value["blocks"]:
             reader.blocks.append(Block(reader.stacks[block["stack"]], reader.parts(block["parts"])))
         inputs = tuple((_text(name), _read(item)) for name, item in value["inputs"])
-        return Trace(reader.parts(value["parts"]), inputs)
+        origins = tuple((_count(number), Origin(_text(kind), _text(name))) for number, kind, name in value["origins"])
+        return Trace(reader.parts(value["parts"]), inputs, origins=origins, gives=_numbers(value["gives"]))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedError(str(error)) from error
 
@@ -64,15 +67,16 @@ class _Writer:
     def _op(self, op: Op) -> list[Any]:
         args = [[name, _written(value)] for name, value in op.args]
         outputs = [_written(value) for value in op.outputs]
-        bodies = [[body.name, self.parts(body.parts)] for body in op.subgraphs]
-        return [op.target, args, outputs, self._stack(op.stack), op.source, bodies]
+        bodies = [[body.name, self.parts(body.parts), list(body.takes), list(body.gives)] for body in op.subgraphs]
+        return [op.target, args, outputs, self._stack(op.stack), op.source, bodies, list(op.reads), list(op.makes)]
 
     def _occurrence(self, part: Occurrence) -> Json:
         if part.block not in self._blocks:
             written = {"stack": self._stack(part.block.stack), "parts": self.parts(part.block.parts)}
             self._blocks[part.block] = len(self.blocks)
             self.blocks.append(written)
-        return {"block": self._blocks[part.block], "stack": self._stack(part.stack), "visits": list(map(list, part.visits))}
+        pairs = {"visits": list(part.visits), "takes": list(part.takes), "gives": list(part.gives)}
+        return {"block": self._blocks[part.block], "stack": self._stack(part.stack), **pairs}
 
     def _stack(self, stack: tuple[Frame, ...]) -> int:
         if stack not in self._stacks:
@@ -107,19 +111,24 @@ class _Reader:
         return tuple(self._occurrence(part) if isinstance(part, dict) else self._op(part) for part in parts)
 
     def _op(self, part: list[Any]) -> Op:
-        target, args, outputs, stack, source, bodies = part
+        target, args, outputs, stack, source, bodies, reads, makes = part
         return Op(
             _text(target),
             tuple((_text(name), _read(value)) for name, value in args),
             tuple(map(_read, outputs)),
             self.stacks[stack],
             None if source is None else _text(source),
-            tuple(Subgraph(_text(name), self.parts(parts)) for name, parts in bodies),
+            tuple(
+                Subgraph(_text(name), self.parts(parts), _pairs(takes), _numbers(gives)) for name, parts, takes, gives in bodies
+            ),
+            _numbers(reads),
+            _numbers(makes),
         )
 
     def _occurrence(self, part: Json) -> Occurrence:
         visits = tuple((_text(path), _count(shift, least=-(10**9))) for path, shift in part["visits"])
-        return Occurrence(self.blocks[part["block"]], self.stacks[part["stack"]], visits)
+        block, stack = self.blocks[part["block"]], self.stacks[part["stack"]]
+        return Occurrence(block, stack, visits, _pairs(part["takes"]), _pairs(part["gives"]))
 
 
 def _read(value: Any) -> Value:
@@ -136,6 +145,14 @@ def _read(value: Any) -> Value:
             return value
         case _:
             raise TypeError(type(value).__name__)
+
+
+def _numbers(value: list[Any]) -> tuple[int, ...]:
+    return tuple(map(_count, value))
+
+
+def _pairs(value: list[Any]) -> Pairs:
+    return tuple((_count(inner), _count(outer)) for inner, outer in value)
 
 
 def _text(value: Any) -> str:

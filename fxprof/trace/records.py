@@ -58,6 +58,10 @@ class Origin(NamedTuple):
     name: str
     """The argument's name, or the dotted path of a weight below the component."""
 
+    def elsewhere(self, old: str, new: str) -> Origin:
+        """The same weight of another module which is like one; what is elsewhere stays."""
+        return self if self.kind == "input" else Origin(self.kind, _moved(self.name, old, new))
+
 
 @dataclass(frozen=True, slots=True)
 class Subgraph:
