@@ -189,6 +189,8 @@ def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: For
         raise UsageError(f"{path} is {kept.words}, of one workload", "profile the pipeline itself, or leave the options out")
     if dims and "dims" not in kept.takes:
         raise UsageError(f"{path} is {kept.words}, whose sizes are fixed", "dims are for a .pt2 file with dynamic shapes")
+    if formulas is not None and "formulas" not in kept.takes:
+        raise UsageError(f"{path} is {kept.words}, which is counted already", "formulas are for a pipeline, a model or a graph")
     return load(path) if kept is PROFILE else _profile_graphs(path, dims, formulas, bundle=kept is RUN)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.export import Dim
 
 import fxprof
+from fxprof.cost.registry import Formulas
 from fxprof.errors import UsageError
 
 
@@ -96,6 +97,12 @@ def test_sizes_are_of_graphs_alone(pairs: Path, tmp_path: Path) -> None:
         fxprof.profile(tmp_path / "saved.json", dims={"batch": 3})
     with pytest.raises(UsageError, match=r"dims are the sizes of a \.pt2 file"):
         fxprof.profile("sd-1.5", dims={"batch": 3})
+
+
+def test_a_saved_profile_is_not_counted_again(saved: Path) -> None:
+    path = next(saved.glob("*.json"))
+    with pytest.raises(UsageError, match="is a saved profile, which is counted already"):
+        fxprof.profile(str(path), formulas=Formulas())
 
 
 def test_a_workload_is_of_pipelines_alone(pairs: Path) -> None:
