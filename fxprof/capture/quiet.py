@@ -112,7 +112,7 @@ def unchanged() -> Iterator[None]:
             logging.disable(disabled)
             torch.set_default_dtype(dtype)
             random.setstate(numbers)
-            if dict(os.environ) != variables:
-                os.environ.clear()
-                os.environ.update(variables)
+            for name in os.environ.keys() - variables.keys():
+                del os.environ[name]
+            os.environ.update({name: value for name, value in variables.items() if os.environ.get(name) != value})
             np.random.set_state(arrays)  # noqa: NPY002 - as above
