@@ -261,6 +261,15 @@ def test_a_list_of_too_many_entries_is_one_line(tmp_path: Path) -> None:
         pass
 
 
+def test_files_with_several_lines_for_an_entry_are_used(tmp_path: Path) -> None:
+    """Merges of real models, written a line for each bracket and word, and models of SentencePiece, whose fields begin so."""
+    lines = b"\n" * (limits.VOCABULARY + 1)
+    (tmp_path / "tokenizer.json").write_bytes(b"{" + lines + b"}")
+    (tmp_path / "spiece.model").write_bytes(lines)
+    with trusted_copy(tmp_path) as copy:
+        assert {path.name for path in copy.iterdir()} == {"tokenizer.json", "spiece.model"}
+
+
 # --- what is made of texts
 
 

@@ -163,31 +163,20 @@ class _Named:
         self.write({name: change(value) for name, value in self.read().items()})
 
 
-class _Namespace:
+class _Namespace(_Named):
     """What a module of the user's, or a class, has by name, but for what Python itself puts there."""
 
     def __init__(self, owner: Any, put: Callable[[Any, str, Any], None], delete: Callable[[Any, str], None]) -> None:
-        self._owner, self._put, self._delete = owner, put, delete
+        super().__init__(owner, (), getattr, put)
+        self._delete = delete
 
     def read(self) -> dict[str, Any]:
         return {name: value for name, value in list(vars(self._owner).items()) if _is_state(name, value)}
 
     def write(self, saved: dict[str, Any]) -> None:
-        now = self.read()
-        for name in now.keys() - saved.keys():
+        for name in self.read().keys() - saved.keys():
             self._delete(self._owner, name)
-        for name, value in saved.items():
-            if name not in now or now[name] is not value:
-                self._put(self._owner, name, value)
-
-    def values(self) -> Iterable[Any]:
-        return list(self.read().values())
-
-    def exchange(self, change: Callable[[Any], Any]) -> None:
-        for name, value in self.read().items():
-            changed = change(value)
-            if changed is not value:
-                self._put(self._owner, name, changed)
+        super().write(saved)
 
 
 def _is_state(name: str, value: Any) -> bool:

@@ -72,10 +72,14 @@ def _copy(file: Path, copy: Path, most: int) -> None:
         CaptureError: it is a vocabulary of more entries than any model has.
     """
     data = read_bytes(file, most)
-    if file.suffix != ".jinja" and data.count(b"\n") > limits.VOCABULARY:
+    if file.suffix in _LISTS and data.count(b"\n") > limits.VOCABULARY:
         raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, as no vocabulary has")
     if len(data) <= most:
         copy.write_bytes(data)
+
+
+_LISTS = (".txt", ".codes")
+"""Of files with an entry in each line; others have several lines, or none, for one."""
 
 
 def _copy_templates(folder: Path, copy: Path) -> None:
