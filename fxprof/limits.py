@@ -111,7 +111,7 @@ TOTAL_DIGITS = 36
 CONFIG_BYTES = 64 * 2**20
 """A configuration, or any other JSON file of a model."""
 
-CONFIG_VALUES = 2_500_000
+CONFIG_VALUES = 2_800_000
 """Values in such a file; the largest vocabularies have half as many."""
 
 CONFIG_NESTING = 100
