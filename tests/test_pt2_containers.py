@@ -33,7 +33,7 @@ import fxprof
 from fxprof.capture.module import capture_program
 from fxprof.capture.translate import translate
 from fxprof.cost.count import count
-from fxprof.trace import Tensor, Trace
+from fxprof.trace import Tensor, Trace, contiguous
 from fxprof.trace.pt2 import read_programs
 
 # --- objects that are no tensors
@@ -59,6 +59,10 @@ def _with_object(program: Any) -> dict[str, Any]:
     return fields
 
 
+def floats(shape: tuple[int, ...]) -> Tensor:
+    return Tensor(shape, "float32", strides=contiguous(shape), device="cpu")
+
+
 def test_an_object_is_known_by_its_class(tmp_path: Path) -> None:
     """No class with such objects comes with torch: the graph is written by hand."""
     program = export(nn.Linear(4, 5), rows(3, 4))
@@ -66,8 +70,8 @@ def test_an_object_is_known_by_its_class(tmp_path: Path) -> None:
     trace = read(tmp_path / "object.pt2").trace
     (op,) = trace.ops
     assert op.target == "higher_order.call_torchbind"
-    assert op.args == (("arg0", OBJECT), ("arg1", "run"), ("arg2", Tensor((3, 4), "float32")))
-    assert op.outputs == (Tensor((3, 5), "float32"),)
+    assert op.args == (("arg0", OBJECT), ("arg1", "run"), ("arg2", floats((3, 4))))
+    assert op.outputs == (floats((3, 5)),)
     assert [name for name, _ in trace.inputs] == ["input"]
     assert [found.macs for found in count(trace)] == [None]
 
@@ -102,7 +106,7 @@ def test_a_region_that_is_shared(tmp_path: Path) -> None:
     trace = read_by_hand(fields, tmp_path)
     (op,) = trace.ops
     assert [name for name, _ in op.args] == ["subgraph", "identifier", "operands"]
-    assert op.argument("operands") == (Tensor((3, 4), "float32"), Tensor((5, 4), "float32"), Tensor((5,), "float32"))
+    assert op.argument("operands") == (floats((3, 4)), floats((5, 4)), floats((5,)))
     assert op.subgraphs[0].ops == translate(program).ops[0].subgraphs[0].ops
     assert macs_of(trace) == LINEAR
 
@@ -125,7 +129,7 @@ def test_flexible_attention(tmp_path: Path) -> None:
     )
     trace = read_by_hand(fields, tmp_path)
     (op,) = trace.ops
-    assert op.argument("query") == Tensor((1, 2, 128, 16), "float32")
+    assert op.argument("query") == floats((1, 2, 128, 16))
     assert op.argument("block_mask") == ((1, 1), (128,))
     assert op.argument("kernel_options") == (("BLOCK_M", 16), ("BACKEND", "AUTO"), ("PRESCALE_QK", False))
     assert [(body.name, [inner.target for inner in body.ops]) for body in op.subgraphs] == [("score_mod", ["aten.add.Tensor"])]

@@ -238,8 +238,10 @@ class _GraphReader:
         if isinstance(value, Node):
             return None if _is_graph(value) else self._stored.get(value) or self.value(value.meta.get("val"))
         if isinstance(value, torch.Tensor):
-            nnz = UNKNOWN_NNZ if value.layout in SPARSE else None
-            return Tensor(tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype), nnz=nnz)
+            shape, dtype = tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype)
+            if value.layout in SPARSE:
+                return Tensor(shape, dtype, nnz=UNKNOWN_NNZ)
+            return Tensor(shape, dtype, strides=tuple(map(self._dim, value.stride())), device=str(value.device))
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return self._symbolic(value)
         if isinstance(value, (list, tuple)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fxprof.trace.records import Block, Frame, Occurrence, Op, Origin, Pairs, Subgraph, Tensor, Trace, Value
+from fxprof.trace.records import Block, Frame, Occurrence, Op, Origin, Pairs, Subgraph, Tensor, Trace, Value, contiguous
 from fxprof.trace.symbols import Expr
 
 Json = dict[str, Any]
@@ -90,8 +90,12 @@ def _written(value: Value) -> Any:
         case Tensor():
             if value.nnz is not None or any(isinstance(size, Expr) for size in value.shape):
                 raise NotWritableError
-            stored = {"stored": value.stored} if value.stored else {}
-            return {"shape": list(value.shape), "dtype": value.dtype, **stored}
+            more: Json = {"stored": value.stored} if value.stored else {}
+            if value.strides is None or value.strides != contiguous(value.shape):  # type: ignore[arg-type]  # all are integers
+                more["strides"] = None if value.strides is None else list(value.strides)
+            if value.device != "cpu":
+                more["device"] = value.device
+            return {"shape": list(value.shape), "dtype": value.dtype, **more}
         case tuple():
             return [_written(item) for item in value]
         case float() | complex():
@@ -134,7 +138,13 @@ class _Reader:
 def _read(value: Any) -> Value:
     match value:
         case {"shape": list() as shape, "dtype": dtype}:
-            return Tensor(tuple(map(_count, shape)), _text(dtype), _text(value.get("stored", "")))
+            sizes = tuple(map(_count, shape))
+            strides = value.get("strides", contiguous(sizes))
+            if strides is not None and len(strides) != len(sizes):
+                raise ValueError(strides)
+            strides = None if strides is None else tuple(map(_count, strides))
+            stored, device = _text(value.get("stored", "")), _text(value.get("device", "cpu"))
+            return Tensor(sizes, _text(dtype), stored, strides=strides, device=device)
         case {"float": text}:
             return float(_text(text))
         case {"complex": text}:

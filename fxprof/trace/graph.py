@@ -5,6 +5,7 @@ Everything is checked on the way: types, names that must be defined before they 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -127,7 +128,23 @@ class ProgramReader:
         sizes = tuple(self.size(size, f"{where}.sizes") for size in a_list(fields.get("sizes"), f"{where}.sizes"))
         check_sizes(sizes, f"{where}.sizes")
         layout = fields.get("layout")
-        return Tensor(sizes, dtype, nnz=UNKNOWN_NNZ if type(layout) is int and layout in _SPARSE else None)
+        if type(layout) is int and layout in _SPARSE:
+            return Tensor(sizes, dtype, nnz=UNKNOWN_NNZ)
+        strides = self._strides(fields.get("strides"), len(sizes), f"{where}.strides")
+        return Tensor(sizes, dtype, strides=strides, device=self._device(fields.get("device"), f"{where}.device"))
+
+    def _device(self, value: Any, where: str) -> str:
+        if value == _CPU:  # nearly always, and there are as many as values
+            return "cpu"
+        return sys.intern(_device(value, where)) if value is not None else ""
+
+    def _strides(self, value: Any, sizes: int, where: str) -> tuple[Dim, ...] | None:
+        if value is None:
+            return None
+        strides = tuple([self.size(stride, where) for stride in a_list(value, where)])
+        if len(strides) != sizes:
+            fail(where, f"are {len(strides):,} for {sizes:,} sizes")
+        return strides
 
     def size(self, value: Any, where: str) -> Dim:
         """One size: an integer, or an expression."""
@@ -183,6 +200,7 @@ class ProgramReader:
             self.hints[expression, value] = where
 
 
+_CPU = {"type": "cpu", "index": None}
 _HINTS: Mapping[str, tuple[type, ...]] = {"as_int": (int,), "as_float": (int, float), "as_bool": (bool,)}
 _MOST_HINTS = limits.HINTS
 _DEEPEST_STACK = limits.STACK_MODULES

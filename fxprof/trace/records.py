@@ -26,9 +26,22 @@ class Tensor:
     """The type that its values were widened from, such as `int8`; "" where they were not."""
     nnz: int | None = None
     """How many elements a sparse tensor stores, `UNKNOWN_NNZ` where a graph does not say; None for one that stores all."""
+    strides: tuple[Dim, ...] | None = None
+    """How many elements of its memory lie between neighbours, for each size; None where the graph does not say."""
+    device: str = ""
+    """As torch prints it: `cpu`, `cuda:0`; "" where the graph does not say."""
 
 
 UNKNOWN_NNZ = -1
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a tensor without gaps, as torch makes new ones."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
 
 
 class Frame(NamedTuple):  # there are millions of them in sets, which tuples are much faster in
