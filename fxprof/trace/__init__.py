@@ -1,6 +1,19 @@
 """What a graph says: operators, shapes, module stacks. Standard library only."""
 
-from fxprof.trace.records import UNKNOWN_NNZ, Block, Frame, Occurrence, Op, Origin, Pairs, Subgraph, Tensor, Trace, Value, contiguous
+from fxprof.trace.records import (
+    UNKNOWN_NNZ,
+    Block,
+    Frame,
+    Occurrence,
+    Op,
+    Origin,
+    Pairs,
+    Subgraph,
+    Tensor,
+    Trace,
+    Value,
+    contiguous,
+)
 from fxprof.trace.symbols import Dim, Expr, Sizes, UnboundSymbolError, evaluate
 
 __all__ = [

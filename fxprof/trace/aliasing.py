@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from fxprof.trace.higher_order import PREFIX
-from fxprof.trace.records import Op, Subgraph, Tensor, Value
+from fxprof.trace.records import Op, Subgraph, Tensor
 from fxprof.trace.symbols import Sizes, UnboundSymbolError
 
 
@@ -46,25 +46,32 @@ def memory_of(number: int, known: Mapping[int, Alias]) -> int:
 
 def results_of(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
     """For each result of an operator, in their order, whether it shares memory with another value."""
-    if not op.makes:
-        return ()
+    namespace, name, overload = _parts(op.target)
     if op.target.startswith(PREFIX):
         return _of_bodies(op, sizes)
-    namespace, name, overload = _parts(op.target)
     if namespace not in _TORCHS_OWN:
-        return _each(op, NEW) if namespace in _ALLOCATING else _each(op, Alias(None, f"{op.target} is not known"))
+        return _each(op, _elsewhere(op, namespace))
     if not op.reads:
         return _each(op, NEW)
-    if name in _VIEWS:
-        return _each(op, Alias(op.reads[0]))
-    if name in _LISTS:
-        return tuple(map(Alias, op.reads)) if len(op.reads) == len(op.makes) else _each(op, Alias(None, "torch says no more"))
-    if (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE:
-        return _each(op, Alias(op.reads[0]))
-    if overload == "out" or overload.endswith("_out"):
+    if name in _LISTS and len(op.reads) == len(op.makes):
+        return tuple(map(Alias, op.reads))
+    if is_given_results(overload):
         return tuple(map(Alias, op.reads[-len(op.makes) :]))
+    return _each(op, _by_name(op, name, sizes))
+
+
+def _elsewhere(op: Op, namespace: str) -> Alias:
+    """What an operator of another library returns, or a function of Python's."""
+    if op.target in _BATCHED:
+        return Alias(op.reads[0])
+    return NEW if namespace in _ALLOCATING else Alias(None, f"{op.target} is not known")
+
+
+def _by_name(op: Op, name: str, sizes: Sizes) -> Alias:
+    if name in _VIEWS or name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")):
+        return Alias(op.reads[0])
     rule = _IF_IT_CAN.get(name)
-    return _each(op, _by_rule(op, rule, sizes)) if rule else _each(op, NEW)
+    return _by_rule(op, rule, sizes) if rule else NEW
 
 
 def _each(op: Op, alias: Alias) -> tuple[Alias, ...]:
@@ -81,6 +88,9 @@ def _parts(target: str) -> tuple[str, str, str]:
 _TORCHS_OWN = frozenset({"aten", "prims"})
 _ALLOCATING = frozenset({"quantized_decomposed", "torchvision", "torchao", "operator", "math", "torch", "builtins"})
 """Libraries of operators that never return a view, and functions of numbers."""
+
+_BATCHED = frozenset({"torch._add_batch_dim", "torch._remove_batch_dim"})
+"""Functions in which `torch.vmap` gives a tensor another order of sizes."""
 
 _VIEWS = frozenset(
     (
@@ -101,8 +111,20 @@ _VIEWS = frozenset(
 _LISTS = frozenset({"broadcast_tensors", "meshgrid"})
 """Operators of a list of tensors that return a view of each."""
 
-_IN_PLACE = frozenset({"copy_to", "set_data"})
-"""Operators that write to their first argument and return it, though their name does not end in `_`."""
+_IN_PLACE = frozenset(f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift"))
+"""Operators that write to their first argument and return it, though their name does not end in `_` alone."""
+
+_RESULTS = frozenset(
+    (
+        *("a", "dim_max", "dim_min", "dim_values", "eigenvalues", "eigvals", "grad_input", "inverse", "L", "output", "Q"),
+        *("result", "sign", "U", "values", "values_stable", "X"),
+    )
+)
+
+
+def is_given_results(overload: str) -> bool:
+    """Whether the operator writes to its last arguments and returns them: `out`, `dim_max`, `grad_input`."""
+    return overload == "out" or overload.startswith(("out_", "Out")) or overload.endswith("_out") or overload in _RESULTS
 
 
 class _Unknown(Exception):  # noqa: N818 - becomes the doubt of an answer
@@ -126,10 +148,8 @@ def _by_rule(op: Op, rule: _Rule, sizes: Sizes) -> Alias:
 
 
 def _first_tensor(op: Op) -> Tensor | None:
-    value: Value = op.args[0][1] if op.args else None
-    if isinstance(value, tuple) and value:
-        value = value[0]
-    return value if isinstance(value, Tensor) else None
+    values = (item for _, value in op.args for item in (value if isinstance(value, tuple) else (value,)))
+    return next((value for value in values if isinstance(value, Tensor)), None)
 
 
 def _shape(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
