@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a case for a line
 """Which results share memory: what the trace says is what torch's own storages say when the same graph runs."""
 
 from __future__ import annotations

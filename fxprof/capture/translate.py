@@ -238,10 +238,7 @@ class _GraphReader:
         if isinstance(value, Node):
             return None if _is_graph(value) else self._stored.get(value) or self.value(value.meta.get("val"))
         if isinstance(value, torch.Tensor):
-            shape, dtype = tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype)
-            if value.layout in SPARSE:
-                return Tensor(shape, dtype, nnz=UNKNOWN_NNZ)
-            return Tensor(shape, dtype, strides=tuple(map(self._dim, value.stride())), device=str(value.device))
+            return self._tensor(value)
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             return self._symbolic(value)
         if isinstance(value, (list, tuple)):
@@ -249,6 +246,12 @@ class _GraphReader:
         if isinstance(value, dict):
             return tuple((str(key), self.value(item)) for key, item in value.items())
         return plain(value)
+
+    def _tensor(self, value: torch.Tensor) -> Tensor:
+        shape, dtype = tuple(self._dim(size) for size in value.shape), dtype_name(value.dtype)
+        if value.layout in SPARSE:
+            return Tensor(shape, dtype, nnz=UNKNOWN_NNZ)
+        return Tensor(shape, dtype, strides=tuple(map(self._dim, value.stride())), device=str(value.device))
 
     def _op(self, module: GraphModule, node: Node, owners: Owners, values: Values) -> Op:
         named = _named(node)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from fxprof.trace.higher_order import PREFIX
+from fxprof.trace.higher_order import ENTERED, PREFIX
 from fxprof.trace.records import Op, Subgraph, Tensor
 from fxprof.trace.symbols import Sizes, UnboundSymbolError
 
@@ -35,6 +35,16 @@ def aliases(ops: Sequence[Op], sizes: Sizes) -> dict[int, Alias]:
         sizes: of the symbols.
     """
     return {number: alias for op in ops for number, alias in zip(op.makes, results_of(op, sizes), strict=True)}
+
+
+def writes(op: Op) -> tuple[int, ...]:
+    """The values that an operator writes to, by their numbers."""
+    namespace, name, overload = _parts(op.target)
+    if namespace not in _TORCHS_OWN or not op.reads:
+        return ()
+    if is_given_results(overload):
+        return op.reads[-len(op.makes) :]
+    return op.reads[:1] if _is_in_place(name) else ()
 
 
 def memory_of(number: int, known: Mapping[int, Alias]) -> int:
@@ -68,10 +78,14 @@ def _elsewhere(op: Op, namespace: str) -> Alias:
 
 
 def _by_name(op: Op, name: str, sizes: Sizes) -> Alias:
-    if name in _VIEWS or name in _IN_PLACE or (name.endswith("_") and not name.endswith("__")):
+    if name in _VIEWS or _is_in_place(name):
         return Alias(op.reads[0])
     rule = _IF_IT_CAN.get(name)
     return _by_rule(op, rule, sizes) if rule else NEW
+
+
+def _is_in_place(name: str) -> bool:
+    return name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
 
 
 def _each(op: Op, alias: Alias) -> tuple[Alias, ...]:
@@ -255,10 +269,6 @@ _IF_IT_CAN: Mapping[str, _Rule] = {
 """Operators that return their first argument, or a view of it, where they need not copy."""
 
 
-_ENTERED = frozenset(
-    {"wrap", "wrap_with_set_grad_enabled", "wrap_with_autocast", "invoke_subgraph", "checkpoint", "tag_activation_checkpoint"}
-)
-"""Higher-order operators that return what their one body returns."""
 _STACKING = frozenset({"map", "map_impl", "flex_attention"})
 """Higher-order operators whose results are always new."""
 
@@ -267,7 +277,7 @@ def _of_bodies(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
     name = op.target.removeprefix(PREFIX)
     if name in _STACKING:
         return _each(op, NEW)
-    if name in _ENTERED and len(op.subgraphs) == 1:
+    if name in ENTERED and len(op.subgraphs) == 1:
         return _returned(op, op.subgraphs[0], sizes)
     if name == "cond" and len(op.subgraphs) == 2:  # noqa: PLR2004 - one for each answer
         branches = [_returned(op, body, sizes) for body in op.subgraphs]

@@ -37,6 +37,14 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
+ENTERED = frozenset(
+    (
+        *("wrap", "wrap_activation_checkpoint", "wrap_with_autocast", "wrap_with_set_grad_enabled", "invoke_subgraph"),
+        *("checkpoint", "tag_activation_checkpoint", "strict_mode", "hints_wrapper", "dynamo_bypassing_wrapper"),
+    )
+)
+"""Operators that run their one body once, and return what it returns."""
+
 _Item = TypeVar("_Item")
 
 
