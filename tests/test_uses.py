@@ -59,7 +59,7 @@ class InPlace(nn.Module):
         held[:, :4] = self.layer(x)[:, :4]  # written through a view, and read by its old name
         lost = torch.zeros(2, 8)
         lost.add_(self.other(x))  # written, and never read
-        self.state.copy_(self.third(x))  # kept
+        self.get_buffer("state").copy_(self.third(x))  # kept
         return held
 
 

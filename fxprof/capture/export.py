@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,7 @@ from fxprof.capture.layouts import is_plain
 from fxprof.capture.quantised import carries_more
 from fxprof.capture.quiet import muted
 from fxprof.capture.reachable import is_own
+from fxprof.capture.results_read import watch
 from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
@@ -62,13 +63,28 @@ class ExportedCall:
     """For each leaf of what it returns: a plain value, a `Given` or a `Zeros`."""
     spec: pytree.TreeSpec
 
-    def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def given_back(self, read: Collection[int]) -> tuple[int, ...] | None:
+        """The places in `trace.gives` of results that were read, and of arguments; None where they cannot be told."""
+        tensors = [place for place, item in enumerate(self.results) if isinstance(item, (Given, Zeros))]
+        if len(tensors) != len(self.trace.gives):
+            return None
+        return tuple(at for at, place in enumerate(tensors) if place in read or isinstance(self.results[place], Given))
+
+    def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], read: set[int] | None = None) -> Any:
         """What the call returns, as zeros of the right shapes; arguments that it passes through come back as they are.
 
         Containers among the arguments are left as the module would leave them.
+
+        Args:
+            args: positional arguments.
+            kwargs: keyword arguments.
+            read: gets the places of those results that somebody reads.
         """
         given = pytree.tree_leaves((args, kwargs))
         leaves = [made(item, given) for item in self.results]
+        for place, item in enumerate(self.results if read is not None else ()):
+            if isinstance(item, Zeros) and read is not None:
+                watch(leaves[place], read, place)
         for position, value in self.objects.items():
             leaves[position] = copy.deepcopy(value)
         result, (args_after, kwargs_after) = pytree.tree_unflatten(leaves, self.spec)

@@ -17,6 +17,7 @@ from fxprof import limits
 from fxprof.capture.caught import can_fail, is_caught_here
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
+from fxprof.capture.results_read import taken
 from fxprof.capture.unknown import Trial, follow, is_unknown, reads, tensors_in
 from fxprof.errors import CaptureError
 
@@ -75,6 +76,7 @@ class Recorder(TorchDispatchMode):
         if self._bounded:
             _check_size(func, args, kwargs)
         unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
+        taken(unknown)
         if unknown and can_fail(func._schema.name) and is_caught_here():  # noqa: SLF001 - there is no other way to ask
             self._fail(func)
         if not unknown:
@@ -106,6 +108,7 @@ class Recorder(TorchDispatchMode):
         """What Python is to read of a tensor whose values it asks for as a whole."""
         if not is_unknown(tensor):
             return tensor
+        taken((tensor,))
         self._observer.read(WHOLE)
         return self._observer.others.contents(tensor) if self._observer.others else tensor
 

@@ -41,6 +41,7 @@ from fxprof.capture.reachable import is_own, put_back, reach, saved
 from fxprof.capture.recorder import WHOLE, Recorder
 from fxprof.capture.remember import KeptCalls
 from fxprof.capture.replay import Memory
+from fxprof.capture.results_read import taken, tensors_of
 from fxprof.capture.state import settings_of
 from fxprof.capture.translate import record, target_name
 from fxprof.capture.unknown import Trial, marked_result, trials
@@ -79,6 +80,15 @@ class Recorded:
     call: ExportedCall | None = None
     note: str = ""
     count: int = 0
+    read: set[int] = field(default_factory=set)
+    """The places of its results that somebody read."""
+
+    def as_captured(self) -> CapturedCall:
+        """The call as it is so far."""
+        if self.call is None:
+            return CapturedCall(self.entry, self.count, self.trace, self.note)
+        read, objects = self.call.given_back(self.read), bool(self.call.objects)
+        return CapturedCall(self.entry, self.count, self.trace, self.note, self.call.program, read, objects)
 
 
 @dataclass(slots=True)
@@ -179,7 +189,10 @@ class Rehearsal:
             torch.set_num_threads(1)
             with unchanged(), self._listening.on():
                 # What it sets in a context variable is gone afterwards.
-                return contextvars.copy_context().run(function, *args, **kwargs)
+                result = contextvars.copy_context().run(function, *args, **kwargs)
+                with self._listening.unseen():
+                    taken(tensors_of(result))
+                return result
         finally:
             torch.set_num_threads(self._threads)
             self._seconds = self._seconds or time.thread_time() - started
@@ -286,10 +299,8 @@ class Rehearsal:
         """
         merged: dict[int, CapturedCall] = {}
         for key, place in self._places_of_calls(component).items():
-            found = self.calls[key]
-            program = found.call.program if found.call else None
-            first = merged.get(place, CapturedCall(found.entry, 0, found.trace, found.note, program))
-            merged[place] = replace(first, count=first.count + found.count)
+            call = self.calls[key].as_captured()
+            merged[place] = _together(merged[place], call) if place in merged else call
         return tuple(merged.values())
 
     def _places_of_calls(self, component: str) -> dict[Key, int]:
@@ -403,7 +414,8 @@ class Rehearsal:
             found = self._capture(module, place, args, kwargs)
         assert found.call is not None
         with self._listening.unseen():
-            answer = found.call.answer(args, kwargs)
+            taken(tensors_of((args, kwargs)))
+            answer = found.call.answer(args, kwargs, found.read)
         self.calls[key] = found
         self._count(found, 1)
         return answer
@@ -466,9 +478,11 @@ class Rehearsal:
             return self._really_run(module, place, args, kwargs)
         counts = {key: found.count for key, found in self.calls.items()}
         with self._listening.unseen():
+            taken(tensors_of((args, kwargs)))
             attempt = self._memories.setdefault(place, Memory()).begin(module, args, kwargs)
         if attempt.known is None:
             result = self._really_run(module, place, args, kwargs)
+            taken(tensors_of(result))  # where it is repeated from memory, nobody sees who reads it
             made = {key: times for key, found in self.calls.items() if (times := found.count - counts.get(key, 0))}
             with self._listening.unseen():
                 attempt.remember(module, args, kwargs, result, made)
@@ -523,6 +537,12 @@ class Rehearsal:
             note = "operators that its Python ran outside its children" if path or running.component != self._outside[0] else ""
             self.calls[key] = Recorded(running.component, path, Trace(tuple(running.ops)), None, note)
         self.calls[key].count += 1
+
+
+def _together(one: CapturedCall, other: CapturedCall) -> CapturedCall:
+    """Two calls that compute the same as one: what somebody reads of either is read."""
+    read = None if one.read is None or other.read is None else tuple(sorted({*one.read, *other.read}))
+    return replace(one, count=one.count + other.count, read=read, returns_objects=one.returns_objects or other.returns_objects)
 
 
 def _is_differentiated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ _DECIDED_BY = {"aten::masked_select": "mask", "aten::repeat_interleave": "repeat
 
 def mark(tensor: torch.Tensor) -> torch.Tensor:
     """Note that the values of a tensor, and of all views of it, are unknown."""
-    storage = _storage(tensor)
+    storage = storage_of(tensor)
     if storage is not None:
         setattr(storage, _MARK, True)
     return tensor
@@ -46,10 +46,11 @@ def mark(tensor: torch.Tensor) -> torch.Tensor:
 
 def is_unknown(tensor: torch.Tensor) -> bool:
     """Whether the values of a tensor are unknown."""
-    return getattr(_storage(tensor), _MARK, False)
+    return getattr(storage_of(tensor), _MARK, False)
 
 
-def _storage(tensor: torch.Tensor) -> Any:
+def storage_of(tensor: torch.Tensor) -> Any:
+    """The memory of a tensor, which keeps attributes of Python's; None for one without memory of its own."""
     try:
         return (values_of(tensor) if tensor.layout in SPARSE else tensor).untyped_storage()
     except (NotImplementedError, RuntimeError):  # a subclass without memory of its own

@@ -93,7 +93,9 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
 def _call(call: CapturedCall, file: str | None) -> Json:
     inputs = [{"name": name, **_written_input(value)} for name, value in call.trace.inputs]
     graph = {"file": file} if file else {"ops": [_written_op(op) for op in call.trace.ops]}
-    return {**graph, "entry": call.entry, "count": call.count, "note": call.note, "inputs": inputs}
+    read: Json = {} if call.read is None else {"read": list(call.read)}
+    more: Json = {**read, "returns_objects": True} if call.returns_objects else read
+    return {**graph, "entry": call.entry, "count": call.count, "note": call.note, "inputs": inputs, **more}
 
 
 def _written_input(value: Value) -> Json:
@@ -304,7 +306,20 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
         trace = Trace(tuple(_read_op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
     note = fields.get("note")
     text = _long_text(note, f"{where}.note") if type(note) is str else fail(f"{where}.note", "is not a text")
-    return CapturedCall(entry, _count(fields.get("count"), f"{where}.count"), replace(trace, inputs=inputs), text)
+    count, objects = _count(fields.get("count"), f"{where}.count"), _flag(fields.get("returns_objects", False), where)
+    read = None if fields.get("read") is None else tuple(_places(fields["read"], len(trace.gives), f"{where}.read"))
+    return CapturedCall(entry, count, replace(trace, inputs=inputs), text, read=read, returns_objects=objects)
+
+
+def _places(value: Any, number: int, where: str) -> Iterator[int]:
+    """Places among so many results, each once, in their order."""
+    last = -1
+    for item in a_list(value, where):
+        place = _count(item, where)
+        if not last < place < number:
+            fail(where, f"holds {brief(item)}, which is no further place of {number} results")
+        yield place
+        last = place
 
 
 class _Files:

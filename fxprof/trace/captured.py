@@ -36,6 +36,10 @@ class CapturedCall:
     """How it was captured, when not simply by exporting the entry."""
     program: object = field(default=None, compare=False, repr=False)
     """The live program that the trace was made of, where there is one; only capture looks into it."""
+    read: tuple[int, ...] | None = None
+    """The places in `trace.gives` of the results that somebody reads; None where all may be."""
+    returns_objects: bool = False
+    """Whether it also returns objects, such as a key-value cache, whose tensors the graph does not name as results."""
 
 
 @dataclass(frozen=True, slots=True)

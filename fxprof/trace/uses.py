@@ -1,4 +1,4 @@
-"""Who reads which value of a graph: operators by value, weights that nothing reads, and operators whose results nobody needs."""
+"""Who reads which value of a graph: operators by value, weights that nothing reads, operators that nobody needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def weights_read(trace: Trace) -> frozenset[str]:
     return frozenset(origin.name for number, origin in trace.origins if number in used and origin.kind != "input")
 
 
-def unneeded(trace: Trace, read: Collection[int] | None = None) -> tuple[Op, ...]:
+def unneeded(trace: Trace, read: Collection[int] | None = None, *, objects: bool = False) -> tuple[Op, ...]:
     """The operators whose results nobody needs, in their order; a body's own, where only a part of what it does is not needed.
 
     What writes to memory that was there before, such as a buffer, is needed, and so is what may do more than return results.
@@ -36,9 +36,14 @@ def unneeded(trace: Trace, read: Collection[int] | None = None) -> tuple[Op, ...
     Args:
         trace: of one call.
         read: which of the values that the graph returns are read afterwards, by their places in `trace.gives`; None for all.
+        objects: whether the call also returned objects, which may hold what no operator reads.
     """
-    gives = trace.gives if read is None else [trace.gives[place] for place in read]
-    return tuple(_unneeded(trace.ops, gives, trace.sizes()))
+    ops = trace.ops
+    gives = set(trace.gives if read is None else [trace.gives[place] for place in read])
+    if objects:
+        used = {number for op in ops for number in op.reads} | set(trace.gives)
+        gives |= {number for op in ops for number in op.makes if number not in used}
+    return tuple(_unneeded(ops, gives, trace.sizes()))
 
 
 def _unneeded(ops: Sequence[Op], gives: Iterable[int], sizes: Sizes) -> Iterator[Op]:

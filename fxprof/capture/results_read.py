@@ -1,0 +1,43 @@
+"""Which results of a call somebody reads: a pipeline that takes one hidden state of many leaves the others alone.
+
+The memory of each result that a call is answered with carries a note whose it is. Whatever takes a tensor notes it: an
+operator that runs, a call that gets it as an argument, Python that asks for its values, and whoever gets it in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from fxprof.capture.unknown import storage_of
+
+_NOTE = "_fxprof_result"
+_DEEPEST = 4
+
+
+def watch(tensor: torch.Tensor, read: set[int], place: int) -> None:
+    """Have `place` added to `read` as soon as somebody takes the tensor, or a view of it."""
+    storage = storage_of(tensor)
+    if storage is not None:
+        setattr(storage, _NOTE, (read, place))
+
+
+def taken(tensors: Iterable[torch.Tensor]) -> None:
+    """Note that somebody takes these tensors."""
+    for tensor in tensors:
+        note = getattr(storage_of(tensor), _NOTE, None)
+        if note is not None:
+            read, place = note
+            read.add(place)
+
+
+def tensors_of(value: Any, depth: int = _DEEPEST) -> Iterator[torch.Tensor]:
+    """The tensors in a value, in containers and in attributes of objects."""
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, torch.Tensor):
+            yield leaf
+        elif depth and hasattr(leaf, "__dict__") and not isinstance(leaf, type):
+            yield from tensors_of(list(vars(leaf).values()), depth - 1)
