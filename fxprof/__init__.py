@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     from fxprof.api import diff, profile, profile_module, profile_program, save_graphs
+    from fxprof.compare.diff import Diff
     from fxprof.cost.registry import Formulas, formula
     from fxprof.errors import FxprofError
-    from fxprof.result.diff import Diff
     from fxprof.result.profile import Profile
     from fxprof.result.store import load
     from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
@@ -63,7 +63,7 @@ __all__ = [
 
 _HOMES = {
     "ComponentConfig": "fxprof.source.config",
-    "Diff": "fxprof.result.diff",
+    "Diff": "fxprof.compare.diff",
     "Formulas": "fxprof.cost.registry",
     "FxprofError": "fxprof.errors",
     "PipelineConfig": "fxprof.source.config",

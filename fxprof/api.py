@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from fxprof.cache import Cache
-    from fxprof.result.diff import Diff
+    from fxprof.compare.diff import Diff
     from fxprof.trace.captured import Capture
 
 _COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])
@@ -409,7 +409,7 @@ def diff(
     Raises:
         UsageError, TargetError, CaptureError: as `profile`.
     """
-    from fxprof.result.compare import compare
+    from fxprof.compare.profiles import compare
 
     return compare(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
 

@@ -20,11 +20,11 @@ from PIL import Image
 from test_pipelines import save_configurations
 
 import fxprof
+from fxprof.compare.profiles import compare
 from fxprof.errors import CaptureError, UsageError
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
 from fxprof.reports.summary import summary
-from fxprof.result.compare import compare
 from fxprof.result.profile import Profile
 from fxprof.source import PipelineConfig, resolve
 

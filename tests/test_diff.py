@@ -8,13 +8,13 @@ import pytest
 from mutations import listed, net, profile, renamed, spelled_out, widened, with_record, with_rows, without
 from profiles import Maker, autoencoder, normal, tensor, text_encoder, uncounted
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import ComponentDiff, ModuleChange, Setting
+from fxprof.compare.groups import Group, fold, pattern
+from fxprof.compare.profiles import compare as diff
+from fxprof.compare.profiles import find_part, select
 from fxprof.errors import UsageError
 from fxprof.result import Call, Component, Geometry, Input, OpRow, Profile, Total
-from fxprof.result.compare import compare as diff
-from fxprof.result.compare import find_part, select
-from fxprof.result.delta import Delta
-from fxprof.result.diff import ComponentDiff, ModuleChange, Setting
-from fxprof.result.folding import Group, fold, pattern
 
 BLOCKS = "transformer_blocks"
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import net, profile, renamed, spelled_out, widened, without
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Diff
+from fxprof.compare.groups import fold
+from fxprof.compare.profiles import compare as diff
 from fxprof.result import Call, Component, Input, ModuleRecord, OpRow, Profile, Total
-from fxprof.result.compare import compare as diff
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Diff
-from fxprof.result.folding import fold
 
 # Few names and few numbers, so that modules that look the same, and moved ones, are common.
 _paths = st.lists(st.sampled_from(["0", "1", "2", "a", "b", "10"]), max_size=3).map(".".join)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 import fxprof
-from fxprof.result.diff import Diff
-from fxprof.result.folding import fold
+from fxprof.compare.diff import Diff
+from fxprof.compare.groups import fold
 
 
 class Fused(nn.Module):

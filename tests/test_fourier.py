@@ -14,9 +14,9 @@ from exported import export, save
 from torch import nn
 
 import fxprof
+from fxprof.compare.spelling import same_work
 from fxprof.cost.explain import explain
 from fxprof.errors import TargetError
-from fxprof.result.spelling import same_work
 
 
 def flops(note: str) -> int:

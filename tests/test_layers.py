@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "capture": {"errors", "limits", "source", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
     "result": {"errors", "limits", "parts", "texts", "trace", "cost"},
+    "compare": {"errors", "trace", "result"},
     "cache": {"errors", "limits", "parts", "source", "texts"},
-    "reports": {"errors", "units", "cost", "result"},
-    "api": {"errors", "source", "capture", "trace", "cost", "result", "cache"},
-    "cli": {"errors", "limits", "parts", "texts", "units", "source", "cost", "result", "reports", "cache", "api"},
+    "reports": {"errors", "units", "cost", "result", "compare"},
+    "api": {"errors", "source", "capture", "trace", "cost", "result", "compare", "cache"},
+    "cli": {"errors", "limits", "parts", "texts", "units", "source", "cost", "result", "compare", "reports", "cache", "api"},
     "__main__": {"cli"},
 }
 """Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""

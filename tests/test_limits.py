@@ -8,12 +8,12 @@ import pytest
 from mutations import net, profile, with_rows
 from profiles import autoencoder
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.limit_checks import judge, unknown_work
+from fxprof.compare.limits import read_limit
+from fxprof.compare.profiles import compare as diff
 from fxprof.errors import UsageError
 from fxprof.result import Component, OpRow, Total
-from fxprof.result.compare import compare as diff
-from fxprof.result.delta import Delta
-from fxprof.result.limits import read_limit
-from fxprof.result.verdicts import judge, unknown_work
 
 
 @pytest.mark.parametrize(

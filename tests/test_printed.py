@@ -17,6 +17,7 @@ from profiles import Maker, normal, tensor, uncounted
 
 from fxprof.cache import note
 from fxprof.cli.work import visible
+from fxprof.compare.profiles import compare
 from fxprof.errors import FxprofError, printable
 from fxprof.reports import FORMATS, Document
 from fxprof.reports.cache import cache
@@ -25,7 +26,6 @@ from fxprof.reports.hotspots import hotspots
 from fxprof.reports.layers import layers
 from fxprof.reports.summary import summary
 from fxprof.result import Profile
-from fxprof.result.compare import compare
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.store import dumps
 

@@ -12,6 +12,7 @@ import pytest
 from synthetic import BATCH, BLOCK, KINDS, STAGE, TOKENS, WIDTHS, network
 
 from fxprof import limits
+from fxprof.compare.profiles import compare
 from fxprof.cost.count import count
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
@@ -19,7 +20,6 @@ from fxprof.reports.hotspots import hotspots
 from fxprof.reports.layers import layers
 from fxprof.result import Call, Component, ModuleRecord, OpRow, Profile
 from fxprof.result.assemble import assemble
-from fxprof.result.compare import compare
 from fxprof.result.store import dumps, loads
 from fxprof.result.tree import is_real
 from fxprof.trace.collector import uncollected

@@ -9,15 +9,15 @@ from fxprof.cli.beside import both, pays
 from fxprof.cli.group import say
 from fxprof.cli.options import Request
 from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, rendered, strict_error, write
+from fxprof.compare.diff import Diff
+from fxprof.compare.limit_checks import Verdict, judge
+from fxprof.compare.limits import Limit
+from fxprof.compare.profiles import compare, select
 from fxprof.errors import FxprofError, UsageError
 from fxprof.reports import Document
 from fxprof.reports.tables import Growth, display
-from fxprof.result.compare import compare, select
-from fxprof.result.diff import Diff
 from fxprof.result.kept import PROFILE, Kept, find_kept
-from fxprof.result.limits import Limit
 from fxprof.result.profile import Profile
-from fxprof.result.verdicts import Verdict, judge
 
 
 class GrowthError(FxprofError):

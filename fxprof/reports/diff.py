@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Diff, Setting
+from fxprof.compare.limit_checks import Verdict, unknown_work
 from fxprof.reports.common import sentences as said_of
 from fxprof.reports.common import span_of, value_of
 from fxprof.reports.diff_components import components
@@ -11,9 +14,6 @@ from fxprof.reports.diff_layers import layers, number_columns, numbers, silent
 from fxprof.reports.diff_rows import about, outcome, program_rows
 from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
 from fxprof.result import Component, Total
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Diff, Setting
-from fxprof.result.verdicts import Verdict, unknown_work
 from fxprof.result.views import by_dtype, by_kind
 from fxprof.units import format_macs, unit_name
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import ComponentDiff, Diff, Evidence, ModuleChange
+from fxprof.compare.groups import Group, Pair, fold, type_change
 from fxprof.reports.tables import Cell, Column, Growth, Note, Row, Table, plural
 from fxprof.result import Total
-from fxprof.result.delta import Delta
-from fxprof.result.diff import ComponentDiff, Diff, Evidence, ModuleChange
-from fxprof.result.folding import Group, Pair, fold, type_change
 from fxprof.units import format_params, unit_name
 
 _SILENT = 8

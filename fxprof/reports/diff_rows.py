@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fxprof.compare.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
+from fxprof.compare.groups import op_changes, size_changes, type_change
+from fxprof.compare.limit_checks import Verdict
 from fxprof.reports.common import sentences
 from fxprof.reports.diff_layers import evidence_words
 from fxprof.reports.tables import Column, Growth, Row, Table, display
-from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
-from fxprof.result.folding import op_changes, size_changes, type_change
-from fxprof.result.verdicts import Verdict
 
 
 def about(found: Diff, verdicts: Iterable[Verdict] = (), *, strict: bool = False) -> dict[str, Any]:

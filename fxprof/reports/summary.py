@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from fxprof.compare.groups import pattern
 from fxprof.reports.common import about, inexact_notes, noun_of, sentences, span_of, title_of, told_notes, told_of, workload_of
 from fxprof.reports.tables import Column, Document, Note, Params, Row, Share, Table, clean, dimensions, plural, shorten
 from fxprof.result import Call, Component, Geometry, Input, Profile, Total
-from fxprof.result.folding import pattern
 from fxprof.result.views import by_kind
 from fxprof.units import format_flops, format_macs, unit_name
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fxprof.result.compare import find_part
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Diff
-from fxprof.result.limits import Limit
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Diff
+from fxprof.compare.limits import Limit
+from fxprof.compare.profiles import find_part
 from fxprof.result.profile import Component
 
 

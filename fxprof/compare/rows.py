@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Evidence, ModuleChange, ModuleSide, OpUse
-from fxprof.result.facts import Facts, Use
-from fxprof.result.match import Matching, Module
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Evidence, ModuleChange, ModuleSide, OpUse
+from fxprof.compare.matching import Matching, Module
+from fxprof.compare.spelling import same_work
+from fxprof.compare.traits import Facts, Use
 from fxprof.result.profile import Component, Total
-from fxprof.result.spelling import same_work
 
 
 @dataclass

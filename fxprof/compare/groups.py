@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from fxprof.result.delta import Delta
-from fxprof.result.diff import ModuleChange, ModuleSide, OpUse, natural
-from fxprof.result.facts import group
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import ModuleChange, ModuleSide, OpUse, natural
+from fxprof.compare.traits import group
 
 Pair = tuple[str, str]
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import CallChange, CallSide, ComponentDiff, Diff, Plain, Setting, Subject, in_order
+from fxprof.compare.matching import Matching, Module
+from fxprof.compare.rows import Rows, evidence_of, whole
+from fxprof.compare.traits import CallPair, align_calls, facts_of, has_shapes, has_types, types_of
 from fxprof.errors import UsageError
-from fxprof.result.delta import Delta
-from fxprof.result.diff import CallChange, CallSide, ComponentDiff, Diff, Plain, Setting, Subject, in_order
-from fxprof.result.facts import CallPair, align_calls, facts_of, has_shapes, has_types, types_of
-from fxprof.result.match import Matching, Module
 from fxprof.result.profile import Call, Component, Geometry, Profile, Total
-from fxprof.result.rows import Rows, evidence_of, whole
 from fxprof.trace.collector import uncollected
 
 

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import TypeVar
 
-from fxprof.result.delta import Delta
+from fxprof.compare.delta import Delta
 from fxprof.result.profile import Component, Profile, Total
 
 Plain = int | float | str | bool | None

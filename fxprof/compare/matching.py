@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from itertools import chain
 from weakref import ref
 
-from fxprof.result.facts import NOTHING, Facts, Types, group
+from fxprof.compare.traits import NOTHING, Facts, Types, group
 from fxprof.result.profile import Node
 
 

@@ -1,0 +1,1 @@
+"""Two profiles compared: what belongs together, what differs, and whether it grew by more than it may."""
