@@ -409,9 +409,9 @@ def diff(
     Raises:
         UsageError, TargetError, CaptureError: as `profile`.
     """
-    from fxprof.compare.profiles import compare
+    from fxprof.compare.profiles import compare_profiles
 
-    return compare(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
+    return compare_profiles(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
 
 
 def profile_module(

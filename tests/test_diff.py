@@ -10,9 +10,9 @@ from profiles import Maker, autoencoder, normal, tensor, text_encoder, uncounted
 
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import ComponentDiff, ModuleChange, Setting
-from fxprof.compare.groups import Group, fold, pattern
-from fxprof.compare.profiles import compare as diff
-from fxprof.compare.profiles import find_part, select
+from fxprof.compare.groups import Group, group_changes
+from fxprof.compare.paths import merge_paths
+from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.errors import UsageError
 from fxprof.result import Call, Component, Geometry, Input, OpRow, Profile, Total
 
@@ -33,7 +33,7 @@ def told(changes: list[ModuleChange] | tuple[ModuleChange, ...]) -> list[tuple[s
 
 
 def folded(old: Component, new: Component) -> list[Group]:
-    return list(fold(compared(old, new).modules))
+    return list(group_changes(compared(old, new).modules))
 
 
 # --- nothing, and what only the number of calls changes
@@ -84,7 +84,7 @@ def test_the_only_calls_of_a_module_belong_together_whatever_their_inputs() -> N
     old, new = (text_encoder("text_encoder", "CLIP", 1, 4, length, calls=1) for length in (7, 9))
     part = compared(old, new)
     assert part.split == (0, new.macs - old.macs)
-    assert {pair for group in fold(part.modules) for pair in group.sizes} == {("7", "9")}
+    assert {pair for group in group_changes(part.modules) for pair in group.sizes} == {("7", "9")}
 
 
 def test_calls_that_cannot_be_told_apart_are_compared_as_a_whole() -> None:
@@ -225,7 +225,7 @@ def test_added_blocks_that_are_equal_are_folded() -> None:
 
 def test_a_component_of_one_side_is_one_row() -> None:
     found = diff(profile(net()), profile(net(), autoencoder()))
-    part = find_part(found, "vae")
+    part = found.find_component("vae")
     assert (part.change, told(part.modules), part.delta.new) == ("added", [("added", None, "")], autoencoder().total)
     assert part.split == (autoencoder().macs, 0)
 
@@ -279,7 +279,7 @@ def test_names_inside_may_change_as_well() -> None:
         new = renamed(new, f"layers.{number}.attn.to_q", f"layers.{number}.attn.query")
     (outer, *inner) = rows(net(), new)
     assert told([outer]) == [("moved", BLOCKS, "layers")]
-    (group,) = fold(inner)
+    (group,) = group_changes(inner)
     assert (group.old_path, group.new_path) == (f"{BLOCKS}.0…2.attn.to_q", "layers.0…2.attn.query")
 
 
@@ -382,12 +382,12 @@ def test_reordered_layers_are_moved() -> None:
 def test_a_renamed_component_is_recognised_by_class_and_modules() -> None:
     movq = replace(autoencoder(), name="movq")
     found = diff(profile(net(), movq), profile(net(), autoencoder()))
-    part = find_part(found, "movq")
+    part = found.find_component("movq")
     assert (part.name, part.change, part.modules) == ("vae", "renamed", ())
     assert part.evidence
     assert part.evidence.class_name == "AutoencoderKL"
     assert part.evidence.params == autoencoder().params
-    assert find_part(found, "vae") is part
+    assert found.find_component("vae") is part
 
 
 def test_components_of_another_class_or_of_several_candidates_are_added_and_removed() -> None:
@@ -405,11 +405,11 @@ def test_components_of_another_class_or_of_several_candidates_are_added_and_remo
 
 def test_components_are_selected_on_either_side() -> None:
     found = diff(profile(net(), autoencoder()), profile(net(calls=5)))
-    chosen = select(found, ["vae"])
+    chosen = found.only(["vae"])
     assert [part.name for part in chosen.components] == ["vae"]
     assert chosen.delta == Delta(autoencoder().total, Total())
     with pytest.raises(UsageError) as caught:
-        select(found, ["unet"])
+        found.only(["unet"])
     assert caught.value.message == "neither net nor net has a component 'unet'"
     assert caught.value.hint == "one of transformer, vae"
 
@@ -445,7 +445,7 @@ def test_shapes_are_compared_only_where_both_sides_know_them() -> None:
     both = diff(shapeless(normal()), shapeless(normal()))
     assert (both.shapes_compared, both.changed) == (False, False)
     wide = replace(normal(), components={"transformer": widened(normal().components["transformer"], "proj_out")})
-    (row,) = find_part(diff(shapeless(normal()), wide), "transformer").modules
+    (row,) = diff(shapeless(normal()), wide).find_component("transformer").modules
     assert row.aspects == ("params", "macs")
 
 
@@ -468,7 +468,7 @@ def test_shapes_are_compared_only_where_both_sides_know_them() -> None:
     ],
 )
 def test_paths_are_written_as_one(paths: list[str], expected: str) -> None:
-    assert pattern(paths) == expected
+    assert merge_paths(paths) == expected
 
 
 def test_groups_come_by_the_size_of_their_difference() -> None:

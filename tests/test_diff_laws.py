@@ -11,8 +11,8 @@ from mutations import net, profile, renamed, spelled_out, widened, without
 
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import Diff
-from fxprof.compare.groups import fold
-from fxprof.compare.profiles import compare as diff
+from fxprof.compare.groups import group_changes
+from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.result import Call, Component, Input, ModuleRecord, OpRow, Profile, Total
 
 # Few names and few numbers, so that modules that look the same, and moved ones, are common.
@@ -116,7 +116,7 @@ def holds_together(found: Diff) -> None:
     for part in found.components:
         assert Delta.sum([part.equal, *(row.delta for row in part.modules)]) == part.delta
         assert Delta.sum(call.delta for call in part.calls) == part.delta
-        assert Delta.sum(group.delta for group in fold(part.modules)) == Delta.sum(row.delta for row in part.modules)
+        assert Delta.sum(group.delta for group in group_changes(part.modules)) == Delta.sum(row.delta for row in part.modules)
         if part.split is not None:
             assert sum(part.split) == part.delta.macs
 

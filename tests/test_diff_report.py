@@ -18,7 +18,7 @@ from test_reports import SUFFIXES, adds_up, column, tables
 
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import Diff
-from fxprof.compare.profiles import compare as diff
+from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as report
 from fxprof.reports.tables import Growth, display, shorten

@@ -14,7 +14,7 @@ from exported import export, save
 from torch import nn
 
 import fxprof
-from fxprof.compare.spelling import same_work
+from fxprof.compare.spelling import unify_spelling
 from fxprof.cost.explain import explain
 from fxprof.errors import TargetError
 
@@ -229,4 +229,4 @@ def test_another_spelling_is_no_change_of_a_layer(tmp_path: Path) -> None:
     ],
 )
 def test_the_same_work_by_its_shapes(one: tuple[str, str], other: tuple[str, str], *, same: bool) -> None:
-    assert (same_work(one[0], "convolution", one[1]) == same_work(other[0], "convolution", other[1])) is same
+    assert (unify_spelling(one[0], "convolution", one[1]) == unify_spelling(other[0], "convolution", other[1])) is same

@@ -9,9 +9,9 @@ from mutations import net, profile, with_rows
 from profiles import autoencoder
 
 from fxprof.compare.delta import Delta
-from fxprof.compare.limit_checks import judge, unknown_work
+from fxprof.compare.limit_checks import check_limits, count_unknown_work
 from fxprof.compare.limits import read_limit
-from fxprof.compare.profiles import compare as diff
+from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.errors import UsageError
 from fxprof.result import Component, OpRow, Total
 
@@ -54,23 +54,23 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
 def test_limits_are_for_the_total_or_for_each_named_component() -> None:
     found = diff(profile(net(), autoencoder()), profile(net(calls=3), autoencoder()))
     limits = [read_limit("+5%"), read_limit("+1G")]
-    assert [(item.name, item.limit.text, item.outcome) for item in judge(found, limits)] == [
+    assert [(item.name, item.limit.text, item.outcome) for item in check_limits(found, limits)] == [
         ("total", "+5%", "within"),
         ("total", "+1G", "within"),
     ]
-    assert [(item.name, item.limit.text, item.outcome) for item in judge(found, limits, ["vae", "transformer"])] == [
+    assert [(item.name, item.limit.text, item.outcome) for item in check_limits(found, limits, ["vae", "transformer"])] == [
         ("vae", "+5%", "within"),
         ("vae", "+1G", "within"),
         ("transformer", "+5%", "exceeded"),
         ("transformer", "+1G", "within"),
     ]
     with pytest.raises(UsageError, match="has a component 'unet'"):
-        judge(found, limits, ["unet"])
+        check_limits(found, limits, ["unet"])
 
 
 def test_a_removed_component_is_within_and_a_new_one_over_any_percentage() -> None:
     found = diff(profile(net()), profile(autoencoder()))
-    outcomes = judge(found, [read_limit("+999%")], ["transformer", "vae"])
+    outcomes = check_limits(found, [read_limit("+999%")], ["transformer", "vae"])
     assert [(item.name, item.outcome) for item in outcomes] == [("transformer", "within"), ("vae", "exceeded")]
 
 
@@ -78,8 +78,8 @@ def test_a_removed_component_is_within_and_a_new_one_over_any_percentage() -> No
 
 
 def outcome(old: Component, new: Component, text: str) -> str:
-    (verdict,) = judge(diff(profile(old), profile(new)), [read_limit(text)])
-    return verdict.outcome
+    (check,) = check_limits(diff(profile(old), profile(new)), [read_limit(text)])
+    return check.outcome
 
 
 def unknown(component: Component, shapes: str = "") -> Component:
@@ -128,8 +128,8 @@ def test_unknown_work_on_other_shapes_does_not_cancel() -> None:
 
 def test_unknown_work_is_told_by_operator_and_shapes() -> None:
     found = diff(profile(unknown(net(calls=2), "1 -> 1")), profile(unknown(net(calls=5), "1 -> 1"), unknown(autoencoder())))
-    assert unknown_work(found) == {
+    assert count_unknown_work(found) == {
         ("mylib.fused.default", ""): (0, 2),
         ("mylib.fused.default", "1 -> 1"): (2, 5),
     }
-    assert unknown_work(diff(profile(), profile())) == {}
+    assert count_unknown_work(diff(profile(), profile())) == {}

@@ -132,7 +132,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
         old,
         new,
         limits,
-        lambda found, verdicts: report(found, limit, unit=counting.unit, verdicts=verdicts, strict=counting.strict, **shown),
+        lambda found, checks: report(found, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
     )
 
 

@@ -1,4 +1,4 @@
-"""A difference of two totals. Pure; the standard library only."""
+"""The difference of two totals."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ class Delta:
         return Delta(self.old + other.old, self.new + other.new)
 
     def __neg__(self) -> Delta:
-        """The way back."""
+        """The reverse diff."""
         return Delta(self.new, self.old)
