@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fxprof.cost.registry import Formulas, formula
     from fxprof.errors import FxprofError
     from fxprof.result.profile import Profile
-    from fxprof.result.store import load
+    from fxprof.result.saved.read import load
     from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 __version__ = "0.1.0"
@@ -71,7 +71,7 @@ _HOMES = {
     "SingleComponent": "fxprof.source.config",
     "diff": "fxprof.api",
     "formula": "fxprof.cost.registry",
-    "load": "fxprof.result.store",
+    "load": "fxprof.result.saved.read",
     "profile": "fxprof.api",
     "profile_module": "fxprof.api",
     "profile_program": "fxprof.api",

@@ -24,7 +24,7 @@ from fxprof.reports.diff import diff as report
 from fxprof.reports.tables import Growth, display, shorten
 from fxprof.reports.text import WIDTH
 from fxprof.result import Geometry, Profile, Total
-from fxprof.result.store import load
+from fxprof.result.saved.read import load
 from fxprof.units import format_delta, format_growth, format_macs
 
 

@@ -27,7 +27,7 @@ from fxprof.reports.layers import layers
 from fxprof.reports.summary import summary
 from fxprof.result import Profile
 from fxprof.result.remarks import fold_remarks
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 
 HOSTILE = "a\x1b[2Jb\u202ec\r\nd\x07\x9b1me\u2028f"
 """Colours, bidirectional override, forged lines, a bell, a control sequence of one byte, a separator of lines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fxprof.result.profile import Total
+from fxprof.result.records import Total
 
 _NONE = Total()
 

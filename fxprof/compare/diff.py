@@ -15,7 +15,8 @@ from typing import TypeVar
 from fxprof.compare.delta import Delta
 from fxprof.compare.paths import natural_key
 from fxprof.errors import UsageError
-from fxprof.result.profile import Component, Profile, Total
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Total
 
 Plain = int | float | str | bool | None
 

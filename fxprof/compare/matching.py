@@ -11,7 +11,7 @@ from weakref import ref
 
 from fxprof.compare.pairing import group_by
 from fxprof.compare.traits import NOTHING, Traits, Types
-from fxprof.result.profile import Node
+from fxprof.result.tree import Node
 
 
 class Module:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fxprof.result.profile import Call, Component, Profile
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call
 
 _T = TypeVar("_T")
 

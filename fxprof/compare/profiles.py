@@ -12,7 +12,8 @@ from fxprof.compare.matching import Matching, Module
 from fxprof.compare.pairing import CallPair, merge_names, pair_calls, pair_components
 from fxprof.compare.rows import Rows, find_evidence, make_component_row
 from fxprof.compare.traits import find_traits, find_types, has_shapes, has_types
-from fxprof.result.profile import Call, Component, Geometry, Profile, Total
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call, Geometry, Total
 from fxprof.trace.collector import uncollected
 
 

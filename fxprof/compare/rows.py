@@ -13,7 +13,8 @@ from fxprof.compare.diff import Evidence, ModuleChange, ModuleSide, OpUse
 from fxprof.compare.matching import Matching, Module
 from fxprof.compare.spelling import unify_spelling
 from fxprof.compare.traits import Traits, Use
-from fxprof.result.profile import Component, Total
+from fxprof.result.profile import Component
+from fxprof.result.records import Total
 
 
 @dataclass

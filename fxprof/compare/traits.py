@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from fxprof.result.profile import Call, Component, Profile
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call
 
 
 class Use(NamedTuple):
