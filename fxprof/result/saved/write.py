@@ -26,6 +26,7 @@ FORMAT_VERSION = 3
 1: the first one.
 2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
 have neither.
+3: components may have `runs` and `stored_bytes`. Files of format 2 are read; their components have neither.
 """
 
 Json = dict[str, Any]
