@@ -35,11 +35,11 @@ from typing import TYPE_CHECKING  # noqa: E402
 
 if TYPE_CHECKING:
     from fxprof.api import diff, profile, profile_module, profile_program, save_graphs
+    from fxprof.compare.diff import Diff
     from fxprof.cost.registry import Formulas, formula
     from fxprof.errors import FxprofError
-    from fxprof.result.diff import Diff
     from fxprof.result.profile import Profile
-    from fxprof.result.store import load
+    from fxprof.result.saved.read import load
     from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 __version__ = "0.1.0"
@@ -63,7 +63,7 @@ __all__ = [
 
 _HOMES = {
     "ComponentConfig": "fxprof.source.config",
-    "Diff": "fxprof.result.diff",
+    "Diff": "fxprof.compare.diff",
     "Formulas": "fxprof.cost.registry",
     "FxprofError": "fxprof.errors",
     "PipelineConfig": "fxprof.source.config",
@@ -71,7 +71,7 @@ _HOMES = {
     "SingleComponent": "fxprof.source.config",
     "diff": "fxprof.api",
     "formula": "fxprof.cost.registry",
-    "load": "fxprof.result.store",
+    "load": "fxprof.result.saved.read",
     "profile": "fxprof.api",
     "profile_module": "fxprof.api",
     "profile_program": "fxprof.api",

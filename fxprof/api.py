@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from fxprof.cache import Cache
-    from fxprof.result.diff import Diff
+    from fxprof.compare.diff import Diff
     from fxprof.trace.captured import Capture
 
 _COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])
@@ -149,7 +149,7 @@ class _Kept:
         text = self._cache.find("profile", self._key)
         if text is None:
             return None
-        from fxprof.result.store import loads
+        from fxprof.result.saved.read import loads
 
         try:
             return loads(text)
@@ -162,7 +162,7 @@ class _Kept:
 
         # What ended a rehearsal may be gone the next time, as a lack of memory is.
         if self._cache is not None and self._key is not None and not not_captured(profile):
-            from fxprof.result.store import dumps
+            from fxprof.result.saved.write import dumps
 
             about = " ".join([profile.target, *(f"{name}={value}" for name, value in profile.workload.items())])
             with suppress(OutputError):  # a number that JSON cannot write
@@ -180,7 +180,7 @@ def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: For
     if not os.path.exists(path):  # noqa: PTH110 - which takes any text
         return None  # what reads files need not be imported for a name
     from fxprof.result.kept import PROFILE, RUN, find_kept
-    from fxprof.result.store import load
+    from fxprof.result.saved.read import load
 
     kept = find_kept(path)
     if kept is None:
@@ -409,9 +409,9 @@ def diff(
     Raises:
         UsageError, TargetError, CaptureError: as `profile`.
     """
-    from fxprof.result.compare import compare
+    from fxprof.compare.profiles import compare_profiles
 
-    return compare(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
+    return compare_profiles(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
 
 
 def profile_module(

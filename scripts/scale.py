@@ -25,7 +25,7 @@ from tabulate import tabulate
 from fxprof.cost.count import count
 from fxprof.result import Profile
 from fxprof.result.assemble import assemble
-from fxprof.result.store import load
+from fxprof.result.saved.read import load
 from fxprof.trace.captured import Capture
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

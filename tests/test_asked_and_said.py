@@ -20,11 +20,11 @@ from PIL import Image
 from test_pipelines import save_configurations
 
 import fxprof
+from fxprof.compare.profiles import compare_profiles
 from fxprof.errors import CaptureError, UsageError
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
 from fxprof.reports.summary import summary
-from fxprof.result.compare import compare
 from fxprof.result.profile import Profile
 from fxprof.source import PipelineConfig, resolve
 
@@ -318,7 +318,7 @@ def test_a_video_is_told_as_one(name: str) -> None:
     assert "\nper video: " in text
     assert " videos 1, " in text
     assert "per image" not in text
-    longer = compare(profile, fxprof.profile(pipeline, steps=3, arguments=arguments))
+    longer = compare_profiles(profile, fxprof.profile(pipeline, steps=3, arguments=arguments))
     assert "\n\nper video: " in FORMATS["text"].render(diff_report(longer))
     assert "\n\nper video: " in FORMATS["markdown"].render(diff_report(longer))
 

@@ -15,7 +15,9 @@ import fxprof
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.cost.registry import BUILT_IN
 from fxprof.errors import CaptureError, UsageError
-from fxprof.result.profile import Node, Profile, Total
+from fxprof.result.profile import Profile
+from fxprof.result.records import Total
+from fxprof.result.tree import Node
 
 
 def own_macs(profile: Profile) -> dict[str, int]:

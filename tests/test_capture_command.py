@@ -20,7 +20,7 @@ import fxprof
 from fxprof.capture.module import capture_module
 from fxprof.capture.save import save_graphs
 from fxprof.errors import CaptureError, OutputError, TargetError, UsageError
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 from fxprof.trace.bundle import MANIFEST
 from fxprof.trace.pt2 import read_programs
 

@@ -19,7 +19,8 @@ from fxprof.cli import fxprof as command
 from fxprof.cli import main, work
 from fxprof.reports import FORMATS
 from fxprof.reports.summary import summary
-from fxprof.result.store import dumps, load
+from fxprof.result.saved.read import load
+from fxprof.result.saved.write import dumps
 
 # --- what a command prints
 

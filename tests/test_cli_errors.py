@@ -13,7 +13,7 @@ from profiles import uncounted
 from fxprof.cli import fxprof as command
 from fxprof.cli import work
 from fxprof.errors import CaptureError, TargetError
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 
 # --- usage
 

@@ -20,8 +20,10 @@ from fxprof.reports import FORMATS
 from fxprof.reports.hotspots import hotspots
 from fxprof.reports.layers import layers
 from fxprof.reports.summary import summary
-from fxprof.result.profile import Profile, Total
-from fxprof.result.store import dumps, loads
+from fxprof.result.profile import Profile
+from fxprof.result.records import Total
+from fxprof.result.saved.read import loads
+from fxprof.result.saved.write import dumps
 
 STEPS = 3
 SIZE: dict[str, Any] = {"height": 32, "width": 32, "steps": STEPS}

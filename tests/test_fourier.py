@@ -1,4 +1,4 @@
-"""Fourier transforms have FLOPs of their own and no MACs; operators of torchvision; element types; other spellings."""
+"""Fourier transforms have FLOPs of their own and no MACs; operators of torchvision; element types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch import nn
 import fxprof
 from fxprof.cost.explain import explain
 from fxprof.errors import TargetError
-from fxprof.result.spelling import same_work
 
 
 def flops(note: str) -> int:
@@ -201,32 +200,3 @@ def test_another_spelling_is_no_change_of_a_layer(tmp_path: Path) -> None:
     assert {op.op for row in found.components[0].modules for op in row.new.ops} >= {"aten.addmm.default"}  # type: ignore[union-attr]
     assert [part.change for part in found.components] == ["equal"]
     assert {row.aspects for part in found.components for row in part.modules} == {("free ops",)}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        (
-            ("aten.conv2d.default", "1x3x8x8, 4x3x3x3 -> 1x4x6x6"),
-            ("aten.convolution.default", "1x3x8x8, 4x3x3x3 -> 1x4x6x6"),
-            True,
-        ),
-        (
-            ("aten.conv_transpose2d.input", "1x4x6x6, 4x3x3x3 -> 1x3x8x8"),
-            ("aten.convolution.default", "1x4x6x6, 4x3x3x3 -> 1x3x8x8"),
-            True,
-        ),
-        (
-            ("aten.conv2d.default", "1x4x6x6, 4x4x3x3 -> 1x4x6x6"),
-            ("aten.conv_transpose2d.input", "1x4x6x6, 4x4x3x3 -> 1x4x6x6"),
-            False,
-        ),
-        (
-            ("aten.conv2d.default", "1x3x8x8, 4x3x3x3 -> 1x4x6x6"),
-            ("aten.convolution.default", "1x3x9x9, 4x3x3x3 -> 1x4x7x7"),
-            False,
-        ),
-    ],
-)
-def test_the_same_work_by_its_shapes(one: tuple[str, str], other: tuple[str, str], *, same: bool) -> None:
-    assert (same_work(one[0], "convolution", one[1]) == same_work(other[0], "convolution", other[1])) is same

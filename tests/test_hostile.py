@@ -21,7 +21,7 @@ from commands import run
 from hostile import CASES, COSTLY, COUNTED, SLOW
 from profiles import uncounted
 
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 from fxprof.trace import archive
 
 LONGEST = 400

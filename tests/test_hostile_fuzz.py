@@ -26,7 +26,8 @@ from fxprof.reports import FORMATS
 from fxprof.reports.summary import summary
 from fxprof.result import Profile, Total
 from fxprof.result.files import write_whole
-from fxprof.result.store import dumps, load, loads
+from fxprof.result.saved.read import load, loads
+from fxprof.result.saved.write import dumps
 from fxprof.source import PipelineConfig, resolve
 from fxprof.trace import Dim, Expr, Sizes, Tensor, Trace, UnboundSymbolError
 from fxprof.trace.dims import Dims, bind_dims, read_names

@@ -1,8 +1,9 @@
-"""The rooms of the package import one way only, and each imports only the libraries that are its business."""
+"""Rooms import one way only, and so do the files in them; each room imports only the libraries that are its business."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ MAY_IMPORT = {
     "capture": {"errors", "limits", "source", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
     "result": {"errors", "limits", "parts", "texts", "trace", "cost"},
+    "compare": {"errors", "trace", "result"},
     "cache": {"errors", "limits", "parts", "source", "texts"},
-    "reports": {"errors", "units", "cost", "result"},
-    "api": {"errors", "source", "capture", "trace", "cost", "result", "cache"},
-    "cli": {"errors", "limits", "parts", "texts", "units", "source", "cost", "result", "reports", "cache", "api"},
+    "reports": {"errors", "units", "cost", "result", "compare"},
+    "api": {"errors", "source", "capture", "trace", "cost", "result", "compare", "cache"},
+    "cli": {"errors", "limits", "parts", "texts", "units", "source", "cost", "result", "compare", "reports", "cache", "api"},
     "__main__": {"cli"},
 }
 """Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""
@@ -42,6 +44,10 @@ LIBRARIES = {
 """Room to the third-party packages that it may import, in a function, under TYPE_CHECKING or at the top."""
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+MODULES = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+"""Dotted name to file."""
 
 
 def room_of(path: Path) -> str:
@@ -82,3 +88,47 @@ def test_the_table_has_no_cycle() -> None:
         ready = [room for room, needs in MAY_IMPORT.items() if room not in order and needs <= set(order)]
         assert ready, "the rooms left import each other"
         order += ready
+
+
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Takes out what only type checkers read: a writer may name the record whose method calls it."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
+def modules_imported(source: str) -> set[str]:
+    """The package's own modules that a file imports when it runs: at its top, and inside of its functions."""
+    return {home_of(name) for name in imported(WithoutTypeChecking().visit(ast.parse(source)))} - {""}
+
+
+def home_of(name: str) -> str:
+    """The module that an imported name comes from; "" for one that is not in the table of modules."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    imports = {name: modules_imported(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" is imported by ".join(error.args[1]))
+
+
+def test_imports_inside_of_functions_count_and_those_of_type_checkers_do_not() -> None:
+    source = """
+from fxprof.compare import delta
+from fxprof.result.profile import Profile
+if TYPE_CHECKING:
+    from fxprof.result.tree import Node
+else:
+    import fxprof.units
+def function():
+    from fxprof.result import Total
+    from fxprof import __version__, limits
+    import json
+"""
+    expected = {"fxprof.compare.delta", "fxprof.result.profile", "fxprof.units", "fxprof.result", "fxprof.limits"}
+    assert modules_imported(source) == expected

@@ -22,7 +22,7 @@ from fxprof.capture.build import build
 from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Profile
-from fxprof.result.store import loads
+from fxprof.result.saved.read import loads
 from fxprof.source import PipelineConfig, resolve
 from fxprof.source.stand_ins import stand_in
 

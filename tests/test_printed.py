@@ -17,6 +17,7 @@ from profiles import Maker, normal, tensor, uncounted
 
 from fxprof.cache import note
 from fxprof.cli.work import visible
+from fxprof.compare.profiles import compare_profiles
 from fxprof.errors import FxprofError, printable
 from fxprof.reports import FORMATS, Document
 from fxprof.reports.cache import cache
@@ -25,9 +26,8 @@ from fxprof.reports.hotspots import hotspots
 from fxprof.reports.layers import layers
 from fxprof.reports.summary import summary
 from fxprof.result import Profile
-from fxprof.result.compare import compare
 from fxprof.result.remarks import fold_remarks
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 
 HOSTILE = "a\x1b[2Jb\u202ec\r\nd\x07\x9b1me\u2028f"
 """Colours, bidirectional override, forged lines, a bell, a control sequence of one byte, a separator of lines."""
@@ -48,7 +48,7 @@ def changed(name: str) -> Document:
     old = named(name)
     (component,) = old.components.values()
     more = replace(component, calls=tuple(replace(call, ops=call.ops[:-1]) for call in component.calls))
-    return diff_report(compare(old, replace(old, components={name: more})), ops=True)
+    return diff_report(compare_profiles(old, replace(old, components={name: more})), ops=True)
 
 
 REPORTS: Mapping[str, Callable[[str], Document]] = {
@@ -129,7 +129,7 @@ def test_csv_is_read_back_as_it_was_written(name: str) -> None:
 
 
 def test_negative_numbers_stay_numbers() -> None:
-    text = FORMATS["csv"].render(diff_report(compare(normal(), replace(normal(), components={}))))
+    text = FORMATS["csv"].render(diff_report(compare_profiles(normal(), replace(normal(), components={}))))
     assert sum(int(row["delta"]) for row in csv.DictReader(io.StringIO(text))) == -normal().macs
 
 
@@ -335,8 +335,8 @@ def test_a_limit_that_nobody_can_decide_says_so_and_fails_when_strict(tmp_path: 
 
 
 def test_headings_of_a_diff_in_markdown_stand_by_themselves() -> None:
-    text = FORMATS["markdown"].render(diff_report(compare(normal(), replace(normal(), components={}))))
+    text = FORMATS["markdown"].render(diff_report(compare_profiles(normal(), replace(normal(), components={}))))
     assert "| component | calls | old MACs | new MACs | delta MACs | growth |" in text
     assert "| kind of work | old MACs | new MACs | delta MACs | growth |" in text
-    flops = FORMATS["markdown"].render(diff_report(compare(normal(), replace(normal(), components={})), unit="tflop"))
+    flops = FORMATS["markdown"].render(diff_report(compare_profiles(normal(), replace(normal(), components={})), unit="tflop"))
     assert "| component | calls | old FLOPs | new FLOPs | delta FLOPs | growth |" in flops

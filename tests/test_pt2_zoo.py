@@ -21,7 +21,7 @@ from torch import nn
 
 import fxprof
 from fxprof import api
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 from fxprof.source import names
 from fxprof.trace import Tensor, Trace
 from fxprof.trace.bundle import MANIFEST, read_bundle

@@ -22,7 +22,8 @@ from fxprof.reports.summary import summary
 from fxprof.reports.tables import clean, shorten
 from fxprof.reports.text import WIDTH
 from fxprof.result import Call, Input, Profile
-from fxprof.result.store import dumps, loads
+from fxprof.result.saved.read import loads
+from fxprof.result.saved.write import dumps
 
 REPORTS: dict[str, Callable[[Profile], Document]] = {"profile": summary, "layers": layers, "hotspots": hotspots}
 SUFFIXES = {"text": "txt", "json": "json", "csv": "csv", "markdown": "md"}

@@ -13,8 +13,8 @@ from profiles import BUILDERS, VERSIONS, Maker, normal, tensor
 
 from fxprof.errors import OutputError
 from fxprof.result import Call, Component, Geometry, Input, ModuleRecord, OpRow, Profile, Total
-from fxprof.result.store import dumps, loads
-from fxprof.result.tree import build_tree
+from fxprof.result.saved.read import loads
+from fxprof.result.saved.write import dumps
 
 
 def row(path: str, macs: int | None, count: int = 1, **more: Any) -> OpRow:
@@ -39,7 +39,7 @@ def test_sign_of_a_total(total: Total, sign: str) -> None:
 
 
 def test_tree_lists_modules_and_the_paths_that_only_operators_mention() -> None:
-    tree = build_tree(small())
+    tree = small().tree
     found = {node.path: (node.class_name, node.params, node.total_params, node.calls) for node in tree.walk()}
     assert found == {
         "": ("Model", 1, 111, 3),
@@ -51,7 +51,7 @@ def test_tree_lists_modules_and_the_paths_that_only_operators_mention() -> None:
 
 
 def test_tree_multiplies_calls_and_merges_equal_operators() -> None:
-    tree = build_tree(small())
+    tree = small().tree
     totals = {node.path: (node.self_total, node.total) for node in tree.walk()}
     a, z = Total(3 * (5 + 7) + 2 * 1), Total(uncounted=6)
     assert totals == {
@@ -73,7 +73,7 @@ def test_operators_that_differ_in_source_kind_shapes_or_knowledge_stay_apart() -
         row("", 1, shapes="1"),
         OpRow("", "o", "k", "s", 1, 1),
     )
-    tree = build_tree(Component("c", "C", (), (Call("", 1, (), rows),)))
+    tree = Component("c", "C", (), (Call("", 1, (), rows),)).tree
     assert tree.ops == rows
 
 
@@ -85,13 +85,13 @@ def test_shorthands_of_the_records() -> None:
 
 
 def test_tree_of_a_component_without_modules_or_calls() -> None:
-    tree = build_tree(Component("c", "C", (), ()))
+    tree = Component("c", "C", (), ()).tree
     assert (tree.path, tree.total, tree.children) == ("", Total(), ())
 
 
 def test_deep_tree_is_built_and_walked_without_recursion() -> None:
     path = ".".join(["m"] * 5000)
-    tree = build_tree(Component("c", "C", (), (Call("", 1, (), (row(path, 3),)),)))
+    tree = Component("c", "C", (), (Call("", 1, (), (row(path, 3),)),)).tree
     assert sum(1 for _ in tree.walk()) == 5001
     assert tree.total == Total(3)
 
@@ -144,7 +144,7 @@ def _components(draw: st.DrawFn, name: str) -> Component:
     paths = [path.split(".") for path in draw(st.lists(_paths, max_size=5, unique=True))]
     records = [ModuleRecord(".".join(path), draw(_names), draw(_counts)) for path in sorted(paths)]
     calls = tuple(draw(st.lists(_calls, max_size=3)))
-    built = build_tree(Component(name, "C", tuple(records), calls))
+    built = Component(name, "C", tuple(records), calls).tree
     known = {record.path: record for record in records}
     return Component(name, "C", tuple(known[node.path] for node in built.walk() if node.path in known), calls)
 

@@ -11,8 +11,10 @@ from profiles import normal
 
 from fxprof.errors import ProfileError
 from fxprof.reports.summary import summary
-from fxprof.result.profile import Call, Component, OpRow, Profile, Run, Total
-from fxprof.result.store import dumps, loads
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call, OpRow, Run, Total
+from fxprof.result.saved.read import loads
+from fxprof.result.saved.write import dumps
 
 
 def call(entry: str, count: int, macs: int) -> Call:

@@ -12,6 +12,7 @@ import pytest
 from synthetic import BATCH, BLOCK, KINDS, STAGE, TOKENS, WIDTHS, network
 
 from fxprof import limits
+from fxprof.compare.profiles import compare_profiles
 from fxprof.cost.count import count
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
@@ -19,9 +20,9 @@ from fxprof.reports.hotspots import hotspots
 from fxprof.reports.layers import layers
 from fxprof.result import Call, Component, ModuleRecord, OpRow, Profile
 from fxprof.result.assemble import assemble
-from fxprof.result.compare import compare
-from fxprof.result.store import dumps, loads
-from fxprof.result.tree import is_real
+from fxprof.result.saved.read import loads
+from fxprof.result.saved.write import dumps
+from fxprof.result.tree import has_plausible_size
 from fxprof.trace.collector import uncollected
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -71,15 +72,15 @@ def test_a_large_profile_is_read_as_it_was_saved(kind: str) -> None:
 @each_kind
 def test_a_large_diff_adds_up_and_has_a_way_back(kind: str) -> None:
     old, new = profile(kind, 4_000), profile(kind, 4_000, changed=True)
-    found = compare(old, new)
+    found = compare_profiles(old, new)
     assert found.delta.macs == new.macs - old.macs
-    assert compare(new, old) == -found
+    assert compare_profiles(new, old) == -found
     assert found.changed
-    assert not compare(old, old).changed
+    assert not compare_profiles(old, old).changed
 
 
 def test_a_long_list_of_new_names_is_told_from_its_only_anchor() -> None:
-    found = compare(profile("renamed", 1_000), profile("renamed", 1_000, changed=True)).components[0]
+    found = compare_profiles(profile("renamed", 1_000), profile("renamed", 1_000, changed=True)).components[0]
     assert Counter(row.change for row in found.modules) == {"moved": 998, "removed": 1, "changed": 1}
     assert [row.old.path for row in found.modules if row.old and row.change != "moved"] == ["", "old999"]
 
@@ -108,13 +109,13 @@ def steps(kind: str, ops: int) -> dict[str, int]:
     old, new = profile(kind, ops), profile(kind, ops, changed=True)
     capture = network(kind, ops).capture()
     trace = capture.components[0].calls[0].trace
-    saved, found = dumps(old), compare(old, new)
+    saved, found = dumps(old), compare_profiles(old, new)
     work: dict[str, Callable[[], object]] = {
         "count": lambda: count(trace),
         "assemble": lambda: assemble(capture, kind, {}),
         "dumps": lambda: dumps(old),
         "loads": lambda: loads(saved),
-        "compare": lambda: compare(old, new),
+        "compare": lambda: compare_profiles(old, new),
     }
     for name, form in FORMATS.items():
         work[f"layers {name}"] = lambda form=form: form.render(layers(old, None))  # type: ignore[misc]  # bound as it is now
@@ -141,7 +142,7 @@ def listed(outer: str, inner: str, number: int) -> Profile:
 
 def test_a_row_that_is_found_one_after_the_other_is_found_at_once() -> None:
     pairs = [(listed("o", "c", size), listed("w", "d", size + 1)) for size in (100, 400)]
-    small, large = (calls_of(lambda pair=pair: compare(*pair)) for pair in pairs)  # type: ignore[misc]  # bound as it is now
+    small, large = (calls_of(lambda pair=pair: compare_profiles(*pair)) for pair in pairs)  # type: ignore[misc]  # bound as it is now
     assert large < 6 * small
 
 
@@ -157,8 +158,9 @@ def test_more_modules_than_any_model_has_are_refused() -> None:
     def siblings(number: int) -> Component:
         return Component("c", "C", tuple(ModuleRecord(f"{place}", "", 0) for place in range(number)), ())
 
-    assert is_real(siblings(limits.PROFILE_MODULES - 1))
-    assert not is_real(siblings(limits.PROFILE_MODULES))
+    most, more = siblings(limits.PROFILE_MODULES - 1), siblings(limits.PROFILE_MODULES)
+    assert has_plausible_size(most.modules, most.calls)
+    assert not has_plausible_size(more.modules, more.calls)
 
 
 # --- the search for cycles

@@ -15,7 +15,8 @@ from profiles import normal, uncounted
 
 from fxprof.errors import OutputError, ProfileError
 from fxprof.result import OpRow, Profile, Total, files
-from fxprof.result.store import dumps, load, loads, looks_like_profile, save
+from fxprof.result.saved.read import load, loads, looks_like_profile
+from fxprof.result.saved.write import dumps
 
 # --- damaged files
 
@@ -206,9 +207,9 @@ def test_existing_file_is_kept_unless_forced(tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text("precious")
     with pytest.raises(OutputError, match=r"p\.json exists"):
-        save(normal(), path)
+        normal().save(path)
     assert path.read_text() == "precious"
-    save(normal(), path, force=True)
+    normal().save(path, force=True)
     assert load(path) == normal()
 
 
@@ -230,7 +231,7 @@ def test_a_failing_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OutputError, match=r"p\.json: no space left on device"):
-        save(normal(), path, force=True)
+        normal().save(path, force=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["p.json"]
     assert path.read_text() == "old"
 

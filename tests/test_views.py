@@ -15,8 +15,7 @@ from profiles import Maker, bounded, normal, tensor, uncounted
 
 from fxprof.errors import UsageError
 from fxprof.result import Call, Component, ModuleRecord, Node, OpRow, Profile, Total
-from fxprof.result.tree import build_tree
-from fxprof.result.views import GROUPINGS, by_kind, fold_repeats, hotspots, only, prune
+from fxprof.result.views import GROUPINGS, by_kind, fold_repeats, hotspots, prune
 
 # Few names and few numbers, so that equal siblings, which folding is about, are common.
 _paths = st.lists(st.sampled_from(["0", "1", "2", "3", "a", "10"]), max_size=3).map(".".join)
@@ -264,14 +263,14 @@ def test_kinds_come_dearest_first_and_leave_out_what_is_free() -> None:
 
 
 def test_only_keeps_the_order_of_the_profile() -> None:
-    profile = only(normal(), ["vae", "transformer"])
+    profile = normal().only(["vae", "transformer"])
     assert list(profile.components) == ["transformer", "vae"]
     assert profile.total == normal().components["transformer"].total + normal().components["vae"].total
 
 
 def test_only_refuses_a_name_that_is_no_component() -> None:
     with pytest.raises(UsageError) as caught:
-        only(uncounted(), ["unet", "nope"])
+        uncounted().only(["unet", "nope"])
     assert caught.value.message == "my-fused-model has no component 'nope'"
     assert caught.value.hint == "one of unet, safety_checker"
 
@@ -305,7 +304,7 @@ def test_hierarchy_is_made_of_the_modules_own_work(monkeypatch: pytest.MonkeyPat
 
 
 def test_views_leave_their_input_alone() -> None:
-    tree = build_tree(normal().components["transformer"])
+    tree = normal().components["transformer"].tree
     before = repr(tree)
     prune(fold_repeats(tree), 1, 0.5)
     assert repr(tree) == before

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from fxprof.cache import note, noted
 from fxprof.cli.ending import ending_signals
 from fxprof.result.profile import Profile
-from fxprof.result.store import dumps, loads
+from fxprof.result.saved.read import loads
+from fxprof.result.saved.write import dumps
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

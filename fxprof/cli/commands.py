@@ -13,8 +13,8 @@ from fxprof.cli.group import Group, debug_option
 from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
 from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
+from fxprof.compare.limits import Limit
 from fxprof.errors import TargetError
-from fxprof.result.limits import Limit
 from fxprof.result.views import GROUPINGS
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -132,7 +132,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
         old,
         new,
         limits,
-        lambda found, verdicts: report(found, limit, unit=counting.unit, verdicts=verdicts, strict=counting.strict, **shown),
+        lambda found, checks: report(found, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
     )
 
 

@@ -9,15 +9,15 @@ from fxprof.cli.beside import both, pays
 from fxprof.cli.group import say
 from fxprof.cli.options import Request
 from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, rendered, strict_error, write
+from fxprof.compare.diff import Diff
+from fxprof.compare.limit_checks import LimitCheck, check_limits
+from fxprof.compare.limits import Limit
+from fxprof.compare.profiles import compare_profiles
 from fxprof.errors import FxprofError, UsageError
 from fxprof.reports import Document
 from fxprof.reports.tables import Growth, display
-from fxprof.result.compare import compare, select
-from fxprof.result.diff import Diff
 from fxprof.result.kept import PROFILE, Kept, find_kept
-from fxprof.result.limits import Limit
 from fxprof.result.profile import Profile
-from fxprof.result.verdicts import Verdict, judge
 
 
 class GrowthError(FxprofError):
@@ -26,12 +26,12 @@ class GrowthError(FxprofError):
     exit_code = 1
 
 
-Build = Callable[[Diff, tuple[Verdict, ...]], Document]
+Build = Callable[[Diff, tuple[LimitCheck, ...]], Document]
 """Makes the report of a diff and of what the limits say about it."""
 
 
 def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Build) -> None:
-    """Compare two targets, write the document that `build` makes of it, then judge it.
+    """Compare two targets, write the document that `build` makes of it, then hold it to the limits.
 
     Raises:
         FxprofError: anything that fxprof refuses; after the report is written, what grew too much or is uncounted.
@@ -39,11 +39,11 @@ def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Bu
     form = prepare(old.output)
     profiles = _profiles(old, new)
     names = old.counting.component
-    whole = compare(*profiles)
-    found = select(whole, names) if names else whole
-    verdicts = judge(whole, limits, names)
-    write(rendered(form, build(found, verdicts), old.output), old.output)
-    _judge(whole, verdicts, strict=old.counting.strict)
+    whole = compare_profiles(*profiles)
+    found = whole.only(names) if names else whole
+    checks = check_limits(whole, limits, names)
+    write(rendered(form, build(found, checks), old.output), old.output)
+    _refuse_growth(whole, checks, strict=old.counting.strict)
     if old.counting.strict:
         _refuse_uncounted(found)
 
@@ -81,9 +81,9 @@ def _fit(request: Request, kept: Kept | None) -> Request:
     return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas, whole=whole))
 
 
-def _judge(found: Diff, verdicts: tuple[Verdict, ...], *, strict: bool) -> None:
-    exceeded = [_told(verdict) for verdict in verdicts if verdict.outcome == "exceeded"]
-    unsure = [_told(verdict) for verdict in verdicts if verdict.outcome == "unsure"]
+def _refuse_growth(found: Diff, checks: tuple[LimitCheck, ...], *, strict: bool) -> None:
+    exceeded = [_told(check) for check in checks if check.outcome == "exceeded"]
+    unsure = [_told(check) for check in checks if check.outcome == "unsure"]
     names = ", ".join(item.name for item in found.workload)
     differs = f"; the workload differs in {names}" if names else ""
     if exceeded:
@@ -96,11 +96,11 @@ def _judge(found: Diff, verdicts: tuple[Verdict, ...], *, strict: bool) -> None:
         say(f"fxprof: {message}")
 
 
-def _told(verdict: Verdict) -> str:
+def _told(check: LimitCheck) -> str:
     """`transformer 249.3 T → 315.0 T MACs, +65.67 T (+26.3%), over +5%`."""
-    delta = verdict.delta
+    delta = check.delta
     change = f"{display(delta.old)} -> {display(delta.new)} MACs, {display(delta)} ({display(Growth(delta))})"
-    return f"{verdict.name} {change}, limit {verdict.limit.text}"
+    return f"{check.name} {change}, limit {check.limit.text}"
 
 
 def _refuse_uncounted(found: Diff) -> None:

@@ -14,9 +14,9 @@ import click
 
 from fxprof import limits
 from fxprof.cli.group import debug_option
+from fxprof.compare.limits import Limit, read_limit
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
-from fxprof.result.limits import Limit, read_limit
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.workload import DTYPES
 from fxprof.texts import nests_deeper

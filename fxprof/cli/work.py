@@ -106,7 +106,7 @@ def encodable(text: str, encoding: str) -> str:
 
 def profile_of(request: Request) -> Profile:
     """Load the saved profile, which needs no torch, or capture the pipeline."""
-    from fxprof.result.store import load, looks_like_profile
+    from fxprof.result.saved.read import load, looks_like_profile
 
     if looks_like_profile(request.target):
         refuse_changes(request, request.target)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import zip_longest
 from math import prod
 
-from fxprof.cost.agreement import Arguments, Expected, broadcast, clash, need, rule
 from fxprof.cost.registry import Shape
+from fxprof.cost.results import Arguments, Expected, broadcast, clash, need, rule
 
 
 @rule("aten.linear", "aten.mkldnn_linear")

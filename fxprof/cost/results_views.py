@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import ceil, prod
 from typing import Any
 
-from fxprof.cost.agreement import Arguments, Expected, UnknownError, axis_of, broadcast, named, need, rule
 from fxprof.cost.kinds import KIND_OF
 from fxprof.cost.registry import Shape
+from fxprof.cost.results import Arguments, Expected, UnknownError, axis_of, broadcast, named, need, rule
 
 _FIRST = ("self", "input", "a", "x")
 """What operators call the tensor that they change."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Diff, Setting
+from fxprof.compare.limit_checks import LimitCheck, count_unknown_work
 from fxprof.reports.common import sentences as said_of
 from fxprof.reports.common import span_of, value_of
 from fxprof.reports.diff_components import components
@@ -11,9 +14,6 @@ from fxprof.reports.diff_layers import layers, number_columns, numbers, silent
 from fxprof.reports.diff_rows import about, outcome, program_rows
 from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
 from fxprof.result import Component, Total
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Diff, Setting
-from fxprof.result.verdicts import Verdict, unknown_work
 from fxprof.result.views import by_dtype, by_kind
 from fxprof.units import format_macs, unit_name
 
@@ -24,7 +24,7 @@ def diff(
     *,
     ops: bool = False,
     unit: str = "auto",
-    verdicts: Iterable[Verdict] = (),
+    checks: Iterable[LimitCheck] = (),
     strict: bool = False,
     by: str = "kind",
 ) -> Document:
@@ -35,20 +35,20 @@ def diff(
         limit: rows of each component for people; None for all.
         ops: whether to list the operators that each layer lost and gained, those that cost nothing included.
         unit: one of `fxprof.units.UNITS`.
-        verdicts: what the limits on growth say.
+        checks: what the limits on growth say.
         strict: whether a limit that nobody can decide fails.
         by: what the work is summed up by: one of `GROUPINGS`.
     """
-    verdicts = tuple(verdicts)
+    checks = tuple(checks)
     changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
     return Document(
         title=f"{found.old.target} → {found.new.target}",
         facts=tuple(_facts(found)),
         tables=(components(found, unit), program_rows(found)),
-        result=(_result(found, unit), *judgements(found, verdicts, unit, strict=strict)),
+        result=(_result(found, unit), *limit_lines(found, checks, unit, strict=strict)),
         extra=(*_grouped(found, unit, by), *(layers(part, limit, unit, ops=ops) for part in changed)),
         notes=(*silent(found, ops=ops), *_inexact(found)),
-        about=about(found, verdicts, strict=strict),
+        about=about(found, checks, strict=strict),
         told=tuple(line for note in _told(found) for line in note.lines),
         unit=unit,
     )
@@ -137,7 +137,7 @@ def _dearest(item: tuple[str, Delta]) -> tuple[int, str]:
 def _inexact(found: Diff) -> Iterator[Note]:
     lines = [
         f"{op}{f' on {shapes}' if shapes else ''}: {plural(old, 'execution')} before, {new:,} now"
-        for (op, shapes), (old, new) in unknown_work(found).items()
+        for (op, shapes), (old, new) in count_unknown_work(found).items()
     ]
     if lines:
         yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of what was counted)", tuple(lines))
@@ -157,14 +157,14 @@ def _told(found: Diff) -> Iterator[Note]:
             yield Note(title, tuple(said))
 
 
-def judgements(found: Diff, verdicts: Iterable[Verdict], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
+def limit_lines(found: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
     """A line for each limit, with what it allows, what became of the number, and whether that passes.
 
     A workload that differs is named beside it: then it is not the model alone that grew.
     """
     differs = f"; the workload differs: {_settings(found, found.workload)}" if found.workload else ""
-    for verdict in verdicts:
-        delta, word = verdict.delta, outcome(verdict, strict=strict)
-        why = ", as uncounted or bounded work may decide it" if verdict.outcome == "unsure" else ""
+    for check in checks:
+        delta, word = check.delta, outcome(check, strict=strict)
+        why = ", as uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
         change = f"{display(delta, unit)} {unit_name(unit)} ({display(Growth(delta))})"
-        yield f"{word}: {verdict.name} {change}, limit {verdict.limit.text}{why}{differs}"
+        yield f"{word}: {check.name} {change}, limit {check.limit.text}{why}{differs}"

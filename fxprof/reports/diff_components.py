@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import CallSide, ComponentDiff, Diff
 from fxprof.reports.diff_layers import number_columns, numbers
 from fxprof.reports.tables import Column, Row, Table, plural
 from fxprof.result import Total
-from fxprof.result.delta import Delta
-from fxprof.result.diff import CallSide, ComponentDiff, Diff
 from fxprof.units import format_delta, format_macs, format_params
 
 _ENTRIES = 3

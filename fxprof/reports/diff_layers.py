@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import ComponentDiff, Diff, Evidence, ModuleChange
+from fxprof.compare.groups import Group, Pair, find_type_change, group_changes
 from fxprof.reports.tables import Cell, Column, Growth, Note, Row, Table, plural
 from fxprof.result import Total
-from fxprof.result.delta import Delta
-from fxprof.result.diff import ComponentDiff, Diff, Evidence, ModuleChange
-from fxprof.result.folding import Group, Pair, fold, type_change
 from fxprof.units import format_params, unit_name
 
 _SILENT = 8
@@ -39,11 +39,11 @@ def layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> T
 
     What costs nothing, before or after, is left to `silent`, unless operators are asked for.
     """
-    groups = fold(part.modules if ops else part.loud)
+    groups = group_changes(part.modules if ops else part.loud)
     listed = [group for group in groups if ops or not group.costless]
     shown = [group for place, group in enumerate(listed) if limit is None or place < limit or group.delta.sign]
     hidden = [group for place, group in enumerate(listed) if limit is not None and place >= limit and not group.delta.sign]
-    typed = any(type_change(group.first) for group in listed)
+    typed = any(find_type_change(group.first) for group in listed)
     rows = [Row((_label(group), *_types(group, typed), *numbers(group.delta)), note=_note(group, ops=ops)) for group in shown]
     none = ("",) if typed else ()
     if hidden:
@@ -62,7 +62,7 @@ def layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> T
 def _types(group: Group, typed: bool) -> tuple[str, ...]:
     """The element types before and after, where the table has a column for them."""
     change = group.first
-    pair = type_change(change)
+    pair = find_type_change(change)
     sides = {side.types for side in (change.old, change.new) if side}
     return (" → ".join(pair) if pair else " → ".join(sides) if len(sides) == 1 else "",) if typed else ()
 
@@ -175,7 +175,7 @@ def operators(group: Group) -> str:
 def silent(found: Diff, *, ops: bool) -> Iterator[Note]:
     """What changed without MACs, in words; and how many modules differ in operators that cost nothing alone."""
     for part in found.components:
-        groups = [group for group in fold(part.loud) if group.costless] if part.old and part.new and not ops else []
+        groups = [group for group in group_changes(part.loud) if group.costless] if part.old and part.new and not ops else []
         lines = [f"{_label(group)}  {_note(group, ops=False)}" for group in groups[:_SILENT]]
         if len(groups) > _SILENT:
             lines.append(f"and {plural(len(groups) - _SILENT, 'other')}")

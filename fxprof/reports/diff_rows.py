@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fxprof.compare.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
+from fxprof.compare.groups import find_op_changes, find_size_changes, find_type_change
+from fxprof.compare.limit_checks import LimitCheck
 from fxprof.reports.common import sentences
 from fxprof.reports.diff_layers import evidence_words
 from fxprof.reports.tables import Column, Growth, Row, Table, display
-from fxprof.result.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
-from fxprof.result.folding import op_changes, size_changes, type_change
-from fxprof.result.verdicts import Verdict
 
 
-def about(found: Diff, verdicts: Iterable[Verdict] = (), *, strict: bool = False) -> dict[str, Any]:
+def about(found: Diff, checks: Iterable[LimitCheck] = (), *, strict: bool = False) -> dict[str, Any]:
     """What a diff is about, as plain values."""
     return {
         "old": _subject(found.old),
@@ -30,23 +30,23 @@ def about(found: Diff, verdicts: Iterable[Verdict] = (), *, strict: bool = False
         "versions": _settings(found.versions),
         "workload": _settings(found.workload),
         "sizes": _settings(found.sizes),
-        "limits": [_verdict(found, verdict, strict=strict) for verdict in verdicts],
+        "limits": [_check(found, check, strict=strict) for check in checks],
         "components": [_component(part) for part in found.components],
     }
 
 
-def _verdict(found: Diff, verdict: Verdict, *, strict: bool) -> dict[str, Any]:
+def _check(found: Diff, check: LimitCheck, *, strict: bool) -> dict[str, Any]:
     """What a limit says; `workload` names the arguments that differ, so that it is not the model alone that grew."""
-    sides = {"old": verdict.delta.old.macs, "new": verdict.delta.new.macs, "delta": verdict.delta.macs}
-    judged = {"outcome": outcome(verdict, strict=strict), "workload": [item.name for item in found.workload]}
-    growth = display(Growth(verdict.delta))
-    return {"name": verdict.name, "limit": verdict.limit.text, **sides, "growth": growth, **judged}
+    sides = {"old": check.delta.old.macs, "new": check.delta.new.macs, "delta": check.delta.macs}
+    judged = {"outcome": outcome(check, strict=strict), "workload": [item.name for item in found.workload]}
+    growth = display(Growth(check.delta))
+    return {"name": check.name, "limit": check.limit.text, **sides, "growth": growth, **judged}
 
 
-def outcome(verdict: Verdict, *, strict: bool) -> str:
+def outcome(check: LimitCheck, *, strict: bool) -> str:
     """`pass` or `fail`; `undecided` where unknown work may decide, and nobody asked to be strict about that."""
     undecided = "fail" if strict else "undecided"
-    return {"within": "pass", "exceeded": "fail", "unsure": undecided}[verdict.outcome]
+    return {"within": "pass", "exceeded": "fail", "unsure": undecided}[check.outcome]
 
 
 def _subject(side: Subject) -> dict[str, Any]:
@@ -98,9 +98,9 @@ def program_rows(found: Diff) -> Table:
 def _rows(part: ComponentDiff) -> Iterator[Row]:
     for change in part.modules:
         sides = change.old, change.new
-        lost, gained = op_changes(change)
-        sizes = ", ".join(f"{old} -> {new}" for old, new in size_changes(change))
-        types = " -> ".join(type_change(change) or ())
+        lost, gained = find_op_changes(change)
+        sizes = ", ".join(f"{old} -> {new}" for old, new in find_size_changes(change))
+        types = " -> ".join(find_type_change(change) or ())
         evidence = "; ".join(evidence_words(change.evidence))
         modules = max(side.modules for side in sides if side)
         named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 
 from fxprof.reports.tables import Document, Format
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 
 
 def render(document: Document) -> str:

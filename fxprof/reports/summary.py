@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from fxprof.compare.paths import merge_paths
 from fxprof.reports.common import about, inexact_notes, noun_of, sentences, span_of, title_of, told_notes, told_of, workload_of
 from fxprof.reports.tables import Column, Document, Note, Params, Row, Share, Table, clean, dimensions, plural, shorten
 from fxprof.result import Call, Component, Geometry, Input, Profile, Total
-from fxprof.result.folding import pattern
 from fxprof.result.views import by_kind
 from fxprof.units import format_flops, format_macs, unit_name
 
@@ -150,7 +150,7 @@ def _sum(calls: list[Call]) -> Total:
 def _entry(group: list[Call]) -> str:
     entries = dict.fromkeys(call.entry for call in group)
     times = f" \N{MULTIPLICATION SIGN}{len(entries)}" if len(entries) > 1 else ""
-    return (pattern(entries) or "forward") + times
+    return (merge_paths(entries) or "forward") + times
 
 
 def _main_input(call: Call, calls: tuple[Call, ...]) -> str:

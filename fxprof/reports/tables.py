@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from fxprof.compare.delta import Delta
 from fxprof.result import Profile, Total
-from fxprof.result.delta import Delta
 from fxprof.units import SIGNS, format_delta, format_growth, format_macs, format_params, format_share
 
 

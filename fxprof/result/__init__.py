@@ -1,5 +1,7 @@
 """The result of profiling: frozen records, their file format, and views. Standard library only."""
 
-from fxprof.result.profile import Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Total
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call, Geometry, Input, ModuleRecord, OpRow, Total
+from fxprof.result.tree import Node
 
 __all__ = ["Call", "Component", "Geometry", "Input", "ModuleRecord", "Node", "OpRow", "Profile", "Total"]

@@ -11,9 +11,10 @@ from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
-from fxprof.result.profile import LARGEST, Call, Component, Input, ModuleRecord, OpRow, Profile, Run
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import LARGEST, Call, Input, ModuleRecord, OpRow, Run
 from fxprof.result.remarks import fold_remarks
-from fxprof.result.tree import is_real
+from fxprof.result.tree import has_plausible_size
 from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
@@ -56,7 +57,7 @@ def _told(transforms: Counter[str]) -> Iterator[str]:
 
 def _check_largest(components: Mapping[str, Component]) -> None:
     for component in components.values():
-        if not is_real(component):
+        if not has_plausible_size(component.modules, component.calls):
             raise TargetError(f"the graphs of {component.name} mention more modules than any model has")
     calls = [call for component in components.values() for call in component.calls]
     runs = sum(row.count * call.count for call in calls for row in call.ops)

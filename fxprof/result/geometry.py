@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from fxprof.result.profile import Geometry
+from fxprof.result.records import Geometry
 from fxprof.trace import Tensor, Trace
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 

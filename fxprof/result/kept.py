@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fxprof.result.store import looks_like_profile
+from fxprof.result.saved.read import looks_like_profile
 from fxprof.trace.archive import looks_like_archive
 from fxprof.trace.bundle import looks_like_bundle
 

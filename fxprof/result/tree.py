@@ -1,37 +1,83 @@
-"""From the operators of a component's calls to its module tree. Standard library only."""
+"""The module tree of a component, and how the operators of its calls are added up in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from fxprof import limits
-from fxprof.result.profile import Component, ModuleRecord, Node, OpRow, Total, total_of
+from fxprof.result.records import Call, ModuleRecord, OpRow, Total, total_of
 
 
-def build_tree(component: Component) -> Node:
-    """The module tree of a component, with its work in one run of the pipeline.
+class Node(NamedTuple):
+    """A module in the tree of a component, with its work in one run of the pipeline. A tuple, as `OpRow` is one."""
+
+    path: str
+    """Dotted below the component; "" is the component itself."""
+    class_name: str
+    """"" where only the paths of a graph are known and no operator ran in the module itself."""
+    params: int
+    """Parameters of the module itself."""
+    total_params: int
+    """With those of its descendants."""
+    calls: int
+    """How often the module runs in one run of the pipeline, as far as the graphs mention it."""
+    self_total: Total
+    """Operators of the module itself."""
+    total: Total
+    """With those of its descendants."""
+    ops: tuple[OpRow, ...]
+    """Its own operators, over the whole run: counts and MACs times the calls."""
+    children: tuple[Node, ...]
+    times: int = 1
+    """Modules that the node stands for: more than one only in a view that folds equal ones."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit(".", 1)[-1]
+
+    @property
+    def self_macs(self) -> int:
+        """MACs of the module's own operators in one run of the pipeline."""
+        return self.self_total.macs
+
+    @property
+    def total_macs(self) -> int:
+        """MACs of the module and its descendants in one run of the pipeline."""
+        return self.total.macs
+
+    def walk(self) -> Iterator[Node]:
+        """The node and all its descendants, parents first."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(reversed(node.children))
+
+
+def build_tree(modules: Sequence[ModuleRecord], calls: Sequence[Call]) -> Node:
+    """The tree of a component's modules, with its work in one run of the pipeline.
 
     Its nodes are the modules as built, and every path that an operator or a visit mentions, with the parents of both. The
     operators of all calls are merged: equal ones become one row, counts and MACs times the call's count.
     """
     ops: dict[str, list[OpRow]] = {}
-    for row in merge_ops(repeat_row(row, call.count) for call in component.calls for row in call.ops):
+    for row in merge_ops(repeat_row(row, call.count) for call in calls for row in call.ops):
         ops.setdefault(row.path, []).append(row)
-    calls: dict[str, int] = {}
-    for call in component.calls:
-        for path, visits in call.visits.items():
-            calls[path] = calls.get(path, 0) + visits * call.count
-    records = {record.path: record for record in component.modules}
-    assert len(records) == len(component.modules), "a module is listed once"
-    root = _assemble(_children([*records, *ops, *calls]), records, ops, calls)
-    assert root.total == component.total, "the tree holds every operator of every call once"
-    return root
+    visits: dict[str, int] = {}
+    for call in calls:
+        for path, times in call.visits.items():
+            visits[path] = visits.get(path, 0) + times * call.count
+    records = {record.path: record for record in modules}
+    assert len(records) == len(modules), "a module is listed once"
+    return _assemble(_children([*records, *ops, *visits]), records, ops, visits)
 
 
-def is_real(component: Component) -> bool:
-    """Whether a component has no more modules than fit into memory, those around them included."""
+def has_plausible_size(modules: Iterable[ModuleRecord], calls: Iterable[Call]) -> bool:
+    """Whether a component has no more modules than fit into memory, those that only hold others included."""
     known = {""}
-    for path in dict.fromkeys(_mentioned(component)):
+    for path in dict.fromkeys(_mentioned(modules, calls)):
         while path not in known:
             known.add(path)
             path = parent_of(path)  # noqa: PLW2901  # climbs to the first known parent
@@ -43,9 +89,9 @@ def is_real(component: Component) -> bool:
 _MOST_MODULES = limits.PROFILE_MODULES
 
 
-def _mentioned(component: Component) -> Iterator[str]:
-    yield from (record.path for record in component.modules)
-    for call in component.calls:
+def _mentioned(modules: Iterable[ModuleRecord], calls: Iterable[Call]) -> Iterator[str]:
+    yield from (record.path for record in modules)
+    for call in calls:
         yield from call.visits
         yield from (row.path for row in call.ops)
 
@@ -98,7 +144,7 @@ def _children(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _assemble(
-    children: dict[str, list[str]], records: dict[str, ModuleRecord], ops: dict[str, list[OpRow]], calls: dict[str, int]
+    children: dict[str, list[str]], records: dict[str, ModuleRecord], ops: dict[str, list[OpRow]], visits: dict[str, int]
 ) -> Node:
     built: dict[str, Node] = {}
     for path in reversed(children):  # children come after their parents, so each finds its own already built
@@ -112,5 +158,5 @@ def _assemble(
             total = Total.sum([self_total, *[child.total for child in below]])
             total_params += sum([child.total_params for child in below])
         # By position: with names it takes a third longer, and there is one for every module.
-        built[path] = Node(path, class_name, params, total_params, calls.get(path, 0), self_total, total, own, below)
+        built[path] = Node(path, class_name, params, total_params, visits.get(path, 0), self_total, total, own, below)
     return built[""]

@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import is_
-from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
-from fxprof.result.profile import Component, Node, OpRow, Profile, Total
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import OpRow, Total
+from fxprof.result.tree import Node
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.collector import uncollected
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-
-def only(profile: Profile, names: Iterable[str]) -> Profile:
-    """The profile with these components alone, in the order of the profile.
-
-    Raises:
-        UsageError: a name is not a component of the profile.
-    """
-    wanted = {name: find_component(profile, name) for name in names}
-    kept = {name: component for name, component in profile.components.items() if name in wanted}
-    return replace(profile, components=kept)
-
-
-def find_component(profile: Profile, name: str) -> Component:
-    """The component of this name.
-
-    Raises:
-        UsageError: no component has it.
-    """
-    if name not in profile.components:
-        raise UsageError(f"{profile.target} has no component {name!r}", f"one of {', '.join(profile.components) or 'none'}")
-    return profile.components[name]
-
-
-def hierarchy(profile: Profile, component: str) -> nx.DiGraph[str]:
-    """The module tree of a component as a `networkx.DiGraph`; see `fxprof.cost.hierarchy`.
-
-    Raises:
-        UsageError: no component has this name.
-    """
-    from fxprof.cost.hierarchy import ModuleRow, hierarchy
-
-    tree = find_component(profile, component).tree
-    return hierarchy(
-        ModuleRow(node.path, node.class_name, node.self_macs, node.params, node.calls, uncounted=node.self_total.uncounted)
-        for node in tree.walk()
-    )
 
 
 def by_kind(component: Component) -> dict[str, Total]:

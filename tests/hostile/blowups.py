@@ -11,7 +11,7 @@ import archives
 import profiles
 from archives import Json, name, node, symbolic, tensor
 
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 from hostile.case import GRAPH, NODES, RUN, SIGNATURE, Case, Change, Make, file, manifest, program, put
 
 SPECS = (*SIGNATURE, "input_specs")

@@ -9,7 +9,7 @@ from typing import Any
 
 import profiles
 
-from fxprof.result.store import dumps
+from fxprof.result.saved.write import dumps
 from hostile.case import Case, Change, Make, file, nested, put
 from hostile.containers import many_values
 

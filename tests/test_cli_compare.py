@@ -13,10 +13,10 @@ from mutations import net, profile, widened
 from profiles import autoencoder, normal, uncounted
 
 from fxprof.cli.work import encodable
+from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as report
 from fxprof.result import Profile
-from fxprof.result.compare import compare as diff
 from fxprof.units import format_macs
 
 

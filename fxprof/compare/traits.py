@@ -1,17 +1,15 @@
-"""What two components are compared by: which of their calls belong together, and what each module does in these.
+"""What the modules of two components are compared by: what each of them is and does.
 
-Standard library only.
+The calls that both components have are numbered, so that what a module does in one call is held to what it does in the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from fxprof.result.profile import Call, Component, Profile
-
-_T = TypeVar("_T")
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call
 
 
 class Use(NamedTuple):
@@ -24,7 +22,7 @@ class Use(NamedTuple):
     bounded: bool
 
 
-class Facts(NamedTuple):
+class Traits(NamedTuple):
     """What a module is and does, in one execution of each call that both components have."""
 
     class_name: str
@@ -40,21 +38,8 @@ class Facts(NamedTuple):
 Types = Mapping[str, frozenset[tuple[int, str]]]
 """Module path to (number of the call, element types) of what costs something in it."""
 
-NOTHING = Facts("", 0, frozenset(), frozenset(), frozenset())
+NOTHING = Traits("", 0, frozenset(), frozenset(), frozenset())
 """Of a path that only holds other modules."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallPair:
-    """Calls of both components that belong together: one of each, several that cannot be told apart, or none on one side."""
-
-    old: tuple[Call, ...]
-    new: tuple[Call, ...]
-
-    @property
-    def matched(self) -> bool:
-        """Whether there are calls on both sides."""
-        return bool(self.old and self.new)
 
 
 def has_shapes(profile: Profile) -> bool:
@@ -71,7 +56,7 @@ def has_types(profile: Profile) -> bool:
     return not costly or any(row.types for row in costly)
 
 
-def types_of(slots: Iterable[tuple[Call, ...]]) -> Types:
+def find_types(slots: Iterable[tuple[Call, ...]]) -> Types:
     """The element types that each module works on, in the calls that both components have."""
     found: dict[str, set[tuple[int, str]]] = {}
     for number, calls in enumerate(slots):
@@ -82,53 +67,7 @@ def types_of(slots: Iterable[tuple[Call, ...]]) -> Types:
     return {path: frozenset(types) for path, types in found.items()}
 
 
-def align_calls(old: Iterable[Call], new: Iterable[Call]) -> tuple[CallPair, ...]:
-    """The calls of two components in pairs.
-
-    Calls of the same module with the same inputs belong together; then those of the same module, in order, where there are as
-    many on both sides; then those of modules with different names that do as much with the same inputs.
-    """
-    pairs: list[CallPair] = []
-    left = list(old), list(new)
-    left = _pair(left, pairs, lambda call: (call.entry, call.inputs))
-    left = _pair(left, pairs, lambda call: call.entry)
-    left = _pair(left, pairs, lambda call: (call.inputs, call.total, len(call.ops)))
-    pairs += _in_groups(left)
-    return tuple(pairs)
-
-
-_Sides = tuple[list[Call], list[Call]]
-
-
-def _pair(sides: _Sides, pairs: list[CallPair], key: Callable[[Call], Hashable]) -> _Sides:
-    """Pair calls of the same key in order where there are as many on both sides, and give back those that are left."""
-    old, new = group(sides[0], key), group(sides[1], key)
-    for name, calls in old.items():
-        if len(calls) == len(new.get(name, ())):
-            pairs += [CallPair((before,), (after,)) for before, after in zip(calls, new[name], strict=True)]
-    paired = {id(call) for pair in pairs for call in (*pair.old, *pair.new)}
-    return [call for call in sides[0] if id(call) not in paired], [call for call in sides[1] if id(call) not in paired]
-
-
-def _in_groups(sides: _Sides) -> Iterator[CallPair]:
-    old, new = (group(calls, lambda call: call.entry) for calls in sides)
-    for entry in {**old, **new}:
-        if entry in old and entry in new:
-            yield CallPair(tuple(old[entry]), tuple(new[entry]))
-        else:
-            yield from (CallPair((call,), ()) for call in old.get(entry, ()))
-            yield from (CallPair((), (call,)) for call in new.get(entry, ()))
-
-
-def group(items: Iterable[_T], key: Callable[[_T], Hashable]) -> dict[Hashable, list[_T]]:
-    """Key to the items that have it, in their order."""
-    groups: dict[Hashable, list[_T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
-def facts_of(component: Component, slots: Iterable[tuple[Call, ...]], *, shapes: bool) -> dict[str, Facts]:
+def find_traits(component: Component, slots: Iterable[tuple[Call, ...]], *, shapes: bool) -> dict[str, Traits]:
     """Module path to what it is and does.
 
     Args:
@@ -147,12 +86,12 @@ def facts_of(component: Component, slots: Iterable[tuple[Call, ...]], *, shapes:
                 seen = visits.setdefault(path, {})
                 seen[number] = seen.get(number, 0) + count * times
     records = {record.path: record for record in component.modules}
-    found: dict[str, Facts] = {}
+    found: dict[str, Traits] = {}
     for path in {**records, **visits, **costly, **free}:
         record = records.get(path)
         class_name, params = (record.class_name, record.params) if record else ("", 0)
         called = frozenset(visits[path].items()) if path in visits else NOTHING.visits
-        found[path] = Facts(class_name, params, called, _frozen(costly, path), _frozen(free, path))
+        found[path] = Traits(class_name, params, called, _frozen(costly, path), _frozen(free, path))
     return found
 
 

@@ -1,27 +1,33 @@
-"""Saved profiles: one JSON text for one profile, always the same bytes. Standard library only.
+"""A profile as JSON text, always the same bytes.
 
-The fields are those of the records in `fxprof.result.profile`, and the sums that follow from them, which loading checks.
-Modules are told by `tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`,
-`note`, `shapes`, `types`, `shape`, `value`, `runs` and `stored_bytes` are left out where they have nothing to say.
+The fields are those of the records of a profile, and the sums that follow from them, which reading checks. Modules are told by
+`tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`,
+`shape`, `value`, `runs` and `stored_bytes` are left out where they have nothing to say.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fxprof.errors import OutputError, ProfileError
-from fxprof.result.files import reason, write_whole
-from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Run, Total
-from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, most_values, read_profile
-from fxprof.texts import TextTooLargeError, count_values, read_bytes, read_most, read_text
+from fxprof.errors import OutputError
+from fxprof.result.records import Call, Geometry, Input, OpRow, Run, Total
+from fxprof.result.tree import Node
 from fxprof.trace.collector import uncollected
 
-__all__ = ["FORMAT_VERSION", "dumps", "load", "loads", "looks_like_profile", "save"]
+if TYPE_CHECKING:  # for annotations alone: a profile imports this file, to save itself
+    from fxprof.result.profile import Component, Profile
+
+FORMAT_VERSION = 3
+"""The format that is written.
+
+1: the first one.
+2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
+have neither.
+3: components may have `runs` and `stored_bytes`. Files of format 2 are read; their components have neither.
+"""
 
 Json = dict[str, Any]
 
@@ -39,78 +45,6 @@ def dumps(profile: Profile) -> str:
         raise OutputError(
             f"cannot save the profile of {profile.target}: its workload holds a number that is not finite"
         ) from error
-
-
-def loads(text: str, name: str = "the profile") -> Profile:
-    """The profile of a JSON text.
-
-    Args:
-        text: what `dumps` made.
-        name: what to call the text in errors; the file's name as a rule.
-
-    Raises:
-        ProfileError: the text is not a profile, is of a newer format, or contradicts itself.
-    """
-    return read_profile(text, name)
-
-
-def save(profile: Profile, path: str | Path, *, force: bool = False) -> None:
-    """Write the profile as JSON, whole or not at all.
-
-    Raises:
-        OutputError: the file exists and `force` is not set, or it cannot be written.
-    """
-    write_whole(path, dumps(profile), force=force)
-
-
-def load(path: str | Path) -> Profile:
-    """The profile in a file.
-
-    Raises:
-        ProfileError: the file cannot be read, or what it holds is not a profile.
-    """
-    try:
-        raw = read_bytes(path, MOST_BYTES)
-        if len(raw) > MOST_BYTES:
-            raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
-        text = read_text(raw, json.detect_encoding(raw))
-    except TextTooLargeError as error:
-        raise ProfileError(f"cannot load {path}: it {error}") from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(f"cannot load {path}: it is not text") from error
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"cannot load {path}: {reason(error)}") from error
-    del raw
-    return loads(text, str(path))
-
-
-_BEGINNING = re.compile(r'\s*\{\s*"format"\s*:\s*-?\d')
-
-
-def looks_like_profile(path: str | Path) -> bool:
-    """Whether a file is a saved profile, damaged or not, by what it holds and not by its name."""
-    try:
-        if not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
-            return False
-        with Path(path).open("rb") as file:
-            raw = file.read(400)
-            text = raw.decode(json.detect_encoding(raw), errors="replace")
-            if not text.lstrip().startswith("{"):
-                return False
-            return bool(_BEGINNING.match(text)) or _has_fields(raw + read_most(file, MOST_BYTES))
-    except (OSError, ValueError):  # ValueError: a name with a null character
-        return False
-
-
-def _has_fields(raw: bytes) -> bool:
-    """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    if count_values(raw) > most_values(len(raw)):
-        return False
-    try:
-        value = json.loads(read_text(raw, json.detect_encoding(raw)))
-    except (ValueError, RecursionError, MemoryError):
-        return False
-    return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()
 
 
 def _profile(profile: Profile) -> Json:

@@ -1,4 +1,4 @@
-"""What changed from one profile to another, as frozen records. Pure; the standard library only.
+"""What changed from one profile to another, as frozen records.
 
 Rows of changed modules and the sums of equal ones add up to the difference of the components, and these to that of the totals.
 `diff(b, a) == -diff(a, b)`, and `diff(a, a)` has no changes.
@@ -7,13 +7,16 @@ Rows of changed modules and the sums of equal ones add up to the difference of t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from typing import TypeVar
 
-from fxprof.result.delta import Delta
-from fxprof.result.profile import Component, Profile, Total
+from fxprof.compare.delta import Delta
+from fxprof.compare.paths import natural_key
+from fxprof.errors import UsageError
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Total
 
 Plain = int | float | str | bool | None
 
@@ -30,7 +33,7 @@ class Setting:
     new: Plain
 
     def __neg__(self) -> Setting:
-        """The way back."""
+        """The reverse diff."""
         return Setting(self.name, self.new, self.old)
 
 
@@ -56,7 +59,7 @@ class CallChange:
     new: CallSide | None
 
     def __neg__(self) -> CallChange:
-        """The way back."""
+        """The reverse diff."""
         return CallChange(self.new, self.old)
 
     @property
@@ -139,7 +142,7 @@ class Evidence:
     """The same of the sibling behind it."""
 
     def __neg__(self) -> Evidence:
-        """The way back."""
+        """The reverse diff."""
         before, after = (pair and (pair[1], pair[0]) for pair in (self.before, self.after))
         return Evidence(self.class_name, self.modules, self.params, self.ops, before, after)
 
@@ -162,7 +165,7 @@ class ModuleChange:
     """Of one that moved."""
 
     def __neg__(self) -> ModuleChange:
-        """The way back."""
+        """The reverse diff."""
         back = {"added": "removed", "removed": "added"}.get(self.change, self.change)
         return ModuleChange(back, self.new, self.old, self.aspects, -self.evidence if self.evidence else None)
 
@@ -180,7 +183,7 @@ class ModuleChange:
 _Item = TypeVar("_Item", CallChange, ModuleChange)
 
 
-def in_order(items: Iterable[_Item]) -> tuple[_Item, ...]:
+def sort_changes(items: Iterable[_Item]) -> tuple[_Item, ...]:
     """The items by what they are about, numbers in paths as numbers."""
     return tuple(item for _, same in groupby(sorted(items, key=_key), _key) for item in _by_text(list(same)))
 
@@ -192,13 +195,7 @@ def _by_text(items: list[_Item]) -> list[_Item]:
 
 def _key(item: CallChange | ModuleChange) -> tuple[object, ...]:
     paths = [(side.entry if isinstance(side, CallSide) else side.path) if side else "" for side in (item.new, item.old)]
-    return natural(paths[0] or paths[1]), natural(paths[1])
-
-
-@lru_cache(maxsize=1 << 17)
-def natural(path: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts paths with numbers as numbers."""
-    return tuple((0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in path.split("."))
+    return natural_key(paths[0] or paths[1]), natural_key(paths[1])
 
 
 @dataclass(frozen=True)
@@ -218,10 +215,11 @@ class ComponentDiff:
     equal_modules: int = 0
 
     def __neg__(self) -> ComponentDiff:
-        """The way back."""
+        """The reverse diff."""
         evidence = -self.evidence if self.evidence else None
-        calls, modules = (-call for call in self.calls), (-row for row in self.modules)
-        return ComponentDiff(self.new, self.old, evidence, in_order(calls), in_order(modules), -self.equal, self.equal_modules)
+        calls = sort_changes(-call for call in self.calls)
+        modules = sort_changes(-row for row in self.modules)
+        return ComponentDiff(self.new, self.old, evidence, calls, modules, -self.equal, self.equal_modules)
 
     @property
     def name(self) -> str:
@@ -301,7 +299,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Diff:
-    """What changed from one profile to another. `-diff` is the way back."""
+    """What changed from one profile to another. `-diff` is the reverse diff."""
 
     old: Subject
     new: Subject
@@ -314,7 +312,7 @@ class Diff:
     components: tuple[ComponentDiff, ...]
 
     def __neg__(self) -> Diff:
-        """The way back."""
+        """The reverse diff."""
         versions, workload, sizes = (tuple(-item for item in found) for found in (self.versions, self.workload, self.sizes))
         return Diff(self.new, self.old, versions, workload, sizes, tuple(-component for component in self.components))
 
@@ -338,3 +336,27 @@ class Diff:
         """Whether anything differs: a setting, a component, a module."""
         settings = self.versions or self.workload or self.sizes
         return bool(settings or self.delta.macs or any(part.change != "equal" or part.modules for part in self.components))
+
+    def find_component(self, name: str) -> ComponentDiff:
+        """The component of this name on either side.
+
+        Raises:
+            UsageError: neither side has it.
+        """
+        for part in self.components:
+            if name in {side.name for side in (part.old, part.new) if side}:
+                return part
+        known = ", ".join(part.name for part in self.components) or "none"
+        raise UsageError(f"neither {self.old.target} nor {self.new.target} has a component {name!r}", f"one of {known}")
+
+    def only(self, names: Iterable[str]) -> Diff:
+        """The diff of these components alone.
+
+        Raises:
+            UsageError: neither side has one of these names.
+        """
+        wanted = {id(self.find_component(name)) for name in names}
+        parts = tuple(part for part in self.components if id(part) in wanted)
+        delta = Delta.sum(part.delta for part in parts)
+        old, new = replace(self.old, total=delta.old), replace(self.new, total=delta.new)
+        return replace(self, old=old, new=new, components=parts)

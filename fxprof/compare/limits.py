@@ -1,4 +1,4 @@
-"""How much a total may grow. Standard library only; every command starts with it, so it knows diffs by name alone."""
+"""How much a total may grow. Every command imports this file, to describe its options, so it imports next to nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fxprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from fxprof.result.delta import Delta
+    from fxprof.compare.delta import Delta
 
 _SCALES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _WRITTEN = re.compile(r"\+?(\d{1,12}(?:\.\d{1,9})?)([%KMGTP])", re.ASCII)

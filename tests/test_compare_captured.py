@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 import fxprof
-from fxprof.result.diff import Diff
-from fxprof.result.folding import fold
+from fxprof.compare.diff import Diff
+from fxprof.compare.groups import group_changes
 
 
 class Fused(nn.Module):
@@ -69,7 +69,7 @@ def test_attention_spelled_out_is_seen_though_it_costs_the_same() -> None:
     found = compared(Net(Fused), Net(Spelled))
     assert found.delta.macs == 0
     (part,) = found.components
-    (group,) = [group for group in fold(part.loud) if "ops" in group.first.aspects]
+    (group,) = [group for group in group_changes(part.loud) if "ops" in group.first.aspects]
     assert (group.new_path, group.first.aspects[:2]) == ("blocks.0…2", ("class", "ops"))
     assert group.lost == (("aten.scaled_dot_product_attention.default", 1),)
     assert {("aten.matmul.default", 2), ("aten.softmax.int", 1)} <= set(group.gained)

@@ -1,7 +1,6 @@
 """Which modules of two trees are the same: by path first, then by structure where they were moved or renamed.
 
-Every rule is the same read from either side, so that matching `b` with `a` gives what matching `a` with `b` gives. Standard
-library only.
+Every rule is the same read from either side, so that matching `b` with `a` gives what matching `a` with `b` gives.
 """
 
 from __future__ import annotations
@@ -10,20 +9,21 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from itertools import chain
 from weakref import ref
 
-from fxprof.result.facts import NOTHING, Facts, Types, group
-from fxprof.result.profile import Node
+from fxprof.compare.pairing import group_by
+from fxprof.compare.traits import NOTHING, Traits, Types
+from fxprof.result.tree import Node
 
 
 class Module:
     """A module of one of the two trees, and what its subtree looks like. Two are equal when they are the same object."""
 
     __slots__ = (
-        *("__weakref__", "_parent", "children", "facts", "index", "name", "node"),
-        *("runs", "size", "strong", "types", "weak", "weight"),
+        *("__weakref__", "_parent", "children", "index", "name", "node"),
+        *("runs", "size", "strong", "traits", "types", "weak", "weight"),
     )
 
     def __init__(
-        self, node: Node, parent: Module | None, index: int, facts: Mapping[str, Facts], types: Types | None = None
+        self, node: Node, parent: Module | None, index: int, traits: Mapping[str, Traits], types: Types | None = None
     ) -> None:
         """Make the module and those below it.
 
@@ -31,7 +31,7 @@ class Module:
             node: its place in the tree.
             parent: the module that holds it.
             index: its place among its siblings.
-            facts: path to what is known about a module.
+            traits: path to what is known about a module.
             types: path to the element types that it works on, which are no part of what it looks like; None where unknown.
         """
         # A reference in both directions would be a cycle, which is only freed by a search through everything.
@@ -39,12 +39,12 @@ class Module:
         self.node, self.index = node, index
         self.name: str = node.name
         """The last part of its path."""
-        self.facts = facts.get(node.path, NOTHING)
+        self.traits = traits.get(node.path, NOTHING)
         self.types = types.get(node.path, frozenset()) if types is not None else frozenset()
-        size, weight, runs = 1, self.facts.params + len(self.facts.costly), bool(node.calls or node.ops)
+        size, weight, runs = 1, self.traits.params + len(self.traits.costly), bool(node.calls or node.ops)
         self.children: list[Module] = []
         for place, inner in enumerate(node.children):
-            child = Module(inner, self, place, facts, types)
+            child = Module(inner, self, place, traits, types)
             self.children.append(child)
             size += child.size
             weight += child.weight
@@ -81,11 +81,11 @@ class Module:
         children = self.children
         for child in children:
             child.number(numbers)
-        facts = self.facts
+        traits = self.traits
         names = frozenset([(child.name, child.strong) for child in children])
         order = tuple([child.weak for child in children])
-        self.strong = numbers.setdefault((facts, names), len(numbers))
-        self.weak = numbers.setdefault((facts.class_name, facts.params, facts.visits, facts.costly, order), len(numbers))
+        self.strong = numbers.setdefault((traits, names), len(numbers))
+        self.weak = numbers.setdefault((traits.class_name, traits.params, traits.visits, traits.costly, order), len(numbers))
 
 
 _Pairs = list[tuple[Module, Module]]
@@ -144,13 +144,13 @@ class Matching:
     def _whole_subtrees(self, look: str) -> bool:
         """Pair subtrees that look the same, the largest first, as far as it is clear which belongs to which."""
         old, new = (
-            group(
+            group_by(
                 (module for module in tree.walk() if module not in self.partner),
                 lambda module: (module.size, getattr(module, look)),
             )
             for tree in self._trees
         )
-        common = group((key for key in old if key in new), lambda key: key[0])  # type: ignore[index]  # the size
+        common = group_by((key for key in old if key in new), lambda key: key[0])  # type: ignore[index]  # the size
         found = False
         for size in sorted(common, reverse=True):  # type: ignore[type-var]
             chosen = list(
@@ -183,8 +183,8 @@ class Matching:
         rules += [(_numbers, _numbers), (_anywhere, _anywhere)]
         for number, (key_old, key_new) in enumerate(rules):
             taken = {module for pair in pairs for module in pair}
-            olds = group((module for module in old if module not in taken), key_old)
-            news = group((module for module in new if module not in taken), key_new)
+            olds = group_by((module for module in old if module not in taken), key_old)
+            news = group_by((module for module in new if module not in taken), key_new)
             for key in olds:
                 if key is not None and key in news:
                     pairs += self._rule(number, olds[key], news[key], look)
@@ -295,8 +295,8 @@ _Key = Callable[[Module], Hashable]
 
 
 def _differ_in_class(old: Module, new: Module) -> bool:
-    known = old.facts.class_name and new.facts.class_name
-    return bool(known) and old.facts.class_name != new.facts.class_name
+    known = old.traits.class_name and new.traits.class_name
+    return bool(known) and old.traits.class_name != new.traits.class_name
 
 
 def _inside(old: Module, new: Module, look: str) -> Iterator[tuple[Module, Module]]:

@@ -1,7 +1,6 @@
 """From matched modules to rows: every module of either side belongs to one row, or to the equal ones.
 
-A module that was added, removed or moved takes those inside it along, apart from those that have a row of their own. Standard
-library only.
+A module that was added, removed or moved takes those inside it along, apart from those that have a row of their own.
 """
 
 from __future__ import annotations
@@ -9,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Evidence, ModuleChange, ModuleSide, OpUse
-from fxprof.result.facts import Facts, Use
-from fxprof.result.match import Matching, Module
-from fxprof.result.profile import Component, Total
-from fxprof.result.spelling import same_work
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Evidence, ModuleChange, ModuleSide, OpUse
+from fxprof.compare.matching import Matching, Module
+from fxprof.compare.spelling import unify_spelling
+from fxprof.compare.traits import Traits, Use
+from fxprof.result.profile import Component
+from fxprof.result.records import Total
 
 
 @dataclass
@@ -93,9 +93,8 @@ class Rows:
     def _matched(self, old: Module, new: Module, around: _Row | None) -> _Row:
         aspects = _aspects(old, new)
         if not self._matching.in_place(old):
-            return self._start(
-                _Row("moved", aspects, evidence_of(self._matching, old, new, max(old.facts.class_name, new.facts.class_name)))
-            )
+            class_name = max(old.traits.class_name, new.traits.class_name)
+            return self._start(_Row("moved", aspects, find_evidence(self._matching, old, new, class_name)))
         if not aspects:
             return around if around is not None and around.change == "moved" else self._equal
         if around is not None and aspects == around.aspects == _RUNS:
@@ -111,7 +110,7 @@ _TAKES_ALONG = {"removed", "moved"}
 _RUNS = ("runs",)
 
 
-def whole(old: Component | None, new: Component | None) -> ModuleChange:
+def make_component_row(old: Component | None, new: Component | None) -> ModuleChange:
     """The one row of a component that is on one side alone."""
     return ModuleChange("added" if old is None else "removed", _all_of(old) if old else None, _all_of(new) if new else None)
 
@@ -122,21 +121,21 @@ def _all_of(component: Component) -> ModuleSide:
     return ModuleSide("", class_name, class_name, "", modules, component.params, tree.calls, 0, component.total, ())
 
 
-def evidence_of(matching: Matching, old: Module, new: Module, class_name: str) -> Evidence:
+def find_evidence(matching: Matching, old: Module, new: Module, class_name: str) -> Evidence:
     """Why the two were taken for the same module: what is the same in both."""
     pairs = [(module, matching.partner.get(module)) for module in old.walk()]
     below = f"{new.path}." if new.path else ""
     inside = [(one, other) for one, other in pairs if other and (other is new or other.path.startswith(below))]
     same = [(one, other) for one, other in inside if not _aspects(one, other)]
     before, after = (pair and (pair[0].name, pair[1].name) for pair in matching.neighbours(old, new))
-    executions = sum(use[2] for module, _ in same for use in (*module.facts.costly, *module.facts.free))
-    params = sum(max(one.facts.params, other.facts.params) for one, other in same)  # not known where only a graph tells of it
+    executions = sum(use[2] for module, _ in same for use in (*module.traits.costly, *module.traits.free))
+    params = sum(max(one.traits.params, other.traits.params) for one, other in same)  # not known where only a graph tells of it
     return Evidence(class_name, len(same), params, executions, before, after)
 
 
 def _aspects(old: Module, new: Module) -> tuple[str, ...]:
     """In what two modules that belong together differ."""
-    before, after = old.facts, new.facts
+    before, after = old.traits, new.traits
     if old.types == new.types and (before is after or (before == after and old.runs == new.runs)):
         return ()
     known = bool(before.class_name and after.class_name)
@@ -157,24 +156,24 @@ def _aspects(old: Module, new: Module) -> tuple[str, ...]:
 
 def _work(use: Use) -> tuple[str, str]:
     """What an operator does, and on which shapes, whatever its spelling."""
-    return same_work(use.op, use.kind, use.shapes)
+    return unify_spelling(use.op, use.kind, use.shapes)
 
 
-def _executions(facts: Facts) -> dict[tuple[int, str], int]:
+def _executions(traits: Traits) -> dict[tuple[int, str], int]:
     found: dict[tuple[int, str], int] = {}
-    for number, use, count, _ in facts.costly:
+    for number, use, count, _ in traits.costly:
         key = (number, _work(use)[0])
         found[key] = found.get(key, 0) + count
     return found
 
 
-def _shapes(facts: Facts, ops: set[str]) -> set[tuple[int, str, str]]:
-    return {(number, *_work(use)) for number, use, _, _ in facts.costly if _work(use)[0] in ops}
+def _shapes(traits: Traits, ops: set[str]) -> set[tuple[int, str, str]]:
+    return {(number, *_work(use)) for number, use, _, _ in traits.costly if _work(use)[0] in ops}
 
 
-def _macs(facts: Facts) -> dict[tuple[int, bool, bool], int]:
+def _macs(traits: Traits) -> dict[tuple[int, bool, bool], int]:
     found: dict[tuple[int, bool, bool], int] = {}
-    for number, use, _, macs in facts.costly:
+    for number, use, _, macs in traits.costly:
         key = (number, use.counted, use.bounded)
         found[key] = found.get(key, 0) + macs
     return found
@@ -191,13 +190,13 @@ def _side(modules: list[Module], component: str) -> ModuleSide | None:
     block, place = _place(root, component)
     return ModuleSide(
         path=root.path,
-        class_name=root.facts.class_name or ("" if root.parent else component),
+        class_name=root.traits.class_name or ("" if root.parent else component),
         block=block,
         place=place,
         modules=len(modules),
-        params=sum(module.facts.params for module in modules),
+        params=sum(module.traits.params for module in modules),
         calls=root.node.calls,
-        visits=sum(count for _, count in root.facts.visits),
+        visits=sum(count for _, count in root.traits.visits),
         total=_total(modules),
         ops=_uses(modules),
         # By name, because the number of a call is another one when the sides of a diff change places.
@@ -213,13 +212,13 @@ def _place(module: Module, component: str) -> tuple[str, str]:
         names.append(around.name)
         around = around.parent
     inside = around is not None and around.parent is not None
-    return (around.facts.class_name if around is not None and inside else component), ".".join(reversed(names))
+    return (around.traits.class_name if around is not None and inside else component), ".".join(reversed(names))
 
 
 def _uses(modules: Iterable[Module]) -> tuple[OpUse, ...]:
     sums: dict[Use, list[int]] = {}
     for module in modules:
-        for _, use, count, macs in (*module.facts.costly, *module.facts.free):
+        for _, use, count, macs in (*module.traits.costly, *module.traits.free):
             found = sums.setdefault(use, [0, 0])
             found[0] += count
             found[1] += macs

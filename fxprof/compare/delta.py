@@ -1,11 +1,11 @@
-"""A difference of two totals. Pure; the standard library only."""
+"""The difference of two totals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fxprof.result.profile import Total
+from fxprof.result.records import Total
 
 _NONE = Total()
 
@@ -40,5 +40,5 @@ class Delta:
         return Delta(self.old + other.old, self.new + other.new)
 
     def __neg__(self) -> Delta:
-        """The way back."""
+        """The reverse diff."""
         return Delta(self.new, self.old)

@@ -1,19 +1,18 @@
-"""Whether a total grew by more than it may. Pure; the standard library only."""
+"""Whether a total grew by more than a limit allows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fxprof.result.compare import find_part
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Diff
-from fxprof.result.limits import Limit
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Diff
+from fxprof.compare.limits import Limit
 from fxprof.result.profile import Component
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LimitCheck:
     """What a limit says about a component or the total."""
 
     name: str
@@ -24,17 +23,17 @@ class Verdict:
     """`within`, `exceeded`, or `unsure` where uncounted or bounded work may decide."""
 
 
-def judge(found: Diff, limits: Iterable[Limit], components: Iterable[str] = ()) -> tuple[Verdict, ...]:
+def check_limits(found: Diff, limits: Iterable[Limit], components: Iterable[str] = ()) -> tuple[LimitCheck, ...]:
     """What the limits say about the named components, or about the total when none is named.
 
     Raises:
         UsageError: a name is a component of neither side.
     """
     names = tuple(dict.fromkeys(components))
-    rows = [(name, find_part(found, name).delta, _settled(found, [name])) for name in names]
+    rows = [(name, found.find_component(name).delta, _settled(found, [name])) for name in names]
     rows = rows or [("total", found.delta, _settled(found, ()))]
     return tuple(
-        Verdict(name, limit, delta, _outcome(limit, delta, settled=settled))
+        LimitCheck(name, limit, delta, _outcome(limit, delta, settled=settled))
         for name, delta, settled in rows
         for limit in limits
     )
@@ -57,7 +56,7 @@ def _outcome(limit: Limit, delta: Delta, *, settled: bool) -> str:
 _Work = dict[tuple[str, str], int]
 
 
-def unknown_work(found: Diff) -> dict[tuple[str, str], tuple[int, int]]:
+def count_unknown_work(found: Diff) -> dict[tuple[str, str], tuple[int, int]]:
     """(operator, shapes) of what is uncounted or bounded to its executions before and after, in one run of the pipeline."""
     shapes = found.shapes_compared
     old, new = (_unknown((getattr(part, side) for part in found.components), shapes=shapes) for side in ("old", "new"))
@@ -66,7 +65,7 @@ def unknown_work(found: Diff) -> dict[tuple[str, str], tuple[int, int]]:
 
 def _settled(found: Diff, names: Iterable[str]) -> bool:
     """Whether what is not known is the same on both sides, as far as operators and shapes tell."""
-    parts = [find_part(found, name) for name in names] or found.components
+    parts = [found.find_component(name) for name in names] or found.components
     old, new = (_unknown((getattr(part, side) for part in parts), shapes=True) for side in ("old", "new"))
     return found.shapes_compared and old == new
 

@@ -16,15 +16,15 @@ from mutations import net, profile, renamed, spelled_out, widened, with_record, 
 from profiles import autoencoder, normal, odd, uncounted
 from test_reports import SUFFIXES, adds_up, column, tables
 
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import Diff
+from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as report
 from fxprof.reports.tables import Growth, display, shorten
 from fxprof.reports.text import WIDTH
 from fxprof.result import Geometry, Profile, Total
-from fxprof.result.compare import compare as diff
-from fxprof.result.delta import Delta
-from fxprof.result.diff import Diff
-from fxprof.result.store import load
+from fxprof.result.saved.read import load
 from fxprof.units import format_delta, format_growth, format_macs
 
 

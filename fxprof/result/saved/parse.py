@@ -1,4 +1,4 @@
-"""Reading a saved profile back, strictly: types, sums, nothing missing and nothing extra. Standard library only."""
+"""From the JSON of a saved profile to its records, strictly: types, sums, nothing missing and nothing extra."""
 
 from __future__ import annotations
 
@@ -13,50 +13,31 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
 from fxprof import limits
 from fxprof.errors import ProfileError
-from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Run, Total
-from fxprof.result.tree import is_real, parent_of
-from fxprof.trace.collector import uncollected
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import LARGEST, Call, Geometry, Input, ModuleRecord, OpRow, Run, Total
+from fxprof.result.saved.write import FORMAT_VERSION
+from fxprof.result.tree import Node, has_plausible_size, parent_of
 
-FORMAT_VERSION = 3
-"""The format that is written.
-
-1: the first one.
-2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
-have neither.
-"""
-
-MOST_BYTES = limits.PROFILE_BYTES
-MOST_VALUES = limits.PROFILE_VALUES
 _LONGEST = limits.MODULE_PATH
 _DEEPEST = limits.MODULE_LEVELS
 
-_QUOTED = 40
+QUOTED = 40
 """Characters of a value that an error quotes."""
 
 _T = TypeVar("_T")
 _MISSING = object()
 
 
-def most_values(length: int) -> int:
-    """How many values a profile of so many bytes may hold: an operator takes a few hundred bytes and has eight of them."""
-    return max(MOST_VALUES, length // limits.PROFILE_BYTES_PER_VALUE)
+def parse_profile(value: dict[str, Any], name: str) -> Profile:
+    """The profile of a JSON object, which is taken apart.
 
+    Args:
+        value: what the JSON text says.
+        name: what to call it in errors.
 
-@uncollected()
-def read_profile(text: str, name: str) -> Profile:
-    """The profile of a JSON text; see `fxprof.result.store.loads`."""
-    if sum(map(text.count, ",[{")) > most_values(len(text)):
-        raise ProfileError(f"{name} is not a profile: it holds more values than any")
-    try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ProfileError(f"{name} is not a profile: it nests too deeply") from error
-    except MemoryError as error:
-        raise ProfileError(f"cannot load {name}: it takes more memory than there is") from error
-    except ValueError as error:  # includes json.JSONDecodeError and integers of thousands of digits
-        raise ProfileError(f"{name} is not a profile, or is damaged: {error}") from error
-    if not isinstance(value, dict) or "format" not in value:
-        raise ProfileError(f"{name} is not a profile: it has no field 'format'")
+    Raises:
+        ProfileError: it is not a profile, is of a newer format, or contradicts itself.
+    """
     try:
         return _profile(_Fields(value, ""))
     except _FaultError as fault:
@@ -65,18 +46,6 @@ def read_profile(text: str, name: str) -> Profile:
 
 class _FaultError(Exception):
     """What is wrong, and where in the file."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the field {twice[:_QUOTED]!r} stands twice in one object")
-    return fields
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 class _Fields:
@@ -181,7 +150,7 @@ class _Fields:
 
     def done(self) -> None:
         for field in self.left:
-            self.fail(field[:_QUOTED], "is not a field of this format")
+            self.fail(field[:QUOTED], "is not a field of this format")
 
 
 def _is_count(value: object) -> TypeGuard[int]:
@@ -204,8 +173,8 @@ def _brief(value: object) -> str:
     """The value in an error, if it is short."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value[: _QUOTED + 1] if isinstance(value, str) else value)  # it may be of megabytes
-    return text if len(text) <= _QUOTED else text[: _QUOTED - 3] + "..."
+    text = json.dumps(value[: QUOTED + 1] if isinstance(value, str) else value)  # it may be of megabytes
+    return text if len(text) <= QUOTED else text[: QUOTED - 3] + "..."
 
 
 def _number(value: object) -> str:
@@ -291,7 +260,7 @@ def _component(fields: _Fields) -> Component:
     judged = _judged_tree(raw, where) if usual is None else None
     runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
     component = Component(name, class_name, tuple((judged or usual).modules), calls, runs, stored_bytes)  # type: ignore[union-attr]  # one of both
-    if not is_real(component):
+    if not has_plausible_size(component.modules, component.calls):
         fields.fail("tree", "has more modules than any model")
     fields.agree("macs", stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")

@@ -1,7 +1,4 @@
-"""Operators that are the same work under other names: `conv2d` and `convolution`, `linear` and `addmm`.
-
-Standard library only.
-"""
+"""Operators that are the same work under other names: `conv2d` and `convolution`, `linear` and `addmm`."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ _TRANSPOSED = "transposed convolution"
 
 
 @lru_cache(maxsize=4096)
-def same_work(op: str, kind: str, shapes: str) -> tuple[str, str]:
+def unify_spelling(op: str, kind: str, shapes: str) -> tuple[str, str]:
     """What an operator does and on which shapes, whatever its spelling; its own name and shapes where there is no other.
 
     Args:

@@ -1,4 +1,4 @@
-"""Rows that say the same of several modules, as one: blocks that changed in the same way. Pure; the standard library only."""
+"""Rows of a diff that say the same of several modules, as one: blocks that changed in the same way."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from fxprof.result.delta import Delta
-from fxprof.result.diff import ModuleChange, ModuleSide, OpUse, natural
-from fxprof.result.facts import group
+from fxprof.compare.delta import Delta
+from fxprof.compare.diff import ModuleChange, ModuleSide, OpUse
+from fxprof.compare.pairing import group_by
+from fxprof.compare.paths import merge_paths, natural_key
 
 Pair = tuple[str, str]
 
@@ -39,12 +40,12 @@ class Group:
     @property
     def old_path(self) -> str:
         """The paths on the old side as one; "" where there are none."""
-        return pattern(member.old.path for member in self.members if member.old)
+        return merge_paths(member.old.path for member in self.members if member.old)
 
     @property
     def new_path(self) -> str:
         """The same of the new side."""
-        return pattern(member.new.path for member in self.members if member.new)
+        return merge_paths(member.new.path for member in self.members if member.new)
 
     @property
     def costless(self) -> bool:
@@ -53,22 +54,22 @@ class Group:
         return not any(side.total.macs or side.total.uncounted or any(map(costs, side.ops)) for side in sides)
 
 
-def fold(changes: Iterable[ModuleChange]) -> tuple[Group, ...]:
+def group_changes(changes: Iterable[ModuleChange]) -> tuple[Group, ...]:
     """The rows in groups, those of the largest difference first.
 
     Changed modules belong together when they have the same class and place in blocks of the same class (names of neighbours may
     differ), the same sizes changed, and they lost and gained the same operators. Added and removed ones when they are alike in
     everything but their path; moved ones when they moved alike.
     """
-    grouped = group(changes, _alike)
+    grouped = group_by(changes, _alike)
     found = [_group(members) for members in grouped.values()]
-    return tuple(sorted(found, key=lambda item: (-abs(item.delta.macs), natural(item.new_path or item.old_path))))
+    return tuple(sorted(found, key=lambda item: (-abs(item.delta.macs), natural_key(item.new_path or item.old_path))))
 
 
 def _group(members: list[ModuleChange]) -> Group:
-    ordered = sorted(members, key=lambda member: [natural(side.path) for side in (member.new, member.old) if side])
-    lost, gained = op_changes(members[0])
-    return Group(tuple(ordered), size_changes(members[0]), lost, gained)
+    ordered = sorted(members, key=lambda member: [natural_key(side.path) for side in (member.new, member.old) if side])
+    lost, gained = find_op_changes(members[0])
+    return Group(tuple(ordered), find_size_changes(members[0]), lost, gained)
 
 
 def _alike(change: ModuleChange) -> Hashable:
@@ -76,8 +77,8 @@ def _alike(change: ModuleChange) -> Hashable:
     if change.change == "moved":
         return change.change, where, change.aspects, change.evidence and change.evidence.params
     if change.change == "changed":
-        types = type_change(change)
-        return change.change, where, change.aspects, frozenset(size_changes(change)), op_changes(change), types
+        types = find_type_change(change)
+        return change.change, where, change.aspects, frozenset(find_size_changes(change)), find_op_changes(change), types
     return change.change, where, *((side.modules, side.params, side.calls, side.total, side.ops) for side in _sides(change))
 
 
@@ -94,7 +95,7 @@ def costs(use: OpUse) -> bool:
     return use.macs != 0
 
 
-def op_changes(change: ModuleChange) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
+def find_op_changes(change: ModuleChange) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
     """The operators that a module lost and gained, with executions in one call; a row of one side has neither."""
     if change.old is None or change.new is None:
         return (), ()
@@ -109,24 +110,24 @@ def _counts(side: ModuleSide) -> Counter[str]:
     return counts
 
 
-def type_change(change: ModuleChange) -> Pair | None:
+def find_type_change(change: ModuleChange) -> Pair | None:
     """The element types before and after, where these differ."""
     if change.old is None or change.new is None or "types" not in change.aspects:
         return None
     return change.old.types, change.new.types
 
 
-def size_changes(change: ModuleChange) -> tuple[Pair, ...]:
+def find_size_changes(change: ModuleChange) -> tuple[Pair, ...]:
     """The sizes that differ, before and after, of the operators that both sides have."""
     if change.old is None or change.new is None or "shapes" not in change.aspects:
         return ()
-    old, new = (group(filter(costs, side.ops), lambda use: use.op) for side in (change.old, change.new))
+    old, new = (group_by(filter(costs, side.ops), lambda use: use.op) for side in (change.old, change.new))
     found = [pair for op, uses in old.items() if op in new for pair in _shape_pairs(uses, new[op])]
     return tuple(sorted({pair for before, after in found for pair in _size_pairs(before, after)}, key=_largest))
 
 
 def _largest(pair: Pair) -> tuple[object, ...]:
-    return tuple(natural(size) for size in pair)
+    return tuple(natural_key(size) for size in pair)
 
 
 def _shape_pairs(old: list[OpUse], new: list[OpUse]) -> Iterator[Pair]:
@@ -148,31 +149,3 @@ def _size_pairs(old: str, new: str) -> Iterator[Pair]:
             yield one, other
         else:
             yield from ((size, now) for size, now in zip(*sizes, strict=True) if size != now)
-
-
-_NAMES = 4
-"""Names that are told one by one."""
-
-
-def pattern(paths: Iterable[str]) -> str:
-    """Several paths as one: `blocks.0…22.attn.{to_k,to_v}`; `*` is many names, and `…` in front many beginnings."""
-    parts = [path.split(".") for path in dict.fromkeys(paths)]
-    if not parts:
-        return ""
-    least = min(map(len, parts))
-    uneven = any(len(path) != least for path in parts)
-    merged = [_merged(names) for names in zip(*(path[len(path) - least :] for path in parts), strict=True)]
-    while uneven and merged[:1] == ["*"]:
-        del merged[0]
-    return ".".join(["…", *merged] if uneven else merged)
-
-
-def _merged(names: Iterable[str]) -> str:
-    found = sorted(set(names), key=natural)
-    if len(found) == 1:
-        return found[0]
-    if all(name.isascii() and name.isdecimal() for name in found):
-        numbers = [int(name) for name in found]
-        if numbers == list(range(numbers[0], numbers[-1] + 1)):
-            return f"{numbers[0]}…{numbers[-1]}"
-    return "{" + ",".join(found) + "}" if len(found) <= _NAMES else "*"

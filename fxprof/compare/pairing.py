@@ -1,0 +1,110 @@
+"""Which names, components and calls of two profiles belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fxprof.result.profile import Component, Profile
+from fxprof.result.records import Call
+
+_T = TypeVar("_T")
+
+
+def merge_names(old: Iterable[str], new: Iterable[str]) -> list[str]:
+    """The names of both in an order that does not depend on which is which."""
+    places = [{name: place for place, name in enumerate(side)} for side in (old, new)]
+
+    def key(name: str) -> tuple[int, int, str]:
+        found = sorted(places[side][name] for side in (0, 1) if name in places[side])
+        return found[0], found[-1], name
+
+    return sorted({**places[0], **places[1]}, key=key)
+
+
+ComponentPair = tuple[Component | None, Component | None]
+"""A component before and after; None where it was added or removed."""
+
+
+def pair_components(old: Profile, new: Profile) -> list[ComponentPair]:
+    """Components of the same name and, of the others, those of the same class most of whose modules are the same."""
+    names = [name for name in merge_names(old.components, new.components) if name in old.components and name in new.components]
+    pairs: dict[str, ComponentPair] = {name: (old.components[name], new.components[name]) for name in names}
+    removed = [component for name, component in old.components.items() if name not in pairs]
+    added = [component for name, component in new.components.items() if name not in pairs]
+    alike = [(before, after) for before in removed for after in added if _alike(before, after)]
+    for before, after in alike:
+        if sum(before is pair[0] or after is pair[1] for pair in alike) == 1:
+            pairs[before.name] = pairs[after.name] = before, after
+    pairs |= {component.name: (component, None) for component in removed if component.name not in pairs}
+    pairs |= {component.name: (None, component) for component in added if component.name not in pairs}
+    ordered = (pairs[name] for name in merge_names(old.components, new.components))
+    return list({id(pair): pair for pair in ordered}.values())
+
+
+def _alike(old: Component, new: Component) -> bool:
+    """Whether two components are of one class, and at least half of the modules of each are in the other."""
+    if old.class_name != new.class_name:
+        return False
+    sides = [{(module.path, module.class_name, module.params) for module in side.modules} for side in (old, new)]
+    return 2 * len(sides[0] & sides[1]) >= max(map(len, sides))
+
+
+@dataclass(frozen=True, slots=True)
+class CallPair:
+    """Calls of both components that belong together: one of each, several that cannot be told apart, or none on one side."""
+
+    old: tuple[Call, ...]
+    new: tuple[Call, ...]
+
+    @property
+    def matched(self) -> bool:
+        """Whether there are calls on both sides."""
+        return bool(self.old and self.new)
+
+
+def pair_calls(old: Iterable[Call], new: Iterable[Call]) -> tuple[CallPair, ...]:
+    """The calls of two components in pairs.
+
+    Calls of the same module with the same inputs belong together; then those of the same module, in order, where there are as
+    many on both sides; then those of modules with different names that do as much with the same inputs.
+    """
+    pairs: list[CallPair] = []
+    left = list(old), list(new)
+    left = _pair(left, pairs, lambda call: (call.entry, call.inputs))
+    left = _pair(left, pairs, lambda call: call.entry)
+    left = _pair(left, pairs, lambda call: (call.inputs, call.total, len(call.ops)))
+    pairs += _in_groups(left)
+    return tuple(pairs)
+
+
+_Sides = tuple[list[Call], list[Call]]
+
+
+def _pair(sides: _Sides, pairs: list[CallPair], key: Callable[[Call], Hashable]) -> _Sides:
+    """Pair calls of the same key in order where there are as many on both sides, and give back those that are left."""
+    old, new = group_by(sides[0], key), group_by(sides[1], key)
+    for name, calls in old.items():
+        if len(calls) == len(new.get(name, ())):
+            pairs += [CallPair((before,), (after,)) for before, after in zip(calls, new[name], strict=True)]
+    paired = {id(call) for pair in pairs for call in (*pair.old, *pair.new)}
+    return [call for call in sides[0] if id(call) not in paired], [call for call in sides[1] if id(call) not in paired]
+
+
+def _in_groups(sides: _Sides) -> Iterator[CallPair]:
+    old, new = (group_by(calls, lambda call: call.entry) for calls in sides)
+    for entry in {**old, **new}:
+        if entry in old and entry in new:
+            yield CallPair(tuple(old[entry]), tuple(new[entry]))
+        else:
+            yield from (CallPair((call,), ()) for call in old.get(entry, ()))
+            yield from (CallPair((), (call,)) for call in new.get(entry, ()))
+
+
+def group_by(items: Iterable[_T], key: Callable[[_T], Hashable]) -> dict[Hashable, list[_T]]:
+    """Key to the items that have it, in their order."""
+    groups: dict[Hashable, list[_T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups

@@ -1,0 +1,197 @@
+"""What a profile is made of: totals, operators, calls, modules, sizes. Frozen records of integers and texts.
+
+Numbers are multiply-accumulates (MACs), unscaled integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from fxprof import limits
+
+LARGEST: int = 10**limits.TOTAL_DIGITS
+"""Numbers beyond this are damage: a year of all the world's computers stays below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A sum of MACs that remembers what it could not count. Add totals with `+` or `Total.sum`, scale with `*`."""
+
+    macs: int = 0
+    """MACs that were counted."""
+    uncounted: int = 0
+    """Executions of operators without a formula in the sum; when not zero, the sum is a lower bound."""
+    bounded: int = 0
+    """Executions that were counted as an upper bound, such as the dearer branch of a `cond`."""
+
+    def __add__(self, other: Total) -> Total:
+        """The total of both."""
+        return Total(self.macs + other.macs, self.uncounted + other.uncounted, self.bounded + other.bounded)
+
+    def __mul__(self, times: int) -> Total:
+        """The total of `times` executions."""
+        return Total(self.macs * times, self.uncounted * times, self.bounded * times)
+
+    @property
+    def sign(self) -> str:
+        """Nothing for an exact sum, ">=" for a lower bound, "<=" for an upper bound, "~" for both at once."""
+        if self.uncounted and self.bounded:
+            return "~"
+        return ">=" if self.uncounted else "<=" if self.bounded else ""
+
+    @staticmethod
+    def sum(totals: Iterable[Total]) -> Total:
+        """The total of all."""
+        macs = uncounted = bounded = 0
+        for total in totals:
+            macs += total.macs
+            uncounted += total.uncounted
+            bounded += total.bounded
+        return Total(macs, uncounted, bounded)
+
+
+class OpRow(NamedTuple):
+    """All executions of one operator from one source line on the same shapes in one module, in one call of the component.
+
+    A tuple, because a large model has a hundred thousand of them, and a frozen dataclass takes five times as long to make.
+    """
+
+    path: str
+    """The innermost module, dotted below the component; "" is the component itself."""
+    op: str
+    """`aten.conv2d.default`"""
+    kind: str
+    """`convolution`, `attention`, `elementwise` ...; see `fxprof.cost.registry.KINDS`."""
+    source: str
+    """`package/file.py:12`; "" where the graph does not say, and for operators that cost nothing."""
+    count: int  # type: ignore[assignment]  # what a tuple calls so is of no use here
+    """Executions in one call."""
+    macs: int | None
+    """MACs of all `count` executions; None when the operator has no formula, which is not zero."""
+    bounded: bool = False
+    """Whether `macs` is an upper bound."""
+    note: str = ""
+    """Why it is uncounted or bounded, for people."""
+    shapes: str = ""
+    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" for operators that cost nothing."""
+    types: str = ""
+    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" for operators that cost nothing."""
+
+    def moved(self, path: str, count: int, macs: int | None) -> OpRow:
+        """The same work in another place and amount."""
+        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes, self.types)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it adds anything to a total: most operators cost nothing, and sums need not look at them."""
+        return self.macs != 0 or self.bounded
+
+    @property
+    def total(self) -> Total:
+        """The MACs of the row as a total."""
+        if self.macs is None:
+            return Total(uncounted=self.count)
+        return Total(self.macs, bounded=self.count if self.bounded else 0)
+
+
+def total_of(rows: Iterable[OpRow]) -> Total:
+    """The sum of the rows' totals, without making these: there are a hundred thousand rows, and most cost nothing."""
+    macs = uncounted = bounded = 0
+    for row in rows:
+        if row.macs is None:
+            uncounted += row.count
+        else:
+            macs += row.macs
+            bounded += row.count if row.bounded else 0
+    return Total(macs, uncounted, bounded) if macs or uncounted or bounded else _NOTHING
+
+
+_NOTHING = Total()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One argument of a call."""
+
+    name: str
+    """Argument name; elements of containers are dotted: `added_cond_kwargs.time_ids`."""
+    shape: tuple[int, ...] | None
+    """Sizes of a tensor; None for a plain value."""
+    dtype: str
+    """Of a tensor; "" for a plain value."""
+    value: str = ""
+    """A plain value as Python prints it; "" for a tensor."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One distinct way that a component is called in a run of the pipeline."""
+
+    entry: str
+    """The module that the pipeline calls, dotted below the component; "" is the component itself."""
+    count: int
+    """How often in one run of the pipeline."""
+    inputs: tuple[Input, ...]
+    ops: tuple[OpRow, ...]
+    """Operators of one execution of the call, by module."""
+    visits: Mapping[str, int] = field(default_factory=dict)
+    """Module path to how often it is called in one execution, for the modules that the graph mentions."""
+    note: str = ""
+    """How it was captured, when not simply by exporting the entry."""
+
+    @cached_property
+    def total(self) -> Total:
+        """MACs of one execution."""
+        return total_of(self.ops)
+
+    @property
+    def macs(self) -> int:
+        """MACs of one execution; a lower bound when `total.uncounted`."""
+        return self.total.macs
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRecord:
+    """A module of a component as it was built, called or not."""
+
+    path: str
+    class_name: str
+    params: int
+    """Parameters that this module itself holds; a shared one belongs to the first module that holds it."""
+
+
+class Run(NamedTuple):
+    """What a call of a component from outside was made of, where its parts were captured one by one."""
+
+    count: int  # type: ignore[assignment]  # what a tuple calls so is of no use here
+    """How often in one run of the pipeline it was made of just this."""
+    calls: tuple[tuple[int, int], ...]
+    """(place among the component's calls, how often in one such call)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The sizes that the rehearsal found; what could not be found stays None or empty."""
+
+    pixels_asked: tuple[int, int] | None = None
+    """Height and width of the images that the pipeline returns."""
+    pixels_computed: tuple[int, int] | None = None
+    """Height and width that the autoencoder decodes; differs under resolution binning."""
+    latents: tuple[int, ...] | None = None
+    """Shape of the tensor that the autoencoder decodes."""
+    text_tokens: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """(text encoder, lengths of its distinct inputs)"""
+    attention: tuple[tuple[str, tuple[int, int]], ...] = ()
+    """(component, query and key length of its longest fused attention)"""
+    denoiser: str = ""
+    """The component that is called most often."""
+    denoiser_calls: int = 0
+    denoiser_batch: int = 0
+    """Leading size of the denoiser's first input."""
+    guidance: str = ""
+    """`off`, `in the batch`, `as separate passes`, or "" where the pipeline does not say."""
+    tiling: bool = False
+    slicing: bool = False

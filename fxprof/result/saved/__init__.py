@@ -1,0 +1,1 @@
+"""Saved profiles: written as JSON, and read back strictly, for strangers send them."""
