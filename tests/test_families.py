@@ -14,7 +14,6 @@ from fxprof.source import load_zoo, names
 
 QUICK = (
     "LatentConsistencyModelPipeline",
-    "StableDiffusion3ControlNetPipeline",
     "DDIMPipeline",
     "StableCascadeCombinedPipeline",
     "StableDiffusionPipeline with a safety checker",

@@ -36,9 +36,10 @@ def precompiled(table: bytes) -> dict[str, Any]:
     ("changed", "start"),
     [
         (precompiled(b"\0\0\0"), "could not build tokenizer (PreTrainedTokenizerFast) of panics: PanicException: "),
-        (
+        pytest.param(
             {"model": {"type": "BPE", "vocab": {"a": 0, "b": 7}, "merges": ["a b"]}},
             "could not build tokenizer (PreTrainedTokenizerFast) of panics: PanicException: ",
+            marks=pytest.mark.slow,
         ),
         (
             precompiled(struct.pack("<Ii", 4, 0x7FFFFFFF)),
