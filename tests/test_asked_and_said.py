@@ -93,7 +93,7 @@ def plain() -> Profile:
     return fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=3, guidance_scale=1.0, images=2, **SMALL)
 
 
-@pytest.mark.parametrize("cls", [Passing, Decorated])
+@pytest.mark.parametrize("cls", [Passing, pytest.param(Decorated, marks=pytest.mark.slow)])
 def test_a_class_that_hands_everything_on_takes_all_options(cls: type[Any], plain: Profile) -> None:
     passing = fxprof.profile(made(cls), steps=3, guidance_scale=1.0, images=2, **SMALL)
     assert passing.macs == plain.macs
@@ -363,6 +363,7 @@ def test_several_videos_of_one_run_are_told_apart_from_one() -> None:
     assert [line.partition(":")[0] for line in lines if line.startswith("per ")] == ["per run of 2 videos", "per video"]
 
 
+@pytest.mark.slow  # the reports of other tests are of images, too
 def test_an_image_is_still_an_image() -> None:
     profile = fxprof.profile(made(Passing), steps=1, **SMALL)
     assert "frames" not in profile.workload

@@ -194,7 +194,7 @@ def test_a_failure_that_the_pipeline_gets_over_is_none() -> None:
     assert profile.total == Total(3 * 4 * 4)
 
 
-@pytest.mark.parametrize("place", ["transformer", "transformer.pos_embed"])
+@pytest.mark.parametrize("place", [pytest.param("transformer", marks=pytest.mark.slow), "transformer.pos_embed"])
 def test_a_bug_of_fxprof_keeps_its_traceback(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from fxprof.capture import export
 

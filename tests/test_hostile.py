@@ -128,7 +128,14 @@ def limited(sound: Path, *arguments: str | Path, script: str = LIMITED) -> subpr
     return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", timeout=_HANGS)
 
 
-LONG = {*SLOW, "many products of 200 matrices", "zip bomb of half a gigabyte", "300,000 entries", "profile of wide characters"}
+LONG = {
+    *SLOW,
+    "many products of 200 matrices",
+    "zip bomb of half a gigabyte",
+    "300,000 entries",
+    "profile of wide characters",
+    "profile of 300 MiB",
+}
 """What takes seconds, and is much like another case."""
 
 

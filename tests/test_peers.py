@@ -41,7 +41,7 @@ RESULTS = [
     ("tool", "device"),
     [
         pytest.param("fxprof", "meta", marks=pytest.mark.slow),  # which the next test asks, too
-        ("torch.profiler", "cpu"),
+        pytest.param("torch.profiler", "cpu", marks=pytest.mark.slow),
         pytest.param(peers.TRUE, "meta", marks=pytest.mark.slow),
         pytest.param("torch.profiler", "meta", marks=pytest.mark.slow),
         pytest.param("torch.profiler", "fake", marks=pytest.mark.slow),

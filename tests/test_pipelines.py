@@ -40,7 +40,7 @@ def assert_agrees(pipeline: Any, profile: Profile, **arguments: Any) -> None:
     assert profile.macs > 0
 
 
-LONG = {"stable_diffusion_xl", "pixart", "sana"}
+LONG = {"stable_diffusion", "stable_diffusion_xl", "pixart", "sana"}
 """Those that also run for real in a quick test below, with another workload, or whose parts others have, too."""
 
 
@@ -62,7 +62,12 @@ def test_a_profile_is_what_the_real_run_does(name: str) -> None:
         ("stable_diffusion_xl", {"arguments": {"negative_prompt": "dog"}}, {"negative_prompt": "dog"}),
         pytest.param("stable_diffusion_3", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}, marks=pytest.mark.slow),
         ("stable_diffusion_3", {"arguments": {"max_sequence_length": 77}}, {"max_sequence_length": 77}),
-        ("stable_diffusion_3", {"arguments": {"skip_guidance_layers": [0]}}, {"skip_guidance_layers": [0]}),
+        pytest.param(
+            "stable_diffusion_3",
+            {"arguments": {"skip_guidance_layers": [0]}},
+            {"skip_guidance_layers": [0]},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "flux",
             {"arguments": {"negative_prompt": "dog", "true_cfg_scale": 2.0}},
@@ -199,6 +204,7 @@ def test_a_changed_model_is_profiled_as_it_is_not_as_its_configuration_says() ->
     assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS)
 
 
+@pytest.mark.slow  # test_pt2_zoo.py has a quick test of such a denoiser
 def test_a_denoiser_that_is_captured_by_its_children_is_called_as_often_as_the_pipeline_calls_it() -> None:
     pipeline = tiny.make("stable_diffusion_3")
     whole = tiny.profile("stable_diffusion_3", height=SIZE, width=SIZE, steps=STEPS)

@@ -62,7 +62,7 @@ def test_a_large_transformer_counts_to_the_product_by_hand() -> None:
 
 @each_kind
 def test_a_large_profile_is_read_as_it_was_saved(kind: str) -> None:
-    found = profile(kind, 10_000)
+    found = profile(kind, 4_000)
     assert loads(dumps(found)) == found
 
 

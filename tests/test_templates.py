@@ -224,7 +224,7 @@ def test_what_is_searched_in_passing_is_left_as_it_would_be() -> None:
         assert render_jinja_template([CHAT], chat_template=template)[0][0] == "True['3']"
 
 
-LONG = {"a long macro", "doubled views", "doubled namespaces", "the test in of a filter"}
+LONG = {"a long macro", "doubled views", "doubled namespaces", "the test in of a filter", "a number in a list"}
 """Those that take seconds until they are refused, and are much like another one."""
 
 
