@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "source": {"errors", "limits", "parts", "texts", "zoo"},
     "capture": {"errors", "limits", "source", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
-    "result": {"errors", "limits", "parts", "texts", "trace", "cost"},
+    "result": {"errors", "limits", "parts", "texts", "units", "trace", "cost"},
     "compare": {"errors", "trace", "result"},
     "cache": {"errors", "limits", "parts", "source", "texts"},
     "reports": {"errors", "units", "cost", "result", "compare"},
