@@ -15,6 +15,7 @@ from fxprof import limits
 from fxprof.errors import ProfileError
 from fxprof.result.profile import LARGEST, Call, Component, Geometry, Input, ModuleRecord, Node, OpRow, Profile, Run, Total
 from fxprof.result.tree import is_real, parent_of
+from fxprof.strict_json import JsonError, JsonTooLargeError, read_json
 from fxprof.trace.collector import uncollected
 
 FORMAT_VERSION = 3
@@ -45,16 +46,12 @@ def most_values(length: int) -> int:
 @uncollected()
 def read_profile(text: str, name: str) -> Profile:
     """The profile of a JSON text; see `fxprof.result.store.loads`."""
-    if sum(map(text.count, ",[{")) > most_values(len(text)):
-        raise ProfileError(f"{name} is not a profile: it holds more values than any")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ProfileError(f"{name} is not a profile: it nests too deeply") from error
-    except MemoryError as error:
-        raise ProfileError(f"cannot load {name}: it takes more memory than there is") from error
-    except ValueError as error:  # includes json.JSONDecodeError and integers of thousands of digits
-        raise ProfileError(f"{name} is not a profile, or is damaged: {error}") from error
+        value = read_json(text, values=most_values(len(text)))
+    except JsonTooLargeError as error:
+        raise ProfileError(f"cannot load {name}: it {error}") from error
+    except JsonError as error:
+        raise ProfileError(f"{name} is not a profile, or is damaged: it {error}") from error
     if not isinstance(value, dict) or "format" not in value:
         raise ProfileError(f"{name} is not a profile: it has no field 'format'")
     try:
@@ -65,18 +62,6 @@ def read_profile(text: str, name: str) -> Profile:
 
 class _FaultError(Exception):
     """What is wrong, and where in the file."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the field {twice[:_QUOTED]!r} stands twice in one object")
-    return fields
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 class _Fields:

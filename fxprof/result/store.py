@@ -18,7 +18,8 @@ from fxprof.errors import OutputError, ProfileError
 from fxprof.result.files import reason, write_whole
 from fxprof.result.profile import Call, Component, Geometry, Input, Node, OpRow, Profile, Run, Total
 from fxprof.result.reading import FORMAT_VERSION, MOST_BYTES, most_values, read_profile
-from fxprof.texts import TextTooLargeError, count_values, read_bytes, read_most, read_text
+from fxprof.strict_json import JsonError, decoded, read_json
+from fxprof.texts import read_bytes, read_most
 from fxprof.trace.collector import uncollected
 
 __all__ = ["FORMAT_VERSION", "dumps", "load", "loads", "looks_like_profile", "save"]
@@ -73,11 +74,9 @@ def load(path: str | Path) -> Profile:
         raw = read_bytes(path, MOST_BYTES)
         if len(raw) > MOST_BYTES:
             raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
-        text = read_text(raw, json.detect_encoding(raw))
-    except TextTooLargeError as error:
+        text = decoded(raw, json.detect_encoding(raw))
+    except JsonError as error:
         raise ProfileError(f"cannot load {path}: it {error}") from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(f"cannot load {path}: it is not text") from error
     except (OSError, ValueError) as error:
         raise ProfileError(f"cannot load {path}: {reason(error)}") from error
     del raw
@@ -104,11 +103,9 @@ def looks_like_profile(path: str | Path) -> bool:
 
 def _has_fields(raw: bytes) -> bool:
     """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    if count_values(raw) > most_values(len(raw)):
-        return False
-    try:
-        value = json.loads(read_text(raw, json.detect_encoding(raw)))
-    except (ValueError, RecursionError, MemoryError):
+    try:  # whatever is wrong with it otherwise, reading it says
+        value = read_json(raw, values=most_values(len(raw)), repeats=True, infinite=True, encoding=json.detect_encoding(raw))
+    except JsonError:
         return False
     return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()
 
