@@ -108,6 +108,9 @@ CALLS = 50_000
 TOTAL_DIGITS = 36
 """Digits of a count or total in a saved profile."""
 
+NUMBER_DIGITS = 4_300
+"""Digits of an integer in any JSON text: those that Python turns into a number in no time."""
+
 CONFIG_BYTES = 64 * 2**20
 """A configuration, or any other JSON file of a model."""
 

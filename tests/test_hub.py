@@ -270,7 +270,7 @@ def test_a_bundled_model_is_offered(hub: Hub) -> None:
 def test_broken_files_are_named_by_their_place_in_the_repository(hub: Hub, tmp_path: Path) -> None:
     hub.repositories["org/tiny"].files["unet/config.json"] = b"{"
     error = refusal("org/tiny")
-    assert error.message.startswith("cannot read org/tiny/unet/config.json: it is not valid JSON")
+    assert error.message.startswith("cannot read org/tiny/unet/config.json: it is not JSON")
     assert str(tmp_path) not in str(error)
 
 

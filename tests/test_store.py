@@ -139,7 +139,7 @@ def test_tree_must_hold_what_operators_mention_and_nothing_without_a_reason() ->
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "is not a profile, or is damaged: Expecting value"),
+        ("", "is not a profile, or is damaged: it is not JSON: Expecting value"),
         ("{", "is not a profile, or is damaged"),
         ("[]", "it has no field 'format'"),
         ("{}", "it has no field 'format'"),
