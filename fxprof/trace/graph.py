@@ -130,7 +130,7 @@ class ProgramReader:
         place, layout = f"{where}.sizes", fields.get("layout")
         sizes = tuple([self.size(size, place) for size in a_list(fields.get("sizes"), place)])
         sparse = type(layout) is int and layout in _SPARSE
-        strides = None if sparse else self._strides(fields.get("strides"), len(sizes), f"{where}.strides")
+        strides = None if sparse else self._strides(fields.get("strides"), sizes, where)
         device = "" if sparse else self._device(fields.get("device"), f"{where}.device")
         key = (sizes, dtype, sparse, strides, device)
         known = self._alike.get(key)  # a graph has few different ones
@@ -140,12 +140,14 @@ class ProgramReader:
             known = self._alike[key] = Tensor(sizes, dtype, nnz=nnz, strides=strides, device=device)
         return known
 
-    def _strides(self, value: Any, sizes: int, where: str) -> tuple[Dim, ...] | None:
+    def _strides(self, value: Any, sizes: tuple[Dim, ...], where: str) -> tuple[Dim, ...] | None:
         if value is None:
             return None
-        strides = tuple([self.size(stride, where) for stride in a_list(value, where)])
-        if len(strides) != sizes:
-            fail(where, f"are {len(strides):,} for {sizes:,} sizes")
+        place = f"{where}.strides"
+        strides = tuple([self.size(stride, place) for stride in a_list(value, place)])
+        if len(strides) != len(sizes):
+            check_sizes(sizes, f"{where}.sizes")
+            fail(f"{where}.strides", f"are {len(strides):,} for {len(sizes):,} sizes")
         return strides
 
     def _device(self, value: Any, where: str) -> str:
@@ -194,8 +196,8 @@ class ProgramReader:
         if isinstance(expression, Expr) and hint is not None:
             kind, value = the_one(hint, f"{where}.hint")
             if type(value) in _HINTS.get(kind, ()) and (text, kind, value) not in self._hinted:
-                self._hinted.add((text, kind, value))
                 self._note(expression, value, where)
+                self._hinted.add((text, kind, value))
         return expression
 
     def _note(self, expression: Expr, value: Number, where: str) -> None:
