@@ -190,7 +190,7 @@ class Sizes:
         return self._of(dim)
 
     def _needed(self, dim: Expr) -> list[Dim]:
-        """The parts that have to be worked out before an expression can be: of a choice all conditions, then what they choose."""
+        """The parts that have to be worked out before an expression: of a choice all conditions, then what they choose."""
         parts: Sequence[Dim | str] = dim.operands
         if dim.operator in _CHOICES:
             cases = _cases(dim)
