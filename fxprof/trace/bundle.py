@@ -136,11 +136,8 @@ def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
     try:
         allowance = Allowance()
         fields = _load(path, allowance)
-        return (
-            _capture(fields, _Files(Path(directory), allowance)),
-            a_text(fields.get("target"), "target"),
-            _texts_by_name(fields, "versions"),
-        )
+        captured = _capture(fields, _Files(Path(directory), allowance))
+        return captured, a_text(fields.get("target"), "target"), _texts_by_name(fields, "versions")
     except FaultError as fault:
         raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
     except MemoryError as error:

@@ -12,11 +12,10 @@ from math import prod
 from typing import Any, NoReturn
 
 from fxprof import limits
-from fxprof.texts import TextTooLargeError, count_values, read_text
+from fxprof.texts import TextTooLargeError, read_text
 from fxprof.trace.arithmetic import MOST_ELEMENTS
 
 MOST_SIZES = limits.TENSOR_SIZES
-MOST_VALUES = limits.GRAPH_VALUES
 LONGEST_NAME = limits.NAME
 LONGEST_PATH = limits.MODULE_PATH
 DEEPEST_MODULE = limits.MODULE_LEVELS
@@ -46,10 +45,7 @@ def brief(value: object) -> str:
 
 
 def read_json(data: bytes, where: str) -> Any:
-    """The value of a JSON text in UTF-8, which must hold no more than any graph does."""
-    values = count_values(data)
-    if values > MOST_VALUES:
-        fail(where, f"holds some {values:,} values, more than {MOST_VALUES:,}")
+    """The value of a JSON text in UTF-8, whose values were counted before."""
     try:
         return json.loads(read_text(data), parse_constant=_no_constant)
     except TextTooLargeError as error:
