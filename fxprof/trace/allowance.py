@@ -30,8 +30,7 @@ class Allowance:
         """
         self._values += count
         if self._values > limits.GRAPH_VALUES:
-            others = f" and the texts before it {self._values - count:,}," if self._values > count else ""
-            fail(where, f"holds some {count:,} values,{others} more than {limits.GRAPH_VALUES:,}")
+            fail(where, f"holds some {count:,} values, more than {limits.GRAPH_VALUES:,}{_with(self._values - count)}")
 
     def operator(self, where: str) -> None:
         """One more operator."""
@@ -61,4 +60,8 @@ class Allowance:
         """The guards, or the ranges, of one more program, by their characters."""
         self._guards += length
         if self._guards > limits.GUARDS:
-            fail(where, f"holds {length:,} characters, and all guards and ranges {self._guards:,}, more than {limits.GUARDS:,}")
+            fail(where, f"holds {length:,} characters, more than {limits.GUARDS:,}{_with(self._guards - length)}")
+
+
+def _with(before: int) -> str:
+    return f" with the {before:,} before it" if before else ""
