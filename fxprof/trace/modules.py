@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from fxprof import limits
 from fxprof.trace.captured import CapturedModule
 from fxprof.trace.fields import fail
-from fxprof.trace.records import Op
+from fxprof.trace.records import Frame, Op
 
 MOST_MODULES = limits.GRAPH_MODULES
 
@@ -21,8 +21,11 @@ def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterab
         order: paths in the order in which the modules were built, where it is known; the others follow as they occur.
     """
     classes: dict[str, str] = {}
+    last: tuple[Frame, ...] = ()
     for op in ops:
-        classes.update((frame.path, frame.class_name) for frame in op.stack if frame.class_name or frame.path not in classes)
+        if op.stack is not last:  # operators that follow each other nearly always share it
+            last = op.stack
+            classes.update((frame.path, frame.class_name) for frame in last if frame.class_name or frame.path not in classes)
     children: dict[str, dict[str, None]] = {"": {}}
     for path in (*order, *params, *classes):
         _insert(children, path)
