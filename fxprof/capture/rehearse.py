@@ -27,6 +27,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, inputs_of, key_of
+from fxprof.capture.draws import Generators
 from fxprof.capture.endless import EndlessError, ended_after
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.failure import Failure, Passed, failure_of
@@ -148,7 +149,8 @@ class Rehearsal:
         self._running: list[_Running] = []
         self._passed: list[Passed] = []
         self._memories: dict[Place, Memory] = {}
-        self._known = KnownCalls(self._aliases, whole=whole, kept=kept)
+        self._generators = Generators(components.values() if own_code else ())
+        self._known = KnownCalls(self._aliases, self._generators, whole=whole, kept=kept)
         self._around, self._own_code = Surroundings(own_code=own_code), own_code
         self._threads = torch.get_num_threads()
         self._listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
@@ -466,7 +468,7 @@ class Rehearsal:
             return self._really_run(module, place, args, kwargs)
         counts = {key: found.count for key, found in self.calls.items()}
         with self._listening.unseen():
-            attempt = self._memories.setdefault(place, Memory()).begin(module, args, kwargs)
+            attempt = self._memories.setdefault(place, Memory(self._generators)).begin(module, args, kwargs)
         if attempt.known is None:
             result = self._really_run(module, place, args, kwargs)
             made = {key: times for key, found in self.calls.items() if (times := found.count - counts.get(key, 0))}
