@@ -26,7 +26,6 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, S
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
-from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.caught import can_fail, is_caught_in
 from fxprof.capture.draws import Draw, Generators, draws_of, draws_of_others, moved
@@ -36,6 +35,7 @@ from fxprof.capture.outside import own_functions
 from fxprof.capture.quantised import carries_more
 from fxprof.capture.quiet import muted
 from fxprof.capture.reachable import Holder, is_own, put_back
+from fxprof.capture.refusals import refusal
 from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
@@ -179,7 +179,7 @@ def _exported_call(
     except NotExportableError:
         raise
     except Exception as error:
-        raise NotExportableError(describe(error)) from error
+        raise NotExportableError(refusal(error)) from error
     finally:
         restore(before)
     if asked:

@@ -48,7 +48,7 @@ from fxprof.capture.unknown import Trial, marked_result, trials
 from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
-from fxprof.trace.modules import GUARDS
+from fxprof.trace.modules import made_by_torch
 from fxprof.trace.stacks import is_scaffolding, source_line
 
 
@@ -569,8 +569,9 @@ def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
     """The modules of a component with the parameters that each holds, shared ones at their first holder."""
     seen: set[int] = set()
     found = []
+    made = made_by_torch([path for path, _ in component.named_modules()])
     for path, part in component.named_modules():
-        if path.rpartition(".")[2] == GUARDS:  # of an exported program that was made callable: none of the model's
+        if path in made and next(weights_of(part), None) is None:
             continue
         own = [weight for weight in weights_of(part) if weight.identity not in seen]
         seen.update(weight.identity for weight in own)
