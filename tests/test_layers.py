@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "units": {"errors"},
     "zoo": set(),
     "trace": {"errors", "limits", "texts"},
-    "source": {"errors", "limits", "parts", "texts", "zoo"},
+    "source": {"errors", "limits", "parts", "texts", "trace", "zoo"},
     "capture": {"errors", "limits", "source", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
     "result": {"errors", "limits", "parts", "texts", "trace", "cost"},

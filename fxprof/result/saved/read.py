@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +12,7 @@ from fxprof.errors import ProfileError
 from fxprof.result.files import reason
 from fxprof.result.profile import Profile
 from fxprof.result.saved.parse import QUOTED, parse_profile
-from fxprof.texts import TextTooLargeError, count_values, read_bytes, read_most, read_text
+from fxprof.texts import TextTooLargeError, read_bytes, read_text
 from fxprof.trace.collector import uncollected
 
 MOST_BYTES = limits.PROFILE_BYTES
@@ -59,46 +58,31 @@ def load(path: str | Path) -> Profile:
     """
     try:
         raw = read_bytes(path, MOST_BYTES)
-        if len(raw) > MOST_BYTES:
-            raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise ProfileError(f"cannot load {path}: {reason(error)}") from error
+    return load_bytes(raw, path)
+
+
+def load_bytes(raw: bytes, path: str | Path) -> Profile:
+    """The profile in the bytes of a file.
+
+    Args:
+        raw: all of them, or at least one more than any profile has.
+        path: of the file, for errors.
+
+    Raises:
+        ProfileError: what it holds is not a profile.
+    """
+    if len(raw) > MOST_BYTES:
+        raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
+    try:
         text = read_text(raw, json.detect_encoding(raw))
     except TextTooLargeError as error:
         raise ProfileError(f"cannot load {path}: it {error}") from error
     except UnicodeDecodeError as error:
         raise ProfileError(f"cannot load {path}: it is not text") from error
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"cannot load {path}: {reason(error)}") from error
     del raw
     return loads(text, str(path))
-
-
-_BEGINNING = re.compile(r'\s*\{\s*"format"\s*:\s*-?\d')
-
-
-def looks_like_profile(path: str | Path) -> bool:
-    """Whether a file is a saved profile, damaged or not, by what it holds and not by its name."""
-    try:
-        if not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
-            return False
-        with Path(path).open("rb") as file:
-            raw = file.read(400)
-            text = raw.decode(json.detect_encoding(raw), errors="replace")
-            if not text.lstrip().startswith("{"):
-                return False
-            return bool(_BEGINNING.match(text)) or _has_fields(raw + read_most(file, MOST_BYTES))
-    except (OSError, ValueError):  # ValueError: a name with a null character
-        return False
-
-
-def _has_fields(raw: bytes) -> bool:
-    """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    if count_values(raw) > most_values(len(raw)):
-        return False
-    try:
-        value = json.loads(read_text(raw, json.detect_encoding(raw)))
-    except (ValueError, RecursionError, MemoryError):
-        return False
-    return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
