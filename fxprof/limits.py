@@ -108,6 +108,9 @@ CALLS = 50_000
 TOTAL_DIGITS = 36
 """Digits of a count or total in a saved profile."""
 
+NUMBER_DIGITS = 4_300
+"""Digits of an integer in any JSON text: those that Python turns into a number in no time."""
+
 CONFIG_BYTES = 64 * 2**20
 """A configuration, or any other JSON file of a model."""
 
@@ -212,3 +215,8 @@ CACHED_TENSOR_BYTES = 2**40
 
 CACHED_NESTING = 50
 """Containers in containers in what a cached call returned."""
+
+
+def profile_values(length: int) -> int:
+    """How many values a profile of so many bytes may hold: an operator takes a few hundred bytes and has eight of them."""
+    return max(PROFILE_VALUES, length // PROFILE_BYTES_PER_VALUE)

@@ -1,9 +1,9 @@
-"""Texts and JSON of strangers, read so that a small file never takes much memory. Standard library only."""
+"""Files and texts of strangers, read so that a small file never takes much memory. Standard library only."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from fxprof import limits
 
@@ -29,11 +29,6 @@ def read_most(file: BinaryIO, most: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
-
-
-def count_values(data: bytes) -> int:
-    """How many values a JSON text holds, at most."""
-    return sum(map(data.count, (b",", b"[", b"{")))
 
 
 def read_text(data: bytes, encoding: str = "utf-8") -> str:
@@ -64,14 +59,3 @@ def _size(data: bytes, encoding: str) -> int:
 
 _FOLLOWING = bytes(range(0x80, 0xC0))
 _BEYOND_LATIN, _BEYOND_PLANE = 0xC4, 0xF0
-
-
-def nests_deeper(value: Any, most: int) -> bool:
-    """Whether a value of JSON has more than so many objects and lists in each other."""
-    level = [value]
-    for _ in range(most + 1):
-        level = [item for item in level if type(item) in (dict, list)]
-        if not level:
-            return False
-        level = [part for item in level for part in (item.values() if type(item) is dict else item)]
-    return True

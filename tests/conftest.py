@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from profiles import BUILDERS
 from fxprof.result import Profile
 
 pytest.register_assert_rewrite("families.proof")  # so that a proof that fails says what differs
+
+# Tests already run beside each other, and models are tiny: threads of torch that wait for work would take most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HERE = Path(__file__).parent
 

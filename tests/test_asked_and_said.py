@@ -73,14 +73,28 @@ class Decorated(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # dif
 
 
 def made(cls: type[Any]) -> Any:
-    pipeline = tiny.stable_diffusion()
-    pipeline.scheduler = diffusers.DDIMScheduler()
-    return cls(**pipeline.components, requires_safety_checker=False)
+    """A pipeline of a class, with models of as few blocks as can be: what matters here is what it is asked."""
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+    parts = {**tiny.stable_diffusion().components, "unet": unet.eval(), "scheduler": diffusers.DDIMScheduler()}
+    return cls(**parts, requires_safety_checker=False)
 
 
-@pytest.mark.parametrize("cls", [Passing, Decorated])
-def test_a_class_that_hands_everything_on_takes_all_options(cls: type[Any]) -> None:
-    plain = fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=3, guidance_scale=1.0, images=2, **SMALL)
+@pytest.fixture(scope="module")
+def plain() -> Profile:
+    return fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=3, guidance_scale=1.0, images=2, **SMALL)
+
+
+@pytest.mark.parametrize("cls", [Passing, pytest.param(Decorated, marks=pytest.mark.slow)])
+def test_a_class_that_hands_everything_on_takes_all_options(cls: type[Any], plain: Profile) -> None:
     passing = fxprof.profile(made(cls), steps=3, guidance_scale=1.0, images=2, **SMALL)
     assert passing.macs == plain.macs
     assert dict(passing.workload) == dict(plain.workload)
@@ -97,7 +111,12 @@ def calls_of(profile: Profile) -> int:
 
 @pytest.mark.parametrize(
     ("cls", "asked", "steps", "scale"),
-    [(Turbo, {}, 2, 0.0), (Turbo, {"steps": 4}, 4, 0.0), (Turbo, {"guidance_scale": 3.0}, 2, 3.0), (Stubborn, {}, 3, 7.5)],
+    [
+        (Turbo, {}, 2, 0.0),
+        pytest.param(Turbo, {"steps": 4}, 4, 0.0, marks=pytest.mark.slow),
+        (Turbo, {"guidance_scale": 3.0}, 2, 3.0),
+        pytest.param(Stubborn, {}, 3, 7.5, marks=pytest.mark.slow),
+    ],
 )
 def test_the_steps_that_ran_are_reported(cls: type[Any], asked: dict[str, Any], steps: int, scale: float) -> None:
     profile = fxprof.profile(made(cls), **asked, **SMALL)
@@ -229,14 +248,21 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("timestep", ["2", ":int64", "2:int64", "1:float32", "2.5"])
-def test_a_timestep_is_what_a_person_means(unet: str, timestep: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def one_call() -> Profile:
+    """What the component costs when it is called with tensors."""
+    module = tiny.stable_diffusion().unet
+    return fxprof.profile_module(module, (torch.zeros(2, 4, 8, 8), torch.tensor(2), torch.zeros(2, 7, 32)))
+
+
+@pytest.mark.parametrize(
+    "timestep", ["2", ":int64", "2.5", *(pytest.param(text, marks=pytest.mark.slow) for text in ("2:int64", "1:float32"))]
+)
+def test_a_timestep_is_what_a_person_means(unet: str, timestep: str, one_call: Profile, tmp_path: Path) -> None:
     rest = ("--input", "sample=2x4x8x8", "--input", "encoder_hidden_states=2x7x32", "-o", tmp_path / "x.json")
     result = run("profile", unet, "--input", f"timestep={timestep}", *rest)
     assert (result.exit_code, result.stderr) == (0, "")
-    module = tiny.stable_diffusion().unet
-    whole = fxprof.profile_module(module, (torch.zeros(2, 4, 8, 8), torch.tensor(2), torch.zeros(2, 7, 32)))
-    assert fxprof.load(tmp_path / "x.json").macs == whole.macs
+    assert fxprof.load(tmp_path / "x.json").macs == one_call.macs
 
 
 def test_a_number_is_a_tensor_where_the_model_takes_nothing_else(tmp_path: Path) -> None:
@@ -337,6 +363,7 @@ def test_several_videos_of_one_run_are_told_apart_from_one() -> None:
     assert [line.partition(":")[0] for line in lines if line.startswith("per ")] == ["per run of 2 videos", "per video"]
 
 
+@pytest.mark.slow  # the reports of other tests are of images, too
 def test_an_image_is_still_an_image() -> None:
     profile = fxprof.profile(made(Passing), steps=1, **SMALL)
     assert "frames" not in profile.workload

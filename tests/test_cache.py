@@ -529,6 +529,7 @@ def test_a_second_command_imports_no_torch(vae: Path) -> None:
     assert second.stdout == first.stdout
 
 
+@pytest.mark.slow  # test_cache_strangers.py has a quick test of the same command
 def test_a_cache_that_cannot_be_used_is_said_once_on_stderr(vae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FXPROF_CACHE_DIR", str(tmp_path / "file"))
@@ -720,16 +721,16 @@ def test_what_a_pipeline_made_of_a_component_is_part_of_a_calls_key(change: Any,
     assert kept.key(Place("one", ""), layer, *given) != found
 
 
-def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, exports: list[str]) -> None:
-    workload: dict[str, Any] = {"height": 64, "width": 64, "without": ["safety_checker"]}
-    first = fxprof.profile("sd-1.5", steps=1, **workload, cache=cache)
+def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, model: Path, exports: list[str]) -> None:
+    workload: dict[str, Any] = {"height": 32, "width": 32}
+    first = fxprof.profile(model, steps=1, **workload, cache=cache)
     for path in cache.directory.glob("call-*.json"):
         cache.keep("call", path.stem.partition("-")[2], "wrong", '{"trace": {"stacks": [], "blocks": [], "parts": [[1]]}}')
     for path in cache.directory.glob("profile-*.json"):
         path.unlink()
     before = len(exports)
-    assert fxprof.profile("sd-1.5", steps=1, **workload, cache=cache) == first
-    assert len(exports) == 2 * before
+    assert fxprof.profile(model, steps=1, **workload, cache=cache) == first
+    assert len(exports) == 2 * before > 0
 
 
 class Reading(nn.Module):

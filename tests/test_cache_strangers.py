@@ -143,7 +143,9 @@ def test_a_time_that_is_none_is_shown_as_one(cache: Cache) -> None:
         assert 0 <= cache.entries()[0].used <= 253_402_300_799
 
 
-@pytest.mark.parametrize("command", [("cache",), ("diff", "model", "model"), ("profile", "model")])
+@pytest.mark.parametrize(
+    "command", [("cache",), pytest.param(("diff", "model", "model"), marks=pytest.mark.slow), ("profile", "model")]
+)
 def test_the_command_says_once_what_it_does_not_use(tmp_path: Path, command: tuple[str, ...]) -> None:
     save_configurations(tiny.make("stable_diffusion"), tmp_path / "model")
     (tmp_path / "open").mkdir()
@@ -184,14 +186,21 @@ def empty(tmp_path: Path) -> Path:
     return directory
 
 
-def test_without_a_home_everything_but_the_cache_works(tmp_path: Path, empty: Path) -> None:
+def test_without_a_home_all_is_counted_but_nothing_kept(tmp_path: Path, empty: Path) -> None:
     model = tmp_path / "model"
     save_configurations(tiny.make("stable_diffusion"), model)
     small = ("--height", "32", "--width", "32")
     profiled = without_home(empty, "profile", model, *small, "--format", "json")
     assert (profiled.returncode, profiled.stderr) == (0, "")
     assert json.loads(profiled.stdout)["macs"] > 0
-    captured = without_home(empty, "capture", model, *small, "-o", "out")
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_without_a_home_a_run_is_captured(tmp_path: Path, empty: Path) -> None:
+    model = tmp_path / "model"
+    save_configurations(tiny.make("stable_diffusion"), model)
+    captured = without_home(empty, "capture", model, "--height", "32", "--width", "32", "-o", "out")
     assert (captured.returncode, captured.stdout, captured.stderr) == (0, "out: 4 distinct calls of 3 components\n", "")
     assert [path.name for path in empty.iterdir()] == ["out"]
 
@@ -208,6 +217,7 @@ def test_without_a_home_there_is_no_cache_to_show(empty: Path, options: tuple[st
     assert (named.returncode, named.stderr) == (0, "")
 
 
+@pytest.mark.slow  # the next test has no home, either
 def test_without_a_home_the_hub_is_of_use(hub: Hub, tmp_path: Path, empty: Path) -> None:
     variables = {name: value for name, value in environment(hub, tmp_path).items() if name != "HF_HOME"}
     profiled = without_home(empty, "profile", "org/tiny", "--steps", "1", "--format", "json", TMPDIR=str(tmp_path), **variables)

@@ -164,3 +164,23 @@ def test_bodies_of_operators_and_texts_that_are_passed_through_survive(tmp_path:
     assert all(op.stack for op in body.subgraphs[0].ops)
     loaded = torch.export.load(tmp_path / file)
     assert loaded.graph_signature.user_outputs[-2:] == (None, 1)
+
+
+class Caching(nn.Module):
+    """Begins with a cache without elements, as text encoders do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.inner(torch.cat([torch.tensor([], dtype=x.dtype), x], dim=-2))
+
+
+def test_tensors_without_elements_survive(tmp_path: Path) -> None:
+    captured = capture_module(Caching().eval(), (torch.zeros(2, 4),), {}, notable=lambda _: True)
+    ((_, file),) = save_graphs(captured, tmp_path).items()
+    (program,), _ = read_programs(tmp_path / file)
+    assert program.trace.ops == captured.components[0].calls[0].trace.ops
+    assert "aten.cat.default" in {op.target for op in program.trace.ops}
+    assert 0 in {tensor.numel() for tensor in torch.export.load(tmp_path / file).constants.values()}

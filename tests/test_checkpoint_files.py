@@ -55,9 +55,9 @@ def entry(**changes: Any) -> bytes:
     [
         (b"", 2**63, "its header would have 9,223,372,036,854,775,808 bytes, which is more than the file or the limit"),
         (b"{}", 3, "its header would have 3 bytes, which is more than the file"),
-        (b"{", None, "its header is not valid JSON"),
-        (b"\xff\xff", None, "its header is not valid JSON"),
-        (b"[" * 100_000 + b"]" * 100_000, None, "its header is not valid JSON"),
+        (b"{", None, "its header is not JSON"),
+        (b"\xff\xff", None, "its header is not JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, None, "its header nests too deeply"),
         (b"[]", None, "its header is no JSON object"),
         (b'{"a": 1}', None, "the entry 'a' has no dtype, shape and data_offsets"),
         (entry(dtype="Q4"), None, "the tensor 'a' is of the unknown type 'Q4'"),

@@ -105,7 +105,9 @@ MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "unet with further conditions" else ()) for name in MODELS]
+)
 def test_a_model_costs_what_it_costs_when_it_runs(name: str, tmp_path: Path) -> None:
     make, inputs, real = MODELS[name]
     model = make().eval()

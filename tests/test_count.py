@@ -75,9 +75,9 @@ def test_sizes_of_shapes_are_evaluated_and_unknown_ones_named() -> None:
     assert [found.shapes for found in run(replace(op, target="my.op"))] == ["8*s0x5, 5x4 -> 3x4"]
 
 
-def test_what_costs_nothing_has_no_shapes() -> None:
+def test_what_costs_nothing_has_shapes_too() -> None:
     relu = Op("aten.relu.default", (("self", tensor(3, 3)),), (tensor(3, 3),))
-    assert [(found.macs, found.shapes) for found in run(relu, mm(0, 5, 4))] == [(0, ""), (0, "")]
+    assert [(found.macs, found.shapes) for found in run(relu, mm(0, 5, 4))] == [(0, "3x3 -> 3x3"), (0, "0x5, 5x4 -> 0x4")]
 
 
 # --- symbols

@@ -36,8 +36,8 @@ def totals_of(target: Any, monkeypatch: pytest.MonkeyPatch, **workload: Any) -> 
     return found
 
 
-QUICK = ("stable_diffusion", "flux")
-"""Convolutions, and attention in several streams."""
+QUICK = ("stable_diffusion",)
+"""It has convolutions, linear layers and attention."""
 
 
 @pytest.mark.parametrize(

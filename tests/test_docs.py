@@ -178,7 +178,14 @@ for block in re.findall(r"```python\\n(.*?)```", page, re.DOTALL):
 PYTHON = {path.name: path for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")) if "```python" in path.read_text()}
 
 
-@pytest.mark.parametrize("name", sorted(PYTHON.keys() - {"graphs.md"}))  # graphs.md has a test of its own
+# graphs.md has a test of its own, and what the first page shows is run each time
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "README.md" else pytest.mark.slow)
+        for name in sorted(PYTHON.keys() - {"graphs.md"})
+    ],
+)
 def test_the_python_of_the_documents_runs_as_it_is_written(name: str, tmp_path: Path) -> None:
     (tmp_path / "setup.py").write_text(SETUP)
     command = [sys.executable, "-W", "ignore", "-c", RUNNER, name, str(PYTHON[name]), "setup.py"]

@@ -17,6 +17,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "graphs.md").read_text(encoding="ut
 BLOCKS = re.findall(r"```(python|console)\n(.*?)```", PAGE, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_configurations(stable_diffusion(), tmp_path / "my-pipeline")

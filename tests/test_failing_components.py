@@ -48,7 +48,15 @@ def failing(module: nn.Module, error: Exception | None = None, method: str = "fo
 
 @pytest.fixture(scope="module")
 def whole() -> Profile:
-    return profile_of(tiny.make("stable_diffusion_3"))
+    return tiny.profile("stable_diffusion_3", **SIZE)
+
+
+@pytest.fixture(scope="module")
+def ended() -> Profile:
+    """What is left of it where the denoiser fails."""
+    pipeline = tiny.make("stable_diffusion_3")
+    failing(pipeline.transformer)
+    return profile_of(pipeline)
 
 
 def only_uncounted(profile: Profile) -> list[tuple[str, str, str, str]]:
@@ -61,10 +69,8 @@ def only_uncounted(profile: Profile) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def test_a_denoiser_that_fails_leaves_the_text_encoders(whole: Profile) -> None:
-    pipeline = tiny.make("stable_diffusion_3")
-    failing(pipeline.transformer)
-    profile = profile_of(pipeline)
+def test_a_denoiser_that_fails_leaves_the_text_encoders(whole: Profile, ended: Profile) -> None:
+    profile = ended
     encoders = ["text_encoder", "text_encoder_2", "text_encoder_3"]
     assert [profile.components[name] for name in encoders] == [whole.components[name] for name in encoders]
     transformer = profile.components["transformer"]
@@ -80,10 +86,8 @@ def test_a_denoiser_that_fails_leaves_the_text_encoders(whole: Profile) -> None:
     assert profile.remarks == ()
 
 
-def test_the_geometry_is_what_was_seen_until_then(whole: Profile) -> None:
-    pipeline = tiny.make("stable_diffusion_3")
-    failing(pipeline.transformer)
-    geometry = profile_of(pipeline).geometry
+def test_the_geometry_is_what_was_seen_until_then(whole: Profile, ended: Profile) -> None:
+    geometry = ended.geometry
     assert (geometry.pixels_asked, geometry.pixels_computed, geometry.latents) == ((32, 32), None, None)
     assert geometry.text_tokens == whole.geometry.text_tokens
     assert (geometry.denoiser, geometry.denoiser_calls, geometry.denoiser_batch) == ("transformer", 1, 2)
@@ -108,7 +112,7 @@ def test_children_that_were_captured_before_an_inner_module_failed_stand(whole: 
 @pytest.mark.parametrize(
     ("part", "method", "entry", "path"),
     [
-        (lambda vae: vae.decoder, "forward", "decoder", "decoder"),
+        pytest.param(lambda vae: vae.decoder, "forward", "decoder", "decoder", marks=pytest.mark.slow),
         (lambda vae: vae.decoder.mid_block, "forward", "decoder", "decoder.mid_block"),
         (lambda vae: vae, "decode", "", ""),  # the pipeline uses a method, which nothing intercepts
     ],
@@ -192,7 +196,7 @@ def test_a_failure_that_the_pipeline_gets_over_is_none() -> None:
     assert profile.total == Total(3 * 4 * 4)
 
 
-@pytest.mark.parametrize("place", ["transformer", "transformer.pos_embed"])
+@pytest.mark.parametrize("place", [pytest.param("transformer", marks=pytest.mark.slow), "transformer.pos_embed"])
 def test_a_bug_of_fxprof_keeps_its_traceback(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from fxprof.capture import export
 
@@ -207,28 +211,21 @@ def test_a_bug_of_fxprof_keeps_its_traceback(place: str, monkeypatch: pytest.Mon
         fxprof.profile(pipeline, **SIZE, progress=spoil)
 
 
-def test_a_text_that_is_longer_fails_in_the_same_place() -> None:
+def test_a_text_that_is_longer_fails_in_the_same_place(ended: Profile) -> None:
     """The second rehearsal, which tells whether the length of the text matters, ends where the first one did."""
-    pipeline = tiny.make("stable_diffusion_3")
-    failing(pipeline.transformer)
-    assert not any("length of text" in sentence for sentence in profile_of(pipeline).approximations)
+    assert not any("length of text" in sentence for sentence in ended.approximations)
     pipeline = tiny.make("sana")  # does not pad its text
     failing(pipeline.transformer)
     workload = {**SIZE, "arguments": tiny.UNBINNED["sana"]}
     assert any("length of text" in sentence for sentence in fxprof.profile(pipeline, **workload).approximations)
 
 
-def test_a_profile_with_a_failure_is_saved_and_read_again() -> None:
-    pipeline = tiny.make("stable_diffusion_3")
-    failing(pipeline.vae.decoder)
-    profile = profile_of(pipeline)
-    assert loads(dumps(profile), "x") == profile
+def test_a_profile_with_a_failure_is_saved_and_read_again(ended: Profile) -> None:
+    assert loads(dumps(ended), "x") == ended
 
 
-def test_every_report_shows_the_failure() -> None:
-    pipeline = tiny.make("stable_diffusion_3")
-    failing(pipeline.transformer)
-    profile = profile_of(pipeline)
+def test_every_report_shows_the_failure(ended: Profile) -> None:
+    profile = ended
     for document in (summary(profile), layers(profile), hotspots(profile), hotspots(profile, "op")):
         text = " ".join(FORMATS["text"].render(document).split())
         assert f"{OP}, 1 time, in transformer; {REASON}; the rehearsal ended here" in text

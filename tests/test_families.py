@@ -13,8 +13,6 @@ from families.proof import agreed, prove
 from fxprof.source import load_zoo, names
 
 QUICK = (
-    "LatentConsistencyModelPipeline",
-    "StableDiffusion3ControlNetPipeline",
     "DDIMPipeline",
     "StableCascadeCombinedPipeline",
     "StableDiffusionPipeline with a safety checker",

@@ -103,8 +103,15 @@ def answer(path: Path) -> int | str:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("decomposed", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "decomposed"),
+    [
+        # Decomposed, a recurrent layer is many operators for each of its steps.
+        pytest.param(name, decomposed, marks=pytest.mark.slow if decomposed and name == "recurrent" else ())
+        for decomposed in (False, True)
+        for name in MODELS
+    ],
+)
 def test_a_graph_that_contradicts_itself_has_no_other_number(name: str, tmp_path: Path, *, decomposed: bool) -> None:
     module, example = MODELS[name]()
     program = export(module, example)

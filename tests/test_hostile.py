@@ -129,7 +129,20 @@ def limited(sound: Path, *arguments: str | Path, script: str = LIMITED) -> subpr
     return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8", timeout=_HANGS)
 
 
-@pytest.mark.parametrize("name", [*COSTLY, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+LONG = {
+    *SLOW,
+    "many products of 200 matrices",
+    "zip bomb of half a gigabyte",
+    "300,000 entries",
+    "profile of wide characters",
+    "profile of 300 MiB",
+}
+"""What takes seconds, and is much like another case."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in (*COSTLY, *SLOW)]
+)
 def test_what_would_take_all_memory_is_told_in_one_line(name: str, tmp_path: Path) -> None:
     make, expected = {**COSTLY, **SLOW}[name]
     path = make(tmp_path)

@@ -270,7 +270,7 @@ def test_a_bundled_model_is_offered(hub: Hub) -> None:
 def test_broken_files_are_named_by_their_place_in_the_repository(hub: Hub, tmp_path: Path) -> None:
     hub.repositories["org/tiny"].files["unet/config.json"] = b"{"
     error = refusal("org/tiny")
-    assert error.message.startswith("cannot read org/tiny/unet/config.json: it is not valid JSON")
+    assert error.message.startswith("cannot read org/tiny/unet/config.json: it is not JSON")
     assert str(tmp_path) not in str(error)
 
 
@@ -334,6 +334,7 @@ def test_the_command_profiles_a_repository_and_then_does_so_offline(hub: Hub, tm
         assert hub.requests == []
 
 
+@pytest.mark.slow  # test_cache.py has a quick test of the same for a directory
 def test_a_second_command_on_a_repository_imports_no_torch(hub: Hub, tmp_path: Path) -> None:
     arguments = ("profile", "org/tiny", "--steps", "1", "--format", "json")
     first = command(hub, tmp_path, *arguments)

@@ -14,19 +14,22 @@ MAY_IMPORT = {
     "errors": set(),
     "limits": set(),
     "texts": {"limits"},
+    "strict_json": {"limits", "texts"},
     "parts": set(),
     "units": {"errors"},
     "zoo": set(),
-    "trace": {"errors", "limits", "texts"},
-    "source": {"errors", "limits", "parts", "texts", "trace", "zoo"},
-    "capture": {"errors", "limits", "source", "texts", "trace", "cache"},
+    "trace": {"errors", "limits", "strict_json", "texts"},
+    "source": {"errors", "limits", "parts", "strict_json", "texts", "trace", "zoo"},
+    "capture": {"errors", "limits", "source", "strict_json", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
-    "result": {"errors", "limits", "parts", "texts", "trace", "cost"},
+    "result": {"errors", "limits", "parts", "strict_json", "texts", "units", "trace", "cost"},
     "compare": {"errors", "trace", "result"},
-    "cache": {"errors", "limits", "parts", "source", "texts"},
+    "cache": {"errors", "limits", "parts", "source", "strict_json", "texts"},
     "reports": {"errors", "units", "cost", "result", "compare"},
     "api": {"errors", "source", "capture", "trace", "cost", "result", "compare", "cache"},
-    "cli": {"errors", "limits", "parts", "texts", "units", "source", "cost", "result", "compare", "reports", "cache", "api"},
+    "cli": {
+        *("errors", "limits", "parts", "strict_json", "units", "source", "cost", "result", "compare", "reports", "cache", "api")
+    },
     "__main__": {"cli"},
 }
 """Room to the rooms that it may import; `fxprof/__init__.py` re-exports and may name any."""

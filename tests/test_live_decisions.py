@@ -156,7 +156,9 @@ class OutOfRange(Twice):
         return torch.relu(self.layer(hidden))
 
 
-@pytest.mark.parametrize("kind", [Until, InPython, Swallowed, Branch, Shown, Falls, OutOfRange])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(Until, marks=pytest.mark.slow), InPython, Swallowed, Branch, Shown, Falls, OutOfRange]
+)
 def test_what_cannot_be_told_is_marked_and_ends(kind: type[nn.Module]) -> None:
     profile = fxprof.profile_module(kind(), (X,))
     assert profile.approximations
@@ -226,7 +228,9 @@ print(asks(torch.zeros(3, dtype=torch.int64)).tolist())
 """Its compiler makes a table of torch's functions when it is first needed, and some of these are others in a rehearsal."""
 
 
-@pytest.mark.parametrize(("program", "printed"), [(_TRACED, "[0, 1, 4]\n"), (_COMPILED, "[1, 1, 1]\n")])
+@pytest.mark.parametrize(
+    ("program", "printed"), [pytest.param(_TRACED, "[0, 1, 4]\n", marks=pytest.mark.slow), (_COMPILED, "[1, 1, 1]\n")]
+)
 def test_the_rest_of_the_process_goes_on_as_if_nothing_had_been(program: str, printed: str, tmp_path: Path) -> None:
     (tmp_path / "tests_of_decisions.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
     command = [sys.executable, "-c", program]

@@ -246,7 +246,7 @@ def cached(config: Callable[[Any], Any]) -> Any:
     "config", [pyramid, *(pytest.param(cache, marks=pytest.mark.slow) for cache in (faster, taylor, magnitude))]
 )
 def test_caches_of_diffusers_save_what_they_save(config: Callable[[Any], Any]) -> None:
-    plain = fxprof.profile(tiny.flux(), **SIZE, steps=STEPS, prompt="a cat")
+    plain = tiny.profile("flux", **SIZE, steps=STEPS, prompt="a cat")
     pipeline = cached(config)
     wanted = macs_of(lambda: pipeline("a cat", **SIZE, num_inference_steps=STEPS))
     profile = fxprof.profile(cached(config), **SIZE, steps=STEPS, prompt="a cat")
@@ -266,7 +266,7 @@ def test_a_threshold_on_a_residual_is_no_exact_number() -> None:
 
 
 def test_weights_that_are_cast_for_each_call_count_like_others() -> None:
-    plain = fxprof.profile(tiny.flux(), **SIZE, steps=2, prompt="a cat")
+    plain = tiny.profile("flux", **SIZE, steps=2, prompt="a cat")
     pipeline = tiny.flux()
     pipeline.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
     profile = fxprof.profile(pipeline, **SIZE, steps=2, prompt="a cat")
@@ -277,9 +277,9 @@ def test_weights_that_are_cast_for_each_call_count_like_others() -> None:
     }
 
 
-@pytest.mark.parametrize("level", ["block_level", "leaf_level"])
+@pytest.mark.parametrize("level", ["block_level", pytest.param("leaf_level", marks=pytest.mark.slow)])
 def test_offloading_changes_nothing(level: str) -> None:
-    plain = fxprof.profile(tiny.flux(), **SIZE, steps=2, prompt="a cat")
+    plain = tiny.profile("flux", **SIZE, steps=2, prompt="a cat")
     pipeline = tiny.flux()
     pipeline.transformer.enable_group_offload(
         onload_device=torch.device("cpu"),

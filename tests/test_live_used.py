@@ -17,11 +17,7 @@ from torch import nn
 import fxprof
 from fxprof.result import Profile
 
-QUICK = (
-    "FluxFillPipeline",
-    "PixArtSigmaPAGPipeline",
-    "DDIMPipeline",
-)
+QUICK = ("PixArtSigmaPAGPipeline", "DDIMPipeline")
 FEWER = {"PNDMPipeline", "TextToVideoZeroPipeline"}
 """Those that do not run in two steps."""
 KEEPS = {"MarigoldDepthPipeline", "MarigoldNormalsPipeline", "MarigoldIntrinsicsPipeline"}
@@ -101,7 +97,11 @@ ENCODERS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+LONG = {"CLIP with projection", "UMT5", "Llama"}
+"""Those that are much like another one."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in ENCODERS])
 def test_a_used_text_encoder_is_like_a_fresh_one(name: str) -> None:
     module, ids = Summing(ENCODERS[name]()).eval(), torch.arange(7)[None]
     fresh = fxprof.profile_module(module, (ids,))

@@ -35,10 +35,15 @@ def precompiled(table: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changed", "start"),
     [
-        (precompiled(b"\0\0\0"), "could not build tokenizer (PreTrainedTokenizerFast) of panics: PanicException: "),
-        (
+        pytest.param(
+            precompiled(b"\0\0\0"),
+            "could not build tokenizer (PreTrainedTokenizerFast) of panics: PanicException: ",
+            marks=pytest.mark.slow,  # test_strangers.py has a quick test of the same in this process
+        ),
+        pytest.param(
             {"model": {"type": "BPE", "vocab": {"a": 0, "b": 7}, "merges": ["a b"]}},
             "could not build tokenizer (PreTrainedTokenizerFast) of panics: PanicException: ",
+            marks=pytest.mark.slow,
         ),
         (
             precompiled(struct.pack("<Ii", 4, 0x7FFFFFFF)),

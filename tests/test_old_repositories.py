@@ -70,7 +70,7 @@ def test_a_feature_extractor_of_old_is_the_image_processor_of_today(tmp_path: Pa
     values = {"feature_extractor_type": "CLIPFeatureExtractor", "crop_size": 224, "size": 224, "do_resize": True}
     (tmp_path / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(values))
     change(tmp_path, feature_extractor=["transformers", "CLIPFeatureExtractor"])
-    assert fxprof.profile(tmp_path, **SMALL).macs == fxprof.profile(tiny.make("stable_diffusion"), **SMALL).macs
+    assert fxprof.profile(tmp_path, **SMALL).macs == tiny.profile("stable_diffusion", **SMALL).macs
 
 
 @pytest.mark.parametrize("library", ["wuerstchen", "diffusers.pipelines.wuerstchen"])
@@ -95,7 +95,13 @@ def test_a_model_that_moved_into_deprecated_is_built(tmp_path: Path, library: st
     assert sum(item.numel() for item in built.modules["vqgan"].parameters()) == sum(item.numel() for item in vqgan.parameters())
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["the encoder's file", "the file of both halves"])
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param(False, id="the encoder's file", marks=pytest.mark.slow),
+        pytest.param(True, id="the file of both halves"),
+    ],
+)
 def test_the_encoder_of_an_encoder_and_decoder_is_built_from_either_file(tmp_path: Path, whole: bool) -> None:
     pipeline = prx()
     save_configurations(pipeline, tmp_path)

@@ -40,8 +40,8 @@ RESULTS = [
 @pytest.mark.parametrize(
     ("tool", "device"),
     [
-        ("fxprof", "meta"),
-        ("torch.profiler", "cpu"),
+        pytest.param("fxprof", "meta", marks=pytest.mark.slow),  # which the next test asks, too
+        pytest.param("torch.profiler", "cpu", marks=pytest.mark.slow),
         pytest.param(peers.TRUE, "meta", marks=pytest.mark.slow),
         pytest.param("torch.profiler", "meta", marks=pytest.mark.slow),
         pytest.param("torch.profiler", "fake", marks=pytest.mark.slow),
@@ -76,6 +76,7 @@ def test_a_counter_that_fails_gives_its_reason_and_no_number() -> None:
     assert "must be divisible by num_groups (7)" in reason
 
 
+@pytest.mark.slow
 def test_a_counter_that_is_not_there_is_said_to_be() -> None:
     macs, reason, _, _ = peers.run(sys.executable, "torchinfo", "meta", VAE)
     assert macs is None

@@ -40,7 +40,13 @@ def assert_agrees(pipeline: Any, profile: Profile, **arguments: Any) -> None:
     assert profile.macs > 0
 
 
-@pytest.mark.parametrize("name", tiny.PIPELINES)
+LONG = {"stable_diffusion", "stable_diffusion_xl", "pixart", "sana"}
+"""Those that also run for real in a quick test below, with another workload, or whose parts others have, too."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in tiny.PIPELINES]
+)
 def test_a_profile_is_what_the_real_run_does(name: str) -> None:
     pipeline = tiny.make(name)
     extra = tiny.UNBINNED.get(name, {})
@@ -51,19 +57,30 @@ def test_a_profile_is_what_the_real_run_does(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "workload", "arguments"),
     [
-        ("stable_diffusion", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}),
+        pytest.param("stable_diffusion", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}, marks=pytest.mark.slow),
         ("stable_diffusion", {"images": 2}, {"num_images_per_prompt": 2}),
         ("stable_diffusion_xl", {"arguments": {"negative_prompt": "dog"}}, {"negative_prompt": "dog"}),
-        ("stable_diffusion_3", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}),
+        pytest.param("stable_diffusion_3", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}, marks=pytest.mark.slow),
         ("stable_diffusion_3", {"arguments": {"max_sequence_length": 77}}, {"max_sequence_length": 77}),
-        ("stable_diffusion_3", {"arguments": {"skip_guidance_layers": [0]}}, {"skip_guidance_layers": [0]}),
-        (
+        pytest.param(
+            "stable_diffusion_3",
+            {"arguments": {"skip_guidance_layers": [0]}},
+            {"skip_guidance_layers": [0]},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "flux",
             {"arguments": {"negative_prompt": "dog", "true_cfg_scale": 2.0}},
             {"negative_prompt": "dog", "true_cfg_scale": 2.0},
+            marks=pytest.mark.slow,
         ),
         ("pixart", {"guidance_scale": 1.0}, {"guidance_scale": 1.0}),
-        ("sana", {"arguments": {"complex_human_instruction": None}}, {"complex_human_instruction": None}),
+        pytest.param(
+            "sana",
+            {"arguments": {"complex_human_instruction": None}},
+            {"complex_human_instruction": None},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_guidance_batches_and_text_lengths_come_from_the_pipeline(
@@ -83,9 +100,9 @@ MASK = Image.new("L", (64, 64), 255)
 @pytest.mark.parametrize(
     ("class_name", "arguments"),
     [
-        ("StableDiffusionImg2ImgPipeline", {"image": PICTURE, "strength": 0.5}),
+        pytest.param("StableDiffusionImg2ImgPipeline", {"image": PICTURE, "strength": 0.5}, marks=pytest.mark.slow),
         ("StableDiffusionInpaintPipeline", {"image": PICTURE, "mask_image": MASK}),
-        ("StableDiffusionControlNetPipeline", {"image": [PICTURE, PICTURE]}),
+        pytest.param("StableDiffusionControlNetPipeline", {"image": [PICTURE, PICTURE]}, marks=pytest.mark.slow),
     ],
 )
 def test_real_images_are_arguments_like_any_other(class_name: str, arguments: dict[str, Any]) -> None:
@@ -159,15 +176,20 @@ def test_half_precision_and_upcast_autoencoders_count_the_same() -> None:
     assert decoder.inputs[0].dtype == "float32"
 
 
-def test_tiling_changes_the_sum_and_slicing_does_not() -> None:
+@pytest.mark.slow
+def test_slicing_does_not_change_the_sum() -> None:
     pipeline = tiny.make("stable_diffusion")
-    whole = fxprof.profile(pipeline, height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
     pipeline.vae.enable_slicing()
     sliced = fxprof.profile(pipeline, height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
-    pipeline.vae.disable_slicing()
+    whole = tiny.profile("stable_diffusion", height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
+    assert sliced.components["vae"].macs == whole.components["vae"].macs
+
+
+def test_tiling_changes_the_sum() -> None:
+    whole = tiny.profile("stable_diffusion", height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
+    pipeline = tiny.make("stable_diffusion")
     pipeline.vae.enable_tiling()
     tiled = fxprof.profile(pipeline, height=2 * SIZE, width=2 * SIZE, steps=1, images=2)
-    assert sliced.components["vae"].macs == whole.components["vae"].macs
     assert tiled.components["vae"].macs > whole.components["vae"].macs
     assert tiled.geometry.tiling
     assert_agrees(pipeline, tiled, height=2 * SIZE, width=2 * SIZE, num_inference_steps=1, num_images_per_prompt=2)
@@ -182,9 +204,10 @@ def test_a_changed_model_is_profiled_as_it_is_not_as_its_configuration_says() ->
     assert_agrees(pipeline, profile, height=SIZE, width=SIZE, num_inference_steps=STEPS)
 
 
+@pytest.mark.slow  # test_pt2_zoo.py has a quick test of such a denoiser
 def test_a_denoiser_that_is_captured_by_its_children_is_called_as_often_as_the_pipeline_calls_it() -> None:
     pipeline = tiny.make("stable_diffusion_3")
-    whole = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    whole = tiny.profile("stable_diffusion_3", height=SIZE, width=SIZE, steps=STEPS)
 
     class Reading(type(pipeline.transformer)):  # type: ignore[misc]  # a class of diffusers
         def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -251,7 +274,7 @@ def test_a_live_pipeline_is_left_as_it_was() -> None:
 
 def test_offloaded_weights_on_the_meta_device_do_not_matter() -> None:
     pipeline = tiny.make("stable_diffusion")
-    on_cpu = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
+    on_cpu = tiny.profile("stable_diffusion", height=SIZE, width=SIZE, steps=STEPS)
     pipeline.unet.to("meta")
     on_meta = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS)
     assert on_meta.components == on_cpu.components
@@ -281,11 +304,13 @@ def save_configurations(pipeline: Any, directory: Path) -> None:
             (directory / name / "tokenizer_config.json").write_text(f'{{"model_max_length": {part.model_max_length}}}')
 
 
-@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_3", "pixart"])
+@pytest.mark.parametrize(
+    "name", ["pixart", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stable_diffusion", "stable_diffusion_3"))]
+)
 def test_a_directory_of_configurations_counts_like_the_live_pipeline(name: str, tmp_path: Path) -> None:
     pipeline = tiny.make(name)
     save_configurations(pipeline, tmp_path / "model")
-    live = fxprof.profile(pipeline, height=SIZE, width=SIZE, steps=STEPS, arguments=tiny.UNBINNED.get(name, {}))
+    live = tiny.profile(name, height=SIZE, width=SIZE, steps=STEPS)
     read = fxprof.profile(tmp_path / "model", height=SIZE, width=SIZE, steps=STEPS, arguments=tiny.UNBINNED.get(name, {}))
     assert read.macs == live.macs
     assert read.target == "model"
@@ -295,6 +320,7 @@ def test_a_directory_of_configurations_counts_like_the_live_pipeline(name: str, 
     resolve(tmp_path / "model")
 
 
+@pytest.mark.slow  # test_hub.py has a quick test of the same command
 def test_the_command_line_profiles_a_directory_and_prints_nothing_but_the_report(tmp_path: Path) -> None:
     pipeline = tiny.make("pixart")  # its pipeline logs that it would like to clean captions
     save_configurations(pipeline, tmp_path / "model")

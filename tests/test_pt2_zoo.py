@@ -172,6 +172,7 @@ def partly_failing() -> Any:
     return pipeline
 
 
+@pytest.mark.slow  # test_capture_command.py captures the same pipeline
 def test_components_of_several_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     live, profile = check(tiny.make("stable_diffusion_3"), tmp_path / "graphs", monkeypatch, **SMALL)
     assert dumps(fxprof.profile(tiny.make("stable_diffusion_3"), **SMALL)) == dumps(profile)
@@ -179,6 +180,7 @@ def test_components_of_several_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert_torch_loads(tmp_path / "graphs", graphs_of(tmp_path / "graphs", live))
 
 
+@pytest.mark.slow  # test_capture_command.py has a module that does the same
 def test_a_component_with_tensors_without_elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SANA's text encoder sets up a cache."""
     live, _ = check(tiny.make("sana"), tmp_path / "graphs", monkeypatch, **SMALL, arguments=tiny.UNBINNED["sana"])

@@ -12,12 +12,18 @@ QUICK = [figure for figure in figures() if "module" in figure]
 SLOW = [figure for figure in figures() if "module" not in figure]
 
 
+def name(figure: dict[str, Any]) -> str:
+    return str(figure["what"])
+
+
 def assert_agrees(figure: dict[str, Any]) -> None:
     counted = ours(figure)
     assert abs(figure["macs"] / counted - 1) <= figure["tolerance"], f"{figure['what']}: {counted}"
 
 
-@pytest.mark.parametrize("figure", QUICK, ids=lambda figure: figure["what"])
+@pytest.mark.parametrize(
+    "figure", [pytest.param(figure, marks=pytest.mark.slow if "DiT" in figure["what"] else ()) for figure in QUICK], ids=name
+)
 def test_single_models_agree(figure: dict[str, Any]) -> None:
     assert_agrees(figure)
 

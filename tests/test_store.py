@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ OP = (*CALL, "ops", 0)
 TREE = ("components", 0, "tree")
 
 DAMAGE = {
-    "newer": (_set("format", to=4), "format is 4, written by a newer fxprof; this one reads 3"),
+    "newer": (_set("format", to=5), "format is 5, written by a newer fxprof; this one reads 4"),
     "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
     "format text": (_set("format", to="1"), 'format is "1", not a count'),
     "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),
@@ -81,7 +82,12 @@ DAMAGE = {
     "bool": (_set(*OP, "macs", to=True), "ops[0].macs is true, not a count"),
     "enormous": (_set(*OP, "macs", to=10**40), "ops[0].macs is 1000000000"),
     "text": (_set(*OP, "path", to=3), "ops[0].path is 3, not a text"),
-    "shapes": (_set(*OP, "shapes", to=3), "ops[0].shapes is 3, not a text"),
+    "shapes": (_set(*OP, "shapes", to=3), "ops[0].shapes is 3, and the call lists 2"),
+    "shapes below zero": (_set(*OP, "shapes", to=-1), "ops[0].shapes is -1, not a count"),
+    "shapes that are a text": (_set(*OP, "shapes", to="3x3"), 'ops[0].shapes is "3x3", not a count'),
+    "listed shapes": (_set(*OP[:-2], "shapes", to=[1, 2]), "calls[0].shapes is not a list of texts"),
+    "unused that nothing computes": (_set(*OP[:-2], "unused", to={"nowhere": 1}), 'unused says 1 of "nowhere"'),
+    "unused of nothing": (_set(*OP[:-2], "unused", to={"": 0}), "unused says 0 of"),
     "flag": (_set(*OP, "bounded", to="no"), 'ops[0].bounded is "no", not true or false'),
     "list": (_set("remarks", to="none"), 'remarks is "none", not a list'),
     "list of texts": (_set("remarks", to=[1]), "remarks is not a list of texts"),
@@ -133,7 +139,7 @@ def test_tree_must_hold_what_operators_mention_and_nothing_without_a_reason() ->
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "is not a profile, or is damaged: Expecting value"),
+        ("", "is not a profile, or is damaged: it is not JSON: Expecting value"),
         ("{", "is not a profile, or is damaged"),
         ("[]", "it has no field 'format'"),
         ("{}", "it has no field 'format'"),
@@ -180,6 +186,24 @@ def test_files_of_the_first_format_are_read_and_their_operators_have_no_shapes(s
     assert "" not in {row.shapes for row in rows_of(now) if row.op != "mylib.classify.default"}
     assert [row._replace(shapes="") for row in rows_of(now)] == rows_of(old)
     assert (old.total, old.workload, old.geometry) == (now.total, now.workload, now.geometry)
+
+
+def test_files_of_the_third_format_are_read(saved: Path) -> None:
+    assert load(saved / "format-3.json") == normal()
+
+
+def test_unused_work_is_saved_and_read_again() -> None:
+    profile = normal()
+    component = profile.components["transformer"]
+    call = component.calls[0]
+    row = next(row for row in call.ops if row.macs)
+    wasteful = replace(component, calls=(replace(call, unused={row.path: row.macs or 0}), *component.calls[1:]))
+    changed = replace(profile, components={**profile.components, "transformer": wasteful})
+    again = loads(dumps(changed))
+    assert again == changed
+    assert again.components["transformer"].unused_macs == (row.macs or 0) * call.count
+    assert again.components["transformer"].tree.unused == again.components["transformer"].unused_macs
+    assert again.macs == profile.macs
 
 
 def rows_of(profile: Profile) -> list[OpRow]:

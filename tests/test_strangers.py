@@ -226,7 +226,7 @@ def test_a_local_pipeline_contacts_nothing(tmp_path: Path) -> None:
     save_configurations(tiny.make("stable_diffusion"), tmp_path)
     for path in tmp_path.glob("*/config.json"):
         write(path, {**json.loads(path.read_text()), "_name_or_path": "org/elsewhere"})
-    assert fxprof.profile(tmp_path, **SMALL).macs == fxprof.profile(tiny.make("stable_diffusion"), **SMALL).macs
+    assert fxprof.profile(tmp_path, **SMALL).macs == tiny.profile("stable_diffusion", **SMALL).macs
 
 
 def test_what_is_ignored_is_said_once_and_the_rest_is_kept() -> None:
@@ -268,7 +268,7 @@ def test_a_normalizer_as_they_are_is_used(tmp_path: Path) -> None:
     ]
     with_tokenizer(tmp_path, lambda values: values.update(normalizer={"type": "Sequence", "normalizers": usual}))
     profile = fxprof.profile(tmp_path, **SMALL)
-    assert profile.macs == fxprof.profile(tiny.make("stable_diffusion"), **SMALL).macs
+    assert profile.macs == tiny.profile("stable_diffusion", **SMALL).macs
 
 
 def test_a_panic_of_the_tokenizers_library_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_a_component_alone_has_nothing_to_switch_on(tmp_path: Path) -> None:
         fxprof.profile(tmp_path, enable=["tiling"], inputs={"sample": "1x3x32x32"})
 
 
+@pytest.mark.slow  # test_cli.py has the option, and the next test the key
 def test_the_command_line_and_the_cache_tell_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FXPROF_CACHE_DIR", str(tmp_path / "kept"))
     save_configurations(tiny.make("stable_diffusion"), tmp_path / "tiny")

@@ -224,7 +224,11 @@ def test_what_is_searched_in_passing_is_left_as_it_would_be() -> None:
         assert render_jinja_template([CHAT], chat_template=template)[0][0] == "True['3']"
 
 
-@pytest.mark.parametrize("name", EXCESSES)
+LONG = {"a long macro", "doubled views", "doubled namespaces", "the test in of a filter", "a number in a list"}
+"""Those that take seconds until they are refused, and are much like another one."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in EXCESSES])
 def test_what_grows_or_does_not_end_is_an_error_within_seconds(name: str) -> None:
     started = time.perf_counter()
     with bounded(), pytest.raises(SecurityError):

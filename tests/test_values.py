@@ -134,7 +134,7 @@ def ordered(ops: tuple[Op, ...], known: set[int]) -> Iterator[int]:
         known.update(op.makes)
 
 
-@pytest.mark.parametrize("name", ["stable_diffusion", "flux"])
+@pytest.mark.parametrize("name", ["flux", pytest.param("stable_diffusion", marks=pytest.mark.slow)])
 def test_what_is_read_was_made_before_or_is_known_where_it_comes_from(name: str) -> None:
     captured = capture_pipeline(
         tiny.make(name), Workload(height=64, width=64, steps=1, prompt="a cat"), notable=notable_with(BUILT_IN)

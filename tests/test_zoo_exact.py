@@ -17,9 +17,17 @@ from fxprof.result.profile import Profile
 from fxprof.source import load_zoo, names
 from fxprof.source.stand_ins import StandIn
 
-QUICK = {"sd-1.5", "sd3-medium", "flux.1-dev"}
-"""One of each kind of architecture; the others are checked in the long run."""
+QUICK = {"sd-1.5", "pixart-alpha-512"}
+"""A UNet and a transformer; the others are checked in the long run."""
+EXACT = {"sd-1.5", "sd3-medium", "flux.1-dev"}
+"""Models of which nothing may be approximate."""
 MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names()]
+
+
+def slow_unless_quick(name: str, *values: Any) -> Any:
+    """A case of a test, which is slow where no other quick test profiles its model."""
+    return pytest.param(name, *values, marks=() if name in QUICK else pytest.mark.slow)
+
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plain_counter.py"
 
@@ -66,7 +74,7 @@ def test_nothing_is_uncounted_and_parameters_are_as_published(name: str) -> None
     rows = [(part.name, call.count, row) for part in profile.components.values() for call in part.calls for row in call.ops]
     uncounted = [(where, row.op, row.count * times) for where, times, row in rows if row.macs is None]
     assert (uncounted, profile.total.bounded) == ([], 0)
-    assert name not in QUICK or profile.approximations == ()
+    assert name not in EXACT or profile.approximations == ()
     for component in profile.components.values():
         part = load_zoo(name).components.get(component.name)
         if part is None:
@@ -87,11 +95,11 @@ def t5_xxl(length: int, width: int = 4096, inner: int = 10240) -> int:
 @pytest.mark.parametrize(
     ("name", "component", "entry", "count", "macs"),
     [
-        ("sd-1.5", "text_encoder", "", 2, CLIP_L),
-        ("sdxl-base-1.0", "text_encoder", "", 1, CLIP_L),
-        ("sd3-medium", "text_encoder_3", "", 2, t5_xxl(256)),
-        ("flux.1-dev", "text_encoder_2", "", 1, t5_xxl(512)),
-        ("pixart-alpha-512", "text_encoder", "", 2, t5_xxl(120)),
+        slow_unless_quick("sd-1.5", "text_encoder", "", 2, CLIP_L),
+        slow_unless_quick("sdxl-base-1.0", "text_encoder", "", 1, CLIP_L),
+        slow_unless_quick("sd3-medium", "text_encoder_3", "", 2, t5_xxl(256)),
+        slow_unless_quick("flux.1-dev", "text_encoder_2", "", 1, t5_xxl(512)),
+        slow_unless_quick("pixart-alpha-512", "text_encoder", "", 2, t5_xxl(120)),
     ],
 )
 def test_text_encoders_meet_their_closed_forms(name: str, component: str, entry: str, count: int, macs: int) -> None:
@@ -109,22 +117,31 @@ def test_the_unet_of_stable_diffusion_costs_what_is_published_plus_attention() -
     assert round((call.macs - attention) / 2e9, 2) == 338.61
 
 
-def test_calls_and_shapes_are_those_of_the_published_pipelines() -> None:
+CALLS: dict[str, dict[str, list[tuple[int, tuple[int, ...]]]]] = {
+    "sd-1.5": {
+        "text_encoder": [(2, (1, 77))],
+        "unet": [(3, (2, 4, 64, 64))],  # PNDM evaluates once more than it has steps
+    },
+    "sdxl-base-1.0": {
+        "text_encoder": [(1, (1, 77))],  # an empty negative prompt is zeros, never encoded
+        "unet": [(2, (2, 4, 64, 64))],
+    },
+    "flux.1-dev": {
+        "text_encoder": [(1, (1, 77))],
+        "transformer": [(2, (1, 1024, 64))],  # guidance is embedded, not batched
+    },
+    "sana-1.6b-512": {
+        "text_encoder": [(1, (1, 506)), (1, (1, 300))],  # the instruction goes before the first prompt only
+        "transformer": [(2, (2, 32, 16, 16))],
+    },
+}
+
+
+@pytest.mark.parametrize("name", [slow_unless_quick(name) for name in CALLS])
+def test_calls_and_shapes_are_those_of_the_published_pipelines(name: str) -> None:
     found = {
-        (name, component.name): [
-            (call.count, next(item.shape for item in call.inputs if item.shape)) for call in component.calls
-        ]
-        for name in ("sd-1.5", "sdxl-base-1.0", "flux.1-dev", "sana-1.6b-512")
+        component.name: [(call.count, next(item.shape for item in call.inputs if item.shape)) for call in component.calls]
         for component in profile_of(name).components.values()
         if component.name in {"unet", "transformer", "text_encoder"}
     }
-    assert found == {
-        ("sd-1.5", "text_encoder"): [(2, (1, 77))],
-        ("sd-1.5", "unet"): [(3, (2, 4, 64, 64))],  # PNDM evaluates once more than it has steps
-        ("sdxl-base-1.0", "text_encoder"): [(1, (1, 77))],  # an empty negative prompt is zeros, never encoded
-        ("sdxl-base-1.0", "unet"): [(2, (2, 4, 64, 64))],
-        ("flux.1-dev", "text_encoder"): [(1, (1, 77))],
-        ("flux.1-dev", "transformer"): [(2, (1, 1024, 64))],  # guidance is embedded, not batched
-        ("sana-1.6b-512", "text_encoder"): [(1, (1, 506)), (1, (1, 300))],  # the instruction goes before the first prompt only
-        ("sana-1.6b-512", "transformer"): [(2, (2, 32, 16, 16))],
-    }
+    assert found == CALLS[name]

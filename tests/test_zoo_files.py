@@ -259,7 +259,13 @@ def test_a_mistake_in_a_file_is_refused(write: Callable[..., PipelineConfig], mo
 # --- against the installed libraries ---
 
 
-@pytest.mark.parametrize(("model", "name"), COUNTED)
+LONG = {("wuerstchen", "decoder"), ("sana-1.6b-512", "text_encoder")}
+"""Those that take seconds to build."""
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [pytest.param(*pair, marks=pytest.mark.slow if pair in LONG else ()) for pair in COUNTED]
+)
 def test_a_component_has_the_stated_number_of_parameters(model: str, name: str) -> None:
     part = component(model, name)
     values = json.dumps(dict(part.values), sort_keys=True)

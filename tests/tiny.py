@@ -6,13 +6,16 @@ Architectures are those of the bundled models, sizes are not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import diffusers
 import torch
 import transformers
 
+import fxprof
 from fxprof.capture.tokenizers import StandInTokenizer
+from fxprof.result.profile import Profile
 
 
 def clip_text(*, projection: bool = False, width: int = 32) -> Any:
@@ -262,3 +265,9 @@ def make(name: str) -> Any:
     pipeline = PIPELINES[name]()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@cache
+def profile(name: str, **workload: Any) -> Profile:
+    """What a fresh pipeline costs, computed once for all tests that compare something with it."""
+    return fxprof.profile(make(name), arguments=UNBINNED.get(name, {}), **workload)

@@ -23,6 +23,7 @@ from platformdirs import user_cache_path
 
 from fxprof import parts
 from fxprof.cache.notes import note
+from fxprof.strict_json import read_json
 
 DIRECTORY = "FXPROF_CACHE_DIR"
 """The environment variable that sets the directory."""
@@ -231,6 +232,8 @@ def _directory() -> Path | None:
 
 
 _DIGITS = 10
+_MOST_VALUES = 1_000
+"""Values in the line that says what a file is: three, and commas in names."""
 
 
 def _hash(name: str, body: bytes) -> str:
@@ -242,19 +245,19 @@ def _content(raw: bytes, name: str) -> str | None:
     """The text of a file that is whole and ours."""
     head, _, body = raw.partition(b"\n")
     try:
-        about = json.loads(head)
+        about = read_json(head, values=_MOST_VALUES)
         if about["fxprof cache"] != _FORMAT or about["hash"] != _hash(name, body):
             return None
         return body.decode("utf-8", "surrogatepass")
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None
 
 
 def _about(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return str(json.loads(file.readline(_LONGEST))["about"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return str(read_json(file.readline(_LONGEST), values=_MOST_VALUES)["about"])
+    except (OSError, ValueError, TypeError, KeyError):
         return "(damaged)"
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from fxprof import limits
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
 from fxprof.capture.answers import NotKept
@@ -26,6 +27,7 @@ from fxprof.capture.places import Place
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
 from fxprof.source.config import ComponentConfig
+from fxprof.strict_json import read_json
 from fxprof.trace.codec import DamagedError, NotWritableError, read_trace, write_trace
 
 _KIND = "call"
@@ -73,7 +75,7 @@ class KeptCalls:
         if key is None or text is None:
             return None
         try:
-            call = _read(json.loads(text), self._forms[key])
+            call = _read(read_json(text, values=limits.GRAPH_VALUES, repeats=True, infinite=True), self._forms[key])
         except NotLoadedError:
             return None
         except (DamagedError, ValueError, RecursionError):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -20,7 +19,7 @@ from fxprof.reports import FORMATS
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.targets import COMPONENT, PIPELINE
 from fxprof.source.workload import OPTIONS, Option, flag_of
-from fxprof.texts import nests_deeper
+from fxprof.strict_json import JsonError, nests_deeper, read_json
 from fxprof.units import UNITS
 
 Command = Callable[..., Any]
@@ -125,16 +124,12 @@ def named_value(text: str) -> tuple[str, Any]:
     if made is not None:
         return name, made
     try:
-        read = json.loads(value, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        read = read_json(value, values=limits.CONFIG_VALUES, repeats=True)
+    except JsonError:  # NaN and Infinity are no JSON, so they are texts, too
         return name, value
     if nests_deeper(read, limits.ARGUMENT_NESTING):
         raise click.BadParameter(f"{name} nests more than {limits.ARGUMENT_NESTING} deep.")
     return name, read
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(text)  # NaN and Infinity are no JSON, so they are texts
 
 
 def _arguments(_ctx: click.Context, _parameter: click.Parameter, pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:

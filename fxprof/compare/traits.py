@@ -107,7 +107,8 @@ def _add_operators(
     known: dict[tuple[str, str, str, bool, bool], Use] = {}
     for row in call.ops:
         macs = row.macs
-        values = (row.op, row.kind, row.shapes if shapes else "", macs is not None, row.bounded)
+        # What costs nothing is compared by its name: a profile of an early fxprof knows no shapes of it.
+        values = (row.op, row.kind, row.shapes if shapes and macs != 0 else "", macs is not None, row.bounded)
         use = known.get(values)
         if use is None:
             use = known[values] = Use(*values)

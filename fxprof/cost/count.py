@@ -44,9 +44,9 @@ class CountedOp:
     note: str = ""
     """Why they are bounded or unknown."""
     shapes: str = ""
-    """What it works on, as `fxprof.trace.shapes` writes it; "" where it costs nothing."""
+    """What it works on, as `fxprof.trace.shapes` writes it."""
     types: str = ""
-    """The element types of what it works on, as `fxprof.trace.shapes` writes them; "" where it costs nothing."""
+    """The element types of what it works on, as `fxprof.trace.shapes` writes them."""
     flops: int = 0
     """Of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
 
@@ -131,9 +131,7 @@ class _Pass:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
         except NoFormulaError as error:
             macs, note = None, str(error)
-        if macs == 0:
-            return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note)
-        shapes, types = write_shapes(op, self._sizes), write_types(op)
+        shapes, types = self._works_on(op)
         return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes, types=types)
 
     def _transform(self, op: Op, stack: tuple[Frame, ...]) -> CountedOp:
@@ -145,7 +143,7 @@ class _Pass:
             note = f"{flops:,} FLOPs by 5 N log2 N, apart from the MACs"
         except UnboundSymbolError as error:
             flops, note = 0, f"its FLOPs depend on {error.args[0]}, which has no value"
-        shapes, types = write_shapes(op, self._sizes), write_types(op)
+        shapes, types = self._works_on(op)
         return CountedOp(op.target, KIND, stack, op.source, 0, note=note, shapes=shapes, types=types, flops=flops)
 
     def _stored_only(self, op: Op, formula: Formula, macs: int) -> tuple[int | None, str]:
@@ -168,10 +166,18 @@ class _Pass:
         """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
         if kind == UNKNOWN:
             return self._uncounted(op, stack, _why_unknown(op), UNKNOWN)
-        return CountedOp(op.target, kind, stack, op.source, 0)
+        return self._costless(op, stack, kind)
+
+    def _costless(self, op: Op, stack: tuple[Frame, ...], kind: str = "control") -> CountedOp:
+        shapes, types = self._works_on(op)
+        return CountedOp(op.target, kind, stack, op.source, 0, shapes=shapes, types=types)
+
+    def _works_on(self, op: Op) -> tuple[str, str]:
+        """The shapes and the element types of what an operator works on."""
+        return write_shapes(op, self._sizes), write_types(op)
 
     def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
-        shapes, types = write_shapes(op, self._sizes), write_types(op)
+        shapes, types = self._works_on(op)
         return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=shapes, types=types)
 
     def _apply(self, op: Op, formula: Formula) -> int:
@@ -235,7 +241,7 @@ class _Pass:
         """The operator and its one body."""
         if len(op.subgraphs) > 1:
             return [self._uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
-        return chain([_costless(op, stack)], self.ops(op.subgraphs[0].parts, stack))
+        return chain([self._costless(op, stack)], self.ops(op.subgraphs[0].parts, stack))
 
     def choose(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
         """The operator and its dearer branch."""
@@ -243,7 +249,7 @@ class _Pass:
             return [self._uncounted(op, stack, "the graph does not hold both branches")]
         branches = [tuple(self.ops(body.parts, stack)) for body in op.subgraphs]
         (cheap_cost, _), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
-        itself = _costless(op, stack)
+        itself = self._costless(op, stack)
         if cheap_cost[1] > dear_cost[1]:
             itself = self._uncounted(op, stack, f"uncounted operators in the branch that costs less: {cheap_cost[1]}")
         bounded = cheap_cost[0] != dear_cost[0]
@@ -273,7 +279,7 @@ class _Pass:
         if length is None:
             return [self._uncounted(op, stack, "it has no xs that would say how often it runs")]
         body = self.ops(op.subgraphs[0].parts, stack) if length else ()
-        return [_costless(op, stack), *(replace(counted, times=counted.times * length * factor) for counted in body)]
+        return [self._costless(op, stack), *(replace(counted, times=counted.times * length * factor) for counted in body)]
 
     def _length(self, op: Op) -> int | None:
         """The leading size of what a loop runs over."""
@@ -298,10 +304,6 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
 
 def _why_unknown(op: Op) -> str:
     return _short(str(op.argument("reason")), 1000) if op.target == NOT_CAPTURED else "no formula"
-
-
-def _costless(op: Op, stack: tuple[Frame, ...]) -> CountedOp:
-    return CountedOp(op.target, "control", stack, op.source, 0)
 
 
 def _bounded(counted: CountedOp, note: str) -> CountedOp:

@@ -47,12 +47,13 @@ def _component(component: Component, depth: int | None, min_share: float, unit: 
         Column("self_macs"),
         Column("macs", unit_name(unit)),
         Column("share", "share", programs=False),
+        Column("unused_macs"),
     )
     tree = prune(fold_repeats(component.tree), depth, min_share)
     return Table(columns, tuple(_rows(component, tree, tree.total_macs, 0, 1)))
 
 
-def _rows(component: Component, node: Node, whole: int, level: int, times: int) -> Iterator[Row]:
+def _rows(component: Component, node: Node, whole: int, level: int, times: int, *, marked: bool = False) -> Iterator[Row]:
     """The node, its own operators where other rows stand beside them, and what is below it."""
     name = "  " * level + (node.name if level else component.name)
     folded = f" \N{MULTIPLICATION SIGN}{node.times // times}" if node.times > times and not node.name.startswith("(") else ""
@@ -61,11 +62,25 @@ def _rows(component: Component, node: Node, whole: int, level: int, times: int) 
     numbers = (node.times, Params(node.total_params), node.calls, calls, node.self_macs)
     class_name = node.class_name if level else component.class_name
     share = Share.of(node.total, whole)
-    yield Row((*head, name + folded, class_name, *numbers, node.total, share))
+    never = bool(node.unused) and node.unused == node.total_macs
+    mark = " (never used)" if never and not marked else ""
+    yield Row((*head, name + folded + mark, class_name, *numbers, node.total, share, node.unused))
     if node.children and node.self_total != Total():
         own = f"{'  ' * (level + 1)}(own operators)"
         share = Share.of(node.self_total, whole)
-        cells = (*head, own, "", node.times, Params(node.params), node.calls, None, node.self_macs, node.self_total, share)
+        cells = (
+            *head,
+            own,
+            "",
+            node.times,
+            Params(node.params),
+            node.calls,
+            None,
+            node.self_macs,
+            node.self_total,
+            share,
+            None,
+        )
         yield Row(cells, detail=True)
     for child in node.children:
-        yield from _rows(component, child, whole, level + 1, node.times)
+        yield from _rows(component, child, whole, level + 1, node.times, marked=never)

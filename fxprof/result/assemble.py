@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from fxprof import limits
@@ -18,6 +19,8 @@ from fxprof.result.tree import has_plausible_size
 from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
+from fxprof.trace.uses import unneeded
+from fxprof.units import format_macs
 
 
 @uncollected()
@@ -45,7 +48,7 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
         components=components,
         geometry=geometry_of(capture),
         approximations=fold_remarks(capture.approximations),
-        remarks=fold_remarks((*capture.remarks, *_told(transforms))),
+        remarks=fold_remarks((*capture.remarks, *_told(transforms), *_never_used(components))),
     )
 
 
@@ -53,6 +56,14 @@ def _told(transforms: Counter[str]) -> Iterator[str]:
     """What Fourier transforms take, which no sum of MACs holds."""
     for name, flops in transforms.items():
         yield f"{name}: Fourier transforms take {flops:,} FLOPs in one run (5 N log2 N), which are no part of the MACs"
+
+
+def _never_used(components: Mapping[str, Component]) -> Iterator[str]:
+    """What is computed and thrown away."""
+    unused = {name: component.unused_macs for name, component in components.items()}
+    parts = [f"{format_macs(macs)} of {name}" for name, macs in unused.items() if macs]
+    if parts:
+        yield f"never used: {', '.join(parts)} (MACs whose results nobody reads; they are part of the totals)"
 
 
 def _check_largest(components: Mapping[str, Component]) -> None:
@@ -80,7 +91,7 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
     calls = []
     for item in captured.calls:
         counted = count(item.trace, formulas)
-        calls.append(_call(item, counted))
+        calls.append(_call(item, counted, formulas))
         flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
         if flops:
             transforms[captured.name] += flops
@@ -95,7 +106,7 @@ def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
     return tuple(Run(run.count, run.calls) for run in captured.runs)
 
 
-def _call(captured: CapturedCall, counted: tuple[CountedOp, ...]) -> Call:
+def _call(captured: CapturedCall, counted: tuple[CountedOp, ...], formulas: Formulas) -> Call:
     trace = captured.trace
     sizes = trace.sizes()
     return Call(
@@ -105,7 +116,19 @@ def _call(captured: CapturedCall, counted: tuple[CountedOp, ...]) -> Call:
         ops=_rows(counted),
         visits=_visits(trace),
         note=captured.note,
+        unused=_unused(captured, formulas),
     )
+
+
+def _unused(captured: CapturedCall, formulas: Formulas) -> dict[str, int]:
+    """Module path to the MACs of its own operators whose results nobody needs."""
+    ops = unneeded(captured.trace, captured.read, objects=captured.returns_objects)
+    macs: dict[str, int] = {}
+    for op in count(replace(captured.trace, parts=ops), formulas) if ops else ():
+        if op.macs:
+            path = op.stack[-1].path if op.stack else ""
+            macs[path] = macs.get(path, 0) + op.macs * op.times
+    return macs
 
 
 class _Place(NamedTuple):

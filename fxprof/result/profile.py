@@ -51,6 +51,11 @@ class Component:
         """MACs in one run of the pipeline; a lower bound when `total.uncounted`."""
         return self.total.macs
 
+    @cached_property
+    def unused_macs(self) -> int:
+        """Those of the MACs in one run of the pipeline whose results nobody needs."""
+        return sum(sum(call.unused.values()) * call.count for call in self.calls)
+
     def cost_of(self, run: Run) -> Total:
         """MACs of one call from outside."""
         return Total.sum(self.calls[place].total * times for place, times in run.calls)

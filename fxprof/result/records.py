@@ -76,9 +76,9 @@ class OpRow(NamedTuple):
     note: str = ""
     """Why it is uncounted or bounded, for people."""
     shapes: str = ""
-    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" for operators that cost nothing."""
+    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" where an early fxprof did not save it."""
     types: str = ""
-    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" for operators that cost nothing."""
+    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" as for shapes."""
 
     def moved(self, path: str, count: int, macs: int | None) -> OpRow:
         """The same work in another place and amount."""
@@ -141,6 +141,9 @@ class Call:
     """Module path to how often it is called in one execution, for the modules that the graph mentions."""
     note: str = ""
     """How it was captured, when not simply by exporting the entry."""
+    unused: Mapping[str, int] = field(default_factory=dict)
+    """Module path to the MACs of those of its own operators, in one execution, whose results nobody needs. They are part of all
+    totals: the call computes them."""
 
     @cached_property
     def total(self) -> Total:

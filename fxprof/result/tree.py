@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from fxprof import limits
@@ -31,6 +31,8 @@ class Node(NamedTuple):
     children: tuple[Node, ...]
     times: int = 1
     """Modules that the node stands for: more than one only in a view that folds equal ones."""
+    unused: int = 0
+    """Those of `total.macs` whose results nobody needs."""
 
     @property
     def name(self) -> str:
@@ -69,9 +71,20 @@ def build_tree(modules: Sequence[ModuleRecord], calls: Sequence[Call]) -> Node:
     for call in calls:
         for path, times in call.visits.items():
             visits[path] = visits.get(path, 0) + times * call.count
+    unused: dict[str, int] = {}
+    for call in calls:
+        for path, macs in call.unused.items():
+            unused[path] = unused.get(path, 0) + macs * call.count
     records = {record.path: record for record in modules}
     assert len(records) == len(modules), "a module is listed once"
-    return _assemble(_children([*records, *ops, *visits]), records, ops, visits)
+    root = _assemble(_children([*records, *ops, *visits]), records, ops, visits)
+    return _with_unused(root, unused) if unused else root
+
+
+def _with_unused(node: Node, unused: Mapping[str, int]) -> Node:
+    """The tree, in which every module knows what nobody needs of it."""
+    children = tuple([_with_unused(child, unused) if child.total.macs else child for child in node.children])
+    return node._replace(children=children, unused=unused.get(node.path, 0) + sum(child.unused for child in children))
 
 
 def has_plausible_size(modules: Iterable[ModuleRecord], calls: Iterable[Call]) -> bool:

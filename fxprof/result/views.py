@@ -86,6 +86,7 @@ def _sum_up(parent: str, nodes: list[Node]) -> Node:
         ops=tuple(row for node in nodes for row in _all_ops(node)),
         children=(),
         times=sum(node.times for node in nodes),
+        unused=sum(node.unused for node in nodes),
     )
 
 
@@ -117,6 +118,7 @@ def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
         ops=tuple(row.moved(path, row.count * times, None if row.macs is None else row.macs * times) for row in node.ops),
         children=tuple(children),
         times=node.times * times,
+        unused=node.unused * times,
     )
 
 
@@ -155,7 +157,7 @@ class _Shapes:
                 (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes, row.types)
                 for row in node.ops
             )
-            key = (node.class_name, node.params, node.calls, node.times, ops, children)
+            key = (node.class_name, node.params, node.calls, node.times, node.unused, ops, children)
             self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
         return self._known[node.path]
 

@@ -5,7 +5,6 @@ Names and shapes of tensors are read, and no tensor. Everything that a header sa
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 
 from fxprof import limits
 from fxprof.errors import TargetError
-from fxprof.texts import TextTooLargeError, count_values, read_text
+from fxprof.strict_json import JsonError, read_json
 
 SUFFIXES = (".safetensors", ".gguf")
 MAX_HEADER = limits.HEADER_BYTES  # those of the largest models have less than a tenth
@@ -97,14 +96,9 @@ def _read_safetensors(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
             f"its header would have {length:,} bytes, which is more than the file or the limit of {MAX_HEADER:,}"
         )
     try:
-        data = file.read(length)
-        if count_values(data) > limits.CONFIG_VALUES:
-            raise _BadHeaderError(f"its header holds more than {limits.CONFIG_VALUES:,} values")
-        header = json.loads(read_text(data))
-    except TextTooLargeError as error:
+        header = read_json(file.read(length), values=limits.CONFIG_VALUES)
+    except JsonError as error:
         raise _BadHeaderError(f"its header {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise _BadHeaderError("its header is not valid JSON") from error
     if not isinstance(header, dict):
         raise _BadHeaderError("its header is no JSON object")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}

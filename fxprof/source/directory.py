@@ -5,7 +5,6 @@ Imports the standard library only. Only JSON files are read. Weights are never o
 
 from __future__ import annotations
 
-import json
 import re
 import reprlib
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +14,8 @@ from typing import Any
 from fxprof import limits
 from fxprof.errors import TargetError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
-from fxprof.texts import TextTooLargeError, count_values, nests_deeper, read_bytes, read_text
+from fxprof.strict_json import JsonError, read_json
+from fxprof.texts import read_bytes
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
@@ -240,17 +240,18 @@ def read_object(path: Path) -> dict[str, Any]:
         data = read_bytes(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
             raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, so no configuration")
-        if count_values(data) > limits.CONFIG_VALUES:
-            raise TargetError(f"cannot read {path}: it holds more than {limits.CONFIG_VALUES:,} values, so no configuration")
-        value = json.loads(read_text(data, "utf-8-sig"))
-    except TextTooLargeError as error:
+        value = read_json(
+            data,
+            values=limits.CONFIG_VALUES,
+            levels=limits.CONFIG_NESTING,
+            repeats=True,  # real files have some
+            infinite=True,
+            encoding="utf-8-sig",
+        )
+    except JsonError as error:
         raise TargetError(f"cannot read {path}: it {error}") from error
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise TargetError(f"cannot read {path}: it is not valid JSON: {error}") from error
-    if nests_deeper(value, limits.CONFIG_NESTING):
-        raise TargetError(f"cannot read {path}: it nests more than {limits.CONFIG_NESTING} deep, as no configuration does")
     if not isinstance(value, dict):
         raise TargetError(f"cannot read {path}: it holds {reprlib.repr(value)}, not an object")
     return value

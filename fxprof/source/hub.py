@@ -6,7 +6,6 @@ environment variables hold: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import reprlib
@@ -26,7 +25,7 @@ from fxprof.source.directory import CONFIG, INDEX, MODULAR, read, read_object, r
 from fxprof.source.environment import refuse_environment
 from fxprof.source.fetch import Checked, Described, Line, NotWholeError, RefusedError, TooSlowError, at_once, within
 from fxprof.source.snapshots import remember_revision, snapshot
-from fxprof.texts import count_values, read_text
+from fxprof.strict_json import JsonTooLargeError, read_json
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w.][\w./-]*))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -194,12 +193,12 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
         RefusedError: it is not what the Hub answers.
     """
     try:
-        if count_values(body) > limits.CONFIG_VALUES:
-            raise RefusedError(f"the list of its files holds more than {limits.CONFIG_VALUES:,} values")
-        value = json.loads(read_text(body))
+        value = read_json(body, values=limits.CONFIG_VALUES, repeats=True, infinite=True)
         siblings = value["siblings"] or []
         files = {_text(item["rfilename"]): _described(item) for item in siblings}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except JsonTooLargeError as error:
+        raise RefusedError(f"the list of its files {error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RefusedError("the list of its files is not what the Hub sends") from error
     commit = value.get("sha")
     if not isinstance(commit, str) or _COMMIT.fullmatch(commit) is None:

@@ -26,7 +26,8 @@ from fxprof.source.live import check_pipeline
 from fxprof.source.unresolved import unresolved
 from fxprof.source.workload import Workload, flag_of, options_given
 from fxprof.source.zoo import load_zoo, models, names
-from fxprof.texts import count_values, read_most, read_text
+from fxprof.strict_json import JsonError, read_json
+from fxprof.texts import read_most
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +239,10 @@ def _profile(head: bytes, file: BinaryIO | FileIO) -> bytes | None:
 
 def _has_fields(raw: bytes) -> bool:
     """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    if count_values(raw) > max(limits.PROFILE_VALUES, len(raw) // limits.PROFILE_BYTES_PER_VALUE):
-        return False
-    try:
-        value = json.loads(read_text(raw, json.detect_encoding(raw)))
-    except (ValueError, RecursionError, MemoryError):
+    encoding, values = json.detect_encoding(raw), limits.profile_values(len(raw))
+    try:  # whatever is wrong with it otherwise, reading it says
+        value = read_json(raw, values=values, repeats=True, infinite=True, encoding=encoding)
+    except JsonError:
         return False
     return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()
 

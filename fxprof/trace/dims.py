@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fxprof import limits
 from fxprof.errors import FxprofError, TargetError, UsageError
+from fxprof.strict_json import JsonError, read_json
 from fxprof.trace.conditions import Conditions, Ranges, computed_values
 from fxprof.trace.records import Tensor, Trace
 from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, evaluate, in_short, solve, symbols_in
@@ -51,8 +52,8 @@ def _of_value(value: object) -> Iterator[str]:
 def read_names(text: str) -> dict[str, str]:
     """Further names of sizes, as whoever wrote a file gave them: name to symbol or `input.axis`. What is none is left out."""
     try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
+        names = read_json(text, values=limits.GRAPH_VALUES)
+    except JsonError:
         return {}
     return {name: symbol for name, symbol in names.items() if isinstance(symbol, str)} if isinstance(names, dict) else {}
 

@@ -5,14 +5,14 @@ Standard library only.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from math import prod
 from typing import Any, NoReturn
 
 from fxprof import limits
-from fxprof.texts import TextTooLargeError, count_values, read_text
+from fxprof.strict_json import JsonError
+from fxprof.strict_json import read_json as read_strictly
 from fxprof.trace.arithmetic import MOST_ELEMENTS
 
 MOST_SIZES = limits.TENSOR_SIZES
@@ -46,22 +46,14 @@ def brief(value: object) -> str:
 
 
 def read_json(data: bytes, where: str) -> Any:
-    """The value of a JSON text in UTF-8, which must hold no more than any graph does."""
-    values = count_values(data)
-    if values > MOST_VALUES:
-        fail(where, f"holds some {values:,} values, more than {MOST_VALUES:,}")
+    """The value of a JSON text in UTF-8, which must hold no more than any graph does.
+
+    Of repeated keys the last counts, as for torch.
+    """
     try:
-        return json.loads(read_text(data), parse_constant=_no_constant)
-    except TextTooLargeError as error:
+        return read_strictly(data, values=MOST_VALUES, repeats=True)
+    except JsonError as error:
         return fail(where, str(error))
-    except RecursionError:
-        return fail(where, "nests too deeply")
-    except ValueError as error:  # of JSON, of UTF-8, and integers of thousands of digits
-        return fail(where, f"is not JSON: {str(error)[:200]}")
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def an_object(value: Any, where: str) -> dict[str, Any]:

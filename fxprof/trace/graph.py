@@ -14,6 +14,7 @@ from fxprof import limits
 from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.fields import (
+    FaultError,
     a_float,
     a_list,
     a_name,
@@ -62,6 +63,7 @@ class ProgramReader:
         self._sources: dict[str, str | None] = {}
         self._targets: dict[str, str] = {}
         self._expressions: dict[str, Dim] = {}
+        self._alike: dict[tuple[object, ...], Tensor] = {}
 
     def finish(self) -> None:
         """Find the sizes of symbols that occur inside of expressions only."""
@@ -125,18 +127,18 @@ class ProgramReader:
         dtype = DTYPES.get(number) if type(number) is int else None
         if dtype is None:
             fail(f"{where}.dtype", f"is {brief(number)}, which no type of torch is")
-        sizes = tuple(self.size(size, f"{where}.sizes") for size in a_list(fields.get("sizes"), f"{where}.sizes"))
-        check_sizes(sizes, f"{where}.sizes")
-        layout = fields.get("layout")
-        if type(layout) is int and layout in _SPARSE:
-            return Tensor(sizes, dtype, nnz=UNKNOWN_NNZ)
-        strides = self._strides(fields.get("strides"), len(sizes), f"{where}.strides")
-        return Tensor(sizes, dtype, strides=strides, device=self._device(fields.get("device"), f"{where}.device"))
-
-    def _device(self, value: Any, where: str) -> str:
-        if value == _CPU:  # nearly always, and there are as many as values
-            return "cpu"
-        return sys.intern(_device(value, where)) if value is not None else ""
+        place, layout = f"{where}.sizes", fields.get("layout")
+        sizes = tuple([self.size(size, place) for size in a_list(fields.get("sizes"), place)])
+        sparse = type(layout) is int and layout in _SPARSE
+        strides = None if sparse else self._strides(fields.get("strides"), len(sizes), f"{where}.strides")
+        device = "" if sparse else self._device(fields.get("device"), f"{where}.device")
+        key = (sizes, dtype, sparse, strides, device)
+        known = self._alike.get(key)  # a graph has few different ones
+        if known is None:
+            check_sizes(sizes, place)
+            nnz = UNKNOWN_NNZ if sparse else None
+            known = self._alike[key] = Tensor(sizes, dtype, nnz=nnz, strides=strides, device=device)
+        return known
 
     def _strides(self, value: Any, sizes: int, where: str) -> tuple[Dim, ...] | None:
         if value is None:
@@ -145,6 +147,11 @@ class ProgramReader:
         if len(strides) != sizes:
             fail(where, f"are {len(strides):,} for {sizes:,} sizes")
         return strides
+
+    def _device(self, value: Any, where: str) -> str:
+        if value == _CPU:  # nearly always, and there are as many as values
+            return "cpu"
+        return sys.intern(_device(value, where)) if value is not None else ""
 
     def size(self, value: Any, where: str) -> Dim:
         """One size: an integer, or an expression."""
@@ -244,7 +251,7 @@ class GraphReader:
         fields = an_object(node, where)
         target = self._program.target(fields.get("target"), f"{where}.target")
         named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
-        args = tuple((name, self._bound(value, where)) for name, value in named)
+        args = tuple([(name, self._bound(value, where)) for name, value in named])
         metadata = an_object(given(fields.get("metadata"), {}), f"{where}.metadata")
         stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
         operands = _operands(named)
@@ -271,7 +278,15 @@ class GraphReader:
         return self.numbers.setdefault(name, len(self.numbers))
 
     def _numbered(self, arguments: Iterable[Any]) -> tuple[int, ...]:
-        return tuple(self.number(name) for argument in arguments for name in references(argument))
+        numbers = self.numbers
+        found: list[int] = []
+        for argument in arguments:
+            if type(argument) is dict and "as_tensor" in argument:  # most are, and each is read already
+                name = argument["as_tensor"]["name"]
+                found.append(numbers.setdefault(name, len(numbers)))
+            else:
+                found += [numbers.setdefault(name, len(numbers)) for name in references(argument)]
+        return tuple(found)
 
     def gives(self) -> tuple[int, ...]:
         """The numbers of what the graph returns, after its operators were read."""
@@ -293,9 +308,10 @@ class GraphReader:
         named: list[tuple[str, Any]] = []
         positional: list[Any] = []
         names: set[str] = set()
+        place = f"{where}.name"
         for item in inputs:
             fields = an_object(item, where)
-            name = a_text(fields.get("name"), f"{where}.name")
+            name = a_text(fields.get("name"), place)
             if name:
                 if name in names:
                     fail(where, f"gives {brief(name)} a second time")
@@ -326,7 +342,7 @@ class GraphReader:
                     yield Subgraph(name, ops, tuple((inner, self.number(outer)) for inner, outer in taken), reader.gives())
 
     def _outputs(self, outputs: list[Any], where: str) -> tuple[Value, ...]:
-        values = tuple(self.output(argument, where) for argument in outputs)
+        values = tuple([self.output(argument, where) for argument in outputs])
         if len(values) == 1 and (type(values[0]) is tuple or values[0] is None):
             return values[0] or ()
         return values
@@ -371,11 +387,16 @@ class GraphReader:
         name = an_object(value, where).get("name")
         if type(name) is not str or name not in self._defined:
             fail(where, f"uses {brief(name)}, which nothing before it defines")
-        if name not in self._tensors:
+        tensor = self._tensors.get(name)
+        if tensor is None:
             if name not in self._metas:
                 fail(where, f"uses the tensor {brief(name)}, which has no shape")
-            self._tensors[name] = self._program.tensor(self._metas[name], f"{self._where}.tensor_values[{brief(name)}]")
-        return self._tensors[name]
+            try:
+                tensor = self._program.tensor(self._metas[name], "")
+            except FaultError:  # once more, with its place: to write that for each tensor takes a tenth of the time
+                tensor = self._program.tensor(self._metas[name], f"{self._where}.tensor_values[{brief(name)}]")
+            self._tensors[name] = tensor
+        return tensor
 
     def _number(self, value: Any, where: str) -> Value:
         kind, found = the_one(value, where)
@@ -400,8 +421,13 @@ class GraphReader:
         return named
 
 
-def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
-    """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read."""
+def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
+    """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read.
+
+    Args:
+        graph: as it stands in the file.
+        operands: whether the tensors are asked for; without them, no stack comes twice.
+    """
     known: dict[str, tuple[Entry, ...]] = {}
     left = limits.STACKS
     nodes = graph.get("nodes")
@@ -414,8 +440,10 @@ def stacks_of(graph: dict[str, Any]) -> Iterator[tuple[tuple[Entry, ...], list[O
                 if left < 0:
                     return  # as above
                 known[text] = parse_stack(text)
+            elif not operands:
+                continue
             inputs = node.get("inputs")
-            items = [item for item in inputs if type(item) is dict] if type(inputs) is list else []
+            items = [item for item in inputs if type(item) is dict] if operands and type(inputs) is list else []
             yield known[text], _operands([(str(item.get("name")), item.get("arg")) for item in items])
 
 
@@ -424,14 +452,17 @@ def tensor_names(argument: Any) -> list[str]:
     if type(argument) is not dict or len(argument) != 1:
         return []
     ((kind, value),) = argument.items()
+    if kind not in _NAMING:
+        return []
     if kind == "as_optional_tensor":
         return tensor_names(value)
     items = value if kind in {"as_tensors", "as_optional_tensors"} and type(value) is list else [value]
     if kind == "as_optional_tensors":
         return [name for item in items for name in tensor_names(item)]
-    if kind not in {"as_tensor", "as_tensors"}:
-        return []
     return [item["name"] for item in items if type(item) is dict and type(item.get("name")) is str]
+
+
+_NAMING = frozenset({"as_tensor", "as_tensors", "as_optional_tensor", "as_optional_tensors"})
 
 
 def references(argument: Any) -> Iterator[str]:

@@ -5,7 +5,6 @@ Guard code is read by a small grammar into expressions. It is neither compiled n
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fxprof import limits
+from fxprof.strict_json import read_json
 from fxprof.trace.records import Tensor, Value
 from fxprof.trace.symbols import Dim, Expr
 
@@ -97,13 +97,19 @@ def input_paths(spec: object, names: object) -> list[Path]:
     if not isinstance(spec, str) or len(spec) > _LONGEST * 50 or not isinstance(names, list):
         return []
     try:
-        _, whole = json.loads(spec)
+        _, whole = _read_json(spec)
         positional, named = whole["children_spec"]
-        keys = [*names[: len(positional["children_spec"])], *json.loads(named["context"])]
+        keys = [*names[: len(positional["children_spec"])], *_read_json(named["context"])]
         children = [*positional["children_spec"], *named["children_spec"]]
         return [path for key, child in zip(keys, children, strict=True) for path in _leaves(child, (str(key),))]
     except (ValueError, TypeError, KeyError, RecursionError):
         return []
+
+
+def _read_json(text: object) -> Any:
+    if not isinstance(text, str):
+        raise TypeError
+    return read_json(text, values=limits.GRAPH_VALUES, repeats=True)
 
 
 def _leaves(spec: Any, path: Path) -> Iterator[Path]:
@@ -121,7 +127,7 @@ def _leaves(spec: Any, path: Path) -> Iterator[Path]:
 def _keys(spec: Any, number: int) -> list[str]:
     """The names of a container's parts: keys of a dictionary, fields of a dataclass, otherwise numbers."""
     context = spec["context"]
-    names = json.loads(context) if isinstance(context, str) and context.startswith("[") else None
+    names = _read_json(context) if isinstance(context, str) and context.startswith("[") else None
     if isinstance(names, list) and names and isinstance(names[0], list):
         names = names[0]
     if isinstance(names, list) and len(names) == number:

@@ -130,18 +130,28 @@ def other_paths(
         modules: the paths that modules have.
     """
     found: dict[str, str] = {}
+    known: dict[tuple[Entry, ...], dict[str, str] | None] = {}
+    """Stack to other paths in it."""
     for entries, operands in stacks:
-        if any(len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE for _, path, _ in entries):
-            continue  # reading the operator refuses it
-        for _, path, _ in true_entries(entries):
-            spelled = _SPELLINGS.sub(lambda match: f".{match[1] or match[2]}", path)
-            if path not in modules and spelled in modules:
-                found[path] = spelled
-        innermost = true_entries(entries)[-1:]
+        if entries not in known:
+            known[entries] = _spelled(entries, modules)
+        spelled = known[entries]
+        if spelled is None:
+            continue
+        found.update(spelled)
         owner = next((owner_of[value] for name, value in operands if name in _WEIGHTS and value in owner_of), None)
+        innermost = true_entries(entries)[-1:] if owner is not None else []
         if owner is not None and innermost and innermost[0][1] not in modules:
             found.update(_with_parents(innermost[0][1], owner, modules))
     return found
+
+
+def _spelled(entries: tuple[Entry, ...], modules: Collection[str]) -> dict[str, str] | None:
+    """Paths in a stack that modules have in another spelling, to that; None for a stack that reading the operator refuses."""
+    if any(len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE for _, path, _ in entries):
+        return None
+    own = {path: _SPELLINGS.sub(lambda match: f".{match[1] or match[2]}", path) for _, path, _ in true_entries(entries)}
+    return {path: spelled for path, spelled in own.items() if path not in modules and spelled in modules}
 
 
 _SPELLINGS = re.compile(r"(?:\._modules)?\[(?:'([^']*)'|(\d+))\]")

@@ -226,9 +226,12 @@ def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tupl
 
 def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:
     """What gives modules their own paths, where the program knows some under others; else None."""
-    stacks = list(stacks_of(an_object(graph, "graph")))
-    paths = {path for entries, _ in stacks for _, path, _ in true_entries(entries)}
-    found = {} if paths <= {"", *modules} else other_paths(stacks, owner_of, {"", *modules})
+    nodes = an_object(graph, "graph")
+    different = dict.fromkeys(
+        entries for entries, _ in stacks_of(nodes, operands=False)
+    )  # a module's operators all have the same
+    paths = {path for entries in different for _, path, _ in true_entries(entries)}
+    found = {} if paths <= {"", *modules} else other_paths(stacks_of(nodes), owner_of, {"", *modules})
     return renaming(found) if found else None
 
 

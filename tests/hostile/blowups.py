@@ -295,7 +295,7 @@ SLOW: dict[str, Case] = {
         "x.json is not a valid profile: ",
     ),
     "profile of 90 MB of digits": (text(lambda: b'{"format": 2, "a": ' + b"1" * 90_000_000 + b"}"), "is not a profile, or is"),
-    "profile of 90 MB of brackets": (text(lambda: b'{"format": 2, "a": ' + b"[" * 90_000_000), "it holds more values than any"),
+    "profile of 90 MB of brackets": (text(lambda: b'{"format": 2, "a": ' + b"[" * 90_000_000), "values, more than"),
     "profile of fields": (
         text(lambda: b'{"format": 2, "a": {' + b"".join(b'"%d":1,' % place for place in range(3_900_000)) + b'"b": 1}}'),
         "x.json is not a valid profile: ",

@@ -307,20 +307,34 @@ def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
 
 def _call(fields: _Fields) -> Call:
     stored = fields.total()
+    texts = _Texts(_table(fields, "shapes"), _table(fields, "types"))
     call = Call(
         entry=fields.short("entry"),
         count=fields.integer("count"),
         inputs=tuple(_input(item) for item in fields.objects("inputs")),
-        ops=tuple(_ops(fields)),
+        ops=tuple(_ops(fields, texts)),
         visits=fields.mapping("visits", _is_count, "counts"),
         note=fields.text("note"),
+        unused=fields.mapping("unused", _is_count, "counts") if "unused" in fields.left else {},
     )
     fields.agree("macs", stored, call.total, "its operators add up to")
     for path in call.visits:
         if not _is_sound(path):
             _check_depth(fields, "visits", path)
+    _check_unused(fields, call)
     fields.done()
     return call
+
+
+def _check_unused(fields: _Fields, call: Call) -> None:
+    """Hold what nobody needs of a module to what its operators cost."""
+    if call.unused:
+        macs: Counter[str] = Counter()
+        for row in call.ops:
+            macs[row.path] += row.macs or 0
+        for path, unused in call.unused.items():
+            if not 0 < unused <= macs[path]:
+                fields.fail("unused", f"says {unused} of {_brief(path)}, whose operators cost {macs[path]}")
 
 
 def _input(fields: _Fields) -> Input:
@@ -329,10 +343,26 @@ def _input(fields: _Fields) -> Input:
     return argument
 
 
-def _ops(fields: _Fields) -> Iterator[OpRow]:
+class _Texts(NamedTuple):
+    """What the operators of a call name by numbers; None in files in which each operator has its own texts."""
+
+    shapes: list[str] | None
+    types: list[str] | None
+
+
+def _table(fields: _Fields, field: str) -> list[str] | None:
+    if field not in fields.left:
+        return None
+    texts = [intern(text) for text in fields.texts(field)]
+    if any(len(text) > limits.NAME for text in texts):
+        fields.fail(field, f"holds a text of more than {limits.NAME:,} characters")
+    return texts
+
+
+def _ops(fields: _Fields, texts: _Texts) -> Iterator[OpRow]:
     sound: set[str] = set()
     for index, item in enumerate(fields.items("ops")):
-        yield _usual_row(item, sound) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"))
+        yield _usual_row(item, sound, texts) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"), texts)
 
 
 _USUAL = ("path", "op", "kind", "source", "count", "macs")
@@ -341,38 +371,51 @@ _costly_values = itemgetter(*_USUAL, "shapes")
 _typed_values = itemgetter(*_USUAL, "shapes", "types")
 
 
-def _usual_row(item: Any, sound: set[str]) -> OpRow | None:
+def _values(item: Any) -> tuple[Any, ...]:
+    """The values of the usual fields.
+
+    Raises:
+        TypeError, KeyError: it has others.
+    """
+    match len(item) - len(_USUAL):
+        case 2:
+            return tuple(_typed_values(item))
+        case 0:
+            return (*_usual_values(item), "", "")
+        case 1:
+            return (*_costly_values(item), "")
+        case _:
+            raise KeyError
+
+
+def _usual_row(item: Any, sound: set[str], texts: _Texts) -> OpRow | None:
     """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows.
 
     Args:
         item: what stands in the file.
         sound: paths that were looked at before.
+        texts: of the call.
     """
     try:
-        if len(item) == len(_USUAL):
-            path, op, kind, source, count, macs = _usual_values(item)
-            shapes = types = ""
-        elif len(item) == len(_USUAL) + 1:
-            path, op, kind, source, count, macs, shapes = _costly_values(item)
-            types = ""
-        else:
-            path, op, kind, source, count, macs, shapes, types = _typed_values(item)
-            if len(item) != len(_USUAL) + 2:
-                return None
-    except (TypeError, KeyError):
+        path, op, kind, source, count, macs, shapes, types = _values(item)
+        if texts.shapes is not None and shapes != "":
+            shapes = texts.shapes[shapes] if type(shapes) is int and shapes >= 0 else None
+        if texts.types is not None and types != "":
+            types = texts.types[types] if type(types) is int and types >= 0 else None
+    except (TypeError, KeyError, IndexError):
         return None
     if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is type(types) is str:
         return None
     if not (type(count) is int and 0 <= count < LARGEST and (macs is None or (type(macs) is int and 0 <= macs < LARGEST))):
         return None
-    length = len(op) + len(kind) + len(source) + len(shapes) + len(types)
+    length = len(op) + len(kind) + len(source) + (len(shapes) + len(types) if texts.shapes is None else 0)
     if length > limits.NAME or (path not in sound and not _is_sound(path)):
         return None
     sound.add(path)
     return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types))
 
 
-def _op(fields: _Fields) -> OpRow:
+def _op(fields: _Fields, texts: _Texts) -> OpRow:
     row = OpRow(
         path=fields.short("path"),
         op=fields.short("op"),
@@ -382,13 +425,21 @@ def _op(fields: _Fields) -> OpRow:
         macs=None if fields.left.get("macs", _MISSING) is None else fields.integer("macs"),
         bounded=fields.flag("bounded", default=False),
         note=fields.text("note", ""),
-        shapes=fields.short("shapes", ""),
-        types=fields.short("types", ""),
+        shapes=_named_text(fields, "shapes", texts.shapes),
+        types=_named_text(fields, "types", texts.types),
     )
     _check_depth(fields, "path", row.path)
     fields.left.pop("macs", None)
     fields.done()
     return row
+
+
+def _named_text(fields: _Fields, field: str, texts: list[str] | None) -> str:
+    """A text of an operator, which is its own, or a number in the list of its call."""
+    if texts is None or field not in fields.left:
+        return fields.short(field, "")
+    number = fields.integer(field)
+    return texts[number] if number < len(texts) else fields.fail(field, f"is {number}, and the call lists {len(texts)}")
 
 
 def _check_depth(fields: _Fields, field: str, path: str) -> None:

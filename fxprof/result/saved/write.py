@@ -2,7 +2,8 @@
 
 The fields are those of the records of a profile, and the sums that follow from them, which reading checks. Modules are told by
 `tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`,
-`shape`, `value`, `runs` and `stored_bytes` are left out where they have nothing to say.
+`shape`, `value`, `runs`, `stored_bytes` and `unused` are left out where they have nothing to say. A call lists each distinct
+text of `shapes` and `types` once; its operators name them by their numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from fxprof.trace.collector import uncollected
 if TYPE_CHECKING:  # for annotations alone: a profile imports this file, to save itself
     from fxprof.result.profile import Component, Profile
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The format that is written.
 
 1: the first one.
 2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
 have neither.
 3: components may have `runs` and `stored_bytes`. Files of format 2 are read; their components have neither.
+4: all operators have `shapes` and `types`, by their numbers in lists of the call, and calls may have `unused`. Files of
+format 3 are read; those of their operators that cost nothing have neither shapes nor types.
 """
 
 Json = dict[str, Any]
@@ -102,6 +105,8 @@ def _run(component: Component, run: Run) -> Json:
 
 
 def _call(call: Call) -> Json:
+    shapes = {text: number for number, text in enumerate(dict.fromkeys(row.shapes for row in call.ops if row.shapes))}
+    types = {text: number for number, text in enumerate(dict.fromkeys(row.types for row in call.ops if row.types))}
     return {
         "entry": call.entry,
         "count": call.count,
@@ -109,7 +114,10 @@ def _call(call: Call) -> Json:
         "note": call.note,
         "inputs": [_input(argument) for argument in call.inputs],
         "visits": dict(call.visits),
-        "ops": [_op(row) for row in call.ops],
+        **({"unused": dict(call.unused)} if call.unused else {}),
+        **({"shapes": list(shapes)} if shapes else {}),
+        **({"types": list(types)} if types else {}),
+        "ops": [_op(row, shapes, types) for row in call.ops],
     }
 
 
@@ -120,7 +128,7 @@ def _input(argument: Input) -> Json:
     return {**shaped, "value": argument.value} if argument.value else shaped
 
 
-def _op(row: OpRow) -> Json:
+def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int]) -> Json:
     written: Json = {
         "path": row.path,
         "op": row.op,
@@ -134,9 +142,9 @@ def _op(row: OpRow) -> Json:
     if row.note:
         written["note"] = row.note
     if row.shapes:
-        written["shapes"] = row.shapes
+        written["shapes"] = shapes[row.shapes]
     if row.types:
-        written["types"] = row.types
+        written["types"] = types[row.types]
     return written
 
 
@@ -154,8 +162,8 @@ def _node(node: Node, built: set[str]) -> Json:
     }
 
 
-_OBJECTS = {"profile", "workload", "versions", "geometry", "component", "call", "visits"}
-_LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "ops", "children"}
+_OBJECTS = {"profile", "workload", "versions", "geometry", "component", "call", "visits", "unused"}
+_LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "shapes", "types", "ops", "children"}
 _OPEN = _OBJECTS | _LISTS
 """Objects and lists that take a line for each of their parts; all others are written on one line."""
 
