@@ -10,12 +10,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fxprof.cost.kinds import kind_of
-from fxprof.cost.registry import BUILT_IN, KINDS, Formulas
 from fxprof.errors import CaptureError, FormulaError, OutputError, ProfileError, TargetError, UsageError
 from fxprof.result.profile import Profile
+from fxprof.result.saved.read import load_bytes, loads
+from fxprof.source.checkpoint import CheckpointFile
 from fxprof.source.config import PipelineConfig, SingleComponent
-from fxprof.source.live import check_dims, check_formulas, check_keywords, check_module, check_pipeline, check_program
+from fxprof.source.live import check_dims, check_formulas, check_keywords, check_module, check_program
+from fxprof.source.targets import CAPTURED, PROFILE, RUN, Target, find_target, refuse_untaken
 from fxprof.source.workload import Workload
 
 if TYPE_CHECKING:
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
 
     from fxprof.cache import Cache
     from fxprof.compare.diff import Diff
+    from fxprof.cost.registry import Formulas
     from fxprof.trace.captured import Capture
-
-_COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])
 
 
 def profile(
-    target: str | os.PathLike[str] | PipelineConfig | SingleComponent | DiffusionPipeline,
+    target: str | os.PathLike[str] | PipelineConfig | SingleComponent | Target | DiffusionPipeline,
     *,
     height: int | None = None,
     width: int | None = None,
@@ -58,7 +58,7 @@ def profile(
         target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a
             `.safetensors`, `.gguf` or `.pt2` file, a directory that `fxprof capture` wrote, a saved profile, a
             `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied nor run.
-            A directory, or repository, may be that of one component.
+            A directory, or repository, may be that of one component. Or what `fxprof.source.find_target` found of one.
         height: pixels; like everything below, the pipeline's own default when not given.
         width: pixels.
         images: images per prompt.
@@ -92,20 +92,13 @@ def profile(
         dict(arguments or {}),
         _names(enable),
     )
-    if isinstance(target, (str, os.PathLike)):
-        finished = _finished(
-            Path(target), fixed=workload == Workload() and not inputs and not whole, dims=dims or {}, formulas=formulas
-        )
-        if finished is not None:
-            return finished
-        target = _resolved(target)
-    elif not isinstance(target, (PipelineConfig, SingleComponent)):
-        check_pipeline(target)
-    if dims:
-        raise UsageError(
-            "dims are the sizes of a .pt2 file", "a pipeline takes --height, --width and --arg, a component --input"
-        )
-    kept = _Kept(cache, target, workload, inputs or {}, formulas, whole=whole)
+    with find_target(target) as found:
+        options = {**_values(workload), "inputs": inputs, "dims": dims, "formulas": formulas, "whole": whole}
+        refuse_untaken((found,), options)
+        if found.sort in CAPTURED:
+            return _profile_captured(found, dims or {}, formulas)
+    source = _to_capture(found)
+    kept = _Kept(cache, source, workload, inputs or {}, formulas, whole=whole)
     known = kept.find()
     if known is not None:
         return known
@@ -113,7 +106,7 @@ def profile(
 
     table = formulas if formulas is not None else default_formulas()
     try:
-        captured, name = _captured(target, workload, inputs or {}, table, progress, whole=whole, cache=cache)
+        captured, name = _captured(source, workload, inputs or {}, table, progress, whole=whole, cache=cache)
     finally:
         kept.tell()
     profile = assemble(captured, name, versions(), table)
@@ -149,8 +142,6 @@ class _Kept:
         text = self._cache.find("profile", self._key)
         if text is None:
             return None
-        from fxprof.result.saved.read import loads
-
         try:
             return loads(text)
         except ProfileError:
@@ -175,43 +166,33 @@ class _Kept:
             tell()
 
 
-def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: Formulas | None) -> Profile | None:
-    """The profile of a file or directory that holds results or graphs; None for anything that has to be captured first."""
-    if not os.path.exists(path):  # noqa: PTH110 - which takes any text
-        return None  # what reads files need not be imported for a name
-    from fxprof.result.kept import PROFILE, RUN, find_kept
-    from fxprof.result.saved.read import load
-
-    kept = find_kept(path)
-    if kept is None:
-        return None
-    if not fixed:
-        raise UsageError(f"{path} is {kept.words}, of one workload", "profile the pipeline itself, or leave the options out")
-    if dims and "dims" not in kept.takes:
-        raise UsageError(f"{path} is {kept.words}, whose sizes are fixed", "dims are for a .pt2 file with dynamic shapes")
-    if formulas is not None and "formulas" not in kept.takes:
-        raise UsageError(f"{path} is {kept.words}, which is counted already", "formulas are for a pipeline, a model or a graph")
-    return load(path) if kept is PROFILE else _profile_graphs(path, dims, formulas, bundle=kept is RUN)
-
-
-def _profile_graphs(path: Path, dims: Mapping[str, int], formulas: Formulas | None, *, bundle: bool) -> Profile:
+def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formulas | None) -> Profile:
+    """The profile of a file or directory that holds results or graphs."""
+    assert target.path is not None, "what was captured is in a file or a directory"
+    if target.sort is PROFILE:
+        return load_bytes(target.content, target.path)
     from fxprof.result.assemble import assemble
+
+    captured, name, made_with = _read_graphs(target, target.path, dims)
+    from fxprof.cost.agreement import check_capture
+
+    check_capture(captured, str(target.path))
+    table = formulas if formulas is not None else default_formulas()
+    try:
+        return assemble(captured, name, {"fxprof": _own_version(), **made_with}, table)
+    except (FormulaError, TargetError) as error:
+        raise type(error)(f"cannot count {target.path}: {error.message}", error.hint) from error
+
+
+def _read_graphs(target: Target, path: Path, dims: Mapping[str, int]) -> tuple[Capture, str, dict[str, str]]:
+    """What was captured, what it is called, and the versions that captured it."""
     from fxprof.trace.bundle import read_bundle
     from fxprof.trace.pt2 import read_capture
 
-    table = formulas if formulas is not None else default_formulas()
-    if bundle:
-        captured, target, made_with = read_bundle(path)
-    else:
-        captured, torch_version = read_capture(path, dims)
-        target, made_with = path.name, {"torch": torch_version}
-    from fxprof.cost.agreement import check_capture
-
-    check_capture(captured, str(path))
-    try:
-        return assemble(captured, target, {"fxprof": _own_version(), **made_with}, table)
-    except (FormulaError, TargetError) as error:
-        raise type(error)(f"cannot count {path}: {error.message}", error.hint) from error
+    if target.sort is RUN:
+        return read_bundle(path)
+    captured, torch_version = read_capture(path, dims, target.content)
+    return captured, path.name, {"torch": torch_version}
 
 
 def save_graphs(
@@ -253,10 +234,12 @@ def save_graphs(
 
     table = formulas if formulas is not None else default_formulas()
     asked = _workload(workload)
-    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part:
-        if isinstance(target, (str, os.PathLike)):
-            target = _uncaptured(target)
-        captured, name = _captured(target, asked, inputs or {}, table, progress, whole=True)
+    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part, find_target(target) as found:
+        if found.sort in CAPTURED:
+            what = f"{found} holds no pipeline that could be captured"
+            raise UsageError(what, "name a pipeline; this one can be profiled as it is")
+        refuse_untaken((found,), {**_values(asked), "inputs": inputs, "formulas": formulas})
+        captured, name = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
             progress("writing the graphs")
         from fxprof.capture.save import save_graphs as write_graphs
@@ -280,24 +263,17 @@ def _names(given: str | Iterable[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _resolved(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
-    from fxprof.source import CheckpointFile, resolve
+def _values(workload: Workload) -> dict[str, Any]:
+    return {item.name: getattr(workload, item.name) for item in fields(workload)}
 
-    found = resolve(target)
-    if not isinstance(found, CheckpointFile):
-        return found
+
+def _to_capture(target: Target) -> PipelineConfig | SingleComponent | DiffusionPipeline:
+    """What a target is captured from; a file of weights is looked up by what diffusers knows of its tensors."""
+    if not isinstance(target.content, CheckpointFile):
+        return target.content
     from fxprof.capture.checkpoints import config_of_checkpoint
 
-    return config_of_checkpoint(found)
-
-
-def _uncaptured(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent:
-    from fxprof.result.kept import find_kept
-
-    if find_kept(Path(target)) is not None:
-        what = f"{os.fspath(target)} holds no pipeline that could be captured"
-        raise UsageError(what, "name a pipeline; this one can be profiled as it is")
-    return _resolved(target)
+    return config_of_checkpoint(target.content)
 
 
 def _captured(
@@ -313,9 +289,9 @@ def _captured(
     """The capture of a target, and its name."""
     notable = notable_with(table)
     if isinstance(target, SingleComponent):
-        read = _inputs_of(target, workload, inputs)
-    elif inputs:
-        raise UsageError("inputs are those of one component, and the target is a whole pipeline", "--arg sets its arguments")
+        from fxprof.source.stand_ins import input_value
+
+        read = {name: input_value(value) for name, value in inputs.items()}
     from fxprof.trace.collector import seldom_collected
 
     with seldom_collected():
@@ -379,19 +355,6 @@ def _heard(progress: Callable[[str], None] | None) -> Callable[[str], None] | No
 def _say_imports(progress: Callable[[str], None] | None) -> None:
     if progress is not None:
         progress("importing torch, diffusers and transformers")
-
-
-def _inputs_of(target: SingleComponent, workload: Workload, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    given = [
-        item.name for item in fields(workload) if item.name != "dtype" and getattr(workload, item.name) not in (None, (), {})
-    ]
-    if given:
-        verb = "are" if len(given) > 1 else "is"
-        what = f"{', '.join(given)} {verb} for a whole pipeline, and {target.name} is one component"
-        raise UsageError(what, "--input NAME=SHAPE sets what it is called with")
-    from fxprof.source.stand_ins import input_value
-
-    return {name: input_value(value) for name, value in inputs.items()}
 
 
 def diff(
@@ -480,6 +443,7 @@ def profile_program(
 def default_formulas() -> Formulas:
     """The built-in formulas, those declared with `fxprof.formula`, and those of installed plug-ins."""
     from fxprof.cost.plugins import load_entry_points
+    from fxprof.cost.registry import BUILT_IN
 
     return load_entry_points(BUILT_IN)
 
@@ -499,4 +463,8 @@ def _own_version() -> str:
 
 def notable_with(formulas: Formulas) -> Callable[[str], bool]:
     """Whether an operator that runs outside every captured call has to be recorded: all but those known to cost nothing."""
-    return lambda target: formulas.find(target) is not None or kind_of(target) not in _COSTLESS
+    from fxprof.cost.kinds import kind_of
+    from fxprof.cost.registry import KINDS
+
+    costless = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])
+    return lambda target: formulas.find(target) is not None or kind_of(target) not in costless

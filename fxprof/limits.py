@@ -218,3 +218,8 @@ CACHED_TENSOR_BYTES = 2**40
 
 CACHED_NESTING = 50
 """Containers in containers in what a cached call returned."""
+
+
+def profile_values(length: int) -> int:
+    """How many values a profile of so many bytes may hold: an operator takes a few hundred bytes and has eight of them."""
+    return max(PROFILE_VALUES, length // PROFILE_BYTES_PER_VALUE)

@@ -12,6 +12,8 @@ from profiles import normal
 
 from fxprof.cli import fxprof as command
 from fxprof.result import Profile
+from fxprof.result.saved.read import load_bytes
+from fxprof.source.targets import PROFILE, Target
 
 
 def run(*arguments: str | Path) -> Result:
@@ -26,14 +28,22 @@ class FakeApi(ModuleType):
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.outcome: Callable[[], Profile] = normal
 
-    def profile(self, target: str, **workload: Any) -> Profile:
-        self.calls.append((target, workload))
+    def profile(self, target: Target, **workload: Any) -> Profile:
+        if target.sort is PROFILE:
+            return loaded(target)
+        self.calls.append((str(target), workload))
         if workload["progress"]:
             workload["progress"]("transformer: exporting")
         return self.outcome()
 
     def default_formulas(self) -> list[str]:
         return ["built in"]
+
+
+def loaded(target: Target) -> Profile:
+    """A saved profile, which no stand-in is needed for."""
+    assert target.path is not None
+    return load_bytes(target.content, target.path)
 
 
 def fail_with(error: BaseException) -> Callable[[], Profile]:

@@ -90,4 +90,5 @@ def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     fake = FakeApi()
     monkeypatch.setitem(sys.modules, "fxprof.api", fake)
     monkeypatch.setattr(fxprof, "api", fake, raising=False)
+    monkeypatch.setattr("fxprof.cli.compare.pays", lambda: False)  # what another process calls is not seen here
     return fake

@@ -107,9 +107,9 @@ def test_damaged_profile_is_told_in_one_line(tmp_path: Path) -> None:
     assert line.startswith(f"fxprof: {path} is not a profile, or is damaged: ")
 
 
-def test_unknown_target_is_told_with_what_to_try(api: FakeApi) -> None:
+def test_a_target_that_cannot_be_read_is_told_with_what_to_try(api: FakeApi) -> None:
     api.outcome = fail_with(TargetError("cannot profile 'x': nothing\nof that name", "see `fxprof models`"))
-    result = run("profile", "x")
+    result = run("profile", "sd-1.5")
     assert result.exit_code == 3
     assert result.stderr == "fxprof: cannot profile 'x': nothing of that name\n  try: see `fxprof models`\n"
 
@@ -117,7 +117,7 @@ def test_unknown_target_is_told_with_what_to_try(api: FakeApi) -> None:
 @pytest.mark.parametrize("before", [True, False])
 def test_debug_shows_the_traceback_too(api: FakeApi, before: bool) -> None:
     api.outcome = fail_with(CaptureError("exporting the unet failed"))
-    result = run("--debug", "profile", "x") if before else run("profile", "x", "--debug")
+    result = run("--debug", "profile", "sd-1.5") if before else run("profile", "sd-1.5", "--debug")
     assert result.exit_code == 3
     lines = result.stderr.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
@@ -127,12 +127,12 @@ def test_debug_shows_the_traceback_too(api: FakeApi, before: bool) -> None:
 def test_a_bug_keeps_its_traceback(api: FakeApi) -> None:
     api.outcome = fail_with(ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        CliRunner().invoke(command, ["profile", "x"], catch_exceptions=False)
+        CliRunner().invoke(command, ["profile", "sd-1.5"], catch_exceptions=False)
 
 
 def test_interruption_writes_nothing(api: FakeApi, tmp_path: Path) -> None:
     api.outcome = fail_with(KeyboardInterrupt())
-    result = run("profile", "x", "-o", tmp_path / "p.json")
+    result = run("profile", "sd-1.5", "-o", tmp_path / "p.json")
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "fxprof: interrupted; nothing was written\n")
     assert list(tmp_path.iterdir()) == []
 

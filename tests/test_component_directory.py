@@ -160,17 +160,17 @@ def test_inputs_that_are_none_are_refused(unet: Path) -> None:
 
 
 def test_a_workload_is_for_pipelines(unet: Path) -> None:
-    refused("height is for a whole pipeline, and unet is one component", "--input", unet, height=8)
-    refused("steps, arguments are for a whole", "--input", unet, steps=1, arguments={"a": 1}, inputs=UNET_INPUTS)
+    refused(f"--height needs a pipeline, but {unet} is one component", "--input", unet, height=8)
+    refused("--steps, --arg need a pipeline", "--input", unet, steps=1, arguments={"a": 1}, inputs=UNET_INPUTS)
 
 
 def test_inputs_are_for_components(saved: Path) -> None:
     result = run("profile", "sd-1.5", "--input", "sample=1x4x8x8")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("fxprof: inputs are those of one component, and the target is a whole pipeline\n")
+    assert result.stderr.startswith("fxprof: --input needs one component, but sd-1.5 is a pipeline\n")
     result = run("profile", saved / "normal.json", "--input", "sample=1x4x8x8")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "--input needs a pipeline" in result.stderr
+    assert "--input needs one component, but" in result.stderr
 
 
 @pytest.mark.parametrize("text", ["1x4xq", "0x4", "1x4:complex", "99999x99999"])
@@ -230,7 +230,7 @@ def test_inputs_are_read(value: object, expected: object) -> None:
 
 
 def test_a_live_pipeline_takes_no_inputs() -> None:
-    with pytest.raises(UsageError, match="the target is a whole pipeline"):
+    with pytest.raises(UsageError, match="--input needs one component"):
         fxprof.profile(tiny.make("stable_diffusion"), inputs=UNET_INPUTS)
 
 

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import run
+from commands import loaded, run
 
 import fxprof
 from fxprof.result.profile import Profile
+from fxprof.source.targets import PROFILE, Target
 
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = re.compile(r"(<!-- transcript: fxprof (?P<command>[^>]*?) -->\n```\n)(?P<shown>.*?)(```)", re.DOTALL)
@@ -39,8 +40,8 @@ def test_transcripts_are_what_the_commands_print(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stand_in(target: str, **_: object) -> Profile:
-        found: Profile = request.getfixturevalue("newer") if target == "sd3.5-medium" else profile
+    def stand_in(target: Target, **_: object) -> Profile:
+        found: Profile = request.getfixturevalue("newer") if str(target) == "sd3.5-medium" else profile
         return found
 
     monkeypatch.chdir(tmp_path)
@@ -64,16 +65,26 @@ PAGES = [path.read_text() for path in (ROOT / "docs").glob("*.md") if path.name 
 COMMANDS = re.findall(r"^\$ fxprof (.*)$", "\n".join(PAGES), re.MULTILINE)
 
 
+def write_index() -> None:
+    """Make the directory that the documents name, whose pipeline is never built."""
+    directory = Path("my-pipeline")
+    directory.mkdir()
+    (directory / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_in_the_documents_runs(
     line: str, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     profile.save("saved.json")
+    write_index()
     asked: list[dict[str, object]] = []
 
-    def stand_in(target: str, **workload: object) -> Profile:
-        asked.append({"target": target, **workload})
+    def stand_in(target: Target, **workload: object) -> Profile:
+        if target.sort is PROFILE:
+            return loaded(target)
+        asked.append({"target": str(target), **workload})
         return profile
 
     monkeypatch.setattr("fxprof.api.profile", stand_in)
@@ -93,10 +104,11 @@ def test_the_job_of_the_page_passes_and_fails_as_it_says(
     baseline, check, parts = (shlex.split(line)[1:] for line in lines if line.startswith("fxprof "))
     assert f"- run: fxprof {shlex.join(check)}\n" in page
     monkeypatch.chdir(tmp_path)
+    write_index()
     monkeypatch.setattr("fxprof.api.profile", lambda *_, **__: profile)
     assert [run(*command).exit_code for command in (baseline, check, parts)] == [0, 0, 0]
     assert (tmp_path / "diff.md").read_text(encoding="utf-8").startswith("## ")
-    monkeypatch.setattr("fxprof.api.profile", lambda *_, **__: newer)
+    monkeypatch.setattr("fxprof.api.profile", lambda target, **_: loaded(target) if target.sort is PROFILE else newer)
     failed = run(*check, "--force")
     assert failed.exit_code == 1
     told = re.sub(r"(?m)^fxprof: grew .*\n", lambda _: failed.stderr, page)

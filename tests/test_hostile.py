@@ -23,6 +23,7 @@ from hostile import CASES, COSTLY, COUNTED, SLOW
 from profiles import uncounted
 
 from fxprof.result.saved.write import dumps
+from fxprof.source import targets
 from fxprof.trace import archive
 
 LONGEST = 400
@@ -240,7 +241,8 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest
     def refuse(_path: object) -> None:
         raise PermissionError(13, "Permission denied")  # the tests may run as root, who may read everything
 
-    monkeypatch.setattr(archive, "_open", refuse)
+    for reader in (targets, archive):
+        monkeypatch.setattr(reader, "FileIO", refuse)
     path = archives.write(tmp_path / "x.pt2")
     result = run("profile", path)
     assert check_refusal(result.exit_code, result.stdout, result.stderr, path).endswith("x.pt2: permission denied")

@@ -16,7 +16,7 @@ from profiles import normal, uncounted
 
 from fxprof.errors import OutputError, ProfileError
 from fxprof.result import OpRow, Profile, Total, files
-from fxprof.result.saved.read import load, loads, looks_like_profile
+from fxprof.result.saved.read import load, loads
 from fxprof.result.saved.write import dumps
 
 # --- damaged files
@@ -292,31 +292,6 @@ def test_load_reports_what_the_system_says(tmp_path: Path) -> None:
         load(tmp_path / "bytes")
     with pytest.raises(ProfileError, match="cannot load"):
         load("a\0b")
-
-
-def test_profile_is_told_by_content(tmp_path: Path) -> None:
-    text = dumps(uncounted())
-    contents: dict[str, tuple[bytes, bool]] = {
-        "whole": (text.encode(), True),
-        "byte order mark": (text.encode("utf-8-sig"), True),
-        "sixteen bits": (text.encode("utf-16"), True),
-        "truncated": (text.encode()[:200], True),
-        "other order": (json.dumps(json.loads(text), sort_keys=True).encode(), True),
-        "newer": (b'{"format": 99}', True),
-        "other json": (b'{"_class_name": "StableDiffusionPipeline"}', False),
-        "broken json": (b'{"_class_name": ', False),
-        "list": (b"[1, 2]", False),
-        "empty": (b"", False),
-        "zip": (b"PK\x03\x04\xff\xfe\xfa", False),
-    }
-    for name, (content, _) in contents.items():
-        (tmp_path / name).write_bytes(content)
-    assert {name: looks_like_profile(tmp_path / name) for name in contents} == {
-        name: told for name, (_, told) in contents.items()
-    }
-    assert not looks_like_profile(tmp_path)
-    assert not looks_like_profile(tmp_path / "none")
-    assert not looks_like_profile("a\0b")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

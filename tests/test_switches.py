@@ -56,7 +56,7 @@ def test_unknown_names_are_answered_with_what_there_is(name: str) -> None:
 
 def test_a_component_alone_has_nothing_to_switch_on(tmp_path: Path) -> None:
     tiny.kl_autoencoder().save_config(tmp_path)
-    with pytest.raises(UsageError, match=r"^enable is for a whole pipeline"):
+    with pytest.raises(UsageError, match=r"^--enable needs a pipeline"):
         fxprof.profile(tmp_path, enable=["tiling"], inputs={"sample": "1x3x32x32"})
 
 

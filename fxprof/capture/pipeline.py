@@ -30,17 +30,8 @@ from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
-from fxprof.source.workload import DEFAULT_PROMPT, Workload
+from fxprof.source.workload import CALL_ARGUMENTS, DEFAULT_PROMPT, Workload, flag_of
 from fxprof.trace.captured import Capture, CapturedComponent, CapturedModule
-
-_NAMES = {
-    "height": "height",
-    "width": "width",
-    "images": "num_images_per_prompt",
-    "steps": "num_inference_steps",
-    "guidance_scale": "guidance_scale",
-}
-"""Workload to the argument of a pipeline's `__call__`."""
 
 _OUTSIDE = "pipeline"
 """The component under which operators are recorded that the pipeline's own code runs."""
@@ -209,7 +200,7 @@ def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[s
     """What to call the pipeline with, and what is approximate about it."""
     accepted = parameters_of(built.pipeline)
     given = {name: real(value) for name, value in workload.arguments.items()}
-    options = {theirs: f"--{ours.replace('_', '-')}" for ours, theirs in _names(accepted).items()}
+    options = {theirs: flag_of(ours) for ours, theirs in _names(accepted).items()}
     asked = {ours: theirs for ours, theirs in _names(accepted).items() if getattr(workload, ours) is not None}
     for ours, theirs in asked.items():
         if theirs in given:
@@ -240,7 +231,7 @@ def _prompt(built: Built, workload: Workload) -> tuple[str, list[str]]:
 def _names(accepted: Mapping[str, object]) -> dict[str, str]:
     """Workload to the argument of this pipeline's `__call__`; one that makes videos counts those."""
     videos = "num_videos_per_prompt"
-    return {**_NAMES, "images": videos} if videos in accepted else _NAMES
+    return {**CALL_ARGUMENTS, "images": videos} if videos in accepted else CALL_ARGUMENTS
 
 
 def _rehearse(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from fxprof.cli.beside import both, pays
 from fxprof.cli.group import say
 from fxprof.cli.options import Request
-from fxprof.cli.work import flag_of, options_given, prepare, profile_of, refuse_changes, rendered, strict_error, write
+from fxprof.cli.work import options_of, prepare, profile_of, rendered, strict_error, write
 from fxprof.compare.diff import Diff
 from fxprof.compare.limit_checks import LimitCheck, check_limits
 from fxprof.compare.limits import Limit
 from fxprof.compare.profiles import compare_profiles
-from fxprof.errors import FxprofError, UsageError
+from fxprof.errors import FxprofError
 from fxprof.reports import Document
 from fxprof.reports.tables import Growth, display
-from fxprof.result.kept import PROFILE, Kept, find_kept
 from fxprof.result.profile import Profile
+from fxprof.source.targets import CAPTURED, Target, find_target, refuse_untaken
 
 
 class GrowthError(FxprofError):
@@ -54,30 +55,21 @@ def _profiles(old: Request, new: Request) -> tuple[Profile, Profile]:
     Raises:
         UsageError: an option that neither side takes.
     """
-    kept = find_kept(old.target), find_kept(new.target)
-    if kept == (PROFILE, PROFILE):
-        refuse_changes(old, old.target, new.target)
-    untaken = [flag_of(name) for name in options_given(old) if not any(_takes(side, name) for side in kept)]
-    if untaken:
-        whats = (found.words if found else "a pipeline" for found in kept)
-        named = " and ".join(f"{side.target} is {what}" for side, what in zip((old, new), whats, strict=True))
-        need = f"need{'s' * (len(untaken) == 1)} {'an exported graph' if untaken == ['--dim'] else 'a pipeline'}"
-        raise UsageError(f"{', '.join(untaken)} {need}, but {named}", "leave the options out")
-    sides = _fit(old, kept[0]), _fit(new, kept[1])
-    if kept == (None, None) and old.target != new.target and pays():
-        return both(lambda: profile_of(sides[0]), lambda: profile_of(sides[1]))
-    return profile_of(sides[0]), profile_of(sides[1])
+    with find_target(old.target) as first, find_target(new.target) as second:
+        refuse_untaken((first, second), options_of(old))
+        sides = partial(profile_of, _fit(old, first), first), partial(profile_of, _fit(new, second), second)
+        captured = first.sort in CAPTURED or second.sort in CAPTURED
+        if not captured and old.target != new.target and pays():
+            return both(*sides)
+        return sides[0](), sides[1]()
 
 
-def _takes(kept: Kept | None, name: str) -> bool:
-    return name in kept.takes if kept else name != "dims"
-
-
-def _fit(request: Request, kept: Kept | None) -> Request:
+def _fit(request: Request, target: Target) -> Request:
     """The request without the options that its target does not take."""
-    workload = {name: value for name, value in request.workload.items() if _takes(kept, name)}
-    formulas = request.counting.formulas if _takes(kept, "formulas") else ()
-    whole = request.counting.whole and _takes(kept, "whole")
+    takes = target.sort.takes
+    workload = {name: value for name, value in request.workload.items() if name in takes}
+    formulas = request.counting.formulas if "formulas" in takes else ()
+    whole = request.counting.whole and "whole" in takes
     return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas, whole=whole))
 
 

@@ -17,7 +17,8 @@ from fxprof.compare.limits import Limit, read_limit
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
 from fxprof.source.stand_ins import stand_in
-from fxprof.source.workload import DTYPES
+from fxprof.source.targets import COMPONENT, PIPELINE
+from fxprof.source.workload import OPTIONS, Option, flag_of
 from fxprof.strict_json import JsonError, nests_deeper, read_json
 from fxprof.units import UNITS
 
@@ -148,45 +149,27 @@ def named_size(text: str) -> tuple[str, int]:
 
 _SIZE = click.IntRange(min=1)
 
-_WORKLOAD = (
-    click.option("--height", metavar="N", type=_SIZE, help="Pixels."),
-    click.option("--width", metavar="N", type=_SIZE, help="Pixels."),
-    click.option("--images", metavar="N", type=_SIZE, help="Images in one run."),
-    click.option("--steps", metavar="N", type=_SIZE, help="Denoising steps."),
-    click.option("--guidance-scale", metavar="X", type=finite, help="Strength of guidance."),
-    click.option("--prompt", metavar="TEXT", help="The prompt."),
-    click.option("--prompt-tokens", metavar="N", type=_SIZE, help="A prompt of so many tokens instead."),
-    click.option("--dtype", type=click.Choice(DTYPES), help="Type that the models are built in."),
-    click.option("--without", multiple=True, metavar="NAME", help="Leave an optional component out. Repeatable."),
-    click.option("--enable", multiple=True, metavar="NAME", help="Switch on before the call, such as vae.tiling. Repeatable."),
-    click.option(
-        "--arg",
-        "arguments",
-        metavar="NAME=VALUE",
-        type=named_value,
-        multiple=True,
-        callback=_arguments,
-        help="Any other argument of the pipeline's call: JSON, a text, or a stand-in such as image:768x512. Repeatable.",
-    ),
-    click.option(
-        "--input",
-        "inputs",
-        metavar="NAME=SHAPE",
-        type=named_value,
-        multiple=True,
-        callback=_arguments,
-        help="Of one component: an input as 1x16x64x64 or 1x77:int64, or as for --arg. Repeatable.",
-    ),
-    click.option(
-        "--dim",
-        "dims",
-        metavar="NAME=N",
-        type=named_size,
-        multiple=True,
-        callback=_arguments,
-        help="Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4 or decode:x.0=4. Repeatable.",
-    ),
-)
+
+_READERS: dict[Any, Any] = {int: _SIZE, float: finite, dict[str, Any]: named_value, dict[str, int]: named_size}
+"""What reads the text of an option of this type; what is a text itself needs nothing."""
+
+
+def _analysis_option(option: Option) -> Command:
+    """An option of the table, as click has it."""
+    repeatable = option.type not in (int, float, str)
+    return click.option(
+        flag_of(option.name),
+        option.name,
+        metavar=option.metavar or None,
+        type=click.Choice(option.choices) if option.choices else _READERS.get(option.type),
+        multiple=repeatable,
+        callback=_arguments if option.type in (dict[str, Any], dict[str, int]) else None,
+        help=f"{option.help} Repeatable." if repeatable else option.help,
+    )
+
+
+_WORKLOAD = tuple(map(_analysis_option, OPTIONS))
+_TO_CAPTURE = tuple(map(_analysis_option, (item for item in OPTIONS if item.name in PIPELINE.takes | COMPONENT.takes)))
 
 _COUNTING = (
     click.option("--component", multiple=True, metavar="NAME", help="Report this component. Repeatable."),
@@ -221,7 +204,7 @@ def on_profile(command: Command) -> Command:
     @functools.wraps(command)
     def call(**given: Any) -> Any:
         counting = Counting(*(given.pop(item.name) for item in fields(Counting)))
-        workload = {name: given.pop(name) for name in WORKLOAD}
+        workload = _popped(given)
         return command(request=Request(given.pop("target"), workload, counting, _output(given)), **given)
 
     options = [click.argument("target"), *_WORKLOAD, *_COUNTING, *_OUTPUT, debug_option]
@@ -234,7 +217,7 @@ def on_pair(command: Command) -> Command:
     @functools.wraps(command)
     def call(**given: Any) -> Any:
         counting = Counting(*(given.pop(item.name) for item in fields(Counting)))
-        workload = {name: given.pop(name) for name in WORKLOAD}
+        workload = _popped(given)
         output = _output(given)
         old, new = (Request(given.pop(name), workload, counting, output) for name in ("old", "new"))
         return command(old=old, new=new, **given)
@@ -248,10 +231,9 @@ def on_capture(command: Command) -> Command:
 
     @functools.wraps(command)
     def call(**given: Any) -> Any:
-        workload = {name: given.pop(name) for name in WORKLOAD if name in given}
-        return command(workload=workload, **given)
+        return command(workload=_popped(given), **given)
 
-    return _decorated(call, [click.argument("target"), *_WORKLOAD[:-1], debug_option])
+    return _decorated(call, [click.argument("target"), *_TO_CAPTURE, debug_option])
 
 
 def on_output(command: Command) -> Command:
@@ -264,11 +246,9 @@ def on_output(command: Command) -> Command:
     return _decorated(call, [*_OUTPUT, debug_option])
 
 
-WORKLOAD = (
-    *("height", "width", "images", "steps", "guidance_scale", "prompt", "prompt_tokens", "dtype"),
-    *("without", "enable", "arguments", "inputs", "dims"),
-)
-"""Names of the workload's arguments, as `fxprof.profile` has them."""
+def _popped(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of an analysis, taken out of all that are given."""
+    return {option.name: given.pop(option.name) for option in OPTIONS if option.name in given}
 
 
 def _output(given: dict[str, Any]) -> Output:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxprof.cli.options import Counting, Output, Request
-from fxprof.errors import FxprofError, OutputError, TargetError, UsageError, printable
+from fxprof.errors import FxprofError, OutputError, TargetError, printable
 from fxprof.reports import Document, Format, pick_format
 from fxprof.result.files import check_writable, reason, write_whole
 from fxprof.result.profile import Profile
 from fxprof.result.views import not_captured
+from fxprof.source.targets import Target, find_target, refuse_untaken
 
 if TYPE_CHECKING:
     from fxprof.cache import Cache, Entry
@@ -37,7 +38,8 @@ def report_profile(request: Request, build: Callable[[Profile], Document]) -> No
         FxprofError: anything that fxprof refuses; where the output cannot be written, before any work is done.
     """
     form = prepare(request.output)
-    profile = profile_of(request)
+    with find_target(request.target) as target:
+        profile = profile_of(request, target)
     if request.counting.component:
         profile = profile.only(request.counting.component)
     write(rendered(form, build(profile), request.output), request.output)
@@ -104,20 +106,20 @@ def encodable(text: str, encoding: str) -> str:
     return text
 
 
-def profile_of(request: Request) -> Profile:
-    """Load the saved profile, which needs no torch, or capture the pipeline."""
-    from fxprof.result.saved.read import load, looks_like_profile
+def profile_of(request: Request, target: Target) -> Profile:
+    """Load the saved profile, count the graphs, or capture the pipeline.
 
-    if looks_like_profile(request.target):
-        refuse_changes(request, request.target)
-        return load(request.target)
+    Raises:
+        UsageError: an option that the target does not take.
+    """
+    refuse_untaken((target,), options_of(request))  # before the files of formulas are run
     from fxprof import api
     from fxprof.cache import default_cache
 
     progress = _progress() if _on_terminal() else None
     counting = request.counting
     return api.profile(
-        request.target,
+        target,
         **request.workload,
         formulas=_formulas(counting),
         whole=counting.whole,
@@ -126,29 +128,9 @@ def profile_of(request: Request) -> Profile:
     )
 
 
-def options_given(request: Request) -> list[str]:
-    """The options that change what is analysed, as `fxprof.profile` names them."""
-    given = [name for name, value in request.workload.items() if value not in (None, (), {})]
-    return given + [name for name in ("formulas", "whole") if getattr(request.counting, name)]
-
-
-def refuse_changes(request: Request, *saved: str) -> None:
-    """Refuse options of a workload where all that is named are saved profiles.
-
-    Raises:
-        UsageError: there are such options.
-    """
-    given = [flag_of(name) for name in options_given(request)]
-    if given:
-        need = "needs" if len(given) == 1 else "need"
-        are = "is a saved profile" if len(saved) == 1 else "are saved profiles"
-        what = f"{', '.join(given)} {need} a pipeline, but {' and '.join(saved)} {are}"
-        raise UsageError(what, "name the pipeline instead, or leave the options out")
-
-
-def flag_of(name: str) -> str:
-    """The option that sets an argument of `fxprof.profile`."""
-    return {"arguments": "--arg", "inputs": "--input", "dims": "--dim"}.get(name, f"--{name.replace('_', '-')}")
+def options_of(request: Request) -> dict[str, Any]:
+    """The options that change what is analysed, as `fxprof.profile` names them, to what is given."""
+    return {**request.workload, "formulas": request.counting.formulas, "whole": request.counting.whole}
 
 
 def _formulas(counting: Counting) -> Formulas | None:

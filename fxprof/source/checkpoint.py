@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,25 +54,23 @@ class CheckpointFile:
     """Names to shapes."""
 
 
-def looks_like_checkpoint(path: Path) -> bool:
+def looks_like_checkpoint(path: Path, head: bytes) -> bool:
     """Whether a file is called as one, or begins as a GGUF file does."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_GGUF)) == _GGUF
-    except OSError:
-        return False
+    return path.suffix.lower() in SUFFIXES or head.startswith(_GGUF)
 
 
-def read_checkpoint(path: Path) -> CheckpointFile:
+def read_checkpoint(path: Path, opened: FileIO | None = None) -> CheckpointFile:
     """The names and shapes of the tensors in a file.
+
+    Args:
+        path: of the file.
+        opened: the file where it is open, at its beginning; it is closed afterwards.
 
     Raises:
         TargetError: the file is unreadable, or its header is not what its format says.
     """
     try:
-        with path.open("rb") as file:
+        with BufferedReader(opened or FileIO(path)) as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(len(_GGUF))
             file.seek(0)

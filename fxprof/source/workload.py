@@ -1,4 +1,8 @@
-"""What is asked of a pipeline: sizes, steps, guidance, prompt. Imports neither torch nor diffusers."""
+"""What is asked of a pipeline: sizes, steps, guidance, prompt. Imports neither torch nor diffusers.
+
+`OPTIONS` is the one table of the options: the command line and the names in messages are made of it, and a test holds
+`Workload` and the signature of `fxprof.profile` to it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,77 @@ DEFAULT_PROMPT = "a photo of a cat"
 """The prompt when none is given. It matters only where text is not padded to a fixed length."""
 
 DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an analysis."""
+
+    name: str
+    """As `fxprof.profile` and `Workload` name it."""
+    type: Any
+    """What it is in Python; `int` is a whole number of at least 1."""
+    help: str
+    """What it does, in the help text of the command line, which says itself that an option is repeatable."""
+    metavar: str = ""
+    """What stands for its value in the help text."""
+    argument: str = ""
+    """The argument of a pipeline's `__call__` that gets the value as it is."""
+    choices: tuple[str, ...] = ()
+    """The values that there are, where they are few."""
+    flag: str = ""
+    """On the command line, where it is not the name."""
+
+
+OPTIONS = (
+    Option("height", int, "Pixels.", "N", argument="height"),
+    Option("width", int, "Pixels.", "N", argument="width"),
+    Option("images", int, "Images in one run.", "N", argument="num_images_per_prompt"),
+    Option("steps", int, "Denoising steps.", "N", argument="num_inference_steps"),
+    Option("guidance_scale", float, "Strength of guidance.", "X", argument="guidance_scale"),
+    Option("prompt", str, "The prompt.", "TEXT"),  # a pipeline that takes one gets one, whether it is given or not
+    Option("prompt_tokens", int, "A prompt of so many tokens instead.", "N"),
+    Option("dtype", str, "Type that the models are built in.", choices=DTYPES),
+    Option("without", tuple[str, ...], "Leave an optional component out.", "NAME"),
+    Option("enable", tuple[str, ...], "Switch on before the call, such as vae.tiling.", "NAME"),
+    Option(
+        "arguments",
+        dict[str, Any],
+        "Any other argument of the pipeline's call: JSON, a text, or a stand-in such as image:768x512.",
+        "NAME=VALUE",
+        flag="--arg",
+    ),
+    Option(
+        "inputs",
+        dict[str, Any],
+        "Of one component: an input as 1x16x64x64 or 1x77:int64, or as for --arg.",
+        "NAME=SHAPE",
+        flag="--input",
+    ),
+    Option(
+        "dims",
+        dict[str, int],
+        "Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4 or decode:x.0=4.",
+        "NAME=N",
+        flag="--dim",
+    ),
+)
+"""All options of an analysis, in the order of every help text. The last two are no part of a pipeline's workload."""
+
+CALL_ARGUMENTS = {option.name: option.argument for option in OPTIONS if option.argument}
+"""Options to the arguments of a pipeline's `__call__` that get their values as they are."""
+
+_FLAGS = {option.name: option.flag for option in OPTIONS if option.flag}
+
+
+def flag_of(name: str) -> str:
+    """The option of the command line that sets an argument of `fxprof.profile`."""
+    return _FLAGS.get(name) or f"--{name.replace('_', '-')}"
+
+
+def options_given(values: Mapping[str, Any]) -> list[str]:
+    """The names of the options that have a value."""
+    return [name for name, value in values.items() if value is not None and value is not False and value not in ((), {})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +120,9 @@ class Workload:
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline could use."""
-        for name in ("height", "width", "images", "steps", "prompt_tokens"):
-            _check_positive(name, getattr(self, name))
+        for option in OPTIONS:
+            if option.type is int:
+                _check_positive(option.name, getattr(self, option.name))
         if self.prompt is not None and self.prompt_tokens is not None:
             raise UsageError("both a prompt and a number of prompt tokens are given", "give one of the two")
         if self.dtype is not None and self.dtype not in DTYPES:

@@ -82,39 +82,35 @@ class Archive:
     """Sentences about what else is in the archive."""
 
 
-def looks_like_archive(path: str | Path) -> bool:
-    """Whether a file is, or by its name should be, an archive: a zip file, or one that ends in `.pt2`."""
-    try:
-        if not Path(path).is_file():
-            return False
-        if str(path).lower().endswith(_SUFFIXES):
-            return True
-        with Path(path).open("rb") as file:
-            return file.read(len(_MAGIC)) == _MAGIC
-    except (OSError, ValueError):  # ValueError: a name with a null character
-        return False
+def looks_like_archive(path: str | Path, head: bytes) -> bool:
+    """Whether a file is, or by its name should be, an archive: one that begins as a zip file, or ends in `.pt2`."""
+    return head.startswith(_MAGIC) or str(path).lower().endswith(_SUFFIXES)
 
 
 _SUFFIXES = (".pt2", ".pt", ".pth", ".ptl", ".pte", ".bin", ".ckpt")
 
 
-def read_archive(path: str | Path, *, extra: tuple[str, ...] = (), allowance: Allowance | None = None) -> Archive:
+def read_archive(
+    path: str | Path, opened: FileIO | None = None, *, extra: tuple[str, ...] = (), allowance: Allowance | None = None
+) -> Archive:
     """The JSON texts of an archive that `torch.export.save` wrote.
 
     Args:
         path: of the file; its name does not matter.
+        opened: the file where it is open, at its beginning; it is closed afterwards.
         extra: names of further texts that are wanted where they are there.
         allowance: what may still be read; that of one file where it is left out.
 
     Raises:
         TargetError: the file is no such archive, is damaged, or holds more than any graph does.
     """
-    _refuse_other_files(path)
-    try:
-        with _open(path) as raw, zipfile.ZipFile(raw) as file:
-            return _Reader(path, file, allowance or Allowance()).archive(extra)
-    except _BROKEN as error:
-        raise _unreadable(path, f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
+    with _Bounded(opened or _open(path)) as raw:
+        _refuse_other_files(path, raw)
+        try:
+            with zipfile.ZipFile(raw) as file:
+                return _Reader(path, file, allowance or Allowance()).archive(extra)
+        except _BROKEN as error:
+            raise _unreadable(path, f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
 
 
 class _Bounded(BufferedReader):
@@ -127,19 +123,25 @@ class _Bounded(BufferedReader):
         return super().read(_LONGEST_LIST if size is None or size < 0 else size)
 
 
-def _open(path: str | Path) -> _Bounded:
-    return _Bounded(FileIO(path))
-
-
-def _refuse_other_files(path: str | Path) -> None:
+def _open(path: str | Path) -> FileIO:
     try:
         if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
             raise _unreadable(path, "it is not a regular file")
-        with _open(path) as file:
-            head = file.read(64)
+        return FileIO(path)
     except (OSError, ValueError) as error:
-        text = str(getattr(error, "strerror", "") or error)
-        raise _unreadable(path, text[:1].lower() + text[1:]) from error
+        raise _cannot(path, error) from error
+
+
+def _cannot(path: str | Path, error: OSError | ValueError) -> TargetError:
+    text = str(getattr(error, "strerror", "") or error)
+    return _unreadable(path, text[:1].lower() + text[1:])
+
+
+def _refuse_other_files(path: str | Path, file: _Bounded) -> None:
+    try:
+        head = file.peek(64)[:64]
+    except OSError as error:
+        raise _cannot(path, error) from error
     if not head.startswith(_MAGIC):
         raise TargetError(f"cannot read {path}: it is {_kind(head)}", f"a .pt2 file is a zip archive; {_WRITE}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from io import FileIO
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def read_programs(
 
 def read_package(
     path: str | Path,
+    opened: FileIO | None = None,
     *,
     prefix: str = "",
     aliases: Mapping[str, str] | None = None,
@@ -96,6 +98,7 @@ def read_package(
 
     Args:
         path: of the file.
+        opened: the file where it is open, at its beginning; it is closed afterwards.
         prefix: path of the exported module below its component, put before the path of every module.
         aliases: other paths of modules that are shared, to the one path that their calls add up at.
         allowance: what may still be read of a captured run; that of one file where it is left out.
@@ -106,7 +109,7 @@ def read_package(
     allowance = allowance or Allowance()
     try:
         with uncollected():
-            archive = read_archive(path, extra=(DIM_NAMES,), allowance=allowance)
+            archive = read_archive(path, opened, extra=(DIM_NAMES,), allowance=allowance)
             programs = tuple(
                 _program(
                     name,
@@ -125,18 +128,19 @@ def read_package(
         raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
 
 
-def read_capture(path: str | Path, dims: Mapping[str, int]) -> tuple[Capture, str]:
+def read_capture(path: str | Path, dims: Mapping[str, int], opened: FileIO | None = None) -> tuple[Capture, str]:
     """A `.pt2` file as a capture, at the sizes of its example inputs or at those given, and the torch that wrote it.
 
     Args:
         path: of the file.
+        opened: as for `read_package`.
         dims: sizes by symbol (`s77`), by place (`x.0`: the first size of the input `x`), or by a name that the file gives.
 
     Raises:
         TargetError: as `read_package`.
         UsageError: `dims` names a size that no program has, or is outside of its range.
     """
-    read = read_package(path)
+    read = read_package(path, opened)
     programs = read.programs
     sides = [_dims(program) for program in programs]
     bound = bind_dims(Path(path).name, sides, read.names, dims)

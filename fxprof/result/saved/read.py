@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from fxprof import limits
@@ -12,16 +11,10 @@ from fxprof.result.files import reason
 from fxprof.result.profile import Profile
 from fxprof.result.saved.parse import parse_profile
 from fxprof.strict_json import JsonError, JsonTooLargeError, decoded, read_json
-from fxprof.texts import read_bytes, read_most
+from fxprof.texts import read_bytes
 from fxprof.trace.collector import uncollected
 
 MOST_BYTES = limits.PROFILE_BYTES
-MOST_VALUES = limits.PROFILE_VALUES
-
-
-def most_values(length: int) -> int:
-    """How many values a profile of so many bytes may hold: an operator takes a few hundred bytes and has eight of them."""
-    return max(MOST_VALUES, length // limits.PROFILE_BYTES_PER_VALUE)
 
 
 @uncollected()
@@ -36,7 +29,7 @@ def loads(text: str, name: str = "the profile") -> Profile:
         ProfileError: the text is not a profile, is of a newer format, or contradicts itself.
     """
     try:
-        value = read_json(text, values=most_values(len(text)))
+        value = read_json(text, values=limits.profile_values(len(text)))
     except JsonTooLargeError as error:
         raise ProfileError(f"cannot load {name}: it {error}") from error
     except JsonError as error:
@@ -54,39 +47,26 @@ def load(path: str | Path) -> Profile:
     """
     try:
         raw = read_bytes(path, MOST_BYTES)
-        if len(raw) > MOST_BYTES:
-            raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise ProfileError(f"cannot load {path}: {reason(error)}") from error
+    return load_bytes(raw, path)
+
+
+def load_bytes(raw: bytes, path: str | Path) -> Profile:
+    """The profile in the bytes of a file.
+
+    Args:
+        raw: all of them, or at least one more than any profile has.
+        path: of the file, for errors.
+
+    Raises:
+        ProfileError: what it holds is not a profile.
+    """
+    if len(raw) > MOST_BYTES:
+        raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
+    try:
         text = decoded(raw, json.detect_encoding(raw))
     except JsonError as error:
         raise ProfileError(f"cannot load {path}: it {error}") from error
-    except (OSError, ValueError) as error:
-        raise ProfileError(f"cannot load {path}: {reason(error)}") from error
     del raw
     return loads(text, str(path))
-
-
-_BEGINNING = re.compile(r'\s*\{\s*"format"\s*:\s*-?\d')
-
-
-def looks_like_profile(path: str | Path) -> bool:
-    """Whether a file is a saved profile, damaged or not, by what it holds and not by its name."""
-    try:
-        if not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
-            return False
-        with Path(path).open("rb") as file:
-            raw = file.read(400)
-            text = raw.decode(json.detect_encoding(raw), errors="replace")
-            if not text.lstrip().startswith("{"):
-                return False
-            return bool(_BEGINNING.match(text)) or _has_fields(raw + read_most(file, MOST_BYTES))
-    except (OSError, ValueError):  # ValueError: a name with a null character
-        return False
-
-
-def _has_fields(raw: bytes) -> bool:
-    """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
-    try:  # whatever is wrong with it otherwise, reading it says
-        value = read_json(raw, values=most_values(len(raw)), repeats=True, infinite=True, encoding=json.detect_encoding(raw))
-    except JsonError:
-        return False
-    return isinstance(value, dict) and {"format", "workload", "components"} <= value.keys()
