@@ -9,7 +9,7 @@ from __future__ import annotations
 GRAPH_BYTES = 128 * 2**20
 """All JSON texts of a `.pt2` file, and the manifest of a captured run."""
 
-GRAPH_VALUES = 5_000_000
+GRAPH_VALUES = 6_000_000
 """Values in all JSON texts of a `.pt2` file or of a captured run, each of some 60 bytes; an operator has about a hundred."""
 
 GRAPH_ENTRIES = 200_000
