@@ -10,7 +10,7 @@ GRAPH_BYTES = 128 * 2**20
 """All JSON texts of a `.pt2` file, and the manifest of a captured run."""
 
 GRAPH_VALUES = 6_000_000
-"""Values in one JSON text of a graph, each of which takes some 60 bytes."""
+"""Values in all JSON texts of a `.pt2` file or of a captured run, each of some 60 bytes; an operator has about a hundred."""
 
 GRAPH_ENTRIES = 200_000
 """Entries of a `.pt2` file, which is a zip archive."""
@@ -21,8 +21,8 @@ GRAPH_LIST_BYTES = 32 * 2**20
 GRAPH_GROWTH = 500
 """How many times larger a text of an archive may be than what it takes there."""
 
-GRAPH_OPERATORS = 400_000
-"""Operators of a `.pt2` file or of a captured run, those of all bodies included."""
+GRAPH_OPERATORS = 250_000
+"""Operators of a `.pt2` file or of a captured run, those of all bodies included; the largest real graphs have some 30,000."""
 
 GRAPH_MODULES = 100_000
 """Modules of a graph, with those around them."""
@@ -49,10 +49,10 @@ STACK_MODULES = 200
 """Modules in the stack of one operator, with torch's scaffolding."""
 
 STACKS = 20_000_000
-"""Characters of all different module stacks of a graph."""
+"""Characters of all different module stacks of a `.pt2` file or of a captured run."""
 
 STACKED_MODULES = 1_000_000
-"""Modules in all different module stacks of a graph."""
+"""Modules in all different module stacks of such a file or run."""
 
 SOURCE = 1_000_000
 """Characters of the stack trace of one operator in a graph."""
@@ -64,7 +64,10 @@ EXPRESSION_LEVELS = 200
 """Expressions in expressions."""
 
 EXPRESSIONS = 1_000_000
-"""Characters of all different symbolic sizes of a graph; its guards, and its ranges, may have as many."""
+"""Characters of all different symbolic sizes of a `.pt2` file or of a captured run."""
+
+GUARDS = 200_000
+"""Characters of all guards and ranges of such a file or run."""
 
 HINTS = 10_000
 """Expressions whose values in the example inputs are checked."""
@@ -79,7 +82,7 @@ EINSUM_OPERANDS = 1_000
 """Operands of one einsum; it has at most 52 labels, as torch has it."""
 
 FORMULA_STEPS = 40_000_000
-"""What the formulas of orders and equations may take together, for one graph."""
+"""What the formulas of orders and equations may take together, for all graphs of a target."""
 
 PROFILE_BYTES = 256 * 2**20
 """A saved profile."""

@@ -195,3 +195,17 @@ def test_a_live_program_is_held_to_itself() -> None:
     node.meta["val"] = torch.zeros(6, 4, device="meta")
     with pytest.raises(TargetError, match=r"aten\.linear\.default.*its operands give 3x4, and it is said to give 6x4"):
         fxprof.profile_program(program)
+
+
+def test_the_weights_of_a_live_program_are_held_to_their_use() -> None:
+    program = export(nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)).eval(), torch.zeros(3, 8))
+    weight, mean = program.state_dict["0.weight"], program.state_dict["1.running_mean"]
+    assert fxprof.profile_program(program).macs == 3 * 8 * 4
+    program.state_dict["0.weight"] = nn.Parameter(torch.zeros(9, 8))
+    with pytest.raises(TargetError, match=r"it holds '0\.weight' in 9x8, and its graph takes it in 4x8"):
+        fxprof.profile_program(program)
+    program.state_dict.update({"0.weight": weight, "1.running_mean": torch.zeros(5)})
+    with pytest.raises(TargetError, match=r"it holds '1\.running_mean' in 5, and its graph takes it in 4"):
+        fxprof.profile_program(program)
+    program.state_dict["1.running_mean"] = mean
+    assert fxprof.profile_program(program).macs == 3 * 8 * 4

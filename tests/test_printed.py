@@ -102,7 +102,34 @@ def test_a_spreadsheet_runs_no_name(name: str) -> None:
     for row in csv.reader(io.StringIO(FORMATS["csv"].render(layers(named(name))), newline="")):
         assert not any(re.match(r"\s*[=+\-@]", unicodedata.normalize("NFKC", cell)) for cell in row)
     (head, first, *_) = csv.reader(io.StringIO(FORMATS["csv"].render(layers(named(name))), newline=""))
-    assert first[head.index("component")] == f"'{name}"
+    inside = name[1:].replace("=", "'=") if name[0] in "\t\r" else name[1:]
+    assert first[head.index("component")] == f"'{name[0]}{inside}"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a;=1+1;b", "a;'=1+1;b"),
+        ("a\t=1", "a\t'=1"),
+        ("a\n@x", "a\n'@x"),
+        ("a; -1;b", "a;' -1;b"),
+        ('a;"=1"', 'a;\'"=1"'),
+        (";;=1", ";;'=1"),
+        ("\xad=1", "'\xad=1"),
+        ("\x01=1", "'\x01=1"),
+        ("\u3164\u200b\u034f=1", "'\u3164\u200b\u034f=1"),
+        ("\ufe66" + "1", "'\ufe66" + "1"),
+        ("\u22121", "'\u22121"),
+        ("a-b; c=d", "a-b; c=d"),
+        ("blocks.0+1", "blocks.0+1"),
+    ],
+)
+def test_a_spreadsheet_of_another_country_runs_no_part_of_a_name(name: str, shown: str) -> None:
+    document = hotspots(named(name), "class")
+    for plain_cells, expected in ((False, shown), (True, name)):
+        text = FORMATS["csv"].render(replace(document, plain_cells=plain_cells))
+        (row,) = csv.DictReader(io.StringIO(text, newline=""))
+        assert row["class"] == expected
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -148,6 +175,12 @@ def test_negative_numbers_stay_numbers() -> None:
         ("`a`", r"\`a\`"),
         ("1. a", r"1\. a"),
         ("- a", r"\- a"),
+        ("---", r"\---"),
+        ("===", r"\==="),
+        ("- - -", r"\- - -"),
+        (":shit:", ":&#8203;shit:"),
+        (":+1:", ":&#8203;+1:"),
+        ("    a", "&nbsp;&nbsp;&nbsp;&nbsp;a"),
         ("1.204 T", "1.204 T"),
         ("+10.06 T", "+10.06 T"),
     ],
@@ -162,6 +195,13 @@ def test_markdown_names_links_and_computes_nothing(name: str, shown: str) -> Non
 def test_no_report_in_markdown_mentions_links_or_computes(report: str) -> None:
     text = FORMATS["markdown"].render(REPORTS[report]("@org/team https://x.y www.x.y $x$ a@b.c"))
     assert not re.search(r"@\w|://\w|www\.|\$", text.replace("&#8203;", "\u200b"))
+
+
+@pytest.mark.parametrize("remark", ["---", "===", "    a = b", "\t- a", ":tada: :+1:"])
+def test_a_remark_in_markdown_is_a_sentence_in_a_list(remark: str) -> None:
+    lines = FORMATS["markdown"].render(summary(replace(normal(), remarks=(remark,)))).splitlines()
+    (line,) = [line for line in lines if line.startswith("- ") and remark.strip()[-1] in line and "nothing" not in line][-1:]
+    assert not re.fullmatch(r"- *[-=]+|- {2,}.*|.*:[\w+-]+:.*", line)
 
 
 # --- messages

@@ -199,3 +199,33 @@ def test_modules_of_all_names_at_once(tmp_path: Path) -> None:
     found = assert_reads_as_live(export(Wrapped(NAMES), rows(3, 4)), tmp_path)
     assert [part.path for part in found.modules if part.path.endswith(".0")] == [f"{name}.0" for name in NAMES]
     assert macs_of(found.trace) == len(NAMES) * 2 * 3 * 4 * 4
+
+
+class Branches(nn.Module):
+    """Runs its layer in the bodies of a cond, and in a region without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            x = self.layer(x)
+        return torch.cond(x.sum() > 0, self._once, self._twice, (x,))  # type: ignore[no-any-return]
+
+    def _once(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)  # type: ignore[no-any-return]
+
+    def _twice(self, x: torch.Tensor) -> torch.Tensor:
+        return self._once(self._once(x))
+
+
+def test_what_torch_puts_into_a_callable_program_is_no_module(tmp_path: Path) -> None:
+    program = export(nn.Sequential(Branches()), rows(2, 4))
+    again = torch.export.export(program.module(), (rows(2, 4),), strict=False)
+    found = assert_reads_as_live(again, tmp_path)
+    names = {module.path for module in found.modules}
+    assert names == {module.path for module in assert_reads_as_live(program, tmp_path).modules}
+    module: Any = program.module()
+    profile = fxprof.profile_module(module, (rows(2, 4),))
+    assert {row.path for row in profile.components["model"].modules} == names

@@ -60,13 +60,27 @@ class Loan:
     def begin(self) -> None:
         """Take this as the state to go back to."""
         self._start = saved(self._holders)
+        self._renew_iterators()
 
     def again(self) -> None:
         """Make everything what it was at the beginning, for another rehearsal."""
         put_back(self._start)
+        self._renew_iterators()
         for lent, original, writes in self._copies:
             if lent._version != writes:  # noqa: SLF001 - there is no other way to ask
                 lent.data.copy_(original.detach())
+
+    def _renew_iterators(self) -> None:
+        """Let duplicates of the iterators go on, so that those of the beginning stay where they are."""
+        made: dict[int, Any] = {}
+
+        def change(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return _rebuilt(value, change)
+            return made.setdefault(id(value), duplicate(value)) if isinstance(value, ITERATORS) else value
+
+        for holder in self._holders:
+            holder.exchange(change)
 
     def exchange(self, value: Any) -> Any:
         """What stands for a value for the time of the rehearsal; most stand for themselves."""

@@ -7,7 +7,7 @@ import itertools
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,14 +26,16 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, S
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
-from fxprof.capture.blame import describe
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.caught import can_fail, is_caught_in
+from fxprof.capture.draws import Draw, Generators, draws_of, draws_of_others, moved
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
+from fxprof.capture.outside import own_functions
 from fxprof.capture.quantised import carries_more
 from fxprof.capture.quiet import muted
-from fxprof.capture.reachable import is_own
+from fxprof.capture.reachable import Holder, is_own, put_back
+from fxprof.capture.refusals import refusal
 from fxprof.capture.results_read import watch
 from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
@@ -62,6 +64,8 @@ class ExportedCall:
     results: tuple[Any, ...]
     """For each leaf of what it returns: a plain value, a `Given` or a `Zeros`."""
     spec: pytree.TreeSpec
+    draws: tuple[Draw, ...] = ()
+    """What a run draws from torch's random generator, so that who draws next gets what it would after a run."""
 
     def given_back(self, read: Collection[int]) -> tuple[int, ...] | None:
         """The places in `trace.gives` of results that were read, and of arguments; None where they cannot be told."""
@@ -80,6 +84,8 @@ class ExportedCall:
             kwargs: keyword arguments.
             read: gets the places of those results that somebody reads.
         """
+        for draw in self.draws:
+            draw.again()
         given = pytree.tree_leaves((args, kwargs))
         leaves = [made(item, given) for item in self.results]
         for place, item in enumerate(self.results if read is not None else ()):
@@ -136,9 +142,12 @@ def export_call(
     *,
     prefix: str,
     aliases: Mapping[str, str],
+    generators: Generators | None = None,
     whole: bool = False,
 ) -> ExportedCall:
     """Capture one call.
+
+    Random generators stand afterwards where one run would leave them, but for torch's own, which an answer moves on.
 
     Args:
         module: the module that is called.
@@ -146,11 +155,35 @@ def export_call(
         kwargs: keyword arguments.
         prefix: the module's path below its component.
         aliases: see `translate`.
+        generators: what the module could draw from; the global ones by default.
         whole: trace every module, also those that are alike, so that the program is complete.
 
     Raises:
-        NotExportableError: torch.export refuses the call, or the module changed itself while it ran.
+        NotExportableError: torch.export refuses the call, or the module changed itself while it ran. Then generators stand
+            where they stood before.
     """
+    states = (generators or Generators()).states()
+    try:
+        call = _exported_call(module, args, kwargs, prefix=prefix, aliases=aliases, states=states, whole=whole)
+        if not any(own_functions(part) for part in module.modules()):
+            return call  # modules of libraries draw to train, and do nothing with it otherwise
+        _refuse_draws(call.trace, states)
+        return replace(call, draws=draws_of(call.trace))
+    except BaseException:
+        put_back(states)
+        raise
+
+
+def _exported_call(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    prefix: str,
+    aliases: Mapping[str, str],
+    states: list[tuple[Holder, Any]],
+    whole: bool,
+) -> ExportedCall:
     _refuse_parameters(module)
     _refuse_layouts(pytree.tree_leaves((args, kwargs)))
     returns_arguments = any(has_containers(value) for value in (*args, *kwargs.values()))
@@ -158,11 +191,11 @@ def export_call(
     before = snapshot(module)
     try:
         with no_gradients(), compiling_unseen(), values_asked() as asked:
-            program = _export(wrapper, *_without_meta(args, kwargs), whole=whole)
+            program = _export(wrapper, *_without_meta(args, kwargs), states=states, whole=whole)
     except NotExportableError:
         raise
     except Exception as error:
-        raise NotExportableError(describe(error)) from error
+        raise NotExportableError(refusal(error)) from error
     finally:
         restore(before)
     if asked:
@@ -190,7 +223,9 @@ def export_call(
     return ExportedCall(trace, program, objects, returns_arguments, results, program.call_spec.out_spec)
 
 
-def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool) -> ExportedProgram:
+def _export(
+    wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, states: list[tuple[Holder, Any]], whole: bool
+) -> ExportedProgram:
     with muted("stderr"):  # where it prints the graph that it could not finish
         if whole:
             return torch.export.export(wrapper, args, kwargs, strict=False)
@@ -204,9 +239,16 @@ def _export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *,
                         raise
             # What stood for a call did not do for it, or not for what came after it.
             restore(before)
+            put_back(states)
             if not sharing.differed:
                 break
         return torch.export.export(wrapper, args, kwargs, strict=False)
+
+
+def _refuse_draws(trace: Trace, states: list[tuple[Holder, Any]]) -> None:
+    """The next call draws other numbers, and the same graph would not do for it."""
+    if moved(states) or draws_of_others(trace):
+        raise NotExportableError("its Python draws random numbers")
 
 
 def _refuse_parameters(module: nn.Module) -> None:

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
 
+import torch
 from torch import nn
 
+from fxprof.capture.identity import reason_of_identity
 from fxprof.capture.outside import outside_state, own_functions
 
 _MOVE_WEIGHTS = frozenset(
@@ -88,6 +90,7 @@ class Surroundings:
     def __init__(self, *, own_code: bool) -> None:
         self._own_code = own_code
         self._seeing: dict[int, list[nn.Module]] = {}
+        self._identity: dict[int, str] = {}
 
     def reason_to_run(self, module: nn.Module) -> str:
         """Why a module's Python has to run for real; or ""."""
@@ -107,8 +110,18 @@ class Surroundings:
         return [function for part in self._see_outside(module) for function in own_functions(part)]
 
     def _reason_outside(self, module: nn.Module) -> str:
+        told = self._told_by_identity(module)
+        if told:
+            return told
         objects = any(outside_state(part) is None for part in self._see_outside(module))
         return "its Python sees objects that are not in a module" if objects else ""
+
+    def _told_by_identity(self, module: nn.Module) -> str:
+        if not self._own_code:
+            return ""
+        if id(module) not in self._identity:
+            self._identity[id(module)] = next(filter(None, map(reason_of_identity, module.modules())), "")
+        return self._identity[id(module)]
 
     def _see_outside(self, module: nn.Module) -> list[nn.Module]:
         if not self._own_code:
@@ -126,6 +139,8 @@ def _hooked(part: nn.Module) -> str:
     registry = attributes.get("_diffusers_hook")
     if registry is not None and getattr(registry, "hooks", None):
         return f"{', '.join(sorted({type(hook).__name__ for hook in registry.hooks.values()}))} of diffusers runs with it"
+    if isinstance(part, torch.jit.ScriptModule):
+        return "it is a TorchScript module, which torch.export does not look into"
     return "a forward of its own runs in the place of its class's" if "forward" in attributes else ""
 
 

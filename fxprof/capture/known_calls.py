@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, key_of
+from fxprof.capture.draws import Generators
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.places import Place
@@ -24,12 +25,15 @@ class KnownCalls:
 
     Args:
         aliases: by component, other paths of modules that are shared, to the one path that their calls add up at.
+        generators: what modules can draw random numbers from.
         whole: export every module, also those that are alike, so that programs are complete.
         kept: calls of earlier runs.
     """
 
-    def __init__(self, aliases: Mapping[str, Mapping[str, str]], *, whole: bool, kept: KeptCalls | None) -> None:
-        self._aliases = aliases
+    def __init__(
+        self, aliases: Mapping[str, Mapping[str, str]], generators: Generators, *, whole: bool, kept: KeptCalls | None
+    ) -> None:
+        self._aliases, self._generators = aliases, generators
         self._whole = whole
         self._kept = kept
         self._alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
@@ -49,9 +53,8 @@ class KnownCalls:
         Raises:
             NotExportableError: as `export_call`.
         """
-        aliases = self._aliases[place.component]
         if alone or not self._can_be_alike(place):
-            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, whole=self._whole or alone)
+            return self._new(module, place, args, kwargs, whole=self._whole or alone)
         key = self.work_of(module, args, kwargs)
         if key not in self._alike:
             try:
@@ -92,17 +95,22 @@ class KnownCalls:
         return not self._whole and not any(path.startswith(inside) for pair in aliases.items() for path in pair)
 
     def _kept_or_exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
-        aliases = self._aliases[place.component]
         if self._kept is None:
-            return export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+            return self._new(module, place, args, kwargs)
         key = self._kept.key(place, module, args, kwargs)
         known = self._kept.find(key)
         if known is not None:
             return known
         try:
-            call = export_call(module, args, kwargs, prefix=place.path, aliases=aliases)
+            call = self._new(module, place, args, kwargs)
         except NotExportableError as error:
             self._kept.keep_refusal(key, place, module, error)
             raise
         self._kept.keep(key, place, module, call)
         return call
+
+    def _new(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = False
+    ) -> ExportedCall:
+        aliases, generators = self._aliases[place.component], self._generators
+        return export_call(module, args, kwargs, prefix=place.path, aliases=aliases, generators=generators, whole=whole)

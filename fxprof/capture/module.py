@@ -18,19 +18,21 @@ from fxprof.capture.borrowed import Loan, borrowed, uncompiled
 from fxprof.capture.build import Progress, build_module
 from fxprof.capture.forgetful import remembering_nothing
 from fxprof.capture.inputs import plain, real
+from fxprof.capture.layouts import shape_of
 from fxprof.capture.quiet import alone, unchanged
 from fxprof.capture.reads import read_remarks
 from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.strangers import among_strangers
 from fxprof.capture.translate import input_values, translate
-from fxprof.errors import CaptureError, UsageError
+from fxprof.errors import CaptureError, TargetError, UsageError
 from fxprof.source.config import SingleComponent
 from fxprof.source.stand_ins import StandIn
+from fxprof.trace import Tensor
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.conditions import at_sizes, conditions_of
 from fxprof.trace.dims import Dims, bind_dims, told_guards
 from fxprof.trace.guards import Inputs, input_paths
-from fxprof.trace.modules import GUARDS, called_paths, modules_of_graph, root_class
+from fxprof.trace.modules import called_paths, is_of_torch, modules_of_graph, root_class
 
 COMPONENT = "model"
 """The name of the one component."""
@@ -87,11 +89,15 @@ def _capture(
     except Exception as error:
         if is_our_bug(error):
             raise
-        raise failure(f"could not capture {name}", error) from error
+        failed = failure(f"could not capture {name}", error)
+        shape = _shape_in(args, kwargs)
+        if shape and not failed.hint:
+            failed = CaptureError(failed.message, f"a shape is no tensor: pass torch.zeros({', '.join(map(str, shape))})")
+        raise failed from error
     reasons = tuple(
-        f"{path or name} ran for real and its children were captured one by one: {reason}"
+        f"{f'{COMPONENT}.{path}' if path else name} ran for real and its children were captured one by one: {reason}"
         for (_, path), reason in rehearsal.ran_for_real.items()
-        if path.rpartition(".")[2] != GUARDS
+        if not is_of_torch(path)
     )
     component = CapturedComponent(
         COMPONENT,
@@ -102,6 +108,16 @@ def _capture(
         runs=rehearsal.runs(COMPONENT),
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))
+
+
+def _shape_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape that was given where a tensor was wanted, as likely as not."""
+    given = [args, *args, *kwargs.values()]
+    return next((tuple(item) for item in given if isinstance(item, (tuple, list)) and item and all(map(_is_size, item))), ())
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def capture_component(
@@ -185,7 +201,9 @@ def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Captur
 
     Raises:
         UsageError: `dims` names a size that the program does not have, or is outside of its range.
+        TargetError: it holds a weight in another shape than its graph takes.
     """
+    _check_weights(program)
     trace, ranges = translate(program), _ranges(program)
     conditions = conditions_of(trace, getattr(program, "_guards_code", ()), _named_inputs(program), ranges)
     sides = [Dims(COMPONENT, trace, ranges, conditions)]
@@ -197,6 +215,21 @@ def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Captur
     component = CapturedComponent(COMPONENT, name, modules, (CapturedCall("", 1, trace),))
     doubts, remarks = told_guards(sides, dims)
     return Capture(name, (component,), dict(sorted(symbols.items())), approximations=doubts, remarks=remarks)
+
+
+def _check_weights(program: ExportedProgram) -> None:
+    """Hold what a program has as its weights to what its graph does with them, as is done for a file."""
+    values = input_values(program)
+    for spec in program.graph_signature.input_specs:
+        name = spec.target or ""
+        held = program.state_dict.get(name, program.constants.get(name))
+        taken = None if isinstance(spec.arg, ConstantArgument) else values.get(spec.arg.name)
+        if isinstance(held, torch.Tensor) and isinstance(taken, Tensor):
+            shape = shape_of(held)
+            if all(type(size) is int for size in taken.shape) and shape != taken.shape:
+                written = ["x".join(map(str, sizes)) or "a number" for sizes in (shape, taken.shape)]
+                what = f"cannot count the program: it holds {name!r} in {written[0]}, and its graph takes it in {written[1]}"
+                raise TargetError(what, "export the model anew with torch.export.export")
 
 
 def _named_inputs(program: ExportedProgram) -> Inputs:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxprof.capture.iterators import ITERATORS
 from fxprof.capture.reachable import is_looked_into, is_own, names_of
 
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -55,7 +56,12 @@ def own_functions(part: nn.Module) -> list[types.FunctionType]:
 
 def _getters(part: nn.Module) -> list[Getter]:
     getters = [getter for function in own_functions(part) for getter in _of_function(function, _DEEPEST)]
-    held = [value for name, value in vars(part).items() if name not in _OF_TORCH and _is_own_object(value)]
+    attributes = [value for name, value in vars(part).items() if name not in _OF_TORCH]
+    held = [value for value in attributes if _is_own_object(value)]
+    # Where an iterator is cannot be told, so it is no part of what tells calls apart.
+    getters += [
+        functools.partial(_same, item) for value in (*attributes, *held) for item in _inside(value) if _is_iterator(item)
+    ]
     for value in held:
         # What an object of the user's holds is a setting of the module; what that holds in turn may be shared with others.
         getters += [functools.partial(_same, item) for item in getattr(value, "__dict__", {}).values() if _is_own_object(item)]
@@ -64,6 +70,17 @@ def _getters(part: nn.Module) -> list[Getter]:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """A value, and what it holds itself."""
+    if isinstance(value, _CONTAINERS):
+        return value.values() if isinstance(value, dict) else value
+    return (value, *getattr(value, "__dict__", {}).values()) if _is_own_object(value) else (value,)
+
+
+def _is_iterator(value: Any) -> bool:
+    return isinstance(value, ITERATORS)
 
 
 @functools.cache
@@ -158,7 +175,7 @@ def _token(value: Any, depth: int) -> tuple[Hashable, ...] | None:
         if any(token is None for token in tokens):
             return None
         return (type(value).__name__, *(sorted(map(repr, tokens)) if isinstance(value, (set, frozenset)) else tokens))
-    if isinstance(value, torch.Tensor) or _is_own_object(value):
+    if isinstance(value, torch.Tensor) or _is_own_object(value) or _is_iterator(value):
         return None
     is_pipeline = hasattr(type(value), "components") and is_looked_into(value)
     return None if is_pipeline else (_OPAQUE, id(value))

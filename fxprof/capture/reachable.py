@@ -217,6 +217,10 @@ class _State:
         """There is nothing in it."""
 
 
+class Generating(_State):
+    """A random generator."""
+
+
 def reach(roots: Iterable[Any]) -> list[Holder]:
     """Every holder that can be reached from some objects, each once."""
     holders: list[Holder] = [_Imports()]
@@ -239,6 +243,8 @@ def _inner(value: Any) -> Iterable[Any]:
         return value
     if isinstance(value, types.MethodType):
         return (value.__self__, value.__func__)
+    if isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, (types.ModuleType, type)):
+        return (value.__self__,)  # `random.Random(1).random` and `[].append` are methods of an object, too
     return ()
 
 
@@ -417,14 +423,14 @@ def _states(value: Any) -> Iterator[Holder]:
     if isinstance(value, threading.local):
         yield _Mapping(vars(value))  # as this thread sees it
     elif isinstance(value, torch.Generator):
-        yield _State(value.get_state, value.set_state)
+        yield Generating(value.get_state, value.set_state)
     elif isinstance(value, random.Random):
-        yield _State(value.getstate, value.setstate)
+        yield Generating(value.getstate, value.setstate)
     elif isinstance(value, np.random.RandomState):
-        yield _State(value.get_state, value.set_state)
+        yield Generating(value.get_state, value.set_state)
     elif isinstance(value, np.random.Generator):
         bits: Any = value.bit_generator
-        yield _Named(bits, ("state",), getattr, setattr)
+        yield Generating(lambda: bits.state, lambda state: setattr(bits, "state", state))
     elif isinstance(value, (bytearray, array)):
         yield _State(lambda: value[:], lambda saved: value.__setitem__(slice(None), saved))
     elif isinstance(value, (BytesIO, StringIO)):

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof import limits
 from fxprof.capture.caught import can_fail, is_caught_here
+from fxprof.capture.draws import is_drawing
 from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.results_read import taken
@@ -217,7 +218,8 @@ def _result_by_shape(func: Any, args: Any, kwargs: Any) -> Any:
     go by.
     """
     schema = func._schema  # noqa: SLF001 - as above
-    if schema.is_mutable or any(item.alias_info is not None for item in schema.returns):
+    # Who draws next gets other numbers after an operator that draws.
+    if is_drawing(func) or schema.is_mutable or any(item.alias_info is not None for item in schema.returns):
         return None
     tensors = list(tensors_in((*args, *kwargs.values())))
     if not all(is_plain(tensor) and tensor.device.type == "cpu" for tensor in tensors):

@@ -27,6 +27,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import Key, inputs_of, key_of
+from fxprof.capture.draws import Generators
 from fxprof.capture.endless import EndlessError, ended_after
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.failure import Failure, Passed, failure_of
@@ -48,7 +49,7 @@ from fxprof.capture.unknown import Trial, marked_result, trials
 from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Occurrence, Op, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedModule, CapturedRun
-from fxprof.trace.modules import GUARDS
+from fxprof.trace.modules import made_by_torch
 from fxprof.trace.stacks import is_scaffolding, source_line
 
 
@@ -158,7 +159,8 @@ class Rehearsal:
         self._running: list[_Running] = []
         self._passed: list[Passed] = []
         self._memories: dict[Place, Memory] = {}
-        self._known = KnownCalls(self._aliases, whole=whole, kept=kept)
+        self._generators = Generators(components.values() if own_code else ())
+        self._known = KnownCalls(self._aliases, self._generators, whole=whole, kept=kept)
         self._around, self._own_code = Surroundings(own_code=own_code), own_code
         self._threads = torch.get_num_threads()
         self._listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
@@ -479,7 +481,7 @@ class Rehearsal:
         counts = {key: found.count for key, found in self.calls.items()}
         with self._listening.unseen():
             taken(tensors_of((args, kwargs)))
-            attempt = self._memories.setdefault(place, Memory()).begin(module, args, kwargs)
+            attempt = self._memories.setdefault(place, Memory(self._generators)).begin(module, args, kwargs)
         if attempt.known is None:
             result = self._really_run(module, place, args, kwargs)
             taken(tensors_of(result))  # where it is repeated from memory, nobody sees who reads it
@@ -587,8 +589,9 @@ def modules_of(component: nn.Module) -> tuple[CapturedModule, ...]:
     """The modules of a component with the parameters that each holds, shared ones at their first holder."""
     seen: set[int] = set()
     found = []
+    made = made_by_torch([path for path, _ in component.named_modules()])
     for path, part in component.named_modules():
-        if path.rpartition(".")[2] == GUARDS:  # of an exported program that was made callable: none of the model's
+        if path in made and next(weights_of(part), None) is None:
             continue
         own = [weight for weight in weights_of(part) if weight.identity not in seen]
         seen.update(weight.identity for weight in own)

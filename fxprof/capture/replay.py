@@ -19,6 +19,8 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import Key, has_containers
+from fxprof.capture.draws import GENERATORS, Generators
+from fxprof.capture.iterators import ITERATORS
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.state import Snapshot, snapshot
 
@@ -45,6 +47,7 @@ class Run:
 class Memory:
     """The runs of one module."""
 
+    generators: Generators
     state: Snapshot = field(default_factory=list)
     """Its attributes, and those of all below it, before and after each of the runs."""
     writes: tuple[int, ...] = ()
@@ -58,7 +61,18 @@ class Memory:
             self.writes = _writes(_tensors(self.state))
         key = _contents(args, kwargs)
         known = self.runs.get(key) if key is not None else None
-        return Attempt(self, key, known, _writes(pytree.tree_leaves((args, kwargs))), torch.get_rng_state())
+        return Attempt(self, key, known, _writes(pytree.tree_leaves((args, kwargs))), self.drawn())
+
+    def drawn(self) -> Any:
+        """Where all random generators stand, those that the module holds among them."""
+        return (self.generators.mark(), Generators(self._held(GENERATORS)).mark())
+
+    def iterates(self) -> bool:
+        """Whether the module holds an iterator, which may be elsewhere at each call."""
+        return any(True for _ in self._held(ITERATORS))
+
+    def _held(self, kinds: tuple[type, ...]) -> Iterator[Any]:
+        return (value for _, attributes, _ in self.state for value in attributes.values() if isinstance(value, kinds))
 
     def holds_for(self, module: nn.Module) -> bool:
         """Whether the module is as it was for the runs that are remembered."""
@@ -74,15 +88,16 @@ class Attempt:
     key: Key | None
     known: Run | None
     writes: tuple[int, ...]
-    random: torch.Tensor
+    drawn: Any
+    """Where random generators stood."""
 
     def remember(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, calls: Mapping[Key, int]
     ) -> None:
         """Keep what the run did, if a repetition could not differ from it; `calls` are those that it made."""
-        if self.key is None or self.writes != _writes(pytree.tree_leaves((args, kwargs))):
+        if self.key is None or self.memory.iterates() or self.writes != _writes(pytree.tree_leaves((args, kwargs))):
             return
-        if not torch.equal(self.random, torch.get_rng_state()) or not self.memory.holds_for(module):
+        if self.drawn != self.memory.drawn() or not self.memory.holds_for(module):
             return
         leaves, spec = pytree.tree_flatten(result)
         results = _described(leaves, pytree.tree_leaves((args, kwargs)), _tensors(self.memory.state))

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxprof.capture.draws import GENERATORS
 from fxprof.capture.hooks import made_attributes
+from fxprof.capture.iterators import ITERATORS
 
 _CONTAINERS = (list, dict, set, OrderedDict)
 Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
@@ -94,7 +96,7 @@ def _carries_state(value: Any) -> bool:
         return any(_carries_state(item) for item in value)
     if isinstance(value, dict):
         return any(_carries_state(item) for item in value.values())
-    return isinstance(value, (torch.Tensor, int, float)) and not isinstance(value, bool)
+    return isinstance(value, (torch.Tensor, int, float, *GENERATORS, *ITERATORS)) and not isinstance(value, bool)
 
 
 def restore(before: Snapshot) -> None:

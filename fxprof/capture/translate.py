@@ -28,7 +28,7 @@ from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Origin
 from fxprof.trace.expressions import parse_expression
 from fxprof.trace.higher_order import PREFIX, bind_by_table, function_name
 from fxprof.trace.modules import called_paths, programs_among
-from fxprof.trace.owners import Operand, Owners, constant_names, handed_over, other_paths, renaming
+from fxprof.trace.owners import Operand, Owners, ProgramPaths, constant_names, handed_over, other_paths, renaming
 from fxprof.trace.stacks import Entry, StackReader, source_of
 from fxprof.trace.stored import with_stored
 from fxprof.trace.symbols import solve
@@ -58,7 +58,7 @@ def translate(
     if not skip:  # a pipeline's modules are exported under their own paths
         reader.rename(program, owner_of)
     names = [_below_scaffolding(entry.fqn, skip) for entry in program.module_call_graph]
-    owners = Owners(reader.stacks, owner_of, programs=[reader.stacks.path(path) for path in programs_among(names)])
+    owners = Owners(reader.stacks, owner_of, programs=ProgramPaths(map(reader.stacks.path, programs_among(names))))
     values = Values(_origins(program, reader.stacks, skip, weights or {}), _tied(weights or {}, reader.stacks))
     ops, inputs = reader.ops(program.graph_module, owners, values), _program_inputs(program, reader)
     gives = values.returned(program.graph_module)

@@ -6,17 +6,17 @@ branch is taken. What cannot be counted has cost None and says why; it is never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
 from reprlib import Repr
 
-from fxprof import limits
 from fxprof.cost.bodies import treatment_of
 from fxprof.cost.fourier import FOURIER, KIND
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas, NoFormulaError
+from fxprof.cost.steps import TOO_MANY, Steps
 from fxprof.errors import FormulaError
 from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
@@ -50,15 +50,15 @@ class CountedOp:
     flops: int = 0
     """Of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
 
-    def moved(self, stack: tuple[Frame, ...]) -> CountedOp:
-        """The same in another module."""
+    def moved(self, stack: tuple[Frame, ...], times: int = 1) -> CountedOp:
+        """The same in another module, or so many times as often."""
         return CountedOp(
             self.target,
             self.kind,
             stack,
             self.source,
             self.macs,
-            self.times,
+            self.times * times,
             self.bounded,
             self.note,
             self.shapes,
@@ -88,27 +88,36 @@ class _Pass:
         self._formulas = formulas
         self._sizes = sizes
         self._known: dict[str, tuple[Formula | None, str]] = {}
-        self._left = limits.FORMULA_STEPS
+        self._steps = Steps()
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
 
-    def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...]) -> Iterator[CountedOp]:
-        known = self._known
+    def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...], times: int = 1) -> Iterator[CountedOp]:
+        """What operators cost.
+
+        Args:
+            ops: of a graph, or of a body.
+            outer: the stack of those that have none of their own.
+            times: how often the loops around them run, so that no loop makes the rows of its body anew.
+        """
         for op in ops:
             if isinstance(op, Occurrence):
-                yield from self._block(op)
+                yield from self._block(op, times)
                 continue
-            found = known.get(op.target) or self._look_up(op.target)
+            found = self._known.get(op.target) or self._look_up(op.target)
             stack = op.stack or outer
-            if found[0] is not None:
-                yield self._by_formula(op, found[0], stack)
-            elif found[1] == KIND:
-                yield self._transform(op, stack)
-            elif op.target.startswith(PREFIX) and found[1] == UNKNOWN:
-                yield from self._higher_order(op, stack)
+            if found[0] is None and op.target.startswith(PREFIX) and found[1] == UNKNOWN:
+                yield from self._higher_order(op, stack, times)
             else:
-                yield self._without(op, found[1], stack)
+                counted = self._one(op, found, stack)
+                yield counted if times == 1 else counted.moved(stack, times)
 
-    def _block(self, occurrence: Occurrence) -> Iterator[CountedOp]:
+    def _one(self, op: Op, found: tuple[Formula | None, str], stack: tuple[Frame, ...]) -> CountedOp:
+        """What an operator without a body costs, by its formula or its kind."""
+        if found[0] is not None:
+            return self._by_formula(op, found[0], stack)
+        return self._transform(op, stack) if found[1] == KIND else self._without(op, found[1], stack)
+
+    def _block(self, occurrence: Occurrence, times: int) -> Iterator[CountedOp]:
         """What a block does, counted once, in the place of this occurrence."""
         block = occurrence.block
         if block not in self._blocks:
@@ -117,7 +126,7 @@ class _Pass:
         for op in self._blocks[block]:
             if op.stack not in stacks:
                 stacks[op.stack] = occurrence.frames(op.stack)
-            yield op.moved(stacks[op.stack])
+            yield op.moved(stacks[op.stack], times)
 
     def _look_up(self, target: str) -> tuple[Formula | None, str]:
         formula = self._formulas.find(target)
@@ -160,7 +169,7 @@ class _Pass:
         if nnz == UNKNOWN_NNZ:
             return None, "the graph does not say how many elements a sparse tensor stores"
         # Each element of the one operand takes part in as many products as any other.
-        return macs * nnz // prod(self._shape(sparse[0])), ""
+        return macs * nnz // max(prod(self._shape(sparse[0])), 1), ""
 
     def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
         """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
@@ -195,15 +204,8 @@ class _Pass:
 
     def _spend(self, op: Op, formula: Formula) -> None:
         """Refuse a graph whose formulas would take for ever, with many operands each."""
-        steps = _STEPS.get(formula.targets[0]) if formula.origin == "fxprof" else None
-        if steps is not None:
-            operands = max((len(value) for _, value in op.args if isinstance(value, tuple)), default=0)
-            # What is too long for one formula, that formula refuses at once.
-            self._left -= steps(operands) if operands <= limits.EINSUM_OPERANDS else 0
-            if self._left < 0:
-                raise FormulaError(
-                    f"{op.target}: the graph has too many products of many operands, of which each order is weighed"
-                )
+        if formula.origin == "fxprof" and not self._steps.enough(op, formula.targets[0]):
+            raise FormulaError(f"{op.target}: {TOO_MANY}")
 
     def _bind(self, op: Op, formula: Formula) -> dict[str, object]:
         """The arguments that the formula names, sizes evaluated."""
@@ -229,57 +231,65 @@ class _Pass:
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:
         return tuple([size if type(size) is int else self._sizes.size(size) for size in tensor.shape])
 
-    def _higher_order(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+    def _higher_order(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         treatment = treatment_of(op.target)
         if treatment is None:
-            return [self._uncounted(op, stack, "a higher-order operator that fxprof does not know", UNKNOWN)]
-        if not op.subgraphs:
-            return [self._uncounted(op, stack, "the graph does not hold its body")]
-        return getattr(self, treatment)(op, stack)  # type: ignore[no-any-return]  # the methods below
+            found: Iterable[CountedOp] = [
+                self._uncounted(op, stack, "a higher-order operator that fxprof does not know", UNKNOWN)
+            ]
+        elif not op.subgraphs:
+            found = [self._uncounted(op, stack, "the graph does not hold its body")]
+        else:
+            found = getattr(self, treatment)(op, stack, times)  # the methods below
+        rest = iter(found)
+        return chain([next(rest).moved(stack, times)], rest)
 
-    def enter(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+    # Each gives the operator as it is executed once, and then what is inside of it, as often as all loops around it run.
+
+    def enter(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its one body."""
         if len(op.subgraphs) > 1:
             return [self._uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
-        return chain([self._costless(op, stack)], self.ops(op.subgraphs[0].parts, stack))
+        return chain([self._costless(op, stack)], self.ops(op.subgraphs[0].parts, stack, times))
 
-    def choose(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+    def choose(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its dearer branch."""
         if len(op.subgraphs) != _BRANCHES:
             return [self._uncounted(op, stack, "the graph does not hold both branches")]
-        branches = [tuple(self.ops(body.parts, stack)) for body in op.subgraphs]
+        branches = [tuple(self.ops(body.parts, stack, times)) for body in op.subgraphs]
         (cheap_cost, _), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
         itself = self._costless(op, stack)
         if cheap_cost[1] > dear_cost[1]:
-            itself = self._uncounted(op, stack, f"uncounted operators in the branch that costs less: {cheap_cost[1]}")
+            note = f"uncounted operators in the branch that costs less: {cheap_cost[1] // times}"
+            itself = self._uncounted(op, stack, note)
         bounded = cheap_cost[0] != dear_cost[0]
         return [itself, *(_bounded(counted, "the dearer branch of a cond") if bounded else counted for counted in dear)]
 
-    def repeat(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+    def repeat(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its body, as often as it is long."""
-        return self._loop(op, stack, 1)
+        return self._loop(op, stack, times)
 
-    def combine(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+    def combine(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its body, as often as a scan in parallel could combine two elements at most."""
         # n - 1 pairs one after the other; in parallel n/2 pairs, the same for half the elements, n/2 pairs: below 2 n.
-        itself, *body = self._loop(op, stack, 2)
+        itself, *body = self._loop(op, stack, 2 * times)
         return [itself, *(_bounded(counted, "at most 2 n pairs of an associative scan") for counted in body)]
 
-    def leave(self, op: Op, stack: tuple[Frame, ...]) -> Iterable[CountedOp]:
+    def leave(self, op: Op, stack: tuple[Frame, ...], _times: int) -> Iterable[CountedOp]:
         """The operator alone, uncounted."""
         macs, uncounted = _cost(chain.from_iterable(self.ops(body.parts, stack) for body in op.subgraphs))
         least = "at least " if uncounted else ""
         return [self._uncounted(op, stack, f"how often it runs depends on data; one iteration costs {least}{macs:,} MACs")]
 
-    def _loop(self, op: Op, stack: tuple[Frame, ...], factor: int) -> list[CountedOp]:
+    def _loop(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         try:
             length = self._length(op)
         except UnboundSymbolError as error:
             return [self._uncounted(op, stack, f"its length depends on {error.args[0]}, which has no value")]
         if length is None:
             return [self._uncounted(op, stack, "it has no xs that would say how often it runs")]
-        body = self.ops(op.subgraphs[0].parts, stack) if length else ()
-        return [self._costless(op, stack), *(replace(counted, times=counted.times * length * factor) for counted in body)]
+        body = self.ops(op.subgraphs[0].parts, stack, times * length) if length else ()
+        return chain([self._costless(op, stack)], body)
 
     def _length(self, op: Op) -> int | None:
         """The leading size of what a loop runs over."""
@@ -303,20 +313,17 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
 
 
 def _why_unknown(op: Op) -> str:
-    return _short(str(op.argument("reason")), 1000) if op.target == NOT_CAPTURED else "no formula"
+    if op.target != NOT_CAPTURED:
+        return "no formula"
+    reason = op.argument("reason")
+    return _short(reason if isinstance(reason, str) else _SHORT.repr(reason), 1000)
 
 
 def _bounded(counted: CountedOp, note: str) -> CountedOp:
-    """The same as an upper bound; what costs nothing or is not known bounds nothing."""
-    return replace(counted, bounded=True, note=counted.note or note) if counted.macs else counted
-
-
-_STEPS: Mapping[str, Callable[[int], int]] = {
-    "aten.chain_matmul": lambda operands: operands**3 if operands <= limits.CHAIN else 0,
-    "aten.linalg_multi_dot": lambda operands: operands**3 if operands <= limits.CHAIN else 0,
-    "aten.einsum": lambda operands: 100 * operands,
-}
-"""Operators whose formulas take many steps, to how many there are for so many operands."""
+    """The same as an upper bound; what costs nothing or is not known bounds nothing, and what is one stays as it is."""
+    if not counted.macs or (counted.bounded and counted.note):
+        return counted
+    return replace(counted, bounded=True, note=counted.note or note)
 
 
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:

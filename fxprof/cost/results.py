@@ -80,7 +80,7 @@ class Arguments:
     def shapes(self, *names: str) -> list[Shape]:
         """The shapes of the tensors in lists, or of all arguments; what is no tensor is left out."""
         values = [self._given.get(name) for name in names] if names else list(self._given.values())
-        return [self._shape(tensor) for value in values for tensor in _tensors(value)]
+        return [self._shape(tensor) for value in values for tensor in tensors_in(value)]
 
     def sizes(self, name: str, rank: int, default: int = 1) -> tuple[int, ...]:
         """One number for each of the axes; one for all of them stands for each."""
@@ -109,12 +109,13 @@ class UnknownError(Exception):
     """An operator in a form for which there is no rule."""
 
 
-def _tensors(value: Value) -> Iterator[Tensor]:
+def tensors_in(value: Value) -> Iterator[Tensor]:
+    """The tensors in an argument, and in lists of them."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def broadcast(*shapes: Shape) -> Shape:

@@ -25,10 +25,12 @@ def render(document: Document) -> str:
 FORMAT = Format("markdown", (".md", ".markdown"), render)
 
 _MARKS = re.compile(r"([\\`*_\[\]<>|~#&])")
-_BEGINS = re.compile(r"^(\s*)(?:([-+])|(\d+)([.)]))(?=\s|$)")
-"""How a line begins that Markdown takes for a part of a list."""
-_LINKED = re.compile(r"@(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=mailto:)|(?<=xmpp:)|(?<=GH-)(?=\d)", re.IGNORECASE)
-"""Where a mention of a person, a number of an issue or a bare address would begin."""
+_BEGINS = re.compile(r"^(?:([-+])(?=\s|$)|([-=+])(?=[-=+\s]*$)|(\d+)([.)])(?=\s|$))")
+"""How a line begins that Markdown takes for a part of a list, or that is a rule or makes a heading of the line before it."""
+_LINKED = re.compile(
+    r"@(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//|[\w+-]+:)|(?<=www)(?=\.)|(?<=mailto:)|(?<=xmpp:)|(?<=GH-)(?=\d)", re.IGNORECASE
+)
+"""Where a mention of a person, a number of an issue, a bare address or the name of a picture (`:name:`) would begin."""
 _NOTHING = "&#8203;"
 """A space of no width, as tools that write comments on pull requests put it there."""
 _DOLLAR = "<span>&#36;</span>"
@@ -37,12 +39,15 @@ _DOLLAR = "<span>&#36;</span>"
 
 def escape(text: str) -> str:
     """The text with everything that Markdown or HTML would read as a sign made plain; it names, links and computes nothing."""
-    parts = _LINKED.split(clean(text))
-    marks = _LINKED.findall(clean(text))
+    whole = clean(text)
+    told = whole.lstrip()
+    parts = _LINKED.split(told)
+    marks = _LINKED.findall(told)
     joined = [_plain(parts[0])]
     for mark, part in zip(marks, parts[1:], strict=True):
         joined.append(f"{mark}{_NOTHING}{_plain(part)}")
-    return _BEGINS.sub(_lead, "".join(joined))
+    # Plain blanks in front are dropped, or, where there are four, make code of a line.
+    return "&nbsp;" * (len(whole) - len(told)) + _BEGINS.sub(_lead, "".join(joined))
 
 
 def _plain(text: str) -> str:
@@ -50,7 +55,8 @@ def _plain(text: str) -> str:
 
 
 def _lead(match: re.Match[str]) -> str:
-    return f"{match[1]}\\{match[2]}" if match[2] else f"{match[1]}{match[3]}\\{match[4]}"
+    sign = match[1] or match[2]
+    return f"\\{sign}" if sign else f"{match[3]}\\{match[4]}"
 
 
 def _in_html(text: str) -> str:
@@ -77,9 +83,7 @@ def _noted(cells: list[str], note: str) -> list[str]:
 def _cells(table: Table, cells: tuple[Cell, ...], unit: str) -> Iterator[str]:
     for column, cell in zip(table.columns, cells, strict=True):
         if column.title:
-            text = display(cell, unit)
-            indent = len(text) - len(text.lstrip())
-            yield "&nbsp;" * indent + escape(text[indent:])  # plain spaces at the start of a cell are dropped
+            yield escape(display(cell, unit))
 
 
 def _line(texts: Iterable[str]) -> str:

@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 
 from fxprof import limits
 from fxprof.errors import TargetError
+from fxprof.strict_json import count_values
+from fxprof.trace.allowance import Allowance
 from fxprof.trace.fields import brief, read_json
 
 MOST_BYTES = limits.GRAPH_BYTES  # the graph of FLUX.1-dev's 12 billion parameters takes 11 MiB
@@ -88,13 +90,20 @@ def looks_like_archive(path: str | Path, head: bytes) -> bool:
 _SUFFIXES = (".pt2", ".pt", ".pth", ".ptl", ".pte", ".bin", ".ckpt")
 
 
-def read_archive(path: str | Path, opened: FileIO | None = None, *, extra: tuple[str, ...] = ()) -> Archive:
+def read_archive(
+    path: str | Path,
+    opened: FileIO | None = None,
+    *,
+    extra: tuple[str, ...] = (),
+    allowance: Allowance | None = None,
+) -> Archive:
     """The JSON texts of an archive that `torch.export.save` wrote.
 
     Args:
         path: of the file; its name does not matter.
         opened: the file where it is open, at its beginning; it is closed afterwards.
         extra: names of further texts that are wanted where they are there.
+        allowance: what may still be read; that of one file where it is left out.
 
     Raises:
         TargetError: the file is no such archive, is damaged, or holds more than any graph does.
@@ -103,7 +112,7 @@ def read_archive(path: str | Path, opened: FileIO | None = None, *, extra: tuple
         _refuse_other_files(path, raw)
         try:
             with zipfile.ZipFile(raw) as file:
-                return _Reader(path, file).archive(extra)
+                return _Reader(path, file, allowance or Allowance()).archive(extra)
         except _BROKEN as error:
             raise _unreadable(path, f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
 
@@ -201,8 +210,9 @@ _SHOWN = 6
 class _Reader:
     """Reads one open archive; names are without the folder that torch puts around everything."""
 
-    def __init__(self, path: str | Path, file: zipfile.ZipFile) -> None:
+    def __init__(self, path: str | Path, file: zipfile.ZipFile, allowance: Allowance) -> None:
         self._path = path
+        self._allowance = allowance
         self._file = file
         self._left = MOST_BYTES
         self._entries = self._list()
@@ -305,4 +315,6 @@ class _Reader:
             self._fail(f"{name} is not packed, but said to hold {info.file_size:,} bytes in {info.compress_size:,}")
 
     def _json(self, name: str) -> Any:
-        return read_json(self._bytes(name), brief(name))
+        data = self._bytes(name)
+        self._allowance.values(count_values(data), brief(name))
+        return read_json(data, brief(name))

@@ -14,7 +14,9 @@ from typing import Any
 
 from fxprof import limits
 from fxprof.errors import TargetError
+from fxprof.strict_json import count_values
 from fxprof.texts import read_bytes
+from fxprof.trace.allowance import Allowance
 from fxprof.trace.archive import MOST_BYTES
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule, CapturedRun
 from fxprof.trace.fields import (
@@ -135,21 +137,24 @@ def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
     """
     path = Path(directory) / MANIFEST
     try:
-        fields = _load(path)
-        return _capture(fields, Path(directory)), a_text(fields.get("target"), "target"), _texts_by_name(fields, "versions")
+        allowance = Allowance()
+        fields = _load(path, allowance)
+        captured = _capture(fields, _Files(Path(directory), allowance))
+        return captured, a_text(fields.get("target"), "target"), _texts_by_name(fields, "versions")
     except FaultError as fault:
         raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
     except MemoryError as error:
         raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
 
 
-def _load(path: Path) -> Json:
+def _load(path: Path, allowance: Allowance) -> Json:
     try:
         data = read_bytes(path, MOST_BYTES)
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > MOST_BYTES:
         fail("", f"it is larger than {MOST_BYTES // 2**20} MiB, as no manifest is")
+    allowance.values(count_values(data), "it")
     value = read_json(data, "it")
     if not isinstance(value, dict) or type(value.get("capture_format")) is not int:
         fail("", "it is not the manifest of a captured run")
@@ -158,8 +163,7 @@ def _load(path: Path) -> Json:
     return value
 
 
-def _capture(fields: Json, directory: Path) -> Capture:
-    files = _Files(directory)
+def _capture(fields: Json, files: _Files) -> Capture:
     items = a_list(fields.get("components"), "components")
     if len(items) > limits.COMPONENTS:
         fail("components", f"are {len(items):,}, more than {limits.COMPONENTS:,}")
@@ -303,7 +307,7 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
         trace = files.graph(a_name(fields["file"], f"{where}.file"), f"{where}.file", entry, aliases)
     else:
         ops = a_list(fields.get("ops"), f"{where}.ops")
-        trace = Trace(tuple(_read_op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
+        trace = Trace(tuple(files.op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
     note = fields.get("note")
     text = _long_text(note, f"{where}.note") if type(note) is str else fail(f"{where}.note", "is not a text")
     count, objects = _count(fields.get("count"), f"{where}.count"), _flag(fields.get("returns_objects", False), where)
@@ -323,10 +327,12 @@ def _places(value: Any, number: int, where: str) -> Iterator[int]:
 
 
 class _Files:
-    """The graphs in a directory, each of which is that of one call."""
+    """The graphs of a captured run, each of which is that of one call: files in its directory, or lists in the manifest."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, allowance: Allowance) -> None:
         self._directory = directory
+        self._allowance = allowance
+        self._stacks: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
         self._read: set[tuple[int, int]] = set()
 
     def graph(self, file: str, where: str, entry: str, aliases: Mapping[str, str]) -> Trace:
@@ -335,10 +341,19 @@ class _Files:
             fail(where, f"is {brief(file)}, which is not in the directory")
         path = self._directory / file
         self._check_unread(path, where)
-        programs, _ = read_programs(path, prefix=entry, aliases=aliases)
+        programs, _ = read_programs(path, prefix=entry, aliases=aliases, allowance=self._allowance)
         if len(programs) != 1:
             raise TargetError(f"cannot read {path}: it holds {len(programs)} programs, and a call has one")
         return programs[0].trace
+
+    def op(self, fields: Json, where: str) -> Op:
+        """One operator of a list."""
+        self._allowance.operator(where)
+        op = _read_op(fields, where)
+        if op.stack not in self._stacks:
+            self._allowance.modules(len(op.stack), where)
+            self._stacks[op.stack] = op.stack
+        return replace(op, stack=self._stacks[op.stack])
 
     def _check_unread(self, path: Path, where: str) -> None:
         """Refuse a file that was read under this name or another: reading one over and over would take forever."""

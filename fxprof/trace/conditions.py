@@ -12,7 +12,7 @@ from fxprof.trace.arithmetic import ArithmeticFault, Number, apply
 from fxprof.trace.guards import GuardError, Inputs, read_guard
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.records import Op, Trace, Value
-from fxprof.trace.symbols import Dim, Expr, UnboundSymbolError, compute, in_short
+from fxprof.trace.symbols import Dim, Expr, Sizes, UnboundSymbolError, in_short
 
 Ranges = Mapping[str, tuple[int | None, int | None]]
 """Symbol, or expression, to its least and largest size, None where there is no bound."""
@@ -38,12 +38,13 @@ class Conditions:
 
     def violated(self, symbols: Mapping[str, int], computed: Mapping[Expr, Number]) -> Condition | None:
         """The first condition that does not hold at these sizes; one whose symbols lack a size is passed over."""
-        return next((item for item in self.known if _is_false(item.holds, symbols, computed)), None)
+        sizes = Sizes(symbols, computed)
+        return next((item for item in self.known if _is_false(item.holds, sizes)), None)
 
 
-def _is_false(holds: Dim, symbols: Mapping[str, int], computed: Mapping[Expr, Number]) -> bool:
+def _is_false(holds: Dim, sizes: Sizes) -> bool:
     try:
-        return not compute(holds, symbols, computed)
+        return not sizes.number(holds)
     except UnboundSymbolError:
         return False
 
@@ -131,18 +132,20 @@ def computed_values(trace: Trace, symbols: Mapping[str, int]) -> dict[Expr, Numb
     sympy merges `0.1*n*3` to `0.3*n` in an expression; the program multiplies twice, and rounds each time.
     """
     values: dict[Expr, Number] = {}
+    plain, computed = Sizes(symbols), Sizes(symbols, values)  # the second follows the table as it grows
     if symbols:
         for op in trace.walk():
             if op.target in _APPLIED and len(op.outputs) == 1 and isinstance(op.outputs[0], Expr):
-                _note(op, op.outputs[0], symbols, values)
+                _note(op, op.outputs[0], (plain, computed), values)
     return values
 
 
-def _note(op: Op, result: Expr, symbols: Mapping[str, int], values: dict[Expr, Number]) -> None:
+def _note(op: Op, result: Expr, sizes: tuple[Sizes, Sizes], values: dict[Expr, Number]) -> None:
+    plain, computed = sizes
     try:
-        operands = [_operand(value, symbols, values) for value in _flat(op)]
+        operands = [_operand(value, computed) for value in _flat(op)]
         value = apply(_APPLIED[op.target], operands)
-        if value != compute(result, symbols):
+        if value != plain.number(result):
             values[result] = value
     except (ArithmeticFault, UnboundSymbolError):
         return
@@ -154,9 +157,9 @@ def _flat(op: Op) -> Sequence[Value]:
     return values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
 
 
-def _operand(value: Value, symbols: Mapping[str, int], values: Mapping[Expr, Number]) -> Number:
+def _operand(value: Value, sizes: Sizes) -> Number:
     if isinstance(value, (int, Expr)):
-        return compute(value, symbols, values)
+        return sizes.number(value)
     if isinstance(value, float):
         return value
     raise ArithmeticFault

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from fxprof import limits
 from fxprof.errors import FxprofError, TargetError, UsageError
@@ -22,6 +23,15 @@ class Dims:
     ranges: Ranges
     conditions: Conditions = field(default_factory=Conditions)
     """What else it asks of its sizes."""
+    _named: dict[int, tuple[Expr, tuple[str, ...]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def names(self, size: object) -> tuple[str, ...]:
+        """The symbols of an expression, each once; many tensors may have one expression, which is looked through once."""
+        if not isinstance(size, Expr):
+            return ()
+        if id(size) not in self._named:
+            self._named[id(size)] = size, tuple(dict.fromkeys(symbols_in(size)))
+        return self._named[id(size)][1]
 
     def places(self) -> Iterator[tuple[str, Expr]]:
         """(`x.0`, the expression) for every size of an input that is not fixed."""
@@ -35,18 +45,32 @@ class Dims:
 
     def needed(self) -> tuple[str, ...]:
         """The symbols of the inputs."""
-        return tuple(dict.fromkeys(symbol for _, size in self.places() for symbol in symbols_in(size)))
+        return _all(self.names(size) for size in _distinct(size for _, size in self.places()))
 
     def symbols(self) -> tuple[str, ...]:
         """All symbols, those of the inputs first."""
-        inside = (symbol for op in self.trace.walk() for value in op.outputs for symbol in _of_value(value))
+        sizes = (size for op in self.trace.walk() for value in op.outputs for size in _sizes(value))
+        inside = map(self.names, _distinct(sizes))
         ranged = (name for name in self.ranges if name.isidentifier())  # torch gives sizes such as `2*s44 + 1` a range, too
-        return tuple(dict.fromkeys((*self.needed(), *dict(self.trace.symbols), *ranged, *inside)))
+        return _all((self.needed(), dict(self.trace.symbols), ranged, *inside))
 
 
-def _of_value(value: object) -> Iterator[str]:
-    for size in value.shape if isinstance(value, Tensor) else (value,):
-        yield from symbols_in(size)
+def _sizes(value: object) -> tuple[object, ...]:
+    return value.shape if isinstance(value, Tensor) else (value,)
+
+
+def _distinct(sizes: Iterable[object]) -> Iterator[Expr]:
+    """The expressions among sizes, each object once."""
+    seen: set[int] = set()
+    for size in sizes:
+        if isinstance(size, Expr) and id(size) not in seen:
+            seen.add(id(size))
+            yield size
+
+
+def _all(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """All of several lists of names, each name once."""
+    return tuple(dict.fromkeys(chain.from_iterable(names)))
 
 
 def read_names(text: str) -> dict[str, str]:
@@ -186,9 +210,9 @@ def _check_range(program: Dims, asked: str, symbol: str, value: int, about: tupl
     least, largest = program.ranges.get(symbol, (None, None))
     if value < max(least or 0, 0) or (largest is not None and value > largest):
         raise UsageError(f"{asked} is out of the range of {target}", hint)
-    for _, expression in program.places():
+    for expression in _distinct(size for _, size in program.places()):
         try:
-            if set(symbols_in(expression)) == {symbol} and evaluate(expression, {symbol: value}) < 0:
+            if set(program.names(expression)) == {symbol} and evaluate(expression, {symbol: value}) < 0:
                 raise UsageError(f"{asked} makes the size {in_short(expression)} of {target} negative")
         except UnboundSymbolError:
             continue
@@ -211,7 +235,7 @@ def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
     parts = []
     for program in programs:
         for symbol in program.symbols()[:_SHOWN]:
-            at = dict.fromkeys(place for place, size in program.places() if symbol in symbols_in(size))
+            at = dict.fromkeys(place for place, size in program.places() if symbol in program.names(size))
             called = [name for name, meant in names.items() if meant == symbol or meant in at]
             example = dict(program.trace.symbols).get(symbol)
             label = f"{symbol} ({_listed([*called, *at])})" if called or at else symbol

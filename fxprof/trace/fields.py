@@ -16,7 +16,6 @@ from fxprof.strict_json import read_json as read_strictly
 from fxprof.trace.arithmetic import MOST_ELEMENTS
 
 MOST_SIZES = limits.TENSOR_SIZES
-MOST_VALUES = limits.GRAPH_VALUES
 LONGEST_NAME = limits.NAME
 LONGEST_PATH = limits.MODULE_PATH
 DEEPEST_MODULE = limits.MODULE_LEVELS
@@ -46,12 +45,12 @@ def brief(value: object) -> str:
 
 
 def read_json(data: bytes, where: str) -> Any:
-    """The value of a JSON text in UTF-8, which must hold no more than any graph does.
+    """The value of a JSON text in UTF-8, whose values were counted before.
 
     Of repeated keys the last counts, as for torch.
     """
     try:
-        return read_strictly(data, values=MOST_VALUES, repeats=True)
+        return read_strictly(data, values=limits.GRAPH_VALUES, repeats=True)
     except JsonError as error:
         return fail(where, str(error))
 

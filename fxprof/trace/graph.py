@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from fxprof import limits
+from fxprof.trace.allowance import Allowance
 from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.expressions import ExpressionError, parse_expression
 from fxprof.trace.fields import (
@@ -46,37 +47,33 @@ class ProgramReader:
     Args:
         prefix: see `StackReader`.
         aliases: see `StackReader`.
+        allowance: what may still be read; programs of one file share it.
     """
 
-    def __init__(self, prefix: str = "", aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(self, prefix: str = "", aliases: Mapping[str, str] | None = None, allowance: Allowance | None = None) -> None:
         self.symbols: dict[str, int] = {}
         """Symbol to its size in the example inputs, for every symbol that was met and whose size is known."""
-        self.hints: dict[tuple[Expr, Number], str] = {}
+        self.hints: list[tuple[Expr, Number, str]] = []
         """Expressions and the values that the file gives for them at the sizes of the example inputs, each with its place."""
-        self._hinted: set[tuple[str, str, object]] = set()
+        self._hinted: set[tuple[str, str, str]] = set()  # values as texts: a stranger can choose numbers of one hash
+        self.allowance = allowance or Allowance()
         self.stacks = StackReader(prefix, aliases=aliases)
         self._frames: dict[str, tuple[Frame, ...]] = {}
-        self._stacked = 0
-        self._stack_text = 0
-        self._expression_text = 0
-        self._operators = 0
         self._sources: dict[str, str | None] = {}
         self._targets: dict[str, str] = {}
         self._expressions: dict[str, Dim] = {}
         self._alike: dict[tuple[object, ...], Tensor] = {}
+        self._equal: dict[Expr, Expr] = {}
 
     def finish(self) -> None:
         """Find the sizes of symbols that occur inside of expressions only."""
-        for expression, size in self.hints:
-            solved = solve(expression, size) if type(size) is int else None
-            if solved is not None:
-                self.symbols.setdefault(*solved)
-
-    def count_operator(self, where: str) -> None:
-        """Note one more operator."""
-        self._operators += 1
-        if self._operators > limits.GRAPH_OPERATORS:
-            fail(where, f"is an operator too many: a graph has at most {limits.GRAPH_OPERATORS:,}")
+        tried: set[int] = set()
+        for expression, size, _ in self.hints:
+            if type(size) is int and id(expression) not in tried:
+                tried.add(id(expression))  # a second value of one expression is found to contradict the first
+                solved = solve(expression, size)
+                if solved is not None:
+                    self.symbols.setdefault(*solved)
 
     def target(self, name: Any, where: str) -> str:
         """The name of an operator as in `Op.target`."""
@@ -95,13 +92,9 @@ class ProgramReader:
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
         if text not in self._frames:
-            self._stack_text += len(text)
-            if len(text) > limits.STACK or self._stack_text > limits.STACKS:
-                fail(where, f"holds {len(text):,} characters, and all such stacks {self._stack_text:,}, as no graph does")
+            self.allowance.stack(text, where)
             entries = parse_stack(text)
-            self._stacked += len(entries)
-            if len(entries) > _DEEPEST_STACK or self._stacked > _MOST_STACKED:
-                fail(where, f"is of {len(entries):,} modules, each in the one before")
+            self.allowance.modules(len(entries), where)
             frames = self._frames[text] = self.stacks.frames(entries)
             for frame in frames:
                 check_path(frame.path, where)
@@ -130,7 +123,7 @@ class ProgramReader:
         place, layout = f"{where}.sizes", fields.get("layout")
         sizes = tuple([self.size(size, place) for size in a_list(fields.get("sizes"), place)])
         sparse = type(layout) is int and layout in _SPARSE
-        strides = None if sparse else self._strides(fields.get("strides"), len(sizes), f"{where}.strides")
+        strides = None if sparse else self._strides(fields.get("strides"), sizes, where)
         device = "" if sparse else self._device(fields.get("device"), f"{where}.device")
         key = (sizes, dtype, sparse, strides, device)
         known = self._alike.get(key)  # a graph has few different ones
@@ -140,12 +133,14 @@ class ProgramReader:
             known = self._alike[key] = Tensor(sizes, dtype, nnz=nnz, strides=strides, device=device)
         return known
 
-    def _strides(self, value: Any, sizes: int, where: str) -> tuple[Dim, ...] | None:
+    def _strides(self, value: Any, sizes: tuple[Dim, ...], where: str) -> tuple[Dim, ...] | None:
         if value is None:
             return None
-        strides = tuple([self.size(stride, where) for stride in a_list(value, where)])
-        if len(strides) != sizes:
-            fail(where, f"are {len(strides):,} for {sizes:,} sizes")
+        place = f"{where}.strides"
+        strides = tuple([self.size(stride, place) for stride in a_list(value, place)])
+        if len(strides) != len(sizes):
+            check_sizes(sizes, f"{where}.sizes")
+            fail(f"{where}.strides", f"are {len(strides):,} for {len(sizes):,} sizes")
         return strides
 
     def _device(self, value: Any, where: str) -> str:
@@ -182,20 +177,20 @@ class ProgramReader:
         if type(text) is not str:
             fail(where, f"has the expression {brief(text)}, which is no text")
         if text not in self._expressions:
-            self._expression_text += len(text)
-            if self._expression_text > limits.EXPRESSIONS:
-                fail(where, f"holds an expression too many: all of them have more than {limits.EXPRESSIONS:,} characters")
+            self.allowance.expression(text, where)
             try:
-                self._expressions[text] = parse_expression(text)
+                parsed = parse_expression(text)
             except ExpressionError as error:
                 fail(where, f"has an expression that cannot be read: {error}")
+            # Equal ones are one object, so that nobody compares two of them over and over.
+            self._expressions[text] = self._equal.setdefault(parsed, parsed) if isinstance(parsed, Expr) else parsed
         expression = self._expressions[text]
         hint = fields.get("hint")
         if isinstance(expression, Expr) and hint is not None:
             kind, value = the_one(hint, f"{where}.hint")
-            if type(value) in _HINTS.get(kind, ()) and (text, kind, value) not in self._hinted:
-                self._hinted.add((text, kind, value))
+            if type(value) in _HINTS.get(kind, ()) and (text, kind, repr(value)) not in self._hinted:
                 self._note(expression, value, where)
+                self._hinted.add((text, kind, repr(value)))
         return expression
 
     def _note(self, expression: Expr, value: Number, where: str) -> None:
@@ -203,15 +198,13 @@ class ProgramReader:
             name = str(expression.operands[0])
             if self.symbols.setdefault(name, an_integer(value, f"{where}.hint")) != value:
                 fail(where, f"says that {name} is {value} in the example inputs, and {self.symbols[name]} elsewhere")
-        elif len(self.hints) < _MOST_HINTS:
-            self.hints[expression, value] = where
+        elif self.allowance.hints < limits.HINTS:
+            self.allowance.hints += 1
+            self.hints.append((expression, value, where))
 
 
 _CPU = {"type": "cpu", "index": None}
 _HINTS: Mapping[str, tuple[type, ...]] = {"as_int": (int,), "as_float": (int, float), "as_bool": (bool,)}
-_MOST_HINTS = limits.HINTS
-_DEEPEST_STACK = limits.STACK_MODULES
-_MOST_STACKED = limits.STACKED_MODULES
 _DEEPEST = limits.NESTING
 
 
@@ -231,6 +224,7 @@ class GraphReader:
         self._values: dict[str, Value] = {}
         self._defined: set[str] = set()
         self.owners = owners or Owners(program.stacks, {})
+        self._placed: tuple[Frame, ...] = ()
         self.numbers: dict[str, int] = {}
         """The number of each value, in the order in which operators name them."""
         for place, argument in enumerate(a_list(self._graph.get("inputs"), f"{where}.inputs")):
@@ -247,7 +241,7 @@ class GraphReader:
             self.argument(argument, f"{self._where}.outputs[{place}]")
 
     def _op(self, node: Any, where: str) -> Op:
-        self._program.count_operator(where)
+        self._program.allowance.operator(where)
         fields = an_object(node, where)
         target = self._program.target(fields.get("target"), f"{where}.target")
         named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
@@ -255,7 +249,10 @@ class GraphReader:
         metadata = an_object(given(fields.get("metadata"), {}), f"{where}.metadata")
         stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
         operands = _operands(named)
-        stack = self.owners.placed(stack, target, operands)
+        placed = self.owners.placed(stack, target, operands)
+        if placed is not stack and placed is not self._placed:  # a stack of its own, which no text of a stack counted
+            self._program.allowance.modules(len(placed), where)
+        stack = self._placed = placed
         reads = self._numbered(argument for _, argument in named)
         bodies = tuple(self._bodies(target, named, stack, where)) if target.startswith(PREFIX) else ()
         outputs = a_list(fields.get("outputs"), f"{where}.outputs")
@@ -429,7 +426,7 @@ def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple
         operands: whether the tensors are asked for; without them, no stack comes twice.
     """
     known: dict[str, tuple[Entry, ...]] = {}
-    left = limits.STACKS
+    left, modules = limits.STACKS, limits.STACKED_MODULES
     nodes = graph.get("nodes")
     for node in nodes if type(nodes) is list else []:
         metadata = node.get("metadata") if type(node) is dict else None
@@ -440,6 +437,9 @@ def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple
                 if left < 0:
                     return  # as above
                 known[text] = parse_stack(text)
+                modules -= len(known[text])
+                if len(known[text]) > limits.STACK_MODULES or modules < 0:
+                    return  # as above
             elif not operands:
                 continue
             inputs = node.get("inputs")

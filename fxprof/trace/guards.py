@@ -18,7 +18,10 @@ from fxprof.trace.symbols import Dim, Expr
 
 _LONGEST = limits.EXPRESSION
 _DEEPEST = 40
-"""Levels of nesting in a guard, and of containers in an input."""
+"""Levels of parentheses in a guard, and of containers in an input."""
+_MOST_LEVELS = limits.EXPRESSION_LEVELS
+_WORDS = 1_000
+"""Characters of a guard as a person would write it: names of inputs, which may be long, stand there many times."""
 
 Path = tuple[str, ...]
 """Where an input is: the name of the argument, then keys, numbers and fields."""
@@ -162,10 +165,28 @@ class _Part:
     words: str
     level: int
     """How tightly its outermost operator binds; see `_LEVELS`."""
+    deep: int = 0
+    """How many expressions are in each other, those of the inputs' sizes not counted."""
 
     def within(self, level: int) -> str:
         """Its words as an operand, in parentheses where these are needed."""
         return self.words if self.level >= level else f"({self.words})"
+
+
+def _made(operator: str, parts: Sequence[_Part], words: str, level: int) -> _Part:
+    """An expression of parts.
+
+    Raises:
+        GuardError: it is deeper than any is. A chain such as `a + b - c + d` is as deep as it is long.
+    """
+    deep = 1 + max((part.deep for part in parts), default=0)
+    if deep > _MOST_LEVELS:
+        raise GuardError("a guard of too many levels")
+    return _Part(Expr(operator, tuple([part.value for part in parts])), _cut(words), level, deep)
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= _WORDS else f"{words[: _WORDS - 3]}..."
 
 
 _TOKEN = re.compile(
@@ -243,8 +264,8 @@ class _Reader:
             condition = self._binary(0)
             self._expect("else")
             other = self.choice(0)
-            value = Expr("where", (condition.value, part.value, other.value))
-            part = _Part(value, f"{part.within(0)} if {condition.within(0)} else {other.words}", -1)
+            words = f"{part.within(0)} if {condition.within(0)} else {other.words}"
+            part = _made("where", (condition, part, other), words, -1)
         self._depth -= 1
         return part
 
@@ -256,37 +277,45 @@ class _Reader:
         if level == _COMPARED:
             return self._compared()
         part = self._binary(level + 1)
-        while self._next() in _LEVELS[level] and self._tokens[self._place][0] != "text":
-            sign = self._take()[1]
-            right = self._binary(level + 1)
-            words = f"{part.within(level)} {sign} {right.within(level + 1)}"
-            part = _Part(Expr(_LEVELS[level][sign], (part.value, right.value)), words, level)
+        while self._is_between(level):
+            sign = self._next()
+            parts, words = [part], part.within(level)
+            # A chain of one sign is one expression of many operands, which are taken from the left as well.
+            while self._is_between(level) and self._next() == sign:
+                self._take()
+                parts.append(self._binary(level + 1))
+                words = _cut(f"{words} {sign} {parts[-1].within(level + 1)}")
+            part = _made(_LEVELS[level][sign], parts, words, level)
         return part
+
+    def _is_between(self, level: int) -> bool:
+        """Whether an operator between two operands comes next."""
+        return self._next() in _LEVELS[level] and self._tokens[self._place][0] != "text"
 
     def _negated(self) -> _Part:
         if not self._accept("not"):
             return self._binary(_NOT + 1)
         part = self.choice(_NOT)
-        return _Part(Expr("not", (part.value,)), f"not {part.within(_NOT)}", _NOT)
+        return _made("not", (part,), f"not {part.within(_NOT)}", _NOT)
 
     def _compared(self) -> _Part:
         """A chain of comparisons, all of which hold."""
         first = self._binary(_COMPARED + 1)
-        words, found, left = first.within(_COMPARED + 1), [], first
+        words, found, left = first.within(_COMPARED + 1), list[_Part](), first
         while self._next() in _LEVELS[_COMPARED]:
             sign = self._take()[1]
             right = self._binary(_COMPARED + 1)
-            words += f" {sign} {right.within(_COMPARED + 1)}"
-            found.append(Expr(_LEVELS[_COMPARED][sign], (left.value, right.value)))
+            words = _cut(f"{words} {sign} {right.within(_COMPARED + 1)}")
+            found.append(_made(_LEVELS[_COMPARED][sign], (left, right), words, _COMPARED))
             left = right
         if not found:
             return first
-        return _Part(found[0] if len(found) == 1 else Expr("and", tuple(found)), words, _COMPARED)
+        return found[0] if len(found) == 1 else _made("and", found, words, _COMPARED)
 
     def _signed(self) -> _Part:
         if self._accept("-"):
             part = self.choice(_SIGNED)
-            return _Part(Expr("neg", (part.value,)), f"-{part.within(_SIGNED)}", _SIGNED)
+            return _made("neg", (part,), f"-{part.within(_SIGNED)}", _SIGNED)
         if self._accept("+"):
             return self.choice(_SIGNED)
         base = self._atom()
@@ -294,7 +323,7 @@ class _Reader:
             return base
         exponent = self.choice(_SIGNED)
         words = f"{base.within(_WHOLE)} ** {exponent.within(_SIGNED)}"
-        return _Part(Expr("pow", (base.value, exponent.value)), words, _RAISED)
+        return _made("pow", (base, exponent), words, _RAISED)
 
     def _atom(self) -> _Part:
         kind, text = self._take()
@@ -331,8 +360,8 @@ class _Reader:
             parts.append(self.choice(0))
             if self._next() != ")":
                 self._expect(",")
-        words = f"{name}({', '.join(part.words for part in parts)})"
-        return _Part(Expr(_FUNCTIONS[name], tuple(part.value for part in parts)), words, _WHOLE)
+        words = f"{name}({', '.join(part.words for part in parts[:_WORDS])})"
+        return _made(_FUNCTIONS[name], parts, words, _WHOLE)
 
     def _source(self) -> _Part:
         """An input, or a size of one: `L['x'][0].size()[1]`."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from fxprof import limits
 from fxprof.trace.captured import CapturedModule
 from fxprof.trace.fields import fail
-from fxprof.trace.records import Op
+from fxprof.trace.records import Frame, Op
 
 MOST_MODULES = limits.GRAPH_MODULES
 
@@ -21,8 +22,11 @@ def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterab
         order: paths in the order in which the modules were built, where it is known; the others follow as they occur.
     """
     classes: dict[str, str] = {}
+    last: tuple[Frame, ...] = ()
     for op in ops:
-        classes.update((frame.path, frame.class_name) for frame in op.stack if frame.class_name or frame.path not in classes)
+        if op.stack is not last:  # operators that follow each other nearly always share it
+            last = op.stack
+            classes.update((frame.path, frame.class_name) for frame in last if frame.class_name or frame.path not in classes)
     children: dict[str, dict[str, None]] = {"": {}}
     for path in (*order, *params, *classes):
         _insert(children, path)
@@ -40,13 +44,26 @@ def root_class(ops: Iterable[Op]) -> str:
 def called_paths(names: Collection[str]) -> Iterator[str]:
     """The paths behind a program's list of calls, in which `blocks.0@1` is a further call of `blocks.0`.
 
-    The module in which torch keeps the guards of a program that it makes callable is none of the model's.
+    The modules that torch puts into a program to make it callable are none of the model's.
     """
-    known = set(names)
+    known, made = set(names), made_by_torch(names)
     for name in names:
         head, _, number = name.rpartition("@")
-        if name.rpartition(".")[2] != GUARDS:
+        if name not in made:
             yield head if number.isdecimal() and head in known else name
+
+
+def made_by_torch(names: Iterable[str]) -> set[str]:
+    """Those modules that hold the guards of a program that was made callable, and the bodies of its `cond` and its like."""
+    known = set(names)
+    parents = {name.rpartition(".")[0] for name in known}
+    programs = {name.rpartition(".")[0] for name in known if name.rpartition(".")[2] == GUARDS}
+
+    def is_region(name: str) -> bool:
+        above, _, last = name.rpartition(".")
+        return above in programs and name not in parents and _REGION.fullmatch(last) is not None
+
+    return {name for name in known if is_of_torch(name) or is_region(name)}
 
 
 def programs_among(names: Iterable[str]) -> list[str]:
@@ -56,6 +73,18 @@ def programs_among(names: Iterable[str]) -> list[str]:
 
 GUARDS = "_guards_fn"
 """The attribute that holds the guards of a program that was made callable."""
+
+
+_BODY = re.compile(r"(true|false|cond|body|combine|while_loop_\w+|scan_\w+|associative_scan_\w+|map_\w+)_(graph|fn|body)_\d+")
+"""The attributes that hold the bodies of its higher-order operators."""
+_REGION = re.compile(r"submod_\d+")
+"""Those that hold what runs without gradients, or in another type: models that were split have modules of this name, too."""
+
+
+def is_of_torch(path: str) -> bool:
+    """Whether a module is one that torch puts into a program to make it callable."""
+    name = path.rpartition(".")[2]
+    return name == GUARDS or any(_BODY.fullmatch(part) for part in path.split("."))
 
 
 def _insert(children: dict[str, dict[str, None]], path: str) -> None:

@@ -6,18 +6,45 @@ The same for a live graph and for a file. Standard library only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from fxprof.trace.fields import DEEPEST_MODULE, LONGEST_PATH
 from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.records import Frame
-from fxprof.trace.stacks import Entry, StackReader, true_entries
+from fxprof.trace.stacks import Entry, StackReader, is_below, true_entries
 
 _T = TypeVar("_T")
 
 Operand = tuple[str, str]
 """The name of an argument, and that of the value that it is."""
+
+
+class ProgramPaths:
+    """The modules of a graph that are exported programs made callable, found by what is in them.
+
+    Args:
+        paths: theirs.
+    """
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._paths = frozenset(paths)
+        self._around: dict[str, str | None] = {}
+
+    def around(self, path: str) -> str | None:
+        """The innermost of them that is a module, or around it; None where there is none."""
+        if path not in self._around:
+            heads = _with_those_around(path) if self._paths else ()
+            self._around[path] = next((head for head in heads if head in self._paths), None)
+        return self._around[path]
+
+
+def _with_those_around(path: str) -> Iterator[str]:
+    """A module and the modules around it, innermost first."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
 
 
 class Owners:
@@ -27,7 +54,7 @@ class Owners:
         stacks: makes the frames.
         owner_of: name of a value to the path of the module, as the graph's own program has it.
         outer: the stack of the operator that holds the body; empty for a program's own graph.
-        programs: paths of modules that are exported programs made callable: torch leaves out all stacks in these.
+        programs: modules that are exported programs made callable: torch leaves out all stacks in these.
     """
 
     def __init__(
@@ -35,10 +62,10 @@ class Owners:
         stacks: StackReader,
         owner_of: Mapping[str, str],
         outer: tuple[Frame, ...] = (),
-        programs: Collection[str] = (),
+        programs: ProgramPaths | None = None,
     ) -> None:
         self._stacks = stacks
-        self._programs = tuple(programs)
+        self._programs = programs or ProgramPaths()
         self._owner_of = dict(owner_of)
         self._outer = outer
         self._number = stacks.new_graph()
@@ -52,9 +79,10 @@ class Owners:
 
     def _is_in_program(self, path: str, operands: Sequence[Operand]) -> bool:
         """Whether an operator that stands in a module takes a weight of a program that is in there."""
-        owners = [self._stacks.path(self._owner_of[value]) for _, value in operands if value in self._owner_of]
-        inside = [program for program in self._programs if _is_below(program, path)]
-        return any(_is_below(owner, program) for owner in owners for program in inside)
+        owners = (self._stacks.path(self._owner_of[value]) for _, value in operands if value in self._owner_of)
+        # Of several around a weight, the innermost is in the module if any is.
+        found = (self._programs.around(owner) for owner in owners)
+        return any(program is not None and is_below(program, path) for program in found)
 
     def frames(self, target: str, operands: Sequence[Operand], outer: tuple[Frame, ...] = ()) -> tuple[Frame, ...]:
         """The stack of an operator that has none; empty where it takes no weight."""
@@ -84,11 +112,6 @@ class Owners:
         pairs = zip(operands, inputs, strict=True) if len(operands) == len(inputs) else ((name, name) for name in inputs)
         owner_of = {inner: self._owner_of[name] for name, inner in pairs if name in self._owner_of}
         return Owners(self._stacks, owner_of, stack or self._outer, self._programs)
-
-
-def _is_below(path: str, other: str) -> bool:
-    """Whether a module is another one, or inside of it."""
-    return not other or path == other or path.startswith(f"{other}.")
 
 
 _WEIGHTS = ("weight", "mat2", "other", "w_ih", "w_hh", "params", "qkv_weight", "hx")

@@ -9,8 +9,8 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from fxprof import limits
 from fxprof.errors import TargetError
+from fxprof.trace.allowance import Allowance
 from fxprof.trace.archive import read_archive
 from fxprof.trace.arithmetic import MOST_ELEMENTS, Number
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
@@ -33,7 +33,7 @@ from fxprof.trace.fields import (
 from fxprof.trace.graph import GraphReader, ProgramReader, references, stacks_of
 from fxprof.trace.guards import Inputs, input_paths
 from fxprof.trace.modules import called_paths, modules_of_graph, programs_among, root_class
-from fxprof.trace.owners import Owners, constant_names, other_paths, renaming
+from fxprof.trace.owners import Owners, ProgramPaths, constant_names, other_paths, renaming
 from fxprof.trace.records import Origin, Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
 from fxprof.trace.stacks import StackReader, true_entries
@@ -75,15 +75,24 @@ class Package:
 
 
 def read_programs(
-    path: str | Path, *, prefix: str = "", aliases: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    prefix: str = "",
+    aliases: Mapping[str, str] | None = None,
+    allowance: Allowance | None = None,
 ) -> tuple[tuple[Program, ...], Mapping[str, str]]:
     """The programs of a `.pt2` file, and further names of their sizes; see `read_package`."""
-    package = read_package(path, prefix=prefix, aliases=aliases)
+    package = read_package(path, prefix=prefix, aliases=aliases, allowance=allowance)
     return package.programs, package.names
 
 
 def read_package(
-    path: str | Path, opened: FileIO | None = None, *, prefix: str = "", aliases: Mapping[str, str] | None = None
+    path: str | Path,
+    opened: FileIO | None = None,
+    *,
+    prefix: str = "",
+    aliases: Mapping[str, str] | None = None,
+    allowance: Allowance | None = None,
 ) -> Package:
     """What a `.pt2` file holds.
 
@@ -92,19 +101,21 @@ def read_package(
         opened: the file where it is open, at its beginning; it is closed afterwards.
         prefix: path of the exported module below its component, put before the path of every module.
         aliases: other paths of modules that are shared, to the one path that their calls add up at.
+        allowance: what may still be read of a captured run; that of one file where it is left out.
 
     Raises:
         TargetError: the file is none, is damaged, of a newer schema, or contradicts itself.
     """
+    allowance = allowance or Allowance()
     try:
         with uncollected():
-            archive = read_archive(path, opened, extra=(DIM_NAMES,))
+            archive = read_archive(path, opened, extra=(DIM_NAMES,), allowance=allowance)
             programs = tuple(
                 _program(
                     name,
                     value,
                     _places(archive.weights.get(name, {"config": {}}), archive.empty),
-                    ProgramReader(prefix, aliases),
+                    ProgramReader(prefix, aliases, allowance),
                 )
                 for name, value in archive.programs.items()
             )
@@ -168,7 +179,7 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     order = tuple(called_paths(names))
     owner_of = dict(_owners(specs))
     reader.stacks.rename = _renaming(module.get("graph"), owner_of, {*order, *owner_of.values()})
-    owners = Owners(reader.stacks, owner_of, programs=programs_among(names))
+    owners = Owners(reader.stacks, owner_of, programs=ProgramPaths(programs_among(names)))
     graph = GraphReader(reader, module.get("graph"), f"{where}graph", owners=owners)
     inputs = tuple(_inputs(graph, specs))
     ops = tuple(graph.ops())
@@ -181,8 +192,8 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     params = _params(graph, specs, *weights)
     ranges = _ranges(fields.get("range_constraints"))
     guards = [a_code(text, "guards_code") for text in a_list(given(fields.get("guards_code"), []), "guards_code")]
-    _check_length(guards, "guards_code")
-    _check_length(ranges, "range_constraints")
+    reader.allowance.guards(sum(map(len, guards)), "guards_code")
+    reader.allowance.guards(sum(map(len, ranges)), "range_constraints")
     return Program(
         name,
         trace,
@@ -193,13 +204,6 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     )
 
 
-def _check_length(texts: Iterable[str], where: str) -> None:
-    """Refuse more code than any program has."""
-    length = sum(map(len, texts))
-    if length > limits.EXPRESSIONS:
-        fail(where, f"holds {length:,} characters, more than {limits.EXPRESSIONS:,}")
-
-
 _HELD = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 
 
@@ -208,8 +212,9 @@ def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     for kind, spec in specs:
         if kind in _HELD:
             fields = an_object(spec, kind)
-            name = a_text(fields.get(_HELD[kind]), _HELD[kind])
-            yield a_text(an_object(fields.get("arg"), f"{kind}.arg").get("name"), f"{kind}.arg"), name.rpartition(".")[0]
+            path = a_text(fields.get(_HELD[kind]), _HELD[kind]).rpartition(".")[0]
+            check_path(path, _HELD[kind])
+            yield a_text(an_object(fields.get("arg"), f"{kind}.arg").get("name"), f"{kind}.arg"), path
 
 
 def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tuple[str, Origin]]:
@@ -227,18 +232,15 @@ def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tupl
 def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:
     """What gives modules their own paths, where the program knows some under others; else None."""
     nodes = an_object(graph, "graph")
-    different = dict.fromkeys(
-        entries for entries, _ in stacks_of(nodes, operands=False)
-    )  # a module's operators all have the same
-    paths = {path for entries in different for _, path, _ in true_entries(entries)}
+    paths = {path for entries, _ in stacks_of(nodes, operands=False) for _, path, _ in true_entries(entries)}
     found = {} if paths <= {"", *modules} else other_paths(stacks_of(nodes), owner_of, {"", *modules})
     return renaming(found) if found else None
 
 
-def _check_hints(trace: Trace, hints: Mapping[tuple[Expr, Number], str]) -> None:
+def _check_hints(trace: Trace, hints: Iterable[tuple[Expr, Number, str]]) -> None:
     """Hold what the file says of its expressions at the sizes of the example inputs to what they are there."""
     sizes = trace.sizes()
-    for (expression, hint), where in hints.items():
+    for expression, hint, where in hints:
         try:
             value = sizes.number(expression)
         except UnboundSymbolError:

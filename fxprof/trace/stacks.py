@@ -34,6 +34,7 @@ class StackReader:
         self._aliases = aliases or {}
         self._known: dict[tuple[Entry, ...], tuple[Frame, ...]] = {}
         self._visits: dict[str, dict[tuple[str, str], int]] = {}
+        self._outer: dict[tuple[int, str], tuple[tuple[Frame, ...], tuple[Frame, ...]]] = {}
         self._graphs = 0
         self.rename: Callable[[str], str] | None = None
         """What gives a module its own path, for programs that know some under others."""
@@ -65,12 +66,20 @@ class StackReader:
             call: what tells the calls of the module apart.
         """
         one = self.path(path)
-        frames = outer or (Frame(self.path(""), "", 0),)
-        around = [frame for frame in frames if one == frame.path or one.startswith(f"{frame.path}." if frame.path else "")]
+        around = self._around(outer, one)
         if around and around[-1].path == one:
-            return tuple(around)
+            return around
         visits = self._visits.setdefault(one, {})
         return (*around, Frame(one, "", visits.setdefault((call, path), len(visits))))
+
+    def _around(self, outer: tuple[Frame, ...], path: str) -> tuple[Frame, ...]:
+        """Those modules of a stack that are a module, or around it: looked for once for each stack."""
+        key = id(outer), path
+        if key not in self._outer:
+            frames = outer or (Frame(self.path(""), "", 0),)
+            # The stack has to live on, for its identity to mean it.
+            self._outer[key] = outer, tuple([frame for frame in frames if is_below(path, frame.path)])
+        return self._outer[key][1]
 
     def path(self, local: str) -> str:
         """The one path of a module of the program below its component."""
@@ -91,6 +100,11 @@ class StackReader:
                 yield Frame(one, "" if _is_made_by_torch(class_name, local) else class_name.rsplit(".", 1)[-1], visit)
 
 
+def is_below(path: str, other: str) -> bool:
+    """Whether a module is another one, or inside of it."""
+    return not other or path == other or path.startswith(f"{other}.")
+
+
 def true_entries(entries: Sequence[Entry]) -> list[Entry]:
     """The entries that are modules of the model, under their own paths.
 
@@ -98,11 +112,12 @@ def true_entries(entries: Sequence[Entry]) -> list[Entry]:
     callable has a module of its own for its guards.
     """
     root = entries[0][2] if entries else ""
+    second = any(entry[1:] == (_SECOND_ROOT, root) for entry in entries)
     true = []
     for key, path, class_name in entries:
         if path == _PLACEHOLDER or class_name == _GUARDS_CLASS or (path == _SECOND_ROOT and class_name == root):
             continue
-        below = path.startswith(f"{_SECOND_ROOT}.") and any(entry[1:] == (_SECOND_ROOT, root) for entry in entries)
+        below = second and path.startswith(f"{_SECOND_ROOT}.")
         true.append((key, path.removeprefix(f"{_SECOND_ROOT}.") if below else path, class_name))
     return true
 

@@ -241,7 +241,7 @@ def _many_symbols(whole: Any) -> None:
     for place in range(300):
         graph["inputs"].append(name(f"y{place}"))
         named = [{"as_expr": {"expr_str": f"s{place}x{axis}", "hint": None}} for axis in range(len(sizes))]
-        graph["tensor_values"][f"y{place}"] = {**graph["tensor_values"]["x"], "sizes": named}
+        graph["tensor_values"][f"y{place}"] = {**graph["tensor_values"]["x"], "sizes": named, "strides": None}
         whole["graph_module"]["signature"]["input_specs"].append({"user_input": {"arg": name(f"y{place}")}})
 
 

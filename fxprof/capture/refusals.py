@@ -1,0 +1,40 @@
+"""Why torch.export refused a module, in words about what the module does."""
+
+from __future__ import annotations
+
+import re
+
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from fxprof.capture.blame import describe
+
+_SAID: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), words)
+    for pattern, words in (
+        (r"__obj_flatten__", "it works with an object of torch's C++ classes, such as packed weights, which no graph can hold"),
+        (
+            r"Unsupported input type <class '(?:[^']*\.)?(\w+)'>",
+            r"it is given an object of the class \1, and an export takes tensors, plain values and containers of them",
+        ),
+        (r"\.numpy\(\) is not supported for tensor subclasses", "it makes an array of numpy of a tensor"),
+        (r"failed to unpack the object", "it takes a size out of a tensor"),
+        (r"Could not extract specialized integer from data-dependent", "it takes a number out of a tensor"),
+        (r"data-dependent expression", "it decides by values of a tensor"),
+    )
+)
+"""What torch says, and what that means; the first that fits."""
+
+
+def refusal(error: BaseException) -> str:
+    """What a module does that torch.export cannot hold in a graph; what torch says, where that is not known."""
+    if isinstance(error, DataDependentOutputException):
+        return "it takes a number out of a tensor"
+    if isinstance(error, DynamicOutputShapeException):
+        return "it makes a tensor whose size depends on values of another"
+    text = describe(error)
+    for pattern, words in _SAID:
+        match = pattern.search(text)
+        if match:
+            return match.expand(words)
+    return "it decides by values of a tensor" if isinstance(error, GuardOnDataDependentSymNode) else text

@@ -1,0 +1,39 @@
+"""What formulas that weigh orders of products may take together. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from fxprof import limits
+from fxprof.trace import Op
+
+
+class Steps:
+    """Those that are left, for one target or one graph."""
+
+    def __init__(self) -> None:
+        self._left = limits.FORMULA_STEPS
+
+    def enough(self, op: Op, target: str) -> bool:
+        """Whether there are enough for one more operator, which are spent then.
+
+        Args:
+            op: the operator.
+            target: the name that its formula goes by, such as `aten.einsum`.
+        """
+        steps = _STEPS.get(target)
+        if steps is not None:
+            operands = max((len(value) for _, value in op.args if isinstance(value, tuple)), default=0)
+            # What is too long for one formula, that formula refuses at once.
+            self._left -= steps(operands) if operands <= limits.EINSUM_OPERANDS else 0
+        return self._left >= 0
+
+
+_STEPS: Mapping[str, Callable[[int], int]] = {
+    "aten.chain_matmul": lambda operands: operands**3 if operands <= limits.CHAIN else 0,
+    "aten.linalg_multi_dot": lambda operands: operands**3 if operands <= limits.CHAIN else 0,
+    "aten.einsum": lambda operands: 100 * operands,
+}
+"""Operators whose formulas take many steps, to how many there are for so many operands."""
+
+TOO_MANY = "the graph has too many products of many operands, of which each order is weighed"
