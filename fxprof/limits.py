@@ -96,6 +96,9 @@ PROFILE_BYTES_PER_VALUE = 24
 PROFILE_MODULES = 100_000
 """Modules of a component in a saved profile, with those around them."""
 
+MATCHED_MODULES = 2_000_000
+"""Modules that a comparison looks at in all its rounds, or fifty times each; the rest counts as added and removed."""
+
 TEXT_BYTES = 192 * 2**20
 """A file's text in memory: with a character beyond Latin-1 each takes two bytes, beyond the first plane four."""
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from exported import Plain, export
 from test_pt2_architectures import ALL, made
 from test_pt2_features import ARGUMENTS, BODIES
-from test_pt2_zoo import written
+from test_pt2_zoo import SMALL, written
 from test_zoo_exact import WORKLOADS
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -23,6 +24,7 @@ from fxprof.capture.translate import translate
 from fxprof.source import names
 from fxprof.trace import Trace
 from fxprof.trace.aliasing import _IF_IT_CAN, _IN_PLACE, _VIEWS, aliases, is_given_results, memory_of
+from fxprof.trace.captured import Capture
 
 
 class Storages(Interpreter):
@@ -244,11 +246,18 @@ def test_arguments_and_bodies(name: str) -> None:
     assert_lies_as_torch_has_it(program, translate(program), real_inputs(program))
 
 
-@pytest.mark.parametrize(
-    "name", ["sd-1.5", *(pytest.param(name, marks=pytest.mark.slow) for name in names() if name != "sd-1.5")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
 def test_every_call_of_a_bundled_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    capture, _ = written(name, tmp_path / "run", monkeypatch, **WORKLOADS.get(name, {"height": 512, "width": 512, "steps": 2}))
+    workload = WORKLOADS.get(name, {"height": 512, "width": 512, "steps": 2})
+    assert_calls_lie_as_torch_has_them(written(name, tmp_path / "run", monkeypatch, **workload)[0])
+
+
+def test_every_call_of_a_small_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_calls_lie_as_torch_has_them(written(tiny.flux(), tmp_path / "run", monkeypatch, **SMALL)[0])
+
+
+def assert_calls_lie_as_torch_has_them(capture: Capture) -> None:
     compared = unknown = 0
     for component in capture.components:
         for call in component.calls:

@@ -8,6 +8,8 @@ from profiles import Maker
 
 from fxprof.compare.delta import Delta
 from fxprof.compare.groups import group_changes
+from fxprof.compare.matching import Matching, Module
+from fxprof.compare.traits import find_traits
 from fxprof.result import Component, Total
 
 
@@ -147,3 +149,20 @@ def test_reordered_layers_are_moved() -> None:
     found = rows(listed(("Linear", 3), ("Gated", 5)), listed(("Gated", 5), ("Linear", 3)))
     assert told(found) == [("moved", "1", "0"), ("moved", "0", "1")]
     assert all(row.evidence and row.evidence.params in {15, 25} for row in found)
+
+
+def test_a_long_row_of_look_alikes_is_paired_in_a_bounded_number_of_rounds() -> None:
+    """Without weights, other names on both sides, a number among them on each, and one more than before."""
+
+    def row(names: list[str]) -> Component:
+        maker = Maker("x", "Net")
+        maker.module("list", "Layers")
+        maker.module("list.anchor", "Anchor")
+        for name in names:
+            maker.module(f"list.{name}", "Identity")
+        return Component(maker.name, maker.class_name, tuple(maker.modules), ())
+
+    old = row([*(f"o{number}" for number in range(400)), "7"])
+    new = row([*(f"n{number}" for number in range(401)), "8"])
+    trees = [Module(side.tree, None, 0, find_traits(side, (), shapes=True)) for side in (old, new)]
+    assert Matching(*trees)._rounds <= 60

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from compared import compared
 from mutations import net, profile
 from profiles import Maker, autoencoder, tensor, text_encoder
 
+from fxprof.compare import pairing
 from fxprof.compare.groups import group_changes
 from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.result import Call, Component, Input, OpRow
@@ -65,3 +67,18 @@ def test_components_of_another_class_or_of_several_candidates_are_added_and_remo
         "removed",
         "removed",
     ]
+
+
+def test_components_that_all_look_alike_are_looked_at_twice_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, own = [0], pairing._Look.is_like
+
+    def is_like(look: pairing._Look, other: pairing._Look) -> bool:
+        looked[0] += 1
+        return own(look, other)
+
+    monkeypatch.setattr(pairing._Look, "is_like", is_like)
+    old, new = (profile(*(replace(net(), name=f"{side}{number}") for number in range(100))) for side in ("old", "new"))
+    pairs = pairing.pair_components(old, new)
+    assert all(before is None or after is None for before, after in pairs)
+    assert len(pairs) == 200
+    assert looked[0] == 2 * 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import fxprof
 from fxprof import limits
 from fxprof.cost.count import count
 from fxprof.errors import TargetError
-from fxprof.trace import Op, Subgraph, Tensor, Trace
+from fxprof.trace import Op, Subgraph, Tensor, Trace, arithmetic
 from fxprof.trace.conditions import computed_values, conditions_of
 from fxprof.trace.dims import Dims
 from fxprof.trace.guards import GuardError, Inputs, read_guard
 from fxprof.trace.owners import ProgramPaths
 from fxprof.trace.stacks import true_entries
 from fxprof.trace.symbols import Expr, Sizes, compute, in_short
+from fxprof.trace.symbols import symbols_in as symbols_in_each
 
 A = Expr("symbol", ("a",))
 SCALED = Expr("max", (A,) * 1_000)
@@ -53,15 +55,13 @@ def refusal(path: Path) -> str:
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many times the arithmetic of expressions is called."""
-    from fxprof.trace import symbols
-
-    calls, own = [0], vars(symbols)["apply"]
+    calls, own = [0], arithmetic.apply
 
     def apply(operator: str, numbers: Any) -> Any:
         calls[0] += 1
         return own(operator, numbers)
 
-    monkeypatch.setattr(symbols, "apply", apply)
+    monkeypatch.setattr("fxprof.trace.symbols.apply", apply)
     return lambda: calls[0]
 
 
@@ -142,15 +142,13 @@ def test_a_value_that_the_program_computes_otherwise_is_used_from_then_on() -> N
 
 
 def test_symbols_of_an_expression_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fxprof.trace import dims
-
-    looked, own = [0], vars(dims)["symbols_in"]
+    looked = [0]
 
     def symbols_in(size: object) -> Any:
         looked[0] += 1
-        return own(size)
+        return symbols_in_each(size)
 
-    monkeypatch.setattr(dims, "symbols_in", symbols_in)
+    monkeypatch.setattr("fxprof.trace.dims.symbols_in", symbols_in)
     tensors = tuple((f"x{place}", Tensor((SCALED,) * 60, "float32")) for place in range(50))
     program = Dims("model", Trace((), inputs=tensors), {})
     assert (program.needed(), program.symbols()) == (("a",), ("a",))
@@ -290,22 +288,23 @@ def nested(target: str, levels: int, *ops: Op) -> Trace:
     [("scan", 3, False), ("map", 3, False), ("associative_scan", 6, True), ("cond", 1, True), ("wrap", 1, False)],
 )
 def test_rows_in_many_loops_are_made_once(target: str, each: int, bounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fxprof.cost import count as counting_pass
+    remade: list[Any] = []
 
-    remade, own = [0], vars(counting_pass)["replace"]
-    monkeypatch.setattr(
-        counting_pass, "replace", lambda *given, **more: (remade.__setitem__(0, remade[0] + 1), own(*given, **more))[1]
-    )
+    def noted(*given: Any, **more: Any) -> Any:
+        remade.append(given)
+        return replace(*given, **more)
+
+    monkeypatch.setattr("fxprof.cost.count.replace", noted)
     *around, product, unknown = count(nested(target, 6, MM, UNKNOWN))
     assert [op.times for op in around] == [each**level for level in range(6)]
     assert (product.times, product.macs, product.bounded) == (each**6, 2 * 3 * 5, bounded)
     assert (unknown.times, unknown.macs, unknown.bounded) == (each**6, None, False)
-    assert remade[0] <= 1
+    assert len(remade) <= 1
 
 
 def test_a_loop_in_one_that_is_left_is_told_for_one_iteration() -> None:
-    inner = nested("scan", 2, MM).parts
-    (loop, *rest) = count(Trace((*nested("while_loop", 1, *(op for op in inner if isinstance(op, Op))).parts,)))
+    inner = nested("scan", 2, MM).ops
+    (loop, *rest) = count(Trace((*nested("while_loop", 1, *inner).parts,)))
     assert (loop.note, rest) == (f"how often it runs depends on data; one iteration costs {9 * 30} MACs", [])
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "capture": {"errors", "limits", "source", "strict_json", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
     "result": {"errors", "limits", "parts", "strict_json", "texts", "units", "trace", "cost"},
-    "compare": {"errors", "trace", "result"},
+    "compare": {"errors", "limits", "trace", "result"},
     "cache": {"errors", "limits", "parts", "source", "strict_json", "texts"},
     "reports": {"errors", "units", "cost", "result", "compare"},
     "api": {"errors", "source", "capture", "trace", "cost", "result", "compare", "cache"},

@@ -230,10 +230,10 @@ LONG = {"a long macro", "doubled views", "doubled namespaces", "the test in of a
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in EXCESSES])
 def test_what_grows_or_does_not_end_is_an_error_within_seconds(name: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with bounded(), pytest.raises(SecurityError):
         render_jinja_template([CHAT], chat_template=EXCESSES[name])
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(

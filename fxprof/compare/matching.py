@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from itertools import chain
 from weakref import ref
 
+from fxprof import limits
 from fxprof.compare.pairing import group_by
 from fxprof.compare.traits import NOTHING, Traits, Types
 from fxprof.result.tree import Node
@@ -103,6 +104,8 @@ class Matching:
         self._rounds = 0
         """How often all that was left was looked at."""
         self._trees = old, new
+        self._left = max(limits.MATCHED_MODULES, _LEAST * (old.size + new.size))
+        """How many modules may still be looked at."""
         numbers: dict[Hashable, int] = {}
         for tree in self._trees:
             tree.number(numbers)
@@ -140,6 +143,9 @@ class Matching:
     def _by_structure(self) -> None:
         while self._whole_subtrees("strong") or self._whole_subtrees("weak") or self._parents():
             self._rounds += 1
+            self._left -= sum(tree.size for tree in self._trees)
+            if self._left < 0:
+                return  # no real model comes here; what is left counts as added and removed
 
     def _whole_subtrees(self, look: str) -> bool:
         """Pair subtrees that look the same, the largest first, as far as it is clear which belongs to which."""
@@ -222,7 +228,8 @@ class Matching:
         # Of those that differ in something, a closer look comes first; and where numbers can decide, they do before neighbours.
         numbers = set(map(_numbers, old)), set(map(_numbers, new))
         closely = look == "strong" or self._rounds > _ROUNDS
-        at_once = closely and (len(numbers[0] | numbers[1]) == 1 or numbers[0].isdisjoint(numbers[1]))
+        numbered = len(numbers[0] | numbers[1]) > 1 and not numbers[0].isdisjoint(numbers[1])
+        at_once = (closely and not numbered) or self._rounds > 2 * _ROUNDS
         alike = set(old), set(new)
         rest = set(old), set(new)
         found: _Pairs = []
@@ -291,6 +298,8 @@ class Matching:
 
 _ROUNDS = 20
 """After which also those are paired at once that differ in something: real models need a few."""
+_LEAST = 50
+"""Rounds that are made in any case."""
 _Key = Callable[[Module], Hashable]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from fxprof.result.profile import Component, Profile
 from fxprof.result.records import Call
@@ -33,9 +34,10 @@ def pair_components(old: Profile, new: Profile) -> list[ComponentPair]:
     pairs: dict[str, ComponentPair] = {name: (old.components[name], new.components[name]) for name in names}
     removed = [component for name, component in old.components.items() if name not in pairs]
     added = [component for name, component in new.components.items() if name not in pairs]
-    alike = [(before, after) for before in removed for after in added if _alike(before, after)]
-    for before, after in alike:
-        if sum(before is pair[0] or after is pair[1] for pair in alike) == 1:
+    looks = {id(component): _Look.of(component) for component in (*removed, *added)}
+    for before in removed:
+        after = _only_alike(before, added, looks)
+        if after is not None and _only_alike(after, removed, looks) is before:
             pairs[before.name] = pairs[after.name] = before, after
     pairs |= {component.name: (component, None) for component in removed if component.name not in pairs}
     pairs |= {component.name: (None, component) for component in added if component.name not in pairs}
@@ -43,12 +45,32 @@ def pair_components(old: Profile, new: Profile) -> list[ComponentPair]:
     return list({id(pair): pair for pair in ordered}.values())
 
 
-def _alike(old: Component, new: Component) -> bool:
-    """Whether two components are of one class, and at least half of the modules of each are in the other."""
-    if old.class_name != new.class_name:
-        return False
-    sides = [{(module.path, module.class_name, module.params) for module in side.modules} for side in (old, new)]
-    return 2 * len(sides[0] & sides[1]) >= max(map(len, sides))
+class _Look(NamedTuple):
+    """What a component is recognised by under another name."""
+
+    class_name: str
+    modules: frozenset[tuple[str, str, int]]
+
+    @classmethod
+    def of(cls, component: Component) -> _Look:
+        modules = frozenset((module.path, module.class_name, module.params) for module in component.modules)
+        return cls(component.class_name, modules)
+
+    def is_like(self, other: _Look) -> bool:
+        """Whether both are of one class, and at least half of the modules of each are in the other."""
+        if self.class_name != other.class_name:
+            return False
+        most = max(len(self.modules), len(other.modules))
+        if 2 * min(len(self.modules), len(other.modules)) < most:
+            return False
+        return 2 * len(self.modules & other.modules) >= most
+
+
+def _only_alike(component: Component, others: Iterable[Component], looks: Mapping[int, _Look]) -> Component | None:
+    """The one of the others that looks like a component; None where several do, which two are enough to tell."""
+    look = looks[id(component)]
+    alike = list(islice((other for other in others if look.is_like(looks[id(other)])), 2))
+    return alike[0] if len(alike) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,15 +78,15 @@ def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
     Raises:
         FormulaError: a formula does not fit an operator.
     """
-    return tuple(_Pass(formulas, trace.sizes()).ops(trace.parts, ()))
+    return tuple(Pass(formulas, trace.sizes()).ops(trace.parts, ()))
 
 
-class _Pass:
+class Pass:
     """One walk over a trace; remembers what operators of the same name have in common."""
 
     def __init__(self, formulas: Formulas, sizes: Sizes) -> None:
         self._formulas = formulas
-        self._sizes = sizes
+        self.sizes = sizes
         self._known: dict[str, tuple[Formula | None, str]] = {}
         self._steps = Steps()
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
@@ -135,7 +135,7 @@ class _Pass:
 
     def _by_formula(self, op: Op, formula: Formula, stack: tuple[Frame, ...]) -> CountedOp:
         try:
-            macs, note = self._stored_only(op, formula, self._apply(op, formula))
+            macs, note = self._stored_only(op, formula, self.apply(op, formula))
         except UnboundSymbolError as error:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
         except NoFormulaError as error:
@@ -148,7 +148,7 @@ class _Pass:
         formula = FOURIER.find(op.target)
         assert formula is not None, "only operators in the table are of this kind"
         try:
-            flops = self._apply(op, formula)
+            flops = self.apply(op, formula)
             note = f"{flops:,} FLOPs by 5 N log2 N, apart from the MACs"
         except UnboundSymbolError as error:
             flops, note = 0, f"its FLOPs depend on {error.args[0]}, which has no value"
@@ -183,15 +183,16 @@ class _Pass:
 
     def _works_on(self, op: Op) -> tuple[str, str]:
         """The shapes and the element types of what an operator works on."""
-        return write_shapes(op, self._sizes), write_types(op)
+        return write_shapes(op, self.sizes), write_types(op)
 
     def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
         shapes, types = self._works_on(op)
         return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=shapes, types=types)
 
-    def _apply(self, op: Op, formula: Formula) -> int:
+    def apply(self, op: Op, formula: Formula) -> int:
+        """MACs of one execution by a formula."""
         self._spend(op, formula)
-        bound = self._bind(op, formula)
+        bound = formula.bind(op, self._plain)
         try:
             macs = formula.function(**bound)
         except (UnboundSymbolError, NoFormulaError):
@@ -207,29 +208,16 @@ class _Pass:
         if formula.origin == "fxprof" and not self._steps.enough(op, formula.targets[0]):
             raise FormulaError(f"{op.target}: {TOO_MANY}")
 
-    def _bind(self, op: Op, formula: Formula) -> dict[str, object]:
-        """The arguments that the formula names, sizes evaluated."""
-        given = dict(op.args)
-        if "out" in formula.parameters:
-            given["out"] = op.outputs[0] if op.outputs else None
-        if "outs" in formula.parameters:
-            given["outs"] = op.outputs
-        return {
-            name: self._plain(given.get(name), whole=name in formula.wants_tensor)
-            for name in formula.parameters
-            if name in given or name not in formula.optional
-        }
-
-    def _plain(self, value: Value, *, whole: bool) -> object:
+    def _plain(self, value: Value, whole: bool) -> object:
         if isinstance(value, Tensor):
             shape = self._shape(value)
             return Tensor(shape, value.dtype) if whole else shape
         if isinstance(value, tuple):
-            return tuple(self._plain(item, whole=whole) for item in value)
-        return self._sizes.value(value) if isinstance(value, Expr) else value
+            return tuple(self._plain(item, whole) for item in value)
+        return self.sizes.value(value) if isinstance(value, Expr) else value
 
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:
-        return tuple([size if type(size) is int else self._sizes.size(size) for size in tensor.shape])
+        return tuple([size if type(size) is int else self.sizes.size(size) for size in tensor.shape])
 
     def _higher_order(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         treatment = treatment_of(op.target)
@@ -295,7 +283,7 @@ class _Pass:
         """The leading size of what a loop runs over."""
         xs = op.argument("xs")
         first = xs[0] if isinstance(xs, tuple) and xs else xs
-        return self._sizes.size(first.shape[0]) if isinstance(first, Tensor) and first.shape else None
+        return self.sizes.size(first.shape[0]) if isinstance(first, Tensor) and first.shape else None
 
 
 _BRANCHES = 2

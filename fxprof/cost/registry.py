@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from fxprof.errors import FormulaError
+from fxprof.trace import Op, Value
 
 Shape = tuple[int, ...]
 Rule = Callable[..., int]
@@ -73,6 +74,24 @@ class Formula:
     """The parameters with a default of their own, which stands where the caller left the argument out."""
     origin: str
     """`fxprof`, or the file or package that brought the formula."""
+
+    def bind(self, op: Op, plain: Callable[[Value, bool], object]) -> dict[str, object]:
+        """The arguments of an operator that the formula names.
+
+        Args:
+            op: which it is applied to.
+            plain: what the formula is to be given for a value, and for a whole tensor where it wants one.
+        """
+        given = dict(op.args)
+        if "out" in self.parameters:
+            given["out"] = op.outputs[0] if op.outputs else None
+        if "outs" in self.parameters:
+            given["outs"] = op.outputs
+        return {
+            name: plain(given.get(name), name in self.wants_tensor)
+            for name in self.parameters
+            if name in given or name not in self.optional
+        }
 
     @property
     def doc(self) -> str:

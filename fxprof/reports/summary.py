@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from fxprof.compare.paths import merge_paths
@@ -122,10 +123,11 @@ def _calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
     alike = _alike(calls)
     ranked = sorted(range(len(alike)), key=lambda index: -_sum(alike[index]).macs)
     shown = set(ranked if len(alike) <= _CALLS else ranked[: _CALLS - 1])
+    common = _common_inputs(calls, {alike[index][0].entry for index in shown})
     for index in sorted(shown):
         group, total = alike[index], _sum(alike[index])
         counts, each = sum(call.count for call in group), group[0].total
-        told = (f"  {_entry(group)}", _main_input(group[0], calls))
+        told = (f"  {_entry(group)}", _main_input(group[0], common[group[0].entry]))
         yield Row((*told, None, counts, each, total, Share.of(total, whole)), detail=True)
     rest = [call for index, group in enumerate(alike) if index not in shown for call in group]
     if rest:
@@ -153,13 +155,29 @@ def _entry(group: list[Call]) -> str:
     return (merge_paths(entries) or "forward") + times
 
 
-def _main_input(call: Call, calls: tuple[Call, ...]) -> str:
-    """The first tensor or, among calls of the same entry, the argument that tells them apart."""
-    rivals = [other for other in calls if other.entry == call.entry]
+def _common_inputs(calls: tuple[Call, ...], entries: Iterable[str]) -> dict[str, set[Input]]:
+    """Entry to the arguments that all its calls have."""
+    common: dict[str, set[Input]] = {}
+    wanted = set(entries)
+    for call in calls:
+        if call.entry in common:
+            common[call.entry].intersection_update(call.inputs)
+        elif call.entry in wanted:
+            common[call.entry] = set(call.inputs)
+    return common
+
+
+def _main_input(call: Call, common: AbstractSet[Input]) -> str:
+    """The first tensor or, among calls of the same entry, the argument that tells them apart.
+
+    Args:
+        call: one of them.
+        common: the arguments that all of them have.
+    """
     tensors = [argument for argument in call.inputs if argument.shape is not None]
     main = tensors[0] if tensors else None
     for argument in [*tensors[:1], *call.inputs]:
-        if any(argument not in other.inputs for other in rivals):
+        if argument not in common:
             return _sizes(argument) if argument == main else f"{argument.name} {_sizes(argument)}"
     return _sizes(main) if main else ""
 

@@ -9,6 +9,8 @@ _ABOUT = re.compile(r"(?P<place>[^\s:]+)(?P<said>:? .+)", re.DOTALL)
 """What a sentence is about, and what it says."""
 _SYMBOL = re.compile(r"\b([suz])\d+\b")
 """A size that torch has no value for; each export numbers its own."""
+_LONGEST = 10_000
+"""Characters of a sentence that is looked into; a longer one is a prompt, or none at all, and stands by itself."""
 _NAMED = 3
 """Modules that a sentence about many names."""
 
@@ -20,7 +22,7 @@ def fold_remarks(sentences: Iterable[str]) -> tuple[str, ...]:
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for sentence in dict.fromkeys(sentences):
-        match = _ABOUT.fullmatch(sentence)
+        match = _ABOUT.fullmatch(sentence) if len(sentence) <= _LONGEST else None
         place, said = (match["place"], match["said"]) if match else ("", sentence)
         groups.setdefault((_root(place), _without(place, said)), []).append(sentence)
     return tuple(_one(members) for members in groups.values())

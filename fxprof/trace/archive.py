@@ -91,11 +91,7 @@ _SUFFIXES = (".pt2", ".pt", ".pth", ".ptl", ".pte", ".bin", ".ckpt")
 
 
 def read_archive(
-    path: str | Path,
-    opened: FileIO | None = None,
-    *,
-    extra: tuple[str, ...] = (),
-    allowance: Allowance | None = None,
+    path: str | Path, opened: FileIO | None = None, *, extra: tuple[str, ...] = (), allowance: Allowance | None = None
 ) -> Archive:
     """The JSON texts of an archive that `torch.export.save` wrote.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from fxprof.trace.records import Frame
@@ -202,12 +203,16 @@ def source_of(stack_trace: str) -> str | None:
 
 def source_line(file: str, line: int | str) -> str:
     """A source line that reads the same on every machine: from the package, or the last two parts of the path."""
+    return f"{_file_in_short(file)}:{line}"
+
+
+@lru_cache(maxsize=1_000)  # a model is written in few files
+def _file_in_short(file: str) -> str:
     parts = PurePosixPath(file.replace("\\", "/")).parts
     for marker in ("site-packages", "dist-packages"):
         if marker in parts:
-            parts = parts[len(parts) - parts[::-1].index(marker) :]
-            return f"{'/'.join(parts)}:{line}"
-    return f"{'/'.join(parts[-2:])}:{line}" if len(parts) > 2 else f"{parts[-1]}:{line}"  # noqa: PLR2004 - folder and file
+            return "/".join(parts[len(parts) - parts[::-1].index(marker) :])
+    return "/".join(parts[-2:]) if len(parts) > 2 else parts[-1]  # noqa: PLR2004 - folder and file
 
 
 def is_scaffolding(file: str) -> bool:

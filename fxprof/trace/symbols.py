@@ -34,6 +34,43 @@ class Expr:
     def __hash__(self) -> int:
         return self._hash
 
+    def __add__(self, other: Dim) -> Expr:
+        """The sum; as all arithmetic here, not simplified: see `fxprof.trace.algebra.normal`."""
+        return Expr("add", (self, other))
+
+    def __radd__(self, other: Dim) -> Expr:
+        return Expr("add", (other, self))
+
+    def __sub__(self, other: Dim) -> Expr:
+        return Expr("sub", (self, other))
+
+    def __rsub__(self, other: Dim) -> Expr:
+        return Expr("sub", (other, self))
+
+    def __neg__(self) -> Expr:
+        return Expr("neg", (self,))
+
+    def __mul__(self, other: Dim) -> Expr:
+        return Expr("mul", (self, other))
+
+    def __rmul__(self, other: Dim) -> Expr:
+        return Expr("mul", (other, self))
+
+    def __floordiv__(self, other: Dim) -> Expr:
+        return Expr("floordiv", (self, other))
+
+    def __rfloordiv__(self, other: Dim) -> Expr:
+        return Expr("floordiv", (other, self))
+
+    def __mod__(self, other: Dim) -> Expr:
+        return Expr("mod", (self, other))
+
+    def __rmod__(self, other: Dim) -> Expr:
+        return Expr("mod", (other, self))
+
+    def __pow__(self, other: Dim) -> Expr:
+        return Expr("pow", (self, other))
+
 
 Dim = int | Expr
 """One size of a shape."""
