@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fxprof.cache import Cache
     from fxprof.result.diff import Diff
+    from fxprof.result.kept import Kept
     from fxprof.trace.captured import Capture
 
 _COSTLESS = frozenset(KINDS[KINDS.index("normalisation") : KINDS.index("unknown")])
@@ -186,12 +187,22 @@ def _finished(path: Path, *, fixed: bool, dims: Mapping[str, int], formulas: For
     if kept is None:
         return None
     if not fixed:
+        _refuse_other_archives(path, kept)
         raise UsageError(f"{path} is {kept.words}, of one workload", "profile the pipeline itself, or leave the options out")
     if dims and "dims" not in kept.takes:
         raise UsageError(f"{path} is {kept.words}, whose sizes are fixed", "dims are for a .pt2 file with dynamic shapes")
     if formulas is not None and "formulas" not in kept.takes:
         raise UsageError(f"{path} is {kept.words}, which is counted already", "formulas are for a pipeline, a model or a graph")
     return load(path) if kept is PROFILE else _profile_graphs(path, dims, formulas, bundle=kept is RUN)
+
+
+def _refuse_other_archives(path: Path, kept: Kept) -> None:
+    """Say what a file is that is called as one with a graph and holds none, such as pickled weights."""
+    from fxprof.result.kept import GRAPH
+    from fxprof.trace.archive import read_archive
+
+    if kept is GRAPH:
+        read_archive(path)
 
 
 def _profile_graphs(path: Path, dims: Mapping[str, int], formulas: Formulas | None, *, bundle: bool) -> Profile:
