@@ -21,7 +21,7 @@ from test_pipelines import save_configurations
 
 import fxprof
 from fxprof.compare.profiles import compare_profiles
-from fxprof.errors import CaptureError, UsageError
+from fxprof.errors import CaptureError, TargetError, UsageError
 from fxprof.reports import FORMATS
 from fxprof.reports.diff import diff as diff_report
 from fxprof.reports.summary import summary
@@ -235,7 +235,38 @@ def test_every_kind_of_picture_is_asked_for(name: str) -> None:
 def test_a_component_that_was_left_out_wrongly_is_named() -> None:
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, without=["vae"])
-    assert caught.value.hint.startswith("it has no vae, which the class takes for granted: ")
+    assert caught.value.hint == "it has no vae, which StableDiffusionPipeline cannot do without: leave --without out"
+
+
+def test_a_component_that_is_not_there_is_named() -> None:
+    pipeline = made(diffusers.StableDiffusionPipeline)
+    pipeline.unet = None
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile(pipeline, steps=2)
+    what = "it has no unet, which StableDiffusionPipeline cannot do without: give it one, as its model_index.json should say"
+    assert caught.value.hint == what
+
+
+def test_a_text_for_a_function_is_told_where_functions_can_be_given() -> None:
+    with pytest.raises(CaptureError) as caught:
+        fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, arguments={"callback_on_step_end": "x"})
+    assert caught.value.hint == (
+        "callback_on_step_end takes a function, which can only be given in Python: fxprof.profile(target, arguments={...})"
+    )
+
+
+def test_pickled_weights_are_told_as_such_whatever_is_asked(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "model.ckpt")
+    for asked in ({}, SMALL):
+        with pytest.raises(TargetError, match=r"it was written by torch\.save"):
+            fxprof.profile(tmp_path / "model.ckpt", **asked)
+
+
+def test_a_shape_in_the_place_of_a_tensor_is_told() -> None:
+    for given in ((2, 3), ((2, 3),), ([2, 3],)):
+        with pytest.raises(CaptureError) as caught:
+            fxprof.profile_module(torch.nn.Linear(3, 3), given)
+        assert caught.value.hint == "a shape is no tensor: pass torch.zeros(2, 3)"
 
 
 # --- one component

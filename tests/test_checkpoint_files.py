@@ -181,13 +181,38 @@ def test_other_shapes_are_refused_by_name(tmp_path: Path, change: dict[str, Any]
     assert caught.value.hint == "name the directory of its pipeline, or the Hub's id, as org/name"
 
 
-@pytest.mark.parametrize("tensors", [{}, {"a": (1,)}, {"lora_unet_down.lora_down.weight": (4, 320)}])
+@pytest.mark.parametrize("tensors", [{}, {"a": (1,)}, {"a": (1,), "x.lora_A.weight": (4, 320)}])
 def test_other_tensors_are_of_no_model(tmp_path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
     from fxprof.capture.checkpoints import config_of_checkpoint
 
     write_safetensors(tmp_path / "x.safetensors", tensors)
     with pytest.raises(TargetError, match="knows no model whose tensors are called and shaped so"):
         config_of_checkpoint(read_checkpoint(tmp_path / "x.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "what", "method"),
+    [
+        (
+            ("lora_unet_down.lora_down.weight", "lora_unet_down.lora_up.weight", "lora_unet_down.alpha"),
+            "a LoRA",
+            "load_lora_weights",
+        ),
+        (("transformer.x.lora_A.weight", "transformer.x.lora_B.weight"), "a LoRA", "load_lora_weights"),
+        (("unet.x.processor.to_q_lora.down.weight", "unet.x.lora_up.weight"), "", ""),
+        (("emb_params",), "a textual inversion", "load_textual_inversion"),
+        (("string_to_param.*",), "a textual inversion", "load_textual_inversion"),
+        (("clip_l", "clip_g"), "a textual inversion", "load_textual_inversion"),
+    ],
+)
+def test_what_is_loaded_into_a_model_is_none(tmp_path: Path, tensors: tuple[str, ...], what: str, method: str) -> None:
+    from fxprof.capture.checkpoints import config_of_checkpoint
+
+    write_safetensors(tmp_path / "x.safetensors", dict.fromkeys(tensors, (4, 768)))
+    with pytest.raises(TargetError) as caught:
+        config_of_checkpoint(read_checkpoint(tmp_path / "x.safetensors"))
+    assert (f"it is {what}, which" in caught.value.message) == bool(what)
+    assert f"after pipe.{method}(...)" in caught.value.hint or not what
 
 
 def test_a_pipeline_that_is_not_bundled_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from torch._higher_order_ops.associative_scan import associative_scan
 from torch._higher_order_ops.map import map as map_over
@@ -193,3 +194,49 @@ def test_what_is_spared_changes_no_count(name: str, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(recorder, "_LARGE", threshold)
         totals.append(fxprof.profile_module(module, (X,)).total)
     assert totals[0] == totals[1]
+
+
+# --- why, in words
+
+CACHE = transformers.DynamicCache()
+REASONS: dict[str, tuple[Function, str]] = {
+    "number": (lambda m, x: m.layer(x) if x.sum().item() > 1e9 else x, "it decides by values of a tensor"),
+    "numpy": (lambda m, x: m.layer(torch.from_numpy(x.numpy())), "it makes an array of numpy of a tensor"),
+    "loop": (lambda m, x: m.layer(x) * len(range(int(x.abs().sum()))), "it decides by values of a tensor"),
+    "size": (lambda _, x: torch.zeros((2, x.abs().sum().int().clamp(8, 8))), "it computes sizes from the contents"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_a_reason_is_in_plain_words(name: str) -> None:
+    function, reason = REASONS[name]
+    profile = fxprof.profile_module(Runs(function, reads=False).eval(), (X,))
+    remark = next(remark for remark in profile.remarks if "ran for real" in remark)
+    assert remark.removeprefix("Runs ran for real and its children were captured one by one: ").startswith(reason)
+
+
+class WithCache(Runs):
+    def forward(self, x: torch.Tensor, cache: Any = None) -> torch.Tensor:
+        cache.update(x[None, None], x[None, None], 0)
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+def test_an_object_that_is_given_is_named() -> None:
+    profile = fxprof.profile_module(WithCache(lambda _, x: x, reads=False), (X, CACHE))
+    assert any("it is given an object of the class DynamicCache, and an export takes" in remark for remark in profile.remarks)
+
+
+def test_packed_weights_are_said_once() -> None:
+    layers = nn.Sequential(*(nn.Linear(8, 8) for _ in range(4))).eval()
+    packed = torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})  # type: ignore[no-untyped-call]
+    profile = fxprof.profile_module(packed, (X,))
+    assert len(profile.remarks) == 2
+    assert profile.remarks[1].startswith("each of 4 modules (model.0, model.1, model.2 …) ran for real")
+    assert "it works with an object of torch's C++ classes, such as packed weights" in profile.remarks[1]
+
+
+def test_a_scripted_module_is_said_to_be_one() -> None:
+    profile = fxprof.profile_module(nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.Linear(8, 8))).eval(), (X,))
+    assert profile.macs == 2 * 2 * 8 * 8
+    assert any("it is a TorchScript module" in remark for remark in profile.remarks)
+    assert not any("a forward of its own" in remark for remark in profile.remarks)

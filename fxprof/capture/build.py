@@ -35,6 +35,8 @@ class Built:
     modules: Mapping[str, nn.Module]
     """Its components that compute."""
     remarks: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    """Components that it was asked to leave out."""
 
     @property
     def tokenizers(self) -> dict[str, Any]:

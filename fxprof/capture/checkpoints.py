@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ def config_of_checkpoint(file: CheckpointFile) -> PipelineConfig:
     Raises:
         TargetError: diffusers does not know such a file, its pipeline is not bundled, or its shapes are others.
     """
+    _refuse_parts(file)
     with unchanged():
         tensors = {name: torch.empty(shape, device="meta") for name, shape in file.tensors.items()}
         published = _published(file, tensors)
@@ -50,6 +52,27 @@ def _published(file: CheckpointFile, tensors: Mapping[str, Any]) -> dict[str, st
         return dict(fetch_diffusers_config(dict(tensors)))
     except Exception as error:
         raise _unknown(file) from error
+
+
+_LORA = re.compile(r"(^|[._])lora_|\.(hada|lokr)_|\.(alpha|dora_scale|diff|diff_b)$")
+"""What the name of each tensor of a LoRA contains, in one of the ways in which such files are written."""
+_WORDS = re.compile(r"emb_params|string_to_param(\..*)?|clip_[lg]|<[^<>]+>")
+"""How the tensors of a textual inversion are called."""
+
+
+def _refuse_parts(file: CheckpointFile) -> None:
+    """Refuse a file that plainly holds something to be loaded into a model, and no model.
+
+    Raises:
+        TargetError: it does.
+    """
+    for what, is_one, method in (
+        ("a LoRA, which changes the weights of a model", _LORA.search, "load_lora_weights"),
+        ("a textual inversion, which adds words to a model", _WORDS.fullmatch, "load_textual_inversion"),
+    ):
+        if file.tensors and all(map(is_one, file.tensors)):
+            hint = f"profile the pipeline that it is for; in Python, fxprof.profile(pipe) after pipe.{method}(...)"
+            raise TargetError(f"cannot profile {file.path}: it is {what}, and no model", hint)
 
 
 def _unknown(file: CheckpointFile) -> TargetError:

@@ -180,8 +180,9 @@ def _captured(
 
 def _build(target: PipelineConfig | Any, workload: Workload) -> Built:
     if isinstance(target, PipelineConfig):
-        return build(_without(target, workload.without), getattr(torch, workload.dtype or "float32"))
-    built = of_live(target, workload.without)
+        made = build(_without(target, workload.without), getattr(torch, workload.dtype or "float32"))
+        return replace(made, without=workload.without)
+    built = replace(of_live(target, workload.without), without=workload.without)
     if workload.dtype is not None:
         for module in built.modules.values():
             module.to(getattr(torch, workload.dtype))
@@ -260,7 +261,7 @@ def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[.
         if is_our_bug(error) or not is_from_elsewhere(error):
             raise
         refused = failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error)
-        raise with_remedy(refused, error, built.pipeline, arguments) from error
+        raise with_remedy(refused, error, built.pipeline, arguments, built.without) from error
 
 
 def _approximate_lengths(

@@ -18,7 +18,7 @@ _SAID: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"it is given an object of the class \1, and an export takes tensors, plain values and containers of them",
         ),
         (r"\.numpy\(\) is not supported for tensor subclasses", "it makes an array of numpy of a tensor"),
-        (r"failed to unpack the object", "it takes a size out of a tensor"),
+        (r"failed to unpack the object", "it computes sizes from the contents of tensors"),
         (r"Could not extract specialized integer from data-dependent", "it takes a number out of a tensor"),
         (r"data-dependent expression", "it decides by values of a tensor"),
     )
@@ -31,7 +31,7 @@ def refusal(error: BaseException) -> str:
     if isinstance(error, DataDependentOutputException):
         return "it takes a number out of a tensor"
     if isinstance(error, DynamicOutputShapeException):
-        return "it makes a tensor whose size depends on values of another"
+        return "it computes sizes from the contents of tensors"
     text = describe(error)
     for pattern, words in _SAID:
         match = pattern.search(text)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fxprof.capture.blame import causes
 from fxprof.capture.signature import parameters_of
 from fxprof.errors import CaptureError
 
@@ -22,7 +23,9 @@ _SIZE = 1024
 _FRAMES = 16
 
 
-def with_remedy(error: CaptureError, cause: BaseException, pipeline: Any, given: Mapping[str, Any]) -> CaptureError:
+def with_remedy(
+    error: CaptureError, cause: BaseException, pipeline: Any, given: Mapping[str, Any], without: tuple[str, ...] = ()
+) -> CaptureError:
     """The error of a pipeline that refuses its arguments, with what to try where that is plain; others as they are.
 
     Args:
@@ -30,11 +33,16 @@ def with_remedy(error: CaptureError, cause: BaseException, pipeline: Any, given:
         cause: what the pipeline raised.
         pipeline: the pipeline, as it was called.
         given: the arguments of the call.
+        without: the components that it was to leave out.
     """
     if error.hint:
         return error
-    hint = _written_wrongly(given) or _missing_pictures(f"{cause}", parameters_of(pipeline), given)
-    hint = hint or _missing_parts(f"{cause}", pipeline)
+    hint = (
+        _written_wrongly(given)
+        or _functions_as_texts(parameters_of(pipeline), given)
+        or _missing_pictures(f"{cause}", parameters_of(pipeline), given)
+    )
+    hint = hint or _missing_parts(cause, pipeline, without)
     return CaptureError(error.message, hint) if hint else error
 
 
@@ -45,6 +53,17 @@ def _written_wrongly(given: Mapping[str, Any]) -> str:
     """What to try where a text was given for a tensor."""
     shapes = [f"--arg {name}=tensor:{value}" for name, value in given.items() if _is_shape(value)]
     return f"a tensor for a pipeline is written {' '.join(shapes)}" if shapes else ""
+
+
+def _functions_as_texts(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> str:
+    """What to try where a text was given for a function."""
+    names = [
+        name
+        for name, value in given.items()
+        if isinstance(value, str) and name in parameters and "Callable" in str(parameters[name].annotation)
+    ]
+    where = "in Python: fxprof.profile(target, arguments={...})"
+    return f"{', '.join(names)} takes a function, which can only be given {where}" if names else ""
 
 
 def _is_shape(value: Any) -> bool:
@@ -66,13 +85,24 @@ def _missing_pictures(said: str, parameters: Mapping[str, inspect.Parameter], gi
     return f"give it stand-ins, of which only the sizes matter: {options}"
 
 
-def _missing_parts(said: str, pipeline: Any) -> str:
+def _missing_parts(cause: BaseException, pipeline: Any, without: tuple[str, ...]) -> str:
     """What to try where a pipeline runs into a component that it does not have."""
     optional = getattr(pipeline, "_optional_components", ())
     absent = [name for name, part in pipeline.components.items() if part is None and name not in optional]
-    if "NoneType" not in said or not absent:
+    if not absent or not any(_comes_of_none(error, pipeline) for error in causes(cause)):
         return ""
-    return f"it has no {', '.join(absent)}, which the class takes for granted: give it that, or leave --without out"
+    left_out = [name for name in absent if name in without]
+    what = "leave --without out" if left_out else "give it one, as its model_index.json should say"
+    return f"it has no {', '.join(absent)}, which {type(pipeline).__name__} cannot do without: {what}"
+
+
+def _comes_of_none(error: BaseException, pipeline: Any) -> bool:
+    """Whether an error says that something was None, or that a property could not be had, which hides what it failed at."""
+    said = _NO_ATTRIBUTE.search(f"{error}")
+    return "NoneType" in f"{error}" or (said is not None and isinstance(getattr(type(pipeline), said[1], None), property))
+
+
+_NO_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
 
 
 def _takes_picture(name: str, item: inspect.Parameter) -> bool:

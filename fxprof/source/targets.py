@@ -140,10 +140,13 @@ def refuse_untaken(targets: Sequence[Target], options: Mapping[str, Any]) -> Non
 
     Raises:
         UsageError: there are such options.
+        TargetError: there are, and a file that is called as a graph holds none, such as pickled weights.
     """
     untaken = [name for name in options_given(options) if not any(name in target.sort.takes for target in targets)]
     if not untaken:
         return
+    for target in targets:
+        _refuse_other_archives(target)
     sorts = {target.sort for target in targets}
     needed = list(dict.fromkeys(next(sort.words for sort in SORTS if name in sort.takes) for name in untaken))
     need = "needs" if len(untaken) == 1 else "need"
@@ -152,6 +155,14 @@ def refuse_untaken(targets: Sequence[Target], options: Mapping[str, Any]) -> Non
         raise UsageError(what, "leave the options out")
     other = needed[0].partition(" ")[2]
     raise UsageError(what, sorts.pop().hint or f"name the {other} instead, or leave the options out")
+
+
+def _refuse_other_archives(target: Target) -> None:
+    """Say what a file is that is called as one with a graph and holds none: that comes before what its options are."""
+    if target.sort is GRAPH and target.path is not None:
+        from fxprof.trace.archive import read_archive
+
+        read_archive(target.path)
 
 
 def _told(targets: Sequence[Target]) -> str:
