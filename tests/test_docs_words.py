@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import loaded, run
+from profiles import BUILDERS
 
 from fxprof.result import Profile
 from fxprof.result.records import Run
 from fxprof.result.saved.read import load
 from fxprof.result.saved.write import dumps
+from fxprof.source.targets import PROFILE, Target
 
 ROOT = Path(__file__).parents[1]
 SAVED = sorted((ROOT / "tests" / "data").glob("*.json"))
@@ -65,3 +70,43 @@ def test_the_page_names_every_field_that_is_written(path: Path) -> None:
         section = page.partition(f"# {HEADINGS[place]}\n")[2].partition("\n#")[0]
         named = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
         assert f"`{field}`" in named, f"{HEADINGS[place]}: {field}"
+
+
+FIRST_PAGE = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(py|sh)\n(.*?)```", FIRST_PAGE, re.DOTALL)
+COMMANDS = [shlex.split(line)[1:] for kind, text in BLOCKS for line in text.splitlines() if kind == "sh" and "fxprof " in line]
+
+
+def test_the_commands_of_the_first_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stand_in(target: Target, **_: object) -> Profile:
+        return loaded(target) if target.sort is PROFILE else BUILDERS["normal"]()
+
+    monkeypatch.chdir(tmp_path)
+    Path("my-pipeline").mkdir()
+    Path("my-pipeline/model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    Path("unet").mkdir()
+    Path("unet/config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    monkeypatch.setattr("fxprof.api.profile", stand_in)
+    commands = [command for command in COMMANDS if "block.pt2" not in command]
+    assert len(commands) > 8
+    for command in commands:
+        result = run(*command)
+        assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+@pytest.mark.slow
+def test_the_python_of_the_first_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from tiny import stable_diffusion
+
+    monkeypatch.chdir(tmp_path)
+    scope = {"__name__": "page", "pipe": stable_diffusion(), "module": torch.nn.Linear(4, 8), "example": torch.zeros(2, 4)}
+    for kind, text in BLOCKS:
+        if kind == "py":
+            exec(text, scope)
+    assert load("mine.json") == scope["profile"]
+    commands = [command for command in COMMANDS if "block.pt2" in command]
+    assert len(commands) == 2
+    for command in commands:
+        result = run(*command)
+        assert result.exit_code == 0, f"{command}: {result.output}"
