@@ -110,3 +110,21 @@ def test_the_python_of_the_first_page_runs(tmp_path: Path, monkeypatch: pytest.M
     for command in commands:
         result = run(*command)
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+SOURCES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+GENERATED = re.compile(r"<!-- (?P<mark>[\w ]+?)(?:: begin)? -->\n.*?<!-- (?:end of (?P=mark)|(?P=mark): end) -->", re.DOTALL)
+CODE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
+LONGEST = 120
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_lines_are_short(path: Path) -> None:
+    """Tables, code, comments and what scripts write are left out, and so is where a link leads."""
+    text = CODE.sub("", GENERATED.sub("", path.read_text(encoding="utf-8")))
+    if path.name == "coverage.md":  # a script writes all of it
+        return
+    for line in text.splitlines():
+        if not line.startswith(("|", "<!--")):
+            shown = re.sub(r"\]\([^)]*\)", "]()", line)
+            assert len(shown) <= LONGEST, line
