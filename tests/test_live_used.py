@@ -18,7 +18,7 @@ import fxprof
 from fxprof.result import Profile
 
 QUICK = ("PixArtSigmaPAGPipeline", "DDIMPipeline")
-FEWER = {"PNDMPipeline", "TextToVideoZeroPipeline"}
+FEWER = {"PNDMPipeline", "TextToVideoZeroPipeline", "TextToVideoZeroSDXLPipeline"}
 """Those that do not run in two steps."""
 KEEPS = {"MarigoldDepthPipeline", "MarigoldNormalsPipeline", "MarigoldIntrinsicsPipeline"}
 """Those that keep what they encoded, and do not encode it again."""
