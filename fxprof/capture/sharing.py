@@ -68,6 +68,8 @@ class _Known:
     """Places of those plain attributes that differ between modules of this structure and that the call read."""
     used: tuple[int, ...]
     """Which of its arguments' leaves its operators take: what others compute for a call stays of use to it."""
+    renewed: tuple[int, ...]
+    """Which of them go by another value afterwards: `x.to(...)` of its own type gives `x`, which torch takes for new."""
     results: list[Any]
     """For each leaf of what it returned: a plain value, a `Given` or a `_Made`."""
     spec: pytree.TreeSpec
@@ -302,7 +304,7 @@ class Sharing:
         else:
             made, inputs = self._run(known, call, forward, tracer)
         proxy = tracer.create_proxy("call_function", REPEAT, (known.number, inputs), {})
-        track_tensor_tree(made, proxy, constant=None, tracer=tracer)
+        track_tensor_tree([*made, *(call.leaves[at] for at in known.renewed)], proxy, constant=None, tracer=tracer)
         leaves = [
             call.leaves[item.position] if isinstance(item, Given) else made[item.number] if isinstance(item, _Made) else item
             for item in known.results
@@ -339,10 +341,13 @@ class Sharing:
         used = tuple(at for at, proxy in enumerate(given) if proxy is not None and proxy.node in taken)
         outer = (proxy for proxy in steps.taken.values() if proxy.node < begin) if steps else (given[at] for at in used)
         made = {item.number: leaf for item, leaf in zip(results, leaves, strict=True) if isinstance(item, _Made)}
-        inner = [get_proxy_slot(leaf, tracer).proxy for leaf in made.values()]
+        handed = {at: proxy for at, proxy in enumerate(given) if proxy is not None}
+        now = {at: get_proxy_slot(call.leaves[at], tracer).proxy for at in handed}
+        renewed = tuple(at for at, proxy in now.items() if proxy.node is not handed[at].node)
+        inner = [*(get_proxy_slot(leaf, tracer).proxy for leaf in made.values()), *(now[at] for at in renewed)]
         tracer.create_proxy("call_function", END, (number, list(outer), inner), {})
         self._known[call.key].append(
-            _Known(number, found.plain, known_reads, used, results, spec, steps.noted if steps else None)
+            _Known(number, found.plain, known_reads, used, renewed, results, spec, steps.noted if steps else None)
         )
         return result
 
