@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,8 +21,9 @@ from test_pipelines import save_configurations
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import fxprof
-from fxprof.capture.strangers import cleaned
-from fxprof.errors import FxprofError
+from fxprof.capture.strangers import cleaned, refuse_sizes
+from fxprof.capture.vocabularies import _local
+from fxprof.errors import CaptureError, FxprofError
 
 SMALL: dict[str, Any] = {"height": 32, "width": 32, "steps": 1}
 
@@ -284,3 +286,28 @@ def test_a_panic_of_the_tokenizers_library_is_one_line(tmp_path: Path, monkeypat
         fxprof.profile(tmp_path / "tiny", **SMALL)
     start = "could not build tokenizer (CLIPTokenizer) of tiny: PanicException: index out of bounds"
     assert caught.value.message.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"n_layer": 1000}, "n_layer is 1,000, more than 200"),
+        ({"attention_types": [[["global", "local"], 10**8]]}, "attention_types holds 100,000,000, more than 1,000,000"),
+        ({"down_block_types": ["DownBlock2D"] * 500}, "down_block_types has 500 entries, more than 200"),
+        ({"vision": {"layer_types": ["full"] * 201}}, "layer_types has 201 entries, more than 200"),
+    ],
+)
+def test_numbers_and_lists_that_make_too_many_layers_are_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(CaptureError, match=re.escape(told)):
+        refuse_sizes("could not build it", values)
+
+
+def test_lists_of_real_models_are_not_refused() -> None:
+    refuse_sizes("x", {"attention_types": [[["global", "local"], 12]], "layer_types": ["full"] * 126, "mean": [0.5] * 1000})
+
+
+def test_a_tokenizer_is_told_of_no_other_file(tmp_path: Path) -> None:
+    other = tmp_path / "vocabulary.json"
+    other.write_text("{}")
+    named = {"vocab": str(other), "merges": str(other), "init_inputs": [str(other)], "vocab_file": "x", "spelling": str(other)}
+    assert _local({**named, "eos_token": "</s>", "model_max_length": 77}) == {"eos_token": "</s>", "model_max_length": 77}

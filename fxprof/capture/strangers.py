@@ -7,7 +7,7 @@ the client of the Hub is offline, and transformers never asks, while a target th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,6 +81,8 @@ def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
         CaptureError: it has such a number.
     """
     for key, value in values.items() if isinstance(values, Mapping) else ():
+        if isinstance(value, (list, tuple)):
+            _refuse_lists(what, key, value)
         for number in value if isinstance(value, (list, tuple)) else (value,):
             if type(number) is int and abs(number) > limits.BUILT_SIZE:
                 raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which no size is")
@@ -91,9 +93,24 @@ def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
                 refuse_sizes(what, number, depth + 1)
 
 
+def _refuse_lists(what: str, key: str, value: Sequence[Any]) -> None:
+    """Refuse more layers in a list than any model has, and numbers of times in a list within a list."""
+    if len(value) > limits.BUILT_LAYERS and _ROWS.search(key):
+        raise CaptureError(f"{what}: {key[:_SHOWN]} has {len(value):,} entries, more than {limits.BUILT_LAYERS:,}")
+    waiting = [item for item in value if isinstance(item, (list, tuple))]
+    while waiting:
+        for item in waiting.pop():
+            if type(item) is int and abs(item) > limits.BUILT_PARTS:
+                raise CaptureError(f"{what}: {key[:_SHOWN]} holds {_shown(item)}, more than {limits.BUILT_PARTS:,}")
+            if isinstance(item, (list, tuple)):
+                waiting.append(item)
+
+
+_ROWS = re.compile(r"block|layer|stage|depth|channels$|hidden_sizes$|_types$", re.IGNORECASE)
+"""What names of lists contain that have an entry for each layer."""
 _COUNTS = re.compile(r"layer|block|head|expert|depth|repeat|stage|steps\b|labels|order|(^|_)num_|^n_", re.IGNORECASE)
 """What names of numbers of parts contain: some libraries make a list of so many before they make a single part."""
-_LAYERS = re.compile(r"(^|_)(layers|blocks|stages|depths?)$|layers_per_block$", re.IGNORECASE)
+_LAYERS = re.compile(r"(^|_)(layers?|blocks?|stages?|depths?)$|layers_per_block$", re.IGNORECASE)
 """How names of numbers of layers end, which are built and captured one after the other."""
 _SHOWN = 60
 

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,8 +97,19 @@ _MOST_TEMPLATES = 20
 
 
 def _local(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without names of other files, which may be anywhere."""
-    return {key: value for key, value in values.items() if not key.endswith("_file") and key != "fast_tokenizer_files"}
+    """Without names of other files, which may be anywhere.
+
+    A tokenizer takes a vocabulary, or the path of one, by its name or by its position.
+    """
+    return {key: value for key, value in values.items() if not (key.endswith("_file") or key in _NAMING or _is_path(value))}
+
+
+_NAMING = frozenset({"fast_tokenizer_files", "init_inputs", "merges", "vocab", "vocab_files_names"})
+
+
+def _is_path(value: Any) -> bool:
+    """Whether a text names something that there is, somewhere else than beside the file that it is in."""
+    return isinstance(value, str) and ("/" in value or os.sep in value) and holds(lambda: os.path.lexists(value))
 
 
 def _check_tokenizer(path: Path, values: Mapping[str, Any]) -> None:
