@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -111,6 +112,19 @@ def abandon() -> None:
     for part, writer in list(_WRITING.items()):
         if writer == os.getpid():  # and not of the process that this one was forked from
             _remove(part)
+
+
+def temporary() -> Path:
+    """A new directory in the system's place for such, which is removed at the end of this process, whatever ends it."""
+    directory = Path(tempfile.mkdtemp(prefix="fxprof-"))
+    _WRITING[directory] = os.getpid()
+    return directory
+
+
+def remove_temporary(directory: Path) -> None:
+    """Remove a directory that `temporary` made."""
+    _WRITING.pop(directory, None)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "zoo": set(),
     "trace": {"errors", "limits", "strict_json", "texts"},
     "source": {"errors", "limits", "parts", "strict_json", "texts", "trace", "zoo"},
-    "capture": {"errors", "limits", "source", "strict_json", "texts", "trace", "cache"},
+    "capture": {"errors", "limits", "parts", "source", "strict_json", "texts", "trace", "cache"},
     "cost": {"errors", "limits", "trace"},
     "result": {"errors", "limits", "parts", "strict_json", "texts", "units", "trace", "cost"},
     "compare": {"errors", "limits", "trace", "result"},

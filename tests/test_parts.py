@@ -360,3 +360,12 @@ def test_a_signal_that_is_switched_off_stays_off(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == "alive\n"
+
+
+def test_a_temporary_directory_is_removed_whatever_ends_the_process() -> None:
+    left, done = parts.temporary(), parts.temporary()
+    (left / "vocab.json").write_text("{}")
+    parts.remove_temporary(done)
+    assert not done.exists()
+    parts.abandon()
+    assert not left.exists()

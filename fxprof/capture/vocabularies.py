@@ -14,12 +14,12 @@ import os
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fxprof import limits
 from fxprof.capture.strangers import cleaned
 from fxprof.errors import CaptureError
+from fxprof.parts import remove_temporary, temporary
 from fxprof.source.directory import MAX_BYTES, holds, read_object
 from fxprof.texts import read_bytes
 
@@ -52,8 +52,8 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
     path = directory / "tokenizer.json"
     fast = read_object(path) if holds(path.is_file) else {}
     _check_tokenizer(path, fast)
-    with TemporaryDirectory(prefix="fxprof-") as name:
-        copy = Path(name)
+    copy = temporary()
+    try:
         for file in _PLAIN:
             if holds((directory / file).is_file):
                 _copy(directory / file, copy / file, MAX_BYTES)
@@ -64,6 +64,8 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
                 check_added(directory / file, values, fast.get("normalizer"))
                 (copy / file).write_text(json.dumps(_local(values)), encoding="utf-8")
         yield copy
+    finally:
+        remove_temporary(copy)
 
 
 def _copy(file: Path, copy: Path, most: int) -> None:

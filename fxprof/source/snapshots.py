@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
-import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from fxprof.parts import whole_file
+from fxprof.parts import remove_temporary, temporary, whole_file
 
 
 def snapshot(repo: str, commit: str) -> Path:
@@ -54,6 +52,6 @@ def _folder(repo: str) -> Path | None:
 
 @cache
 def _temporary() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="fxprof-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    directory = temporary()
+    atexit.register(remove_temporary, directory)
     return directory
