@@ -40,9 +40,12 @@ def unneeded(trace: Trace, read: Collection[int] | None = None, *, objects: bool
     """
     ops = trace.ops
     gives = set(trace.gives if read is None else [trace.gives[place] for place in read])
+    used = {number for op in ops if not op.target.endswith(_LOOKS_ONLY) for number in op.reads}
     if objects:
-        used = {number for op in ops for number in op.reads} | set(trace.gives)
-        gives |= {number for op in ops for number in op.makes if number not in used}
+        gives |= {number for op in ops for number in op.makes if number not in used and number not in trace.gives}
+    used |= gives
+    if all((not op.makes or not used.isdisjoint(op.makes)) and not op.subgraphs for op in ops):
+        return ()  # the last operator of those that nobody needs would be read by none: as nearly always, there is none
     return tuple(_unneeded(ops, gives, trace.sizes()))
 
 
