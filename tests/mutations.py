@@ -26,7 +26,7 @@ def with_paths(component: Component, rename: Callable[[str], str | None]) -> Com
         return {now: count for path, count in call.visits.items() if (now := rename(path)) is not None}
 
     def rows(call: Call) -> tuple[OpRow, ...]:
-        return tuple(row.moved(now, row.count, row.macs) for row in call.ops if (now := rename(row.path)) is not None)
+        return tuple(row._replace(path=now) for row in call.ops if (now := rename(row.path)) is not None)
 
     modules = [replace(record, path=now) for record in component.modules if (now := rename(record.path)) is not None]
     calls = tuple(replace(call, ops=rows(call), visits=visits(call)) for call in component.calls)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fxprof.cost.traffic import NONE, Traffic
 from fxprof.result import Call, Component, Geometry, Input, ModuleRecord, OpRow, Profile
 
 VERSIONS = {"fxprof": "0.1.0", "torch": "2.13.0", "diffusers": "0.42.1", "transformers": "5.23.0"}
@@ -59,7 +60,8 @@ class Maker:
         note: str = "",
         shapes: str = "",
     ) -> None:
-        self.rows.append(OpRow(path, op, kind, source, count, macs, note=note, shapes=shapes))
+        traffic = None if macs is None else Traffic(8 * count, 4 * count) if macs else NONE
+        self.rows.append(OpRow(path, op, kind, source, count, macs, note=note, shapes=shapes, traffic=traffic))
 
     def call(self, count: int, *inputs: Input, entry: str = "") -> Call:
         below = [row for row in self.rows if not entry or f"{row.path}.".startswith(f"{entry}.")]
@@ -214,7 +216,14 @@ def bounded() -> Profile:
     maker.linear("proj", 1024, 2240, 2240)
     maker.rows.append(
         OpRow(
-            "", "higher_order.cond", "control", "diffusers/models/x.py:7", 1, 4_000_000, bounded=True, note="the dearer branch"
+            "",
+            "higher_order.cond",
+            "control",
+            "diffusers/models/x.py:7",
+            1,
+            4_000_000,
+            bounded=True,
+            note="the more expensive branch",
         )
     )
     maker.op("gru", "aten.gru.input", "recurrent", "", 123_456)

@@ -127,7 +127,7 @@ def test_rows_add_up_to_components_and_these_to_the_totals(pair: tuple[Profile, 
     old, new = pair
     found = diff(old, new)
     holds_together(found)
-    assert (found.delta.old, found.delta.new) == (old.total, new.total)
+    assert (found.delta.old, found.delta.new) == (old.total.of_macs, new.total.of_macs)
     assert found.delta.macs == new.macs - old.macs
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas, Shape
+from fxprof.cost.traffic import Traffic
 from fxprof.errors import FormulaError
 from fxprof.trace import Dim, Expr, Frame, Op, Subgraph, Tensor, Trace, Value
 
@@ -42,7 +43,17 @@ def costs(counted: list[CountedOp]) -> list[tuple[str, int | None, int, bool]]:
 def test_an_operator_keeps_its_place() -> None:
     (found,) = run(mm(3, 5, 4, stack=BLOCK, source="net.py:7"))
     assert found == CountedOp(
-        "aten.mm.default", "matmul", BLOCK, "net.py:7", 3 * 5 * 4, 1, False, "", "3x5, 5x4 -> 3x4", "float32"
+        "aten.mm.default",
+        "matmul",
+        BLOCK,
+        "net.py:7",
+        3 * 5 * 4,
+        1,
+        False,
+        "",
+        "3x5, 5x4 -> 3x4",
+        "float32",
+        traffic=Traffic(4 * (15 + 20), 4 * 12),
     )
 
 
@@ -180,7 +191,7 @@ def test_of_a_cond_the_dearer_branch_is_counted_as_a_bound(order: int) -> None:
     branches = [("true_fn", (mm(1, 2, 3),)), ("false_fn", (mm(3, 5, 4), relu))][::order]
     found = run(holder("cond", *branches))
     assert costs(found) == [("cond", 0, 1, False), ("mm", 60, 1, True), ("relu", 0, 1, False)]
-    assert found[1].note == "the dearer branch of a cond"
+    assert found[1].note == "the more expensive branch of a cond"
 
 
 def test_branches_of_one_cost_are_exact() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import BUILDERS, VERSIONS, Maker, normal, tensor
 
+from fxprof.cost.traffic import Traffic
 from fxprof.errors import OutputError
 from fxprof.result import Call, Component, Geometry, Input, ModuleRecord, OpRow, Profile, Total
 from fxprof.result.saved.read import loads
@@ -52,7 +53,7 @@ def test_tree_lists_modules_and_the_paths_that_only_operators_mention() -> None:
 
 def test_tree_multiplies_calls_and_merges_equal_operators() -> None:
     tree = small().tree
-    totals = {node.path: (node.self_total, node.total) for node in tree.walk()}
+    totals = {node.path: (node.self_total.of_macs, node.total.of_macs) for node in tree.walk()}
     a, z = Total(3 * (5 + 7) + 2 * 1), Total(uncounted=6)
     assert totals == {
         "": (Total(8), Total(8) + a + z),
@@ -93,7 +94,7 @@ def test_deep_tree_is_built_and_walked_without_recursion() -> None:
     path = ".".join(["m"] * 5000)
     tree = Component("c", "C", (), (Call("", 1, (), (row(path, 3),)),)).tree
     assert sum(1 for _ in tree.walk()) == 5001
-    assert tree.total == Total(3)
+    assert tree.total.of_macs == Total(3)
 
 
 # --- saving and loading
@@ -123,6 +124,8 @@ _rows = st.builds(
     st.booleans(),
     st.text(),
     st.text(max_size=3),
+    st.text(max_size=3),
+    st.none() | st.builds(Traffic, _counts, _counts, st.booleans()),
 )
 _inputs = st.one_of(
     st.builds(Input, _names, st.lists(_counts, max_size=3).map(tuple), _names),

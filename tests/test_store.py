@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from profiles import normal, uncounted
 
 from fxprof.errors import OutputError, ProfileError
-from fxprof.result import OpRow, Profile, Total, files
+from fxprof.result import Call, OpRow, Profile, Total, files
 from fxprof.result.saved.read import load, loads
 from fxprof.result.saved.write import dumps
 
@@ -49,7 +49,7 @@ OP = (*CALL, "ops", 0)
 TREE = ("components", 0, "tree")
 
 DAMAGE = {
-    "newer": (_set("format", to=5), "format is 5, written by a newer fxprof; this one reads 4"),
+    "newer": (_set("format", to=6), "format is 6, written by a newer fxprof; this one reads 5"),
     "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
     "format text": (_set("format", to="1"), 'format is "1", not a count'),
     "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),
@@ -88,6 +88,16 @@ DAMAGE = {
     "listed shapes": (_set(*OP[:-2], "shapes", to=[1, 2]), "calls[0].shapes is not a list of texts"),
     "unused that nothing computes": (_set(*OP[:-2], "unused", to={"nowhere": 1}), 'unused says 1 of "nowhere"'),
     "unused of nothing": (_set(*OP[:-2], "unused", to={"": 0}), "unused says 0 of"),
+    "bytes": (_set("bytes_read", to=1), "bytes_read is 1 and"),
+    "bytes of a component": (_set("components", 0, "bytes_unknown", to=9), "unknown 9, bounded 0), but its calls add up to"),
+    "bytes of a call": (_set(*CALL, "bytes_written", to=0), "calls[0].bytes_read is"),
+    "bytes without their state": (_delete("bytes_unknown"), "bytes_unknown is missing"),
+    "listed bytes": (_set(*CALL, "traffic", to=[[1, -1]]), "traffic holds a list, not bytes read and written"),
+    "listed bytes of another state": (_set(*CALL, "traffic", to=[[1, 1, "exact"]]), "traffic holds a list"),
+    "bytes by a number": (_set(*OP, "traffic", to=7), "ops[0].traffic is 7, and the call lists 1"),
+    "bytes by a number below zero": (_set(*OP, "traffic", to=-1), "ops[0].traffic is -1, and the call lists 1"),
+    "bytes by a text": (_set(*OP, "traffic", to="0"), 'ops[0].traffic is "0", and the call lists 1'),
+    "bytes without a list": (_delete(*CALL, "traffic"), "ops[0].traffic is 0, and the call lists 0"),
     "flag": (_set(*OP, "bounded", to="no"), 'ops[0].bounded is "no", not true or false'),
     "list": (_set("remarks", to="none"), 'remarks is "none", not a list'),
     "list of texts": (_set("remarks", to=[1]), "remarks is not a list of texts"),
@@ -184,12 +194,28 @@ def test_files_of_the_first_format_are_read_and_their_operators_have_no_shapes(s
     old, now = load(saved / "format-1.json"), uncounted()
     assert {row.shapes for row in rows_of(old)} == {""}
     assert "" not in {row.shapes for row in rows_of(now) if row.op != "mylib.classify.default"}
-    assert [row._replace(shapes="") for row in rows_of(now)] == rows_of(old)
-    assert (old.total, old.workload, old.geometry) == (now.total, now.workload, now.geometry)
+    assert [row._replace(shapes="", traffic=None) for row in rows_of(now)] == rows_of(old)
+    assert (old.total.of_macs, old.workload, old.geometry) == (now.total.of_macs, now.workload, now.geometry)
 
 
-def test_files_of_the_third_format_are_read(saved: Path) -> None:
-    assert load(saved / "format-3.json") == normal()
+def without_bytes(profile: Profile) -> Profile:
+    """The profile as files of early formats have it, in which all bytes are unknown."""
+
+    def call(item: Call) -> Call:
+        return replace(item, ops=tuple(row._replace(traffic=None) for row in item.ops))
+
+    parts = {name: replace(part, calls=tuple(map(call, part.calls))) for name, part in profile.components.items()}
+    return replace(profile, components=parts)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_files_of_early_formats_are_read_and_their_bytes_are_unknown(saved: Path, version: int) -> None:
+    old = load(saved / f"format-{version}.json")
+    assert old == without_bytes(normal())
+    assert old.total.bytes_unknown == sum(
+        row.count * call.count for part in old.components.values() for call in part.calls for row in call.ops
+    )
+    assert loads(dumps(old)) == old
 
 
 def test_unused_work_is_saved_and_read_again() -> None:

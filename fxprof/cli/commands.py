@@ -91,7 +91,7 @@ def layers(request: Request, depth: int | None, min_share: float) -> None:
 @click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
 @on_profile
 def hotspots(request: Request, by: str, limit: int | None) -> None:
-    """Show where the MACs are, dearest first.
+    """Show where the MACs are, most expensive first.
 
     What is uncounted is always shown, whatever the limit.
     """

@@ -65,7 +65,7 @@ class CallChange:
     @property
     def delta(self) -> Delta:
         """MACs in one run of the pipeline."""
-        return Delta(self.old.total if self.old else Total(), self.new.total if self.new else Total())
+        return Delta(self.old.total.of_macs if self.old else Total(), self.new.total.of_macs if self.new else Total())
 
     @property
     def split(self) -> tuple[int, int] | None:
@@ -172,7 +172,7 @@ class ModuleChange:
     @property
     def delta(self) -> Delta:
         """MACs of the modules' own operators in one run of the pipeline."""
-        return Delta(self.old.total if self.old else Total(), self.new.total if self.new else Total())
+        return Delta(self.old.total.of_macs if self.old else Total(), self.new.total.of_macs if self.new else Total())
 
     @property
     def quiet(self) -> bool:
@@ -245,7 +245,7 @@ class ComponentDiff:
     @property
     def delta(self) -> Delta:
         """MACs in one run of the pipeline."""
-        return Delta(self.old.total if self.old else Total(), self.new.total if self.new else Total())
+        return Delta(self.old.total.of_macs if self.old else Total(), self.new.total.of_macs if self.new else Total())
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -289,7 +289,7 @@ class Subject:
             profile.class_name,
             dict(profile.workload),
             dict(profile.versions),
-            profile.total,
+            profile.total.of_macs,
             has_shapes,
             has_types,
             profile.approximations,

@@ -96,7 +96,7 @@ def pair_calls(old: Iterable[Call], new: Iterable[Call]) -> tuple[CallPair, ...]
     left = list(old), list(new)
     left = _pair(left, pairs, lambda call: (call.entry, call.inputs))
     left = _pair(left, pairs, lambda call: call.entry)
-    left = _pair(left, pairs, lambda call: (call.inputs, call.total, len(call.ops)))
+    left = _pair(left, pairs, lambda call: (call.inputs, call.total.of_macs, len(call.ops)))
     pairs += _in_groups(left)
     return tuple(pairs)
 

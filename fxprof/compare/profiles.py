@@ -88,6 +88,6 @@ def _calls(pairs: Iterable[CallPair]) -> tuple[CallChange, ...]:
 def _call_side(calls: tuple[Call, ...]) -> CallSide | None:
     if not calls:
         return None
-    total = Total.sum(call.total * call.count for call in calls)
-    each = calls[0].total if len({call.total for call in calls}) == 1 else None
+    total = Total.sum(call.total.of_macs * call.count for call in calls)
+    each = calls[0].total.of_macs if len({call.total.of_macs for call in calls}) == 1 else None
     return CallSide(calls[0].entry, sum(call.count for call in calls), each, total)

@@ -118,7 +118,7 @@ def make_component_row(old: Component | None, new: Component | None) -> ModuleCh
 def _all_of(component: Component) -> ModuleSide:
     tree = component.tree
     modules, class_name = sum(1 for _ in tree.walk()), component.class_name
-    return ModuleSide("", class_name, class_name, "", modules, component.params, tree.calls, 0, component.total, ())
+    return ModuleSide("", class_name, class_name, "", modules, component.params, tree.calls, 0, component.total.of_macs, ())
 
 
 def find_evidence(matching: Matching, old: Module, new: Module, class_name: str) -> Evidence:
@@ -180,7 +180,7 @@ def _macs(traits: Traits) -> dict[tuple[int, bool, bool], int]:
 
 
 def _total(modules: Iterable[Module]) -> Total:
-    return Total.sum(module.node.self_total for module in modules)
+    return Total.sum(module.node.self_total.of_macs for module in modules)
 
 
 def _side(modules: list[Module], component: str) -> ModuleSide | None:

@@ -8,7 +8,7 @@ from fxprof.trace.higher_order import PREFIX
 
 TREATMENTS: Mapping[str, str] = {
     "enter": "Its body runs once: the operators inside are counted, it costs no MACs itself.",
-    "choose": "One of its branches runs: the operators of the dearer one are counted, as an upper bound when the costs differ.",
+    "choose": "One of its branches runs: those of the more expensive one are counted, as an upper bound when the costs differ.",
     "repeat": "Its body runs once per leading element of xs: the operators inside are counted that often.",
     "combine": "Its body combines pairs of elements: for n elements the operators inside count 2 n times, an upper bound.",
     "leave": "How often its body runs depends on data: it is uncounted, with a note of what one iteration costs.",

@@ -1,7 +1,7 @@
 """The counting pass: from the operators of a trace to what each costs. Imports neither torch nor networkx.
 
-Higher-order operators are followed into their bodies: a `scan` runs its body as often as it is long, of a `cond` the dearer
-branch is taken. What cannot be counted has cost None and says why; it is never zero.
+Higher-order operators are followed into their bodies: a `scan` runs its body as often as it is long, and of a `cond` the more
+expensive branch is taken. What cannot be counted has cost None and says why; it is never zero.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fxprof.cost.fourier import FOURIER, KIND
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas, NoFormulaError
 from fxprof.cost.steps import TOO_MANY, Steps
+from fxprof.cost.traffic import NONE, Traffic, traffic_of
 from fxprof.errors import FormulaError
 from fxprof.trace import UNKNOWN_NNZ, Block, Expr, Frame, Occurrence, Op, Sizes, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.captured import NOT_CAPTURED
@@ -49,6 +50,8 @@ class CountedOp:
     """The element types of what it works on, as `fxprof.trace.shapes` writes them."""
     flops: int = 0
     """Of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
+    traffic: Traffic | None = None
+    """Bytes of one execution; None when they are not known."""
 
     def moved(self, stack: tuple[Frame, ...], times: int = 1) -> CountedOp:
         """The same in another module, or so many times as often."""
@@ -64,6 +67,7 @@ class CountedOp:
             self.shapes,
             self.types,
             self.flops,
+            self.traffic,
         )
 
 
@@ -140,8 +144,7 @@ class Pass:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
         except NoFormulaError as error:
             macs, note = None, str(error)
-        shapes, types = self._works_on(op)
-        return CountedOp(op.target, formula.kind, stack, op.source, macs, note=note, shapes=shapes, types=types)
+        return self._counted(op, formula.kind, stack, macs, note)
 
     def _transform(self, op: Op, stack: tuple[Frame, ...]) -> CountedOp:
         """A Fourier transform: no MACs, and FLOPs by a convention of its own."""
@@ -152,8 +155,7 @@ class Pass:
             note = f"{flops:,} FLOPs by 5 N log2 N, apart from the MACs"
         except UnboundSymbolError as error:
             flops, note = 0, f"its FLOPs depend on {error.args[0]}, which has no value"
-        shapes, types = self._works_on(op)
-        return CountedOp(op.target, KIND, stack, op.source, 0, note=note, shapes=shapes, types=types, flops=flops)
+        return self._counted(op, KIND, stack, 0, note, flops=flops)
 
     def _stored_only(self, op: Op, formula: Formula, macs: int) -> tuple[int | None, str]:
         """What is left of the MACs of a dense product where an operand is sparse, and why it is not known where it is not."""
@@ -178,16 +180,21 @@ class Pass:
         return self._costless(op, stack, kind)
 
     def _costless(self, op: Op, stack: tuple[Frame, ...], kind: str = "control") -> CountedOp:
-        shapes, types = self._works_on(op)
-        return CountedOp(op.target, kind, stack, op.source, 0, shapes=shapes, types=types)
+        return self._counted(op, kind, stack, 0)
 
-    def _works_on(self, op: Op) -> tuple[str, str]:
-        """The shapes and the element types of what an operator works on."""
-        return write_shapes(op, self.sizes), write_types(op)
+    def _counted(
+        self, op: Op, kind: str, stack: tuple[Frame, ...], macs: int | None, note: str = "", *, flops: int = 0
+    ) -> CountedOp:
+        """The operator with all that is the same however its MACs were found."""
+        # A higher-order operator with a body moves nothing itself: the operators inside do.
+        traffic = NONE if kind == "control" and macs is not None else traffic_of(op, self.sizes)
+        shapes, types = write_shapes(op, self.sizes), write_types(op)
+        return CountedOp(
+            op.target, kind, stack, op.source, macs, note=note, shapes=shapes, types=types, flops=flops, traffic=traffic
+        )
 
     def _uncounted(self, op: Op, stack: tuple[Frame, ...], note: str, kind: str = "control") -> CountedOp:
-        shapes, types = self._works_on(op)
-        return CountedOp(op.target, kind, stack, op.source, None, note=note, shapes=shapes, types=types)
+        return self._counted(op, kind, stack, None, note)
 
     def apply(self, op: Op, formula: Formula) -> int:
         """MACs of one execution by a formula."""
@@ -241,17 +248,19 @@ class Pass:
         return chain([self._costless(op, stack)], self.ops(op.subgraphs[0].parts, stack, times))
 
     def choose(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
-        """The operator and its dearer branch."""
+        """The operator and its more expensive branch."""
         if len(op.subgraphs) != _BRANCHES:
             return [self._uncounted(op, stack, "the graph does not hold both branches")]
         branches = [tuple(self.ops(body.parts, stack, times)) for body in op.subgraphs]
-        (cheap_cost, _), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
+        (cheap_cost, cheap), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
         itself = self._costless(op, stack)
         if cheap_cost[1] > dear_cost[1]:
             note = f"uncounted operators in the branch that costs less: {cheap_cost[1] // times}"
             itself = self._uncounted(op, stack, note)
         bounded = cheap_cost[0] != dear_cost[0]
-        return [itself, *(_bounded(counted, "the dearer branch of a cond") if bounded else counted for counted in dear)]
+        note = "the more expensive branch of a cond"
+        taken = [_bounded(counted, note) if bounded else counted for counted in dear]
+        return _at_most(itself, taken, *(_moved_bytes(ops, times) for ops in (dear, cheap)))
 
     def repeat(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its body, as often as it is long."""
@@ -261,7 +270,8 @@ class Pass:
         """The operator and its body, as often as a scan in parallel could combine two elements at most."""
         # n - 1 pairs one after the other; in parallel n/2 pairs, the same for half the elements, n/2 pairs: below 2 n.
         itself, *body = self._loop(op, stack, 2 * times)
-        return [itself, *(_bounded(counted, "at most 2 n pairs of an associative scan") for counted in body)]
+        pairs = "at most 2 n pairs of an associative scan"
+        return [itself, *(_traffic_bounded(_bounded(counted, pairs)) for counted in body)]
 
     def leave(self, op: Op, stack: tuple[Frame, ...], _times: int) -> Iterable[CountedOp]:
         """The operator alone, uncounted."""
@@ -298,6 +308,33 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
         macs += (op.macs or 0) * op.times
         uncounted += op.times if op.macs is None else 0
     return macs, uncounted
+
+
+def _moved_bytes(ops: Iterable[CountedOp], times: int) -> Traffic | None:
+    """The bytes of a branch in one of `times` executions; None when those of some operator are not known."""
+    read = written = 0
+    for op in ops:
+        if op.traffic is None:
+            return None
+        read += op.traffic.read * op.times // times
+        written += op.traffic.written * op.times // times
+    return Traffic(read, written)
+
+
+def _at_most(itself: CountedOp, taken: list[CountedOp], one: Traffic | None, other: Traffic | None) -> list[CountedOp]:
+    """A `cond` and its branch with the bytes as upper bounds, for its other branch may move more."""
+    if one == other and one is not None:
+        return [itself, *taken]
+    if one is None or other is None:
+        return [replace(itself, traffic=None), *taken]
+    more = Traffic(max(other.read - one.read, 0), max(other.written - one.written, 0), bounded=True)
+    return [replace(itself, traffic=more), *map(_traffic_bounded, taken)]
+
+
+def _traffic_bounded(counted: CountedOp) -> CountedOp:
+    """The same with its bytes as upper bounds, where there are any."""
+    traffic = counted.traffic
+    return counted if traffic is None or traffic == NONE else replace(counted, traffic=traffic._replace(bounded=True))
 
 
 def _why_unknown(op: Op) -> str:

@@ -8,7 +8,6 @@ from fxprof.compare.delta import Delta
 from fxprof.compare.diff import ComponentDiff, Diff, Evidence, ModuleChange
 from fxprof.compare.groups import Group, Pair, find_type_change, group_changes
 from fxprof.reports.tables import Cell, Column, Growth, Note, Row, Table, plural
-from fxprof.result import Total
 from fxprof.units import format_params, unit_name
 
 _SILENT = 8
@@ -105,7 +104,7 @@ def _words(group: Group) -> Iterator[str]:
     if "params" in change.aspects:
         yield f"parameters {format_params(_params(group, 'old'))} → {format_params(_params(group, 'new'))}"
     if "runs" in change.aspects:
-        yield "no longer runs" if old.calls or old.total != Total() else "runs now, and did not before"
+        yield "no longer runs" if old.calls or old.total.counts else "runs now, and did not before"
     elif "calls" in change.aspects:
         yield f"in one call of the component it runs {old.visits:,} → {new.visits:,} times"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fxprof.reports.common import about, inexact_notes, title_of, told_notes, told_of, workload_of
 from fxprof.reports.tables import Column, Document, Params, Row, Share, Table
-from fxprof.result import Component, Node, Profile, Total
+from fxprof.result import Component, Node, Profile
 from fxprof.result.views import fold_repeats, prune
 from fxprof.units import unit_name
 
@@ -65,7 +65,7 @@ def _rows(component: Component, node: Node, whole: int, level: int, times: int, 
     never = bool(node.unused) and node.unused == node.total_macs
     mark = " (never used)" if never and not marked else ""
     yield Row((*head, name + folded + mark, class_name, *numbers, node.total, share, node.unused))
-    if node.children and node.self_total != Total():
+    if node.children and node.self_total.counts:
         own = f"{'  ' * (level + 1)}(own operators)"
         share = Share.of(node.self_total, whole)
         cells = (

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from fxprof import limits
 from fxprof.cost.count import CountedOp, count
 from fxprof.cost.registry import BUILT_IN, Formulas
+from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import Component, Profile
@@ -143,17 +144,24 @@ class _Place(NamedTuple):
     note: str
     shapes: str
     types: str
+    has_traffic: bool
+    traffic_bounded: bool
 
 
 def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
-    sums: dict[_Place, tuple[int, int]] = {}
+    sums: dict[_Place, tuple[int, int, int, int]] = {}
     for op in counted:
         path = op.stack[-1].path if op.stack else ""
         # Where an operator that costs nothing was written is of no use, and most of what a profile would hold.
         source = "" if op.macs == 0 else op.source or ""
-        place = _Place(path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes, op.types)
-        executions, macs = sums.get(place, (0, 0))
-        sums[place] = (executions + op.times, macs + (op.macs or 0) * op.times)
+        read, written, at_most = op.traffic or NONE
+        known = op.traffic is not None
+        place = _Place(
+            path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes, op.types, known, at_most
+        )
+        executions, macs, reads, writes = sums.get(place, (0, 0, 0, 0))
+        times = op.times
+        sums[place] = (executions + times, macs + (op.macs or 0) * times, reads + read * times, writes + written * times)
     return tuple(
         OpRow(
             place.path,
@@ -166,8 +174,9 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
             place.note,
             place.shapes,
             place.types,
+            Traffic(read, written, place.traffic_bounded) if place.has_traffic else None,
         )
-        for place, (executions, macs) in sums.items()
+        for place, (executions, macs, read, written) in sums.items()
     )
 
 

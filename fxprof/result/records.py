@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from fxprof import limits
+from fxprof.cost.traffic import Traffic
 
 LARGEST: int = 10**limits.TOTAL_DIGITS
 """Numbers beyond this are damage: a year of all the world's computers stays below it."""
@@ -18,22 +19,48 @@ LARGEST: int = 10**limits.TOTAL_DIGITS
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum of MACs that remembers what it could not count. Add totals with `+` or `Total.sum`, scale with `*`."""
+    """A sum of MACs, and one of bytes, that remember what they lack. Add totals with `+` or `Total.sum`, scale with `*`."""
 
     macs: int = 0
     """MACs that were counted."""
     uncounted: int = 0
     """Executions of operators without a formula in the sum; when not zero, the sum is a lower bound."""
     bounded: int = 0
-    """Executions that were counted as an upper bound, such as the dearer branch of a `cond`."""
+    """Executions that were counted as an upper bound, such as the more expensive branch of a `cond`."""
+    bytes_read: int = 0
+    """Bytes that the operators read if nothing is fused; see `fxprof.cost.traffic`."""
+    bytes_written: int = 0
+    """Bytes that they write."""
+    bytes_unknown: int = 0
+    """Executions whose bytes are not known; when not zero, both sums of bytes are lower bounds."""
+    bytes_bounded: int = 0
+    """Executions whose bytes are an upper bound, such as those of an operator that may have to copy."""
 
     def __add__(self, other: Total) -> Total:
         """The total of both."""
-        return Total(self.macs + other.macs, self.uncounted + other.uncounted, self.bounded + other.bounded)
+        return Total.sum((self, other))
 
     def __mul__(self, times: int) -> Total:
         """The total of `times` executions."""
-        return Total(self.macs * times, self.uncounted * times, self.bounded * times)
+        return Total(
+            self.macs * times,
+            self.uncounted * times,
+            self.bounded * times,
+            self.bytes_read * times,
+            self.bytes_written * times,
+            self.bytes_unknown * times,
+            self.bytes_bounded * times,
+        )
+
+    @property
+    def counts(self) -> bool:
+        """Whether the sum of MACs is of anything: of operators that cost some, or may."""
+        return bool(self.macs or self.uncounted or self.bounded)
+
+    @property
+    def of_macs(self) -> Total:
+        """The sum of MACs alone."""
+        return Total(self.macs, self.uncounted, self.bounded)
 
     @property
     def sign(self) -> str:
@@ -45,12 +72,16 @@ class Total:
     @staticmethod
     def sum(totals: Iterable[Total]) -> Total:
         """The total of all."""
-        macs = uncounted = bounded = 0
+        macs = uncounted = bounded = read = written = unknown = at_most = 0
         for total in totals:
             macs += total.macs
             uncounted += total.uncounted
             bounded += total.bounded
-        return Total(macs, uncounted, bounded)
+            read += total.bytes_read
+            written += total.bytes_written
+            unknown += total.bytes_unknown
+            at_most += total.bytes_bounded
+        return Total(macs, uncounted, bounded, read, written, unknown, at_most)
 
 
 class OpRow(NamedTuple):
@@ -79,10 +110,32 @@ class OpRow(NamedTuple):
     """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" where an early fxprof did not save it."""
     types: str = ""
     """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" as for shapes."""
+    traffic: Traffic | None = None
+    """Bytes of all `count` executions; None when they are not known, which is not zero."""
 
-    def moved(self, path: str, count: int, macs: int | None) -> OpRow:
+    def moved(self, path: str, count: int, macs: int | None, traffic: Traffic | None) -> OpRow:
         """The same work in another place and amount."""
-        return OpRow(path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes, self.types)
+        return OpRow(
+            path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes, self.types, traffic
+        )
+
+    def repeated(self, times: int) -> OpRow:
+        """The row for `times` executions of what it stands for."""
+        if times == 1:
+            return self
+        macs, traffic = self.macs, self.traffic
+        return self.moved(
+            self.path,
+            self.count * times,
+            None if macs is None else macs * times,
+            None if traffic is None else traffic.times(times),
+        )
+
+    def plus(self, other: OpRow) -> OpRow:
+        """The row for its executions and those of another one that differs in nothing but amounts."""
+        macs = None if self.macs is None or other.macs is None else self.macs + other.macs
+        traffic = None if self.traffic is None or other.traffic is None else self.traffic.plus(other.traffic)
+        return self.moved(self.path, self.count + other.count, macs, traffic)
 
     @property
     def counts(self) -> bool:
@@ -91,25 +144,27 @@ class OpRow(NamedTuple):
 
     @property
     def total(self) -> Total:
-        """The MACs of the row as a total."""
-        if self.macs is None:
-            return Total(uncounted=self.count)
-        return Total(self.macs, bounded=self.count if self.bounded else 0)
+        """The row as a total."""
+        return total_of((self,))
 
 
 def total_of(rows: Iterable[OpRow]) -> Total:
     """The sum of the rows' totals, without making these: there are a hundred thousand rows, and most cost nothing."""
-    macs = uncounted = bounded = 0
+    macs = uncounted = bounded = bytes_read = bytes_written = unknown = at_most = 0
     for row in rows:
         if row.macs is None:
             uncounted += row.count
         else:
             macs += row.macs
             bounded += row.count if row.bounded else 0
-    return Total(macs, uncounted, bounded) if macs or uncounted or bounded else _NOTHING
-
-
-_NOTHING = Total()
+        if row.traffic is None:
+            unknown += row.count
+        else:
+            read, written, is_bound = row.traffic
+            bytes_read += read
+            bytes_written += written
+            at_most += row.count if is_bound else 0
+    return Total(macs, uncounted, bounded, bytes_read, bytes_written, unknown, at_most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def build_tree(modules: Sequence[ModuleRecord], calls: Sequence[Call]) -> Node:
     operators of all calls are merged: equal ones become one row, counts and MACs times the call's count.
     """
     ops: dict[str, list[OpRow]] = {}
-    for row in merge_ops(repeat_row(row, call.count) for call in calls for row in call.ops):
+    for row in merge_ops(row.repeated(call.count) for call in calls for row in call.ops):
         ops.setdefault(row.path, []).append(row)
     visits: dict[str, int] = {}
     for call in calls:
@@ -114,24 +114,14 @@ def parent_of(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def repeat_row(row: OpRow, times: int) -> OpRow:
-    """The row for `times` executions of what it stands for."""
-    if times == 1:
-        return row
-    return row.moved(row.path, row.count * times, None if row.macs is None else row.macs * times)
-
-
 def merge_ops(rows: Iterable[OpRow]) -> tuple[OpRow, ...]:
-    """The rows with those that differ in nothing but counts and MACs added up, in order of first appearance."""
+    """The rows with those that differ in nothing but amounts added up, in order of first appearance."""
     merged: dict[tuple[object, ...], OpRow] = {}
     for row in rows:
-        key = (row.path, row.op, row.kind, row.source, row.macs is None, row.bounded, row.note, row.shapes, row.types)
+        traffic = None if row.traffic is None else row.traffic.bounded
+        key = (row.path, row.op, row.kind, row.source, row.macs is None, row.bounded, row.note, row.shapes, row.types, traffic)
         before = merged.get(key)
-        if before is None:
-            merged[key] = row
-        else:
-            macs = None if row.macs is None or before.macs is None else before.macs + row.macs
-            merged[key] = row.moved(row.path, before.count + row.count, macs)
+        merged[key] = row if before is None else before.plus(row)
     return tuple(merged.values())
 
 

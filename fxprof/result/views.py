@@ -16,12 +16,12 @@ from fxprof.trace.collector import uncollected
 
 
 def by_kind(component: Component) -> dict[str, Total]:
-    """What each kind of operator costs in one run of the pipeline, dearest first; kinds without MACs are left out."""
+    """What each kind of operator costs in one run of the pipeline, most expensive first; kinds without MACs are left out."""
     return _sums_by(component, lambda row: row.kind)
 
 
 def by_dtype(component: Component) -> dict[str, Total]:
-    """What operators on each element type cost in one run of the pipeline, dearest first; "" where it is not known."""
+    """What operators on each element type cost in one run of the pipeline, most expensive first; "" where it is not known."""
     return _sums_by(component, lambda row: row.types)
 
 
@@ -30,8 +30,8 @@ def _sums_by(component: Component, key: Callable[[OpRow], str]) -> dict[str, Tot
     for call in component.calls:
         for row in call.ops:
             if row.counts:
-                sums[key(row)] = sums.get(key(row), Total()) + row.total * call.count
-    found = {name: total for name, total in sums.items() if total != Total()}
+                sums[key(row)] = sums.get(key(row), Total()) + row.total.of_macs * call.count
+    found = {name: total for name, total in sums.items() if total.counts}
     return dict(sorted(found.items(), key=lambda item: (-item[1].macs, item[0])))
 
 
@@ -115,7 +115,7 @@ def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
         calls=node.calls * times,
         self_total=node.self_total * times,
         total=node.total * times,
-        ops=tuple(row.moved(path, row.count * times, None if row.macs is None else row.macs * times) for row in node.ops),
+        ops=tuple(row.repeated(times)._replace(path=path) for row in node.ops),
         children=tuple(children),
         times=node.times * times,
         unused=node.unused * times,
@@ -153,10 +153,7 @@ class _Shapes:
     def of(self, node: Node) -> int:
         if node.path not in self._known:
             children = tuple((child.name, self.of(child)) for child in node.children)
-            ops = tuple(
-                (row.op, row.kind, row.source, row.count, row.macs, row.bounded, row.note, row.shapes, row.types)
-                for row in node.ops
-            )
+            ops = tuple(row[1:] for row in node.ops)
             key = (node.class_name, node.params, node.calls, node.times, node.unused, ops, children)
             self._known[node.path] = self._numbers.setdefault(key, len(self._numbers))
         return self._known[node.path]
@@ -176,10 +173,10 @@ class Hotspot:
 
 @dataclass(frozen=True, slots=True)
 class Hotspots:
-    """The dearest rows, and what is left."""
+    """The most expensive rows, and what is left."""
 
     rows: tuple[Hotspot, ...]
-    """By MACs, dearest first; those with something uncounted are all here, whatever the limit."""
+    """By MACs, most expensive first; those with something uncounted are all here, whatever the limit."""
     hidden: int
     """Rows left out."""
     others: Total
@@ -207,7 +204,7 @@ def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> H
         for label, count, total in GROUPINGS[by](component):
             counted, known = sums.get(label, (0, Total()))
             sums[label] = (counted + count, known + total)
-    found = [(label, count, total) for label, (count, total) in sums.items() if total != Total()]
+    found = [(label, count, total) for label, (count, total) in sums.items() if total.counts]
     found.sort(key=lambda row: (-row[2].macs, row[0]))
     return _cut(found, len(found) if limit is None else limit)
 
@@ -238,13 +235,13 @@ def not_captured(profile: Profile) -> tuple[tuple[str, str], ...]:
 
 def _by_layer(component: Component) -> Iterator[_Group]:
     for node in fold_repeats(component.tree).walk():
-        yield f"{component.name}.{node.path}" if node.path else component.name, node.calls, node.self_total
+        yield f"{component.name}.{node.path}" if node.path else component.name, node.calls, node.self_total.of_macs
 
 
 def _by_class(component: Component) -> Iterator[_Group]:
     for node in component.tree.walk():
-        if node.self_total != Total():
-            yield node.class_name or "(class unknown)", node.calls, node.self_total
+        if node.self_total.counts:
+            yield node.class_name or "(class unknown)", node.calls, node.self_total.of_macs
 
 
 _FIELDS = {"types": "element types"}
@@ -255,11 +252,11 @@ def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
     def group(component: Component) -> Iterator[_Group]:
         for call in component.calls:
             for row in call.ops:
-                if row.counts and row.total != Total():
+                if row.counts:
                     yield (
                         getattr(row, field) or f"({_FIELDS.get(field, field)} unknown)",
                         row.count * call.count,
-                        row.total * call.count,
+                        row.total.of_macs * call.count,
                     )
 
     return group

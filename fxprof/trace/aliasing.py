@@ -103,6 +103,13 @@ _TORCHS_OWN = frozenset({"aten", "prims"})
 _ALLOCATING = frozenset({"quantized_decomposed", "torchvision", "torchao", "operator", "math", "torch", "builtins"})
 """Libraries of operators that never return a view, and functions of numbers."""
 
+
+def is_known_library(target: str) -> bool:
+    """Whether an operator is of a library, or a function of Python's, of which it is known what shares memory."""
+    namespace = _parts(target)[0]
+    return namespace in _TORCHS_OWN or namespace in _ALLOCATING
+
+
 _BATCHED = frozenset({"torch._add_batch_dim", "torch._remove_batch_dim"})
 """Functions in which `torch.vmap` gives a tensor another order of sizes."""
 

@@ -12,6 +12,7 @@ from sys import intern
 from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
 from fxprof import limits
+from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import ProfileError
 from fxprof.result.profile import Component, Profile
 from fxprof.result.records import LARGEST, Call, Geometry, Input, ModuleRecord, OpRow, Run, Total
@@ -142,7 +143,17 @@ class _Fields:
         return dict(value)
 
     def total(self) -> Total:
-        return Total(self.integer("macs"), self.integer("uncounted"), self.integer("bounded"))
+        macs = self.integer("macs"), self.integer("uncounted"), self.integer("bounded")
+        if "bytes_read" not in self.left:  # as in files of early formats
+            return Total(*macs)
+        moved = self.integer("bytes_read"), self.integer("bytes_written")
+        return Total(*macs, *moved, self.integer("bytes_unknown"), self.integer("bytes_bounded"))
+
+    def agree_total(self, stored: Total, found: Total, of: str) -> None:
+        """Hold a stored sum to what it is the sum of; a file of an early format says nothing of bytes."""
+        self.agree("macs", stored.of_macs, found.of_macs, of)
+        if stored != stored.of_macs:
+            self.agree("bytes_read", stored, found, of)
 
     def agree(self, field: str, stored: _T, found: _T, of: str) -> None:
         if stored != found:
@@ -179,7 +190,9 @@ def _brief(value: object) -> str:
 
 def _number(value: object) -> str:
     if isinstance(value, Total):
-        return f"{value.macs} (uncounted {value.uncounted}, bounded {value.bounded})"
+        macs = f"{value.macs} (uncounted {value.uncounted}, bounded {value.bounded})"
+        states = f"unknown {value.bytes_unknown}, bounded {value.bytes_bounded}"
+        return macs if value == value.of_macs else f"{value.bytes_read} and {value.bytes_written} written ({states})"
     return str(value)
 
 
@@ -196,7 +209,7 @@ def _profile(fields: _Fields) -> Profile:
         approximations=fields.texts("approximations"),
         remarks=fields.texts("remarks"),
     )
-    fields.agree("macs", stored, profile.total, "the components add up to")
+    fields.agree_total(stored, profile.total, "the components add up to")
     fields.done()
     return profile
 
@@ -262,7 +275,7 @@ def _component(fields: _Fields) -> Component:
     component = Component(name, class_name, tuple((judged or usual).modules), calls, runs, stored_bytes)  # type: ignore[union-attr]  # one of both
     if not has_plausible_size(component.modules, component.calls):
         fields.fail("tree", "has more modules than any model")
-    fields.agree("macs", stored, component.total, "its calls add up to")
+    fields.agree_total(stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
     if usual is None or not usual.is_that_of(component.tree):
         _check_tree((judged or _judged_tree(raw, where)).root, component.tree)
@@ -307,17 +320,17 @@ def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
 
 def _call(fields: _Fields) -> Call:
     stored = fields.total()
-    texts = _Texts(_table(fields, "shapes"), _table(fields, "types"))
+    tables = _Tables(_table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields))
     call = Call(
         entry=fields.short("entry"),
         count=fields.integer("count"),
         inputs=tuple(_input(item) for item in fields.objects("inputs")),
-        ops=tuple(_ops(fields, texts)),
+        ops=tuple(_ops(fields, tables)),
         visits=fields.mapping("visits", _is_count, "counts"),
         note=fields.text("note"),
         unused=fields.mapping("unused", _is_count, "counts") if "unused" in fields.left else {},
     )
-    fields.agree("macs", stored, call.total, "its operators add up to")
+    fields.agree_total(stored, call.total, "its operators add up to")
     for path in call.visits:
         if not _is_sound(path):
             _check_depth(fields, "visits", path)
@@ -343,11 +356,14 @@ def _input(fields: _Fields) -> Input:
     return argument
 
 
-class _Texts(NamedTuple):
-    """What the operators of a call name by numbers; None in files in which each operator has its own texts."""
+class _Tables(NamedTuple):
+    """What the operators of a call name by numbers."""
 
     shapes: list[str] | None
+    """None in files in which each operator has its own texts."""
     types: list[str] | None
+    traffic: list[Traffic] | None
+    """None in files that say nothing of bytes."""
 
 
 def _table(fields: _Fields, field: str) -> list[str] | None:
@@ -359,63 +375,101 @@ def _table(fields: _Fields, field: str) -> list[str] | None:
     return texts
 
 
-def _ops(fields: _Fields, texts: _Texts) -> Iterator[OpRow]:
+def _traffic_table(fields: _Fields) -> list[Traffic] | None:
+    if "traffic" not in fields.left:
+        return None
+    found = []
+    for item in fields.items("traffic"):
+        match item:
+            case [read, written, *more] if _is_count(read) and _is_count(written) and more in ([], ["bounded"]):
+                found.append(Traffic(read, written, bool(more)))
+            case _:
+                fields.fail("traffic", f"holds {_brief(item)}, not bytes read and written")
+    return found
+
+
+def _ops(fields: _Fields, tables: _Tables) -> Iterator[OpRow]:
     sound: set[str] = set()
     for index, item in enumerate(fields.items("ops")):
-        yield _usual_row(item, sound, texts) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"), texts)
+        yield _usual_row(item, sound, tables) or _op(_Fields(item, f"{fields.name('ops')}[{index}]"), tables)
 
 
 _USUAL = ("path", "op", "kind", "source", "count", "macs")
 _usual_values = itemgetter(*_USUAL)
-_costly_values = itemgetter(*_USUAL, "shapes")
 _typed_values = itemgetter(*_USUAL, "shapes", "types")
+_all_values = itemgetter(*_USUAL, "shapes", "types", "traffic")
 
 
-def _values(item: Any) -> tuple[Any, ...]:
-    """The values of the usual fields.
+def _values(item: Any, tables: _Tables) -> tuple[Any, ...]:
+    """The values of the usual fields, shapes, types and bytes from their tables.
 
     Raises:
-        TypeError, KeyError: it has others.
+        TypeError, KeyError, IndexError: it has other fields, or other values.
     """
-    match len(item) - len(_USUAL):
-        case 2:
-            return tuple(_typed_values(item))
-        case 0:
-            return (*_usual_values(item), "", "")
-        case 1:
-            return (*_costly_values(item), "")
-        case _:
+    more = len(item) - len(_USUAL)
+    if more == 3:  # noqa: PLR2004 - as most operators have it
+        values = _all_values(item)
+    elif more == 2 and "traffic" not in item:  # noqa: PLR2004 - as views have it
+        values = (*_typed_values(item), _MISSING)
+    else:
+        found = [item.get(name, missing) for name, missing in _OPTIONAL]
+        if more != sum(name in item for name, _ in _OPTIONAL):
             raise KeyError
+        values = (*_usual_values(item), *found)
+    *usual, shapes, types, traffic = values
+    if tables.shapes is not None and shapes != "":
+        shapes = tables.shapes[shapes] if type(shapes) is int and shapes >= 0 else None
+    if tables.types is not None and types != "":
+        types = tables.types[types] if type(types) is int and types >= 0 else None
+    return (*usual, shapes, types, _traffic(traffic, tables.traffic))
 
 
-def _usual_row(item: Any, sound: set[str], texts: _Texts) -> OpRow | None:
+_OPTIONAL = (("shapes", ""), ("types", ""), ("traffic", _MISSING))
+
+
+def _traffic(number: Any, table: list[Traffic] | None) -> Traffic | None:
+    """The bytes that an operator names by a number.
+
+    Raises:
+        IndexError: there are none of that number.
+    """
+    if number is None or table is None:
+        if number is not None and number is not _MISSING:
+            raise IndexError
+        return None
+    if number is _MISSING:
+        return NONE
+    if type(number) is not int or number < 0:
+        raise IndexError
+    return table[number]
+
+
+def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
     """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows.
 
     Args:
         item: what stands in the file.
         sound: paths that were looked at before.
-        texts: of the call.
+        tables: of the call.
     """
     try:
-        path, op, kind, source, count, macs, shapes, types = _values(item)
-        if texts.shapes is not None and shapes != "":
-            shapes = texts.shapes[shapes] if type(shapes) is int and shapes >= 0 else None
-        if texts.types is not None and types != "":
-            types = texts.types[types] if type(types) is int and types >= 0 else None
-    except (TypeError, KeyError, IndexError):
+        path, op, kind, source, count, macs, shapes, types, traffic = _values(item, tables)
+    except (TypeError, KeyError, IndexError, AttributeError):
         return None
     if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is type(types) is str:
         return None
     if not (type(count) is int and 0 <= count < LARGEST and (macs is None or (type(macs) is int and 0 <= macs < LARGEST))):
         return None
-    length = len(op) + len(kind) + len(source) + (len(shapes) + len(types) if texts.shapes is None else 0)
+    length = len(op) + len(kind) + len(source) + (len(shapes) + len(types) if tables.shapes is None else 0)
     if length > limits.NAME or (path not in sound and not _is_sound(path)):
         return None
     sound.add(path)
-    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types))
+    return OpRow(
+        intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types), traffic
+    )
 
 
-def _op(fields: _Fields, texts: _Texts) -> OpRow:
+def _op(fields: _Fields, tables: _Tables) -> OpRow:
     row = OpRow(
         path=fields.short("path"),
         op=fields.short("op"),
@@ -425,8 +479,9 @@ def _op(fields: _Fields, texts: _Texts) -> OpRow:
         macs=None if fields.left.get("macs", _MISSING) is None else fields.integer("macs"),
         bounded=fields.flag("bounded", default=False),
         note=fields.text("note", ""),
-        shapes=_named_text(fields, "shapes", texts.shapes),
-        types=_named_text(fields, "types", texts.types),
+        shapes=_named_text(fields, "shapes", tables.shapes),
+        types=_named_text(fields, "types", tables.types),
+        traffic=_named_traffic(fields, tables.traffic),
     )
     _check_depth(fields, "path", row.path)
     fields.left.pop("macs", None)
@@ -440,6 +495,14 @@ def _named_text(fields: _Fields, field: str, texts: list[str] | None) -> str:
         return fields.short(field, "")
     number = fields.integer(field)
     return texts[number] if number < len(texts) else fields.fail(field, f"is {number}, and the call lists {len(texts)}")
+
+
+def _named_traffic(fields: _Fields, table: list[Traffic] | None) -> Traffic | None:
+    number = fields.left.pop("traffic", _MISSING)
+    try:
+        return _traffic(number, table)
+    except IndexError:
+        fields.fail("traffic", f"is {_brief(number)}, and the call lists {len(table or ())}")
 
 
 def _check_depth(fields: _Fields, field: str, path: str) -> None:

@@ -3,7 +3,8 @@
 The fields are those of the records of a profile, and the sums that follow from them, which reading checks. Modules are told by
 `tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`,
 `shape`, `value`, `runs`, `stored_bytes` and `unused` are left out where they have nothing to say. A call lists each distinct
-text of `shapes` and `types` once; its operators name them by their numbers.
+text of `shapes` and `types` and each distinct `traffic` once; its operators name them by their numbers. An operator without
+`traffic` moves no bytes, and one whose `traffic` is null moves an unknown number.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import OutputError
 from fxprof.result.records import Call, Geometry, Input, OpRow, Run, Total
 from fxprof.result.tree import Node
@@ -21,7 +23,7 @@ from fxprof.trace.collector import uncollected
 if TYPE_CHECKING:  # for annotations alone: a profile imports this file, to save itself
     from fxprof.result.profile import Component, Profile
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """The format that is written.
 
 1: the first one.
@@ -30,6 +32,8 @@ have neither.
 3: components may have `runs` and `stored_bytes`. Files of format 2 are read; their components have neither.
 4: all operators have `shapes` and `types`, by their numbers in lists of the call, and calls may have `unused`. Files of
 format 3 are read; those of their operators that cost nothing have neither shapes nor types.
+5: sums and operators have bytes, operators by their numbers in the list `traffic` of the call. Files of format 4 are read; the
+bytes of their operators are not known.
 """
 
 Json = dict[str, Any]
@@ -67,7 +71,9 @@ def _profile(profile: Profile) -> Json:
 
 
 def _total(total: Total) -> Json:
-    return {"macs": total.macs, "uncounted": total.uncounted, "bounded": total.bounded}
+    macs = {"macs": total.macs, "uncounted": total.uncounted, "bounded": total.bounded}
+    moved = {"bytes_read": total.bytes_read, "bytes_written": total.bytes_written}
+    return {**macs, **moved, "bytes_unknown": total.bytes_unknown, "bytes_bounded": total.bytes_bounded}
 
 
 def _geometry(geometry: Geometry) -> Json:
@@ -107,6 +113,8 @@ def _run(component: Component, run: Run) -> Json:
 def _call(call: Call) -> Json:
     shapes = {text: number for number, text in enumerate(dict.fromkeys(row.shapes for row in call.ops if row.shapes))}
     types = {text: number for number, text in enumerate(dict.fromkeys(row.types for row in call.ops if row.types))}
+    moved = dict.fromkeys(row.traffic for row in call.ops if row.traffic not in {None, NONE})
+    traffic = {item: number for number, item in enumerate(moved)}
     return {
         "entry": call.entry,
         "count": call.count,
@@ -117,7 +125,8 @@ def _call(call: Call) -> Json:
         **({"unused": dict(call.unused)} if call.unused else {}),
         **({"shapes": list(shapes)} if shapes else {}),
         **({"types": list(types)} if types else {}),
-        "ops": [_op(row, shapes, types) for row in call.ops],
+        "traffic": [[*item[:2], *(["bounded"] if item.bounded else [])] for item in traffic],
+        "ops": [_op(row, shapes, types, traffic) for row in call.ops],
     }
 
 
@@ -128,7 +137,7 @@ def _input(argument: Input) -> Json:
     return {**shaped, "value": argument.value} if argument.value else shaped
 
 
-def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int]) -> Json:
+def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int], traffic: Mapping[Traffic, int]) -> Json:
     written: Json = {
         "path": row.path,
         "op": row.op,
@@ -145,6 +154,8 @@ def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int]) -> Json
         written["shapes"] = shapes[row.shapes]
     if row.types:
         written["types"] = types[row.types]
+    if row.traffic != NONE:
+        written["traffic"] = None if row.traffic is None else traffic[row.traffic]
     return written
 
 
@@ -163,7 +174,7 @@ def _node(node: Node, built: set[str]) -> Json:
 
 
 _OBJECTS = {"profile", "workload", "versions", "geometry", "component", "call", "visits", "unused"}
-_LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "shapes", "types", "ops", "children"}
+_LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "shapes", "types", "traffic", "ops", "children"}
 _OPEN = _OBJECTS | _LISTS
 """Objects and lists that take a line for each of their parts; all others are written on one line."""
 

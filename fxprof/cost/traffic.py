@@ -1,0 +1,235 @@
+"""The bytes that an operator reads and writes where nothing is fused: each operand once, each result once. Without torch.
+
+* A view moves nothing, and neither does a question about a shape.
+* An operator that may have to copy is an upper bound: what the copy would move.
+* A lookup reads the elements that it gathers, at most the whole table, and its indices.
+* An operator in place writes to its operand, and reads it unless it only overwrites.
+* An operand that was expanded has the bytes of what it was expanded from.
+
+What no table knows, such as an operator of another library, is unknown and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import NamedTuple
+
+from fxprof.trace import Op, Sizes, Tensor, UnboundSymbolError, Value
+from fxprof.trace.aliasing import is_known_library, results_of, writes
+from fxprof.trace.element_types import UnknownTypeError, bytes_of
+
+
+class Traffic(NamedTuple):
+    """Bytes of one execution."""
+
+    read: int
+    written: int
+    bounded: bool = False
+    """Whether both are upper bounds."""
+
+    def times(self, count: int) -> Traffic:
+        """The bytes of so many executions."""
+        return Traffic(self.read * count, self.written * count, self.bounded)
+
+    def plus(self, other: Traffic) -> Traffic:
+        """The bytes of both."""
+        return Traffic(self.read + other.read, self.written + other.written, self.bounded or other.bounded)
+
+
+NONE = Traffic(0, 0)
+"""Of views and of questions."""
+
+
+def traffic_of(op: Op, sizes: Sizes) -> Traffic | None:
+    """What one execution of an operator moves, without the bodies of a higher-order one; None where it is not known."""
+    try:
+        return _traffic(op, sizes)
+    except (UnboundSymbolError, UnknownTypeError):
+        return None
+
+
+def _traffic(op: Op, sizes: Sizes) -> Traffic | None:
+    name = op.target.split(".")[1] if "." in op.target else op.target
+    operands = tuple(_operands(op))
+    makes_tensors = any(isinstance(result, Tensor) for result in op.outputs)
+    if name in _ASK or name in _SHAPES_IN_PLACE or (not operands and not makes_tensors):
+        return NONE  # the last is a function of numbers
+    shared, changed = results_of(op, sizes), writes(op)
+    sparse = any(tensor.nnz is not None for tensor in _tensors((*_values(op), *op.outputs)))
+    is_known = is_known_library(op.target) or op.target in _HIGHER_ORDER
+    if sparse or not is_known or any(alias.doubt and alias.of is None for alias in shared):
+        return None
+    doubt = any(alias.doubt for alias in shared)
+    if op.makes and not changed and not doubt and all(alias.of is not None for alias in shared):
+        return NONE
+    if changed:
+        return _in_place(op, name, operands, set(changed), sizes)
+    written = 0 if name in _EMPTY else sum(bytes_of(result, sizes) for result in _tensors(op.outputs))
+    return Traffic(_read(op, name, operands, sizes), written, doubt)
+
+
+def _read(op: Op, name: str, operands: tuple[_Operand, ...], sizes: Sizes) -> int:
+    """Bytes of the operands, each value once."""
+    if name in _ONE:
+        return sum(_least(tensor, sizes) for tensor, _ in operands)
+    first, *rest = operands or (None,)
+    if first is None:
+        return 0
+    others = sum(_footprint(tensor, sizes) for tensor in _distinct(rest, first if name not in _GATHER else None))
+    return others + _of_first(op, name, first.tensor, sizes)
+
+
+def _of_first(op: Op, name: str, tensor: Tensor, sizes: Sizes) -> int:
+    """Bytes that are read of the first operand."""
+    if name in _TEMPLATE:
+        return 0
+    whole = _footprint(tensor, sizes)
+    if name in _BAGS:
+        indices = op.argument("indices")
+        rows = prod(_shape(indices, sizes)) if isinstance(indices, Tensor) else 0
+        return min(whole, rows * whole // max(_shape(tensor, sizes)[0], 1))
+    if name in _GATHER or name.endswith("_copy"):
+        results = [prod(_shape(result, sizes)) for result in _tensors(op.outputs)]
+        return min(whole, sum(results) * _least(tensor, sizes))
+    return whole
+
+
+def _in_place(op: Op, name: str, operands: tuple[_Operand, ...], changed: set[int], sizes: Sizes) -> Traffic:
+    """An operator that writes to operands: it reads these too, unless it only overwrites them."""
+    targets = [tensor for tensor, number in operands if number in changed]
+    given = [operand for operand in operands if operand.number not in changed]
+    read = sum(_footprint(tensor, sizes) for tensor in _distinct(given))
+    written = sum(_footprint(tensor, sizes) for tensor in targets)
+    if name in _PLACES:
+        part = op.argument(_PLACES[name])
+        if isinstance(part, Tensor):
+            piece = min(prod(_shape(part, sizes)) * _least(targets[0], sizes), written)
+            return Traffic(read + (piece if _accumulates(op, name) else 0), piece)
+        return Traffic(read + (written if _accumulates(op, name) else 0), written, bounded=True)
+    if name in _SOME_PLACES:  # how many depends on values, or on how they are broadcast
+        return Traffic(read + (written if _accumulates(op, name) else 0), written, bounded=True)
+    overwrites = name in _OVERWRITE or not name.endswith("_")
+    return Traffic(read if overwrites else read + written, written)
+
+
+def _accumulates(op: Op, name: str) -> bool:
+    return "add" in name or "reduce" in name or op.argument("accumulate") is True or op.argument("reduce") is not None
+
+
+class _Operand(NamedTuple):
+    """A tensor among the arguments, and the number of its value; None where the graph does not say which it is."""
+
+    tensor: Tensor
+    number: int | None
+
+
+def _values(op: Op) -> tuple[Value, ...]:
+    return tuple(value for _, value in op.args)
+
+
+def _operands(op: Op) -> Iterator[_Operand]:
+    tensors = tuple(_tensors(_values(op)))
+    numbers: Iterable[int | None] = op.reads
+    if len(op.reads) != len(tensors):  # symbolic numbers are among them
+        numbers = (*op.reads[:1], *(None,) * (len(tensors) - 1)) if op.reads else (None,) * len(tensors)
+    return map(_Operand, tensors, numbers)
+
+
+def _distinct(operands: Iterable[_Operand], before: _Operand | None = None) -> Iterator[Tensor]:
+    """The operands, a value that is given twice once."""
+    seen = {before.number} if before is not None else set()
+    for tensor, number in operands:
+        if number is None or number not in seen:
+            yield tensor
+        seen.add(number)
+
+
+def _tensors(values: Iterable[Value]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _tensors(value)
+
+
+def _shape(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
+    return tuple([size if type(size) is int else sizes.size(size) for size in tensor.shape])
+
+
+def _footprint(tensor: Tensor, sizes: Sizes) -> int:
+    """Bytes of a tensor in memory: sizes along which it was expanded lie there once."""
+    if tensor.strides is None or 0 not in tensor.strides:
+        return bytes_of(tensor, sizes)
+    pairs = zip(tensor.shape, tensor.strides, strict=True)
+    laid = tuple([min(sizes.size(size), 1) if type(stride) is int and stride == 0 else size for size, stride in pairs])
+    return bytes_of(Tensor(laid, tensor.dtype), sizes)
+
+
+def _least(tensor: Tensor, sizes: Sizes) -> int:
+    """Bytes of one element."""
+    return bytes_of(Tensor((), tensor.dtype), sizes)
+
+
+_HIGHER_ORDER = frozenset({"higher_order.flex_attention"})
+"""Higher-order operators that are one kernel: what they call works on single elements of it."""
+
+_ASK = frozenset(
+    (
+        *("_assert_tensor_metadata", "sym_size", "sym_stride", "sym_numel", "sym_storage_offset", "sym_is_contiguous"),
+        *("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size", "size", "stride", "is_contiguous", "dim"),
+    )
+)
+"""Operators that look at shapes alone."""
+
+_ONE = frozenset({"_local_scalar_dense", "item", "_assert_async", "is_nonzero"})
+"""Operators that read one element."""
+
+_SHAPES_IN_PLACE = frozenset(
+    (
+        *("t_", "transpose_", "squeeze_", "unsqueeze_", "detach_", "as_strided_", "swapaxes_", "swapdims_", "set_"),
+        *("requires_grad_", "rename_"),
+    )
+)
+"""Operators that make a tensor another view of its memory."""
+
+_EMPTY = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+"""Operators that write nothing into their results."""
+
+_TEMPLATE = frozenset(
+    (
+        *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like"),
+        *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
+    )
+)
+"""Operators that look at the shape and type of their first operand alone."""
+
+_GATHER = frozenset(
+    (
+        *("embedding", "index_select", "index", "_unsafe_index", "gather", "take", "take_along_dim", "masked_select"),
+        *("_unsafe_masked_index", "narrow_copy"),
+    )
+)
+"""Operators that read, of their first operand, as many elements as they return."""
+
+_BAGS = frozenset({"embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"})
+"""Operators that read one row of their first operand for each index."""
+
+_OVERWRITE = frozenset(
+    (
+        *("copy_", "fill_", "zero_", "normal_", "uniform_", "random_", "bernoulli_", "exponential_", "cauchy_"),
+        *("geometric_", "log_normal_"),
+    )
+)
+"""Operators in place that do not read what they write to."""
+
+_PLACES = {
+    **dict.fromkeys(("index_copy_", "index_add_"), "source"),
+    **dict.fromkeys(("scatter_", "scatter_add_", "scatter_reduce_"), "index"),
+}
+"""Operators that write to some places of their first operand, and the argument that has as many elements."""
+
+_SOME_PLACES = frozenset(
+    ("index_put_", "_index_put_impl_", "_unsafe_index_put_", "index_fill_", "index_reduce_", "masked_scatter_", "put_")
+)
+"""Operators that write to some places of their first operand, at most to all of it."""
