@@ -144,6 +144,12 @@ BUILT_ELEMENTS = 2**26
 REHEARSED_ELEMENTS = 2**27
 """Elements of one tensor, such as the noise to begin with, that a pipeline of files makes in a rehearsal."""
 
+PREPARED_ELEMENTS = 15_000_000
+"""Elements of an array that is made to prepare an image or sound, unless it is made of half as many; 2,560 x 1,920 pixels."""
+
+PREPARED_STEPS = 4_098
+"""Steps of a scale, such as frequencies and filters, of which a constructor makes tables; real ones have some 2,000."""
+
 BUILT_SECONDS = 60
 """The construction of one model."""
 

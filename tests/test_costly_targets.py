@@ -6,19 +6,22 @@ import base64
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from commands import run
+from PIL import Image
 from test_pipelines import save_configurations
 from torch import nn
 
 import fxprof
 from fxprof import limits, strict_json, texts
+from fxprof.capture import arrays
 from fxprof.capture.hollow import TooLargeError, counted, sizes_bounded
-from fxprof.capture.processors import stand_in
+from fxprof.capture.processors import image_processor, stand_in
 from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.capture.vocabularies import trusted_copy
 from fxprof.errors import CaptureError, FxprofError, TargetError
@@ -120,6 +123,65 @@ def refused(directory: Path, **workload: Any) -> str:
 def test_a_scheduler_of_a_million_orders_is_refused(tmp_path: Path) -> None:
     small_pipeline(tmp_path, "scheduler", solver_order=2 * 10**9)
     assert refused(tmp_path).endswith(": solver_order is 2,000,000,000, more than 1,000,000")
+
+
+def prepared(class_name: str, values: dict[str, Any]) -> Any:
+    """What a preparation of this configuration makes of a small image, or of a tenth of a second of sound."""
+    made = image_processor("could not build it", ComponentConfig("transformers", class_name, values))
+    if "FeatureExtractor" in class_name:
+        return made(np.zeros(1_600, np.float32), sampling_rate=made.sampling_rate, return_tensors="np")
+    return made(Image.new("RGB", (40, 30)), return_tensors="np")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "values", "what"),
+    [
+        ("WhisperFeatureExtractor", {"n_fft": 20_000, "feature_size": 10_000}, "it makes an array of 10002, which is larger"),
+        ("WhisperFeatureExtractor", {"n_fft": 10**12}, "n_fft is 1,000,000,000,000, which no size is"),
+        ("WhisperFeatureExtractor", {"chunk_length": 10**5}, "Extractor makes an array of 1600000000x1, which is larger"),
+        ("ClapFeatureExtractor", {"fft_window_size": 10**8}, "it makes an array of 50000001, which is larger"),
+        ("UnivNetFeatureExtractor", {"win_length": 10**9}, "it makes an array of 1000000001, which is larger"),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 20_000}}, "makes an array of 26666x20000x3, which is larger"),
+        ("CLIPImageProcessor", {"crop_size": {"height": 12_000, "width": 12_000}}, "makes an array of 3x12000x12000, which"),
+        ("ViTImageProcessor", {"size": {"height": 10, "width": 10**7}}, "makes an array of 10000000x10x3, which is larger"),
+    ],
+)
+def test_what_prepares_images_or_sound_makes_no_large_array(class_name: str, values: dict[str, Any], what: str) -> None:
+    with pytest.raises((CaptureError, TooLargeError)) as caught:
+        prepared(class_name, values)
+    assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "values"),
+    [
+        ("WhisperFeatureExtractor", {"n_fft": 400, "feature_size": 128}),
+        ("ClapFeatureExtractor", {"fft_window_size": 1_024, "nb_max_samples": 480_000, "sampling_rate": 48_000}),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}),
+        ("ViTImageProcessor", {"size": {"height": 2_560, "width": 1_920}}),
+    ],
+)
+def test_what_prepares_images_or_sound_as_real_models_do_is_used(class_name: str, values: dict[str, Any]) -> None:
+    zeros, resize = np.zeros, Image.Image.resize
+    assert prepared(class_name, values)
+    assert (np.zeros, Image.Image.resize) == (zeros, resize)
+
+
+def test_a_large_image_may_be_as_large_afterwards() -> None:
+    def refuse(shape: str) -> NoReturn:
+        raise AssertionError(shape)
+
+    with arrays.bounded(Image.Image, "resize", 100, refuse):
+        assert Image.new("RGB", (20, 20)).resize((20, 40)).size == (20, 40)
+        with pytest.raises(AssertionError, match=r"^20x41x3$"):
+            Image.new("RGB", (20, 20)).resize((20, 41))
+
+
+def test_a_scheduler_makes_no_large_array(tmp_path: Path) -> None:
+    small_pipeline(tmp_path, "scheduler", num_train_timesteps=10**6, _class_name="DDIMScheduler")
+    assert fxprof.profile(tmp_path, height=32, width=32, steps=1).total
+    with pytest.raises(TooLargeError, match=r"^it makes an array of 15000001, which"), arrays.constructing(10**7):
+        np.zeros(15_000_001)
 
 
 def test_an_image_that_no_pipeline_makes_is_refused_before_it_is_begun(tmp_path: Path) -> None:
