@@ -210,6 +210,12 @@ HUB_FILE_BYTES = 64 * 2**20
 HUB_TOTAL_BYTES = 256 * 2**20
 """All answers of the Hub in one fetch."""
 
+HUB_AROUND_BYTES = 2 * 2**20
+"""What comes around all answers of the Hub in one fetch: headers, and lengths of pieces."""
+
+HUB_PIECES = 20_000
+"""Pieces in which all these answers come, and one more for each 512 bytes of them."""
+
 HUB_LISTING_BYTES = 16 * 2**20
 """The Hub's list of the files of a repository."""
 
