@@ -192,6 +192,9 @@ HEADER_BYTES = 64 * 2**20
 HEADER_TENSORS = 200_000
 """Tensors, or values, that such a header names."""
 
+HEADER_VALUES = 1_200_000
+"""Texts and lists in the header of a `.gguf` file; the largest vocabularies, with their merges, have some 800,000."""
+
 STAND_IN_ELEMENTS = 2**28
 """Elements of an image, video or tensor that an option or an argument names by its size."""
 

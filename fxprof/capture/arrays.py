@@ -140,8 +140,8 @@ def bounded_calls(prepares: Any) -> Any:
     class_ = type(prepares)
     defined = {name for base in class_.__mro__ for name in vars(base)}
     calls = {name: _call(getattr(class_, name)) for name in ("__call__", "preprocess") if name in defined}
-    names = {"__module__": class_.__module__, "__qualname__": class_.__qualname__, "__doc__": class_.__doc__}
-    prepares.__class__ = types.new_class(class_.__name__, (class_,), exec_body=lambda space: space.update({**names, **calls}))
+    names: dict[str, Any] = {"__module__": class_.__module__, "__qualname__": class_.__qualname__, "__doc__": class_.__doc__}
+    prepares.__class__ = types.new_class(class_.__name__, (class_,), exec_body=lambda space: space.update(names | calls))
     return prepares
 
 
