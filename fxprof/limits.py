@@ -21,7 +21,7 @@ GRAPH_LIST_BYTES = 32 * 2**20
 GRAPH_GROWTH = 500
 """How many times larger a text of an archive may be than what it takes there."""
 
-GRAPH_OPERATORS = 250_000
+GRAPH_OPERATORS = 160_000
 """Operators of a `.pt2` file or of a captured run, those of all bodies included; the largest real graphs have some 30,000."""
 
 GRAPH_MODULES = 100_000
