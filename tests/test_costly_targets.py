@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -312,6 +314,31 @@ def test_a_link_to_what_has_no_end_is_not_copied(tmp_path: Path) -> None:
     (tmp_path / "spm.model").symlink_to("/proc/self/pagemap")
     with trusted_copy(tmp_path) as copy:
         assert {path.name for path in copy.iterdir()} == {"vocab.json"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    """Neither as a file of a tokenizer nor where its configuration names one."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("vocab.txt", "merges.txt", "tokenizer.json"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "vocab.json").write_text("{}")
+    named = {"vocab": str(tmp_path / "pipe"), "merges_file": "pipe", "other": str(tmp_path / "pipe"), "model_max_length": 77}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
+    with trusted_copy(tmp_path) as copy:
+        assert {path.name for path in copy.iterdir()} == {"vocab.json", "tokenizer_config.json"}
+        assert json.loads((copy / "tokenizer_config.json").read_text()) == {"model_max_length": 77}
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 1_000_000, b"\n\xff\xff\xff\xff\x0f", b"\n\x04\n\x02ab" * 100_000])
+def test_a_model_of_sentencepiece_that_is_none_is_one_line_or_used(tmp_path: Path, content: bytes) -> None:
+    save_configurations(tiny.make("stable_diffusion"), tmp_path)
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "tokenizer": ["transformers", "T5Tokenizer"]}))
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"model_max_length": 77}')
+    (tmp_path / "tokenizer" / "spiece.model").write_bytes(content)
+    with suppress(FxprofError):
+        fxprof.profile(tmp_path, height=32, width=32, steps=1)
 
 
 def test_a_list_of_too_many_entries_is_one_line(tmp_path: Path) -> None:
