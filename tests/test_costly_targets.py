@@ -350,6 +350,21 @@ def test_a_list_of_too_many_entries_is_one_line(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_the_pieces_of_sentencepiece_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, refused: bool
+) -> None:
+    monkeypatch.setattr(limits, "VOCABULARY", 1_000)
+    piece = b"\n\xce\x01\n" + b"\xcb\x01" + b"x" * 203
+    (tmp_path / "spiece.model").write_bytes(piece * (1_000 + more) + b"\x12\x00")
+    if refused:
+        with pytest.raises(CaptureError, match=r"it has more than 1,000 entries"), trusted_copy(tmp_path):
+            pass
+    else:
+        with trusted_copy(tmp_path) as copy:
+            assert (copy / "spiece.model").is_file()
+
+
 def test_files_with_several_lines_for_an_entry_are_used(tmp_path: Path) -> None:
     """Merges of real models, written a line for each bracket and word, and models of SentencePiece, whose fields begin so."""
     lines = b"\n" * (limits.VOCABULARY + 1)
