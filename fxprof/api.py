@@ -15,6 +15,7 @@ from fxprof.result.profile import Profile
 from fxprof.result.saved.read import load_bytes, loads
 from fxprof.source.checkpoint import CheckpointFile
 from fxprof.source.config import PipelineConfig, SingleComponent
+from fxprof.source.environment import loading
 from fxprof.source.live import check_dims, check_formulas, check_keywords, check_module, check_program
 from fxprof.source.targets import CAPTURED, PROFILE, RUN, Target, find_target, refuse_untaken
 from fxprof.source.workload import Workload
@@ -242,7 +243,8 @@ def save_graphs(
         captured, name = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
             progress("writing the graphs")
-        from fxprof.capture.save import save_graphs as write_graphs
+        with loading():
+            from fxprof.capture.save import save_graphs as write_graphs
 
         profile = assemble(captured, name, versions(), table)
         text = write_manifest(captured, name, versions(), write_graphs(captured, part))
@@ -271,7 +273,8 @@ def _to_capture(target: Target) -> PipelineConfig | SingleComponent | DiffusionP
     """What a target is captured from; a file of weights is looked up by what diffusers knows of its tensors."""
     if not isinstance(target.content, CheckpointFile):
         return target.content
-    from fxprof.capture.checkpoints import config_of_checkpoint
+    with loading():
+        from fxprof.capture.checkpoints import config_of_checkpoint
 
     return config_of_checkpoint(target.content)
 
@@ -298,13 +301,15 @@ def _captured(
         progress = _heard(progress)
         _say_imports(progress)
         if isinstance(target, SingleComponent):
-            from fxprof.capture.module import capture_component
+            with loading():
+                from fxprof.capture.module import capture_component
 
             def capture(given: Mapping[str, Any]) -> Capture:
                 return capture_component(target, given, workload.dtype, notable=notable, whole=whole, progress=progress)
 
             return _as_meant(capture, read), target.name
-        from fxprof.capture.pipeline import capture_pipeline
+        with loading():
+            from fxprof.capture.pipeline import capture_pipeline
 
         captured = capture_pipeline(target, workload, notable=notable, whole=whole, cache=cache, progress=progress)
         if not isinstance(target, PipelineConfig):
@@ -404,7 +409,8 @@ def profile_module(
     args, keywords = check_module(module, args), check_keywords(kwargs)
     check_formulas(formulas)
     table = formulas if formulas is not None else default_formulas()
-    from fxprof.capture.module import capture_module
+    with loading():
+        from fxprof.capture.module import capture_module
     from fxprof.result.assemble import assemble
 
     captured = capture_module(module, args, keywords, notable=notable_with(table), whole=whole)
@@ -431,7 +437,8 @@ def profile_program(
     check_program(program)
     check_formulas(formulas)
     table = formulas if formulas is not None else default_formulas()
-    from fxprof.capture.module import capture_program
+    with loading():
+        from fxprof.capture.module import capture_program
     from fxprof.cost.agreement import check_capture
     from fxprof.result.assemble import assemble
 

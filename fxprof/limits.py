@@ -21,7 +21,7 @@ GRAPH_LIST_BYTES = 32 * 2**20
 GRAPH_GROWTH = 500
 """How many times larger a text of an archive may be than what it takes there."""
 
-GRAPH_OPERATORS = 250_000
+GRAPH_OPERATORS = 160_000
 """Operators of a `.pt2` file or of a captured run, those of all bodies included; the largest real graphs have some 30,000."""
 
 GRAPH_MODULES = 100_000
@@ -144,6 +144,12 @@ BUILT_ELEMENTS = 2**26
 REHEARSED_ELEMENTS = 2**27
 """Elements of one tensor, such as the noise to begin with, that a pipeline of files makes in a rehearsal."""
 
+PREPARED_ELEMENTS = 15_000_000
+"""Elements of an array that is made to prepare an image or sound, unless it is made of half as many; 2,560 x 1,920 pixels."""
+
+PREPARED_STEPS = 4_098
+"""Steps of a scale, such as frequencies and filters, of which a constructor makes tables; real ones have some 2,000."""
+
 BUILT_SECONDS = 60
 """The construction of one model."""
 
@@ -186,6 +192,9 @@ HEADER_BYTES = 64 * 2**20
 HEADER_TENSORS = 200_000
 """Tensors, or values, that such a header names."""
 
+HEADER_VALUES = 1_200_000
+"""Texts and lists in the header of a `.gguf` file; the largest vocabularies, with their merges, have some 800,000."""
+
 STAND_IN_ELEMENTS = 2**28
 """Elements of an image, video or tensor that an option or an argument names by its size."""
 
@@ -203,6 +212,12 @@ HUB_FILE_BYTES = 64 * 2**20
 
 HUB_TOTAL_BYTES = 256 * 2**20
 """All answers of the Hub in one fetch."""
+
+HUB_AROUND_BYTES = 2 * 2**20
+"""What comes around all answers of the Hub in one fetch: headers, and lengths of pieces."""
+
+HUB_PIECES = 20_000
+"""Pieces in which all these answers come, and one more for each 512 bytes of them."""
 
 HUB_LISTING_BYTES = 16 * 2**20
 """The Hub's list of the files of a repository."""

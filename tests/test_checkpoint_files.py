@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,72 @@ def entry(**changes: Any) -> bytes:
         (entry(shape=[3]), None, "the place of the tensor 'a' does not fit its shape and the file"),
         (entry(data_offsets=[0, 800], shape=[200]), None, "the place of the tensor 'a' does not fit its shape and the file"),
         (entry(data_offsets=[8, 0]), None, "the place of the tensor 'a' does not fit its shape and the file"),
+        (entry(data_offsets=[-8, 0]), None, "the place of the tensor 'a' does not fit its shape and the file"),
+        (entry(data_offsets=[10**30, 10**30 + 8]), None, "the place of the tensor 'a' does not fit its shape and the file"),
+        (entry(shape=[10**4_000]), None, "the tensor 'a' has a shape that none has"),
+        (entry(shape=[1] * 100_000), None, "the tensor 'a' has a shape that none has"),
+        (entry(dtype="\x1b" * 10**6), None, "the tensor 'a' is of the unknown type '\\x1b"),
+        (b'{"a": {}, "a": {}}', None, "its header is not JSON: the field 'a' stands twice"),
+        (
+            b'{"a": {"dtype": "F32", "dtype": "F16"}}',
+            None,
+            "its header is not JSON: the field 'dtype' stands twice",
+        ),
+        (b'{"a": ' + b"1" * 10_000 + b"}", None, "its header is not JSON: it holds an integer of more than 4,300 digits"),
+        (
+            b'{"__metadata__": [' + b"[]," * 3_000_000 + b"1]}",
+            None,
+            "its header holds some 6,000,002 values, more than",
+        ),
+        (
+            b'{"a": {"dtype": "F32", "shape": NaN, "data_offsets": []}}',
+            None,
+            "its header is not JSON: NaN is no number",
+        ),
+        (entry()[:-1] + b', "b": ' + entry()[6:], None, "the tensor 'b' lies where another"),
+        (
+            entry()[:-1] + b', "b": ' + entry(shape=[1], data_offsets=[4, 8])[6:],
+            None,
+            "the tensor 'b' lies where another one is",
+        ),
     ],
 )
 def test_a_wrong_safetensors_header_is_one_line(tmp_path: Path, text: bytes, length: int | None, reason: str) -> None:
     path = header(tmp_path / "x.safetensors", text, length=length, data=b"\0" * 8 if length is None else b"")
     assert refusal(path).startswith(f"cannot read {path}: {reason}")
+
+
+def test_tensors_without_elements_lie_anywhere(tmp_path: Path) -> None:
+    empty = entry(shape=[0], data_offsets=[0, 0])[6:]
+    path = header(tmp_path / "x.safetensors", entry()[:-1] + b', "b": ' + empty, data=b"\0" * 8)
+    assert read_checkpoint(path).tensors == {"a": (2,), "b": (0,)}
+
+
+def test_a_header_of_a_hundred_megabytes_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", 10**8) + b"{")
+        file.truncate(2 * 10**8)
+    assert "its header would have 100,000,000 bytes, which is more than the file or the limit of 67,108,864" in refusal(path)
+
+
+@pytest.mark.parametrize("item", [8, 9])
+def test_a_gguf_file_of_millions_of_texts_or_lists_is_refused_within_seconds(tmp_path: Path, item: int) -> None:
+    each = struct.pack("<Q", 0) if item == 8 else struct.pack("<IQ", 0, 0)
+    path = tmp_path / "x.gguf"
+    count = 3_000_000
+    path.write_bytes(gguf(struct.pack("<QIIQ", 0, 9, item, count) + each * count, pairs=1))
+    started = time.process_time()
+    assert refusal(path) == f"cannot read {path}: it holds more than 1,200,000 texts and lists"
+    assert time.process_time() - started < 8
+
+
+def test_the_largest_vocabulary_of_a_gguf_file_is_read(tmp_path: Path) -> None:
+    tokens, merges = 262_144, 515_000
+    words = [struct.pack("<QIIQ", 0, 9, 8, count) + (struct.pack("<Q", 1) + b"a") * count for count in (tokens, merges)]
+    numbers = struct.pack("<QIIQ", 0, 9, 6, tokens) + bytes(4 * tokens)
+    (tmp_path / "x.gguf").write_bytes(gguf(*words, numbers, numbers, pairs=4))
+    assert read_checkpoint(tmp_path / "x.gguf").tensors == {}
 
 
 def gguf(*parts: bytes, version: int = 3, tensors: int = 0, pairs: int = 0) -> bytes:

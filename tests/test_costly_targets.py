@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from commands import run
+from PIL import Image
 from test_pipelines import save_configurations
 from torch import nn
 
 import fxprof
 from fxprof import limits, strict_json, texts
+from fxprof.capture import arrays
 from fxprof.capture.hollow import TooLargeError, counted, sizes_bounded
-from fxprof.capture.processors import stand_in
+from fxprof.capture.processors import image_processor, stand_in
 from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.capture.vocabularies import trusted_copy
 from fxprof.errors import CaptureError, FxprofError, TargetError
@@ -120,6 +125,65 @@ def refused(directory: Path, **workload: Any) -> str:
 def test_a_scheduler_of_a_million_orders_is_refused(tmp_path: Path) -> None:
     small_pipeline(tmp_path, "scheduler", solver_order=2 * 10**9)
     assert refused(tmp_path).endswith(": solver_order is 2,000,000,000, more than 1,000,000")
+
+
+def prepared(class_name: str, values: dict[str, Any]) -> Any:
+    """What a preparation of this configuration makes of a small image, or of a tenth of a second of sound."""
+    made = image_processor("could not build it", ComponentConfig("transformers", class_name, values))
+    if "FeatureExtractor" in class_name:
+        return made(np.zeros(1_600, np.float32), sampling_rate=made.sampling_rate, return_tensors="np")
+    return made(Image.new("RGB", (40, 30)), return_tensors="np")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "values", "what"),
+    [
+        ("WhisperFeatureExtractor", {"n_fft": 20_000, "feature_size": 10_000}, "it makes an array of 10002, which is larger"),
+        ("WhisperFeatureExtractor", {"n_fft": 10**12}, "n_fft is 1,000,000,000,000, which no size is"),
+        ("WhisperFeatureExtractor", {"chunk_length": 10**5}, "Extractor makes an array of 1600000000x1, which is larger"),
+        ("ClapFeatureExtractor", {"fft_window_size": 10**8}, "it makes an array of 50000001, which is larger"),
+        ("UnivNetFeatureExtractor", {"win_length": 10**9}, "it makes an array of 1000000001, which is larger"),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 20_000}}, "makes an array of 26666x20000x3, which is larger"),
+        ("CLIPImageProcessor", {"crop_size": {"height": 12_000, "width": 12_000}}, "makes an array of 3x12000x12000, which"),
+        ("ViTImageProcessor", {"size": {"height": 10, "width": 10**7}}, "makes an array of 10000000x10x3, which is larger"),
+    ],
+)
+def test_what_prepares_images_or_sound_makes_no_large_array(class_name: str, values: dict[str, Any], what: str) -> None:
+    with pytest.raises((CaptureError, TooLargeError)) as caught:
+        prepared(class_name, values)
+    assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "values"),
+    [
+        ("WhisperFeatureExtractor", {"n_fft": 400, "feature_size": 128}),
+        ("ClapFeatureExtractor", {"fft_window_size": 1_024, "nb_max_samples": 480_000, "sampling_rate": 48_000}),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}),
+        ("ViTImageProcessor", {"size": {"height": 2_560, "width": 1_920}}),
+    ],
+)
+def test_what_prepares_images_or_sound_as_real_models_do_is_used(class_name: str, values: dict[str, Any]) -> None:
+    zeros, resize = np.zeros, Image.Image.resize
+    assert prepared(class_name, values)
+    assert (np.zeros, Image.Image.resize) == (zeros, resize)
+
+
+def test_a_large_image_may_be_as_large_afterwards() -> None:
+    def refuse(shape: str) -> NoReturn:
+        raise AssertionError(shape)
+
+    with arrays.bounded(Image.Image, "resize", 100, refuse):
+        assert Image.new("RGB", (20, 20)).resize((20, 40)).size == (20, 40)
+        with pytest.raises(AssertionError, match=r"^20x41x3$"):
+            Image.new("RGB", (20, 20)).resize((20, 41))
+
+
+def test_a_scheduler_makes_no_large_array(tmp_path: Path) -> None:
+    small_pipeline(tmp_path, "scheduler", num_train_timesteps=10**6, _class_name="DDIMScheduler")
+    assert fxprof.profile(tmp_path, height=32, width=32, steps=1).total
+    with pytest.raises(TooLargeError, match=r"^it makes an array of 15000001, which"), arrays.constructing(10**7):
+        np.zeros(15_000_001)
 
 
 def test_an_image_that_no_pipeline_makes_is_refused_before_it_is_begun(tmp_path: Path) -> None:
@@ -252,6 +316,31 @@ def test_a_link_to_what_has_no_end_is_not_copied(tmp_path: Path) -> None:
         assert {path.name for path in copy.iterdir()} == {"vocab.json"}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    """Neither as a file of a tokenizer nor where its configuration names one."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("vocab.txt", "merges.txt", "tokenizer.json"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "vocab.json").write_text("{}")
+    named = {"vocab": str(tmp_path / "pipe"), "merges_file": "pipe", "other": str(tmp_path / "pipe"), "model_max_length": 77}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
+    with trusted_copy(tmp_path) as copy:
+        assert {path.name for path in copy.iterdir()} == {"vocab.json", "tokenizer_config.json"}
+        assert json.loads((copy / "tokenizer_config.json").read_text()) == {"model_max_length": 77}
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 1_000_000, b"\n\xff\xff\xff\xff\x0f", b"\n\x04\n\x02ab" * 100_000])
+def test_a_model_of_sentencepiece_that_is_none_is_one_line_or_used(tmp_path: Path, content: bytes) -> None:
+    save_configurations(tiny.make("stable_diffusion"), tmp_path)
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "tokenizer": ["transformers", "T5Tokenizer"]}))
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"model_max_length": 77}')
+    (tmp_path / "tokenizer" / "spiece.model").write_bytes(content)
+    with suppress(FxprofError):
+        fxprof.profile(tmp_path, height=32, width=32, steps=1)
+
+
 def test_a_list_of_too_many_entries_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(b"a\n" * (limits.VOCABULARY + 1))
     with (
@@ -259,6 +348,21 @@ def test_a_list_of_too_many_entries_is_one_line(tmp_path: Path) -> None:
         trusted_copy(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_the_pieces_of_sentencepiece_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, refused: bool
+) -> None:
+    monkeypatch.setattr(limits, "VOCABULARY", 1_000)
+    piece = b"\n\xce\x01\n" + b"\xcb\x01" + b"x" * 203
+    (tmp_path / "spiece.model").write_bytes(piece * (1_000 + more) + b"\x12\x00")
+    if refused:
+        with pytest.raises(CaptureError, match=r"it has more than 1,000 entries"), trusted_copy(tmp_path):
+            pass
+    else:
+        with trusted_copy(tmp_path) as copy:
+            assert (copy / "spiece.model").is_file()
 
 
 def test_files_with_several_lines_for_an_entry_are_used(tmp_path: Path) -> None:

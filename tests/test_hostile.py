@@ -17,6 +17,7 @@ from typing import Any
 
 import archives
 import pytest
+from checkpoints import write_gguf
 from click.testing import Result
 from commands import run
 from hostile import CASES, COSTLY, COUNTED, SLOW
@@ -189,6 +190,29 @@ def test_the_limits_are_in_force(code: str, tmp_path: Path) -> None:
     result = limited(archives.write(tmp_path / "sound.pt2"), script=LIMITED.replace("\nmain()", f"\n{code}"))
     assert result.returncode == 1
     assert re.search("AssertionError: .* was (about to be run|imported)", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "mebibytes", "code", "told"),
+    [
+        ("x.pt2", 128, 0, ""),
+        ("x.json", 128, 3, "fxprof: .*x.json is not a profile, or is damaged: it nests too deeply\n"),
+        ("x.gguf", 256, 3, "fxprof: torch cannot be loaded: .*\n  try: .*\n"),
+    ],
+)
+def test_where_memory_is_short_there_is_a_result_or_one_line(
+    name: str, mebibytes: int, code: int, told: str, tmp_path: Path
+) -> None:
+    archives.write(tmp_path / "x.pt2")
+    (tmp_path / "x.json").write_text('{"format": 2, "workload": {}, "components": ' + "[" * 5_000)
+    write_gguf(tmp_path / "x.gguf", {"a.weight": (4, 320, 3, 3)})
+    most = mebibytes * 2**20
+    script = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({most}, {most})); from fxprof.cli import main; main()"
+    command = [sys.executable, "-c", script, "profile", str(tmp_path / name), "--no-cache"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_HANGS)
+    assert result.returncode == code
+    assert re.fullmatch(told, result.stderr)
+    assert bool(result.stdout) == (code == 0)
 
 
 # --- what is never opened

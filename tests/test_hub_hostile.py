@@ -360,6 +360,57 @@ def test_a_hub_that_dawdles_is_given_up(hub: Hub, monkeypatch: pytest.MonkeyPatc
     assert error.hint == "try again, which goes on with the rest; on a slow line, set FXPROF_HUB_SECONDS to more"
 
 
+def flooding(part: str, piece: bytes, *, start: bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") -> Answer:
+    """The same piece again and again, as fast as it is taken."""
+
+    def answer(request: BaseHTTPRequestHandler, path: str) -> bool:
+        if part not in path:
+            return False
+        try:
+            request.wfile.write(start)
+            while not request.hub.released.is_set():  # type: ignore[attr-defined]
+                request.wfile.write(piece * 1_000)
+        except OSError:
+            pass
+        return True
+
+    return answer
+
+
+@pytest.mark.parametrize("part", [INFO, "unet/config.json"])
+@pytest.mark.parametrize(
+    ("piece", "start", "told"),
+    [
+        (b"1\r\n \r\n", None, "comes in pieces of a few bytes, each of which takes time"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"", "it sends more around its files than any of them needs"),
+    ],
+)
+def test_a_hub_that_keeps_a_processor_busy_is_refused(
+    hub: Hub, part: str, piece: bytes, start: bytes | None, told: str
+) -> None:
+    hub.answer = flooding(part, piece) if start is None else flooding(part, piece, start=start)
+    started = time.process_time()
+    message = refusal("org/tiny").message
+    assert time.process_time() - started < 10  # the server's part is in it
+    assert message.startswith(REFUSED)
+    assert message.endswith(told)
+
+
+def test_a_file_in_small_pieces_is_taken(hub: Hub) -> None:
+    body = json.dumps({**UNET, "_": "x" * 2**21}).encode()
+    pieces = b"".join(b"200\r\n" + body[at : at + 512].ljust(512) + b"\r\n" for at in range(0, len(body), 512))
+    hub.repositories["org/tiny"].files["unet/config.json"] = body + b" " * (-len(body) % 512)
+
+    def answer(request: BaseHTTPRequestHandler, path: str) -> bool:
+        if "unet/config.json" not in path:
+            return False
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n")
+        return True
+
+    hub.answer = answer
+    assert pipeline("org/tiny").class_name == "DDPMPipeline"
+
+
 def test_what_is_refused_does_not_wait_for_what_dawdles(hub: Hub) -> None:
     refusing, slow = (
         sending(b"{}", part="unet/config.json", Content_Encoding="gzip"),

@@ -14,6 +14,8 @@ from diffusers import DiffusionPipeline, ModularPipeline, ModularPipelineBlocks
 from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
+from fxprof import limits
+from fxprof.capture.arrays import constructing
 from fxprof.capture.blame import failure, is_from_elsewhere
 from fxprof.capture.classes import REFUSED, component_class, pipeline_class
 from fxprof.capture.hollow import building, counted, empty_out, sizes_bounded
@@ -145,7 +147,8 @@ def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> A
     if issubclass(found, _PREPARATION):
         return image_processor(what, part)
     if issubclass(found, ConfigMixin) and not issubclass(found, _WHOLE):
-        return found.from_config(dict(part.values))
+        with constructing(limits.PREPARED_ELEMENTS):
+            return found.from_config(dict(part.values))
     raise CaptureError(f"{what}: it is no model, scheduler, tokenizer or processor", REFUSED)
 
 

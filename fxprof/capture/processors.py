@@ -18,10 +18,11 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from fxprof import limits
+from fxprof.capture.arrays import bounded_calls, constructing
 from fxprof.capture.blame import missing_package, reason_of
 from fxprof.capture.classes import component_class, find_class, is_placeholder
 from fxprof.capture.foreign import reading
-from fxprof.capture.strangers import cleaned
+from fxprof.capture.strangers import cleaned, refuse_sizes
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
 from fxprof.capture.vocabularies import check_added, has_vocabulary, trusted_copy
 from fxprof.source.config import ComponentConfig
@@ -176,9 +177,11 @@ def image_processor(what: str, part: ComponentConfig) -> Any:
     """What prepares images, sound or videos, of a class of transformers."""
     class_ = component_class(what, part)
     values, _ = cleaned(part.values)
+    refuse_sizes(what, values)
     hidden = {"processor_class", "image_processor_type", "feature_extractor_type", "video_processor_type"}
-    made = class_.from_dict({key: value for key, value in values.items() if key not in hidden})
-    return made[0] if isinstance(made, tuple) else made
+    with constructing():
+        made = class_.from_dict({key: value for key, value in values.items() if key not in hidden})
+    return bounded_calls(made[0] if isinstance(made, tuple) else made)
 
 
 def _complete(tokenizer: Any, class_: type) -> None:

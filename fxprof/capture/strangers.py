@@ -16,6 +16,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers import dynamic_module_utils
 
 from fxprof import limits
+from fxprof.capture.arrays import images_bounded
 from fxprof.capture.blame import causes
 from fxprof.capture.foreign import tokenizers_untold
 from fxprof.capture.padding import padding_bounded
@@ -142,7 +143,7 @@ def refuse_backbones(what: str, values: Any) -> None:
 def among_strangers(target: Any) -> Iterator[None]:
     """Take care until the end of the block, where a target is described by files."""
     if isinstance(target, (PipelineConfig, SingleComponent)):
-        with _alone(), bounded(), padding_bounded(), tokenizers_untold():
+        with _alone(), bounded(), images_bounded(), padding_bounded(), tokenizers_untold():
             yield
     else:
         yield

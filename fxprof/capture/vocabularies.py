@@ -75,12 +75,31 @@ def _copy(file: Path, copy: Path, most: int) -> None:
         CaptureError: it is a vocabulary of more entries than any model has.
     """
     data = read_bytes(file, most)
-    if file.suffix in _LISTS and data.count(b"\n") > limits.VOCABULARY:
+    many = file.suffix in _LISTS and data.count(b"\n") > limits.VOCABULARY
+    if many or (file.suffix in _PIECES and _pieces(data) > limits.VOCABULARY):
         raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, as no vocabulary has")
     if len(data) <= most:
         copy.write_bytes(data)
 
 
+def _pieces(data: bytes) -> int:
+    """The pieces of a model of SentencePiece, one more than any has at most: fields with a length before them, one by one."""
+    count = place = 0
+    while place < len(data) and data[place] == _PIECE and count <= limits.VOCABULARY:
+        length = shift = 0
+        for byte in data[place + 1 : place + 6]:
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
+                break
+        place += 1 + shift // 7 + length
+        count += 1
+    return count
+
+
+_PIECE = 0x0A
+"""Begins a piece: the first field, of a length."""
+_PIECES = (".model", ".spm")
 _LISTS = (".txt", ".codes")
 """Of files with an entry in each line; others have several lines, or none, for one."""
 

@@ -5,6 +5,7 @@ Names and shapes of tensors are read, and no tensor. Everything that a header sa
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from collections.abc import Mapping
@@ -103,7 +104,17 @@ def _read_safetensors(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
         raise _BadHeaderError("its header is no JSON object")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     _check_count(len(entries))
-    return {name: _safetensors_shape(name, entry, size - 8 - length) for name, entry in entries.items()}
+    shapes = {name: _safetensors_shape(name, entry, size - 8 - length) for name, entry in entries.items()}
+    _refuse_overlaps(entries)
+    return shapes
+
+
+def _refuse_overlaps(entries: Mapping[str, Any]) -> None:
+    """Refuse two tensors in one place: a small file would hold any number of large ones."""
+    places = sorted((*entry["data_offsets"], name) for name, entry in entries.items())
+    for (_, end, _), (start, after, name) in itertools.pairwise(places):
+        if start < end and start < after:
+            raise _BadHeaderError(f"the tensor {_short(name)} lies where another one is")
 
 
 def _safetensors_shape(name: str, entry: Any, room: int) -> tuple[int, ...]:
@@ -150,7 +161,7 @@ class _Reader:
     """Reads a GGUF header, up to a number of bytes."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
-        self._file, self._left = file, most
+        self._file, self._left, self._values = file, most, limits.HEADER_VALUES
 
     def take(self, count: int) -> bytes:
         self._left -= count
@@ -172,6 +183,9 @@ class _Reader:
             raise _BadHeaderError("it holds a text that is no UTF-8") from error
 
     def skip_value(self, kind: int, depth: int) -> None:
+        self._values -= 1
+        if self._values < 0:
+            raise _BadHeaderError(f"it holds more than {limits.HEADER_VALUES:,} texts and lists")
         if kind == _TEXT:
             self.take(self.number("<Q"))
         elif kind == _ARRAY and depth < _DEEPEST:
@@ -179,7 +193,7 @@ class _Reader:
             if item in _GGUF_SIZES:
                 self.take(count * _GGUF_SIZES[item])
                 return
-            for _ in range(count):  # each takes bytes, so that the limit ends it
+            for _ in range(count):  # each takes bytes and counts, so that a limit ends it
                 self.skip_value(item, depth + 1)
         elif kind in _GGUF_SIZES:
             self.take(_GGUF_SIZES[kind])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from fxprof.errors import TargetError
+from fxprof.errors import CaptureError, FxprofError, TargetError
 
 
 def _level(value: str) -> str:
@@ -43,3 +46,40 @@ def refuse_environment() -> None:
             raise TargetError(
                 f"the variable {name} of the environment is {value!r}, which is {what}", f"unset {name}"
             ) from error
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Tell in one line when torch or another library cannot be loaded, for whatever reason, until the end of the block.
+
+    They read variables of the environment and parts of the system when they are loaded.
+
+    Raises:
+        CaptureError: one cannot be loaded.
+    """
+    try:
+        yield
+    except FxprofError:
+        raise
+    except Exception as error:
+        name = _library(error)
+        if name is None:
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = lines[-1] if lines else ""
+        message = f"{name} cannot be loaded: {type(error).__name__}{': ' if said else ''}{said}"
+        hint = f"python -c 'import {name}' says more; it may be a variable of the environment that {name} reads"
+        raise CaptureError(message, hint) from error
+
+
+def _library(error: Exception) -> str | None:
+    """The library in which an import failed, or that is not there; None where it was fxprof itself that failed."""
+    modules = (str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    packages = [name for module in modules if (name := module.partition(".")[0]) not in sys.stdlib_module_names]
+    if packages and packages[-1] != _OURS:
+        return packages[-1]
+    missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    return missing if missing not in {"", _OURS} else None
+
+
+_OURS = "fxprof"

@@ -26,6 +26,8 @@ _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 _ERROR_HEADERS = ("X-Error-Code", "X-Error-Message", "Content-Type")
 _LONGEST_HEADER = 300
+_USUAL_PIECE = 512
+"""Bytes that come at once, at least, on the slowest of lines."""
 
 
 class RefusedError(Exception):
@@ -108,6 +110,8 @@ class Line:
         self.seconds = seconds
         self._ends = time.monotonic() + seconds
         self._left = limits.HUB_TOTAL_BYTES
+        self._around = limits.HUB_AROUND_BYTES
+        self._pieces = limits.HUB_PIECES
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._closed = False
@@ -166,6 +170,7 @@ class Line:
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember the sockets: while headers are read, the client itself cannot be stopped."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._count_around(info["return_value"])
             connection = info["return_value"].get_extra_info("socket")
             with self._lock:
                 self._sockets.append(connection)
@@ -173,6 +178,20 @@ class Line:
             if closed:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+
+    def _count_around(self, stream: Any) -> None:
+        """Have a connection count what comes: headers without end never get as far as a body."""
+        read = stream.read
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            data = read(*args, **kwargs)
+            with self._lock:
+                self._around -= len(data)
+            if self._around < 0:
+                raise RefusedError("it sends more around its files than any of them needs")
+            return data
+
+        stream.read = counted
 
     def _still(self) -> float:
         if self.left <= 0:
@@ -189,6 +208,11 @@ class Line:
                 raise RefusedError(f"{what} is larger than {_mebibytes(most)}")
             with self._lock:
                 self._left -= len(chunk)
+                self._around += len(chunk) + len(chunk) // 64  # a piece has its length before it
+                self._pieces -= 1
+            received = limits.HUB_TOTAL_BYTES - self._left
+            if self._pieces + received // _USUAL_PIECE < 0:
+                raise RefusedError(f"{what or 'its answer'} comes in pieces of a few bytes, each of which takes time")
             if self._left < 0:
                 raise RefusedError(f"its files are larger than {_mebibytes(limits.HUB_TOTAL_BYTES)} together")
             yield chunk
