@@ -51,9 +51,9 @@ def build_cache(directory: str, most_bytes: int, entries: Iterable[Entry], remov
     title = f"{directory}: {format_count(len(values), 'result')}, {size / 1e6:.1f} of {most_bytes / 1e6:.0f} MB"
     lines = () if removed is None else (f"removed {format_count(removed, 'result')}",)
     tables = (Table(columns, tuple(map(Row, values))),) if values else ()
-    facts = {"directory": directory, "bytes": size, "most_bytes": most_bytes, "removed": removed}
+    about = {"directory": directory, "bytes": size, "most_bytes": most_bytes, "removed": removed}
     fields = Field("kind"), Field("about"), Field("bytes", "bytes"), Field("used")
-    return Document(Overview(title, values=facts), (Section(tables=tables, lines=lines),), Rows(fields, values))
+    return Document(Overview(title, values=about), (Section(tables=tables, lines=lines),), Rows(fields, values))
 
 
 def _format_time(seconds: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fxprof.reports.cells import Share
 from fxprof.reports.common import describe_profile, write_notes
 from fxprof.reports.document import Column, Document, Row, Section, Table
-from fxprof.reports.rows import Field, Rows, Unit, Value, name_total, split_total
+from fxprof.reports.rows import Field, Rows, Value, name_total, split_total
 from fxprof.result import Profile, Total, views
 from fxprof.units import unit_name
 
@@ -17,7 +17,7 @@ def build_hotspots(profile: Profile, by: str = "layer", limit: int | None = 20, 
 
     Args:
         profile: the profile.
-        by: one of `fxprof.result.views.GROUPINGS`: what a row stands for.
+        by: the sort of a row, one of `fxprof.result.views.GROUPINGS`.
         limit: rows to list; None for all.
         unit: one of `fxprof.units.UNITS`.
 
@@ -25,7 +25,7 @@ def build_hotspots(profile: Profile, by: str = "layer", limit: int | None = 20, 
         UsageError: `by` is no grouping.
     """
     found = views.hotspots(profile, by, limit)
-    counts: Unit = "calls" if by in {"layer", "class"} else "executions"
+    counts = "calls" if by in {"layer", "class"} else "executions"
     listed = tuple(_list_groups(found, profile.macs))
     sections = (
         Section(tables=(_tabulate(profile, listed, by, "calls" if counts == "calls" else "count", unit),)),

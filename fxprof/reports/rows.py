@@ -1,15 +1,12 @@
-"""Rows for programs: named columns with units, plain values, nothing scaled, folded for display or shortened."""
+"""Rows for programs: named columns with units, plain values; nothing is scaled or shortened."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from fxprof.compare.delta import Delta
 from fxprof.result import Total
 
-Unit = Literal["", "MACs", "parameters", "calls", "executions", "modules", "bytes"]
-"""What the integers of a column count; "" for words and ranks."""
 Value = str | int | None
 """None is an empty value."""
 
@@ -19,7 +16,8 @@ class Field:
     """A column."""
 
     name: str
-    unit: Unit = ""
+    unit: str = ""
+    """Of its integers: `MACs`, `parameters`, `calls`, `executions`, `modules` or `bytes`; "" for words and ranks."""
 
 
 @dataclass(frozen=True, slots=True)

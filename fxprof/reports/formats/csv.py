@@ -2,7 +2,7 @@
 
 Remarks and approximations stand in the last column, `remarks`, of the first row. A spreadsheet runs a cell that
 begins as a formula does; names come from models and files of strangers, so such a cell gets an apostrophe in front. Where
-cells are separated by semicolons or tabs, what follows one of these within a cell is a cell, too.
+cells are separated by semicolons or tabs, the text behind one of these within a cell is a cell, too.
 """
 
 from __future__ import annotations

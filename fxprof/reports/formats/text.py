@@ -91,7 +91,7 @@ def _draw(columns: Sequence[Column], rows: list[list[str]], *, last: bool) -> st
     split = [column.title.split("\n") for column in columns]
     height = max(map(len, split))
     titles = [[""] * (height - len(lines)) + lines for lines in split]
-    # The titles are rows too, because tabulate pads what it knows as a header by two more spaces.
+    # The titles are rows too, because tabulate pads a header by two more spaces.
     body: list[list[str] | str] = [*map(list, zip(*titles, strict=True)), SEPARATING_LINE, *rows]
     if last:
         body.insert(len(body) - 1, SEPARATING_LINE)
