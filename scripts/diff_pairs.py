@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fxprof import Profile, diff, load, profile
 from fxprof.reports import FORMATS
-from fxprof.reports.diff import diff as report
+from fxprof.reports.diff import build_diff as report
 from fxprof.source.stand_ins import stand_in
 
 PAGE = Path(__file__).parents[1] / "docs" / "diff.md"

@@ -23,8 +23,8 @@ import fxprof
 from fxprof.compare.profiles import compare_profiles
 from fxprof.errors import CaptureError, TargetError, UsageError
 from fxprof.reports import FORMATS
-from fxprof.reports.diff import diff as diff_report
-from fxprof.reports.summary import summary
+from fxprof.reports.diff import build_diff as diff_report
+from fxprof.reports.summary import build_summary as summary
 from fxprof.result.profile import Profile
 from fxprof.source import PipelineConfig, resolve
 

@@ -18,7 +18,7 @@ from fxprof.cache import default_cache
 from fxprof.cli import fxprof as command
 from fxprof.cli import main, work
 from fxprof.reports import FORMATS
-from fxprof.reports.summary import summary
+from fxprof.reports.summary import build_summary as summary
 from fxprof.result.saved.read import load
 from fxprof.result.saved.write import dumps
 

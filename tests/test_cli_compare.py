@@ -15,7 +15,7 @@ from profiles import autoencoder, normal, uncounted
 from fxprof.cli.work import encodable
 from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.reports import FORMATS
-from fxprof.reports.diff import diff as report
+from fxprof.reports.diff import build_diff as report
 from fxprof.result import Profile
 from fxprof.units import format_macs
 

@@ -17,9 +17,9 @@ from torch import nn
 import fxprof
 from fxprof.errors import CaptureError
 from fxprof.reports import FORMATS
-from fxprof.reports.hotspots import hotspots
-from fxprof.reports.layers import layers
-from fxprof.reports.summary import summary
+from fxprof.reports.hotspots import build_hotspots as hotspots
+from fxprof.reports.layers import build_layers as layers
+from fxprof.reports.summary import build_summary as summary
 from fxprof.result.profile import Profile
 from fxprof.result.records import Total
 from fxprof.result.saved.read import loads

@@ -23,7 +23,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from fxprof import api
 from fxprof.errors import FxprofError, TargetError, UsageError
 from fxprof.reports import FORMATS
-from fxprof.reports.summary import summary
+from fxprof.reports.summary import build_summary as summary
 from fxprof.result import Profile, Total
 from fxprof.result.files import write_whole
 from fxprof.result.saved.read import load, loads

@@ -20,11 +20,11 @@ from fxprof.cli.work import visible
 from fxprof.compare.profiles import compare_profiles
 from fxprof.errors import FxprofError, printable
 from fxprof.reports import FORMATS, Document
-from fxprof.reports.cache import cache
-from fxprof.reports.diff import diff as diff_report
-from fxprof.reports.hotspots import hotspots
-from fxprof.reports.layers import layers
-from fxprof.reports.summary import summary
+from fxprof.reports.cache import build_cache as cache
+from fxprof.reports.diff import build_diff as diff_report
+from fxprof.reports.hotspots import build_hotspots as hotspots
+from fxprof.reports.layers import build_layers as layers
+from fxprof.reports.summary import build_summary as summary
 from fxprof.result import Profile
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.saved.write import dumps
@@ -49,6 +49,16 @@ def changed(name: str) -> Document:
     (component,) = old.components.values()
     more = replace(component, calls=tuple(replace(call, ops=call.ops[:-1]) for call in component.calls))
     return diff_report(compare_profiles(old, replace(old, components={name: more})), ops=True)
+
+
+def as_they_are(document: Document) -> Document:
+    """With the cells that a spreadsheet may take for formulas."""
+    return replace(document, rows=replace(document.rows, plain_cells=True))
+
+
+def as_rows(document: Document) -> Document:
+    """Without the saved profile, so that JSON has the values and the rows."""
+    return replace(document, overview=replace(document.overview, saved=None))
 
 
 REPORTS: Mapping[str, Callable[[str], Document]] = {
@@ -127,14 +137,14 @@ def test_a_spreadsheet_runs_no_name(name: str) -> None:
 def test_a_spreadsheet_of_another_country_runs_no_part_of_a_name(name: str, shown: str) -> None:
     document = hotspots(named(name), "class")
     for plain_cells, expected in ((False, shown), (True, name)):
-        text = FORMATS["csv"].render(replace(document, plain_cells=plain_cells))
+        text = FORMATS["csv"].render(as_they_are(document) if plain_cells else document)
         (row,) = csv.DictReader(io.StringIO(text, newline=""))
         assert row["class"] == expected
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_names_are_as_they_are_on_request(name: str) -> None:
-    document = replace(layers(named(name)), plain_cells=True)
+    document = as_they_are(layers(named(name)))
     (head, first, *_) = csv.reader(io.StringIO(FORMATS["csv"].render(document), newline=""))
     assert first[head.index("component")] == name
 
@@ -148,7 +158,7 @@ def test_the_switch_is_on_the_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a\rb", "a\r\nb", "a\nb", 'a"b', "a,b", " a", "\ra"])
 def test_csv_is_read_back_as_it_was_written(name: str) -> None:
-    text = FORMATS["csv"].render(replace(hotspots(named(name), "class"), plain_cells=True))
+    text = FORMATS["csv"].render(as_they_are(hotspots(named(name), "class")))
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["class"] for row in rows] == [name]
     for line in re.sub(r'"(?:[^"]|"")*"', "", text).split("\n"):
@@ -290,7 +300,7 @@ def test_remarks_that_name_their_module_or_a_size_of_torch_are_one_too() -> None
 @pytest.mark.parametrize("build", [summary, layers, hotspots])
 def test_no_sentence_below_the_tables_goes_on_for_ever(build: Callable[[Profile], Document]) -> None:
     told = (f"unet {RAN}: {'x' * 5000}",)
-    about = json.loads(FORMATS["json"].render(replace(build(replace(normal(), remarks=told)), saved=None)))
+    about = json.loads(FORMATS["json"].render(as_rows(build(replace(normal(), remarks=told)))))
     assert [len(remark) for remark in about["remarks"]] == [400]
     assert len(FORMATS["text"].render(build(replace(normal(), remarks=told)))) < 400 * 2 + len(
         FORMATS["text"].render(build(normal()))
@@ -318,7 +328,7 @@ def test_every_report_of_many_captured_parts_is_short(build: Callable[[Profile],
     text = FORMATS["text"].render(build(profile))
     assert len(text.splitlines()) < 40
     assert "each of 300 modules" in text
-    about = json.loads(FORMATS["json"].render(replace(build(profile), saved=None)))
+    about = json.loads(FORMATS["json"].render(as_rows(build(profile))))
     assert len(about["remarks"]) == 1
 
 

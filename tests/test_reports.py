@@ -15,12 +15,12 @@ from profiles import BUILDERS, ODD, Maker, normal, tensor, uncounted
 
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS, Document, pick_format
-from fxprof.reports.hotspots import hotspots
-from fxprof.reports.layers import layers
-from fxprof.reports.models import models
-from fxprof.reports.summary import summary
-from fxprof.reports.tables import clean, shorten
-from fxprof.reports.text import WIDTH
+from fxprof.reports.formats.text import WIDTH
+from fxprof.reports.hotspots import build_hotspots as hotspots
+from fxprof.reports.layers import build_layers as layers
+from fxprof.reports.models import build_models as models
+from fxprof.reports.summary import build_summary as summary
+from fxprof.reports.words import clean, shorten
 from fxprof.result import Call, Input, Profile
 from fxprof.result.saved.read import loads
 from fxprof.result.saved.write import dumps

@@ -20,9 +20,10 @@ from fxprof.compare.delta import Delta
 from fxprof.compare.diff import Diff
 from fxprof.compare.profiles import compare_profiles as diff
 from fxprof.reports import FORMATS
-from fxprof.reports.diff import diff as report
-from fxprof.reports.tables import Growth, display, shorten
-from fxprof.reports.text import WIDTH
+from fxprof.reports.cells import Growth, display
+from fxprof.reports.diff import build_diff as report
+from fxprof.reports.formats.text import WIDTH
+from fxprof.reports.words import shorten
 from fxprof.result import Geometry, Profile, Total
 from fxprof.result.saved.read import load
 from fxprof.units import format_delta, format_growth, format_macs

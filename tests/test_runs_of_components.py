@@ -10,7 +10,7 @@ import pytest
 from profiles import normal
 
 from fxprof.errors import ProfileError
-from fxprof.reports.summary import summary
+from fxprof.reports.summary import build_summary as summary
 from fxprof.result.profile import Component, Profile
 from fxprof.result.records import Call, OpRow, Run, Total
 from fxprof.result.saved.read import loads
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_named(name: str) -> None:
 
 
 def test_the_report_shows_calls_by_distinct_cost() -> None:
-    (table,) = summary(profile_with(*RUNS)).tables
+    (table,) = summary(profile_with(*RUNS)).sections[0].tables
     assert [row.cells[:4] for row in table.rows][1:] == [
         ("  3 of 6 calls", "that cost alike", None, 3),
         ("  3 of 6 calls", "that cost alike", None, 3),
@@ -85,4 +85,4 @@ def test_the_report_shows_calls_by_distinct_cost() -> None:
 
 def test_an_approximate_sum_is_called_so() -> None:
     profile = replace(profile_with(*RUNS), approximations=("it depends",))
-    assert summary(profile).result[0].startswith("per image, approximately: ")
+    assert summary(profile).sections[0].lines[0].startswith("per image, approximately: ")

@@ -15,9 +15,9 @@ from fxprof import limits
 from fxprof.compare.profiles import compare_profiles
 from fxprof.cost.count import count
 from fxprof.reports import FORMATS
-from fxprof.reports.diff import diff as diff_report
-from fxprof.reports.hotspots import hotspots
-from fxprof.reports.layers import layers
+from fxprof.reports.diff import build_diff as diff_report
+from fxprof.reports.hotspots import build_hotspots as hotspots
+from fxprof.reports.layers import build_layers as layers
 from fxprof.result import Call, Component, ModuleRecord, OpRow, Profile
 from fxprof.result.assemble import assemble
 from fxprof.result.saved.read import loads

@@ -13,7 +13,7 @@ import pytest
 from profiles import uncounted
 
 from fxprof.reports import FORMATS
-from fxprof.reports.summary import summary
+from fxprof.reports.summary import build_summary as summary
 
 DATA = Path(__file__).parent / "data"
 

@@ -48,10 +48,10 @@ def fxprof() -> None:
 def models(output: Output) -> None:
     """List the bundled models."""
     from fxprof import source
-    from fxprof.reports.models import models as report
+    from fxprof.reports.models import build_models
 
     form = prepare(output)
-    write(rendered(form, report(source.models()), output), output)
+    write(rendered(form, build_models(source.models()), output), output)
 
 
 @fxprof.command(
@@ -64,9 +64,9 @@ def profile(request: Request) -> None:
     As JSON the report is the whole profile, which profile, layers, hotspots and diff take as TARGET again. What is not
     given of the workload is the pipeline's own default.
     """
-    from fxprof.reports.summary import summary
+    from fxprof.reports.summary import build_summary
 
-    report_profile(request, lambda found: summary(found, request.counting.unit))
+    report_profile(request, lambda found: build_summary(found, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof layers sd3.json --component transformer --depth all --min-share 1%"))
@@ -81,9 +81,9 @@ def layers(request: Request, depth: int | None, min_share: float) -> None:
     A module's numbers contain those of the modules below it. Equal blocks are folded: "0…22" is one row for 23 blocks,
     with their sum.
     """
-    from fxprof.reports.layers import layers as report
+    from fxprof.reports.layers import build_layers
 
-    report_profile(request, lambda found: report(found, depth, min_share, request.counting.unit))
+    report_profile(request, lambda found: build_layers(found, depth, min_share, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof hotspots sd3.json --by class -n 10"))
@@ -95,9 +95,9 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
 
     What is uncounted is always shown, whatever the limit.
     """
-    from fxprof.reports.hotspots import hotspots as report
+    from fxprof.reports.hotspots import build_hotspots
 
-    report_profile(request, lambda found: report(found, by, limit, request.counting.unit))
+    report_profile(request, lambda found: build_hotspots(found, by, limit, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof diff sd-1.5 sd-2.1-base", "fxprof diff baseline.json ./my-pipeline --fail-over +5%"))
@@ -125,14 +125,14 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
     by what they are made of.
     """
     from fxprof.cli.compare import report_diff
-    from fxprof.reports.diff import diff as report
+    from fxprof.reports.diff import build_diff
 
     counting = old.counting
     report_diff(
         old,
         new,
         limits,
-        lambda found, checks: report(found, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
+        lambda found, checks: build_diff(found, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
     )
 
 
@@ -160,14 +160,14 @@ def cache(output: Output, clear: bool) -> None:
     least recently go.
     """
     from fxprof.cache import default_cache
-    from fxprof.reports.cache import cache as report
+    from fxprof.reports.cache import build_cache
 
     form = prepare(output)
     kept = default_cache()
     if kept is None:
         raise TargetError("there is no cache: this user has no home directory", "name a directory in FXPROF_CACHE_DIR")
     removed = clear_cache(kept) if clear else None
-    write(rendered(form, report(str(kept.directory), kept.most_bytes, kept_in(kept), removed), output), output)
+    write(rendered(form, build_cache(str(kept.directory), kept.most_bytes, kept_in(kept), removed), output), output)
 
 
 @fxprof.command(epilog=_examples("fxprof explain aten.conv2d"))

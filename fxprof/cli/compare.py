@@ -16,7 +16,7 @@ from fxprof.compare.limits import Limit
 from fxprof.compare.profiles import compare_profiles
 from fxprof.errors import FxprofError
 from fxprof.reports import Document
-from fxprof.reports.tables import Growth, display
+from fxprof.reports.cells import Growth, display
 from fxprof.result.profile import Profile
 from fxprof.source.targets import CAPTURED, Target, find_target, refuse_untaken
 
@@ -89,7 +89,7 @@ def _refuse_growth(found: Diff, checks: tuple[LimitCheck, ...], *, strict: bool)
 
 
 def _told(check: LimitCheck) -> str:
-    """`transformer 249.3 T → 315.0 T MACs, +65.67 T (+26.3%), over +5%`."""
+    """`transformer 249.3 T -> 315.0 T MACs, +65.67 T (+26.3%), limit +5%`."""
     delta = check.delta
     change = f"{display(delta.old)} -> {display(delta.new)} MACs, {display(delta)} ({display(Growth(delta))})"
     return f"{check.name} {change}, limit {check.limit.text}"

@@ -57,7 +57,7 @@ def prepare(output: Output) -> Format:
 
 def rendered(form: Format, document: Document, output: Output) -> str:
     """The document as it was asked for."""
-    return form.render(replace(document, plain_cells=output.plain_cells))
+    return form.render(replace(document, rows=replace(document.rows, plain_cells=output.plain_cells)))
 
 
 def write(text: str, output: Output) -> None:
@@ -149,13 +149,13 @@ def _formulas(counting: Counting) -> Formulas | None:
 def write_graphs(target: str, directory: Path, workload: Mapping[str, Any], *, force: bool) -> str:
     """Capture the target into a directory, and what to tell about it."""
     from fxprof import api
-    from fxprof.reports.tables import plural
+    from fxprof.reports.words import format_count
 
     progress = _progress() if _on_terminal() else None
     profile = api.save_graphs(target, directory, force=force, progress=progress, **workload)
     called = [component for component in profile.components.values() if component.calls]
     calls = sum(len(component.calls) for component in called)
-    return f"{directory}: {plural(calls, 'distinct call')} of {plural(len(called), 'component')}\n"
+    return f"{directory}: {format_count(calls, 'distinct call')} of {format_count(len(called), 'component')}\n"
 
 
 def kept_in(cache: Cache) -> list[Entry]:

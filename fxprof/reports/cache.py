@@ -1,4 +1,4 @@
-"""The report of `fxprof cache`: what is kept of earlier results."""
+"""The report of `fxprof cache`: the cached results of earlier commands."""
 
 from __future__ import annotations
 
@@ -6,45 +6,55 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from fxprof.reports.tables import Column, Document, Row, Table, plural
+from fxprof.reports.document import Column, Document, Overview, Row, Section, Table
+from fxprof.reports.rows import Field, Rows
+from fxprof.reports.words import format_count
 
 
 class Entry(Protocol):
-    """What a list of results tells about each."""
+    """A cached result."""
 
     @property
     def kind(self) -> str:
-        """What sort of result."""
+        """The sort of result."""
 
     @property
     def about(self) -> str:
-        """What it is a result of."""
+        """The profile or the module that it is a result of."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Its size in bytes."""
 
     @property
     def used(self) -> float:
-        """When it was last used, in seconds since the epoch."""
+        """The time of its last use, in seconds since the epoch."""
 
 
-def cache(directory: str, most_bytes: int, entries: Iterable[Entry], removed: int | None) -> Document:
-    """The document of what is kept; `removed` says how many results were removed, if that was asked for."""
+def build_cache(directory: str, most_bytes: int, entries: Iterable[Entry], removed: int | None) -> Document:
+    """The document of the cached results.
+
+    Args:
+        directory: of the cache.
+        most_bytes: bytes that it may hold.
+        entries: the results in it.
+        removed: results that were removed; None where nobody asked for that.
+    """
     columns = (
-        Column("kind", "kind", words=True),
-        Column("about", "result of", words=True, least=30),
-        Column("bytes", "bytes"),
-        Column("used", "last used (UTC)", words=True, least=19),
+        Column("kind", words=True),
+        Column("result of", words=True, least=30),
+        Column("bytes"),
+        Column("last used (UTC)", words=True, least=19),
     )
-    found = tuple(entries)
-    rows = [Row((entry.kind, entry.about, entry.size, _time(entry.used))) for entry in found]
-    size = sum(entry.size for entry in found)
-    title = f"{directory}: {plural(len(found), 'result')}, {size / 1e6:.1f} of {most_bytes / 1e6:.0f} MB"
-    result = () if removed is None else (f"removed {plural(removed, 'result')}",)
-    facts = {"directory": directory, "bytes": size, "most_bytes": most_bytes, "removed": removed}
-    return Document(title=title, tables=(Table(columns, tuple(rows)),) if rows else (), result=result, about=facts)
+    values = tuple((entry.kind, entry.about, entry.size, _format_time(entry.used)) for entry in entries)
+    size = sum(row[2] for row in values)
+    title = f"{directory}: {format_count(len(values), 'result')}, {size / 1e6:.1f} of {most_bytes / 1e6:.0f} MB"
+    lines = () if removed is None else (f"removed {format_count(removed, 'result')}",)
+    tables = (Table(columns, tuple(map(Row, values))),) if values else ()
+    about = {"directory": directory, "bytes": size, "most_bytes": most_bytes, "removed": removed}
+    fields = Field("kind"), Field("about"), Field("bytes", "bytes"), Field("used")
+    return Document(Overview(title, values=about), (Section(tables=tables, lines=lines),), Rows(fields, values))
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

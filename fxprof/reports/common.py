@@ -1,11 +1,12 @@
-"""What the reports of one profile share: its title, the workload, and what is not exact about it."""
+"""Parts that the reports of one profile share: its overview, the workload in words, remarks and inexact numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fxprof.errors import LONGEST
-from fxprof.reports.tables import Note, plural, shorten
+from fxprof.reports.document import Note, Overview
+from fxprof.reports.words import format_count, shorten
 from fxprof.result import OpRow, Profile
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.views import fold_repeats
@@ -13,80 +14,79 @@ from fxprof.result.views import fold_repeats
 _PROMPT = 50
 """Characters of a text of the workload that a report quotes."""
 _FRAMES = ("frames", "num_frames", "video_length")
-"""What the workload of a video says."""
+"""Arguments that the workload of a video has."""
 _REMEDY = "a file that declares formulas, named with --formulas, counts what has none; docs/counting.md shows one"
 _MODULES = 3
 """Modules that a note names."""
 
 
-def title_of(profile: Profile) -> str:
-    """Target and pipeline class."""
-    return f"{profile.target}  {profile.class_name}"
+def describe_profile(profile: Profile, *facts: tuple[str, str]) -> Overview:
+    """The overview of a report of one profile.
+
+    Args:
+        profile: the profile.
+        facts: (label, text), further facts for people.
+    """
+    return Overview(
+        title=f"{profile.target}  {profile.class_name}",
+        facts=(("workload", format_workload(profile)), *facts),
+        values=collect_values(profile),
+        sentences=fold_sentences((*profile.remarks, *profile.approximations)),
+    )
 
 
-def workload_of(profile: Profile) -> str:
+def format_workload(profile: Profile) -> str:
     """The call's arguments on one line; those that are None are the absence of an argument."""
-    names = {"images": f"{noun_of(profile.workload)}s"}
+    names = {"images": f"{name_product(profile.workload)}s"}
     given = {names.get(name, name): value for name, value in profile.workload.items() if value is not None}
     if given.get("frames") == given.get("num_frames"):
-        given.pop("frames", None)  # what was asked for is what came out
-    return ", ".join(f"{name} {value_of(value)}" for name, value in given.items())
+        given.pop("frames", None)  # the pipeline made as many as it was asked for
+    return ", ".join(f"{name} {format_value(value)}" for name, value in given.items())
 
 
-def noun_of(workload: Mapping[str, object]) -> str:
-    """What a pipeline makes: an `image` or, where frames are counted, a `video`."""
+def name_product(workload: Mapping[str, object]) -> str:
+    """The product of a pipeline: an `image` or, where frames are counted, a `video`."""
     return "video" if any(name in workload for name in _FRAMES) else "image"
 
 
-def span_of(workload: Mapping[str, object]) -> str:
-    """What one run of the pipeline makes: one `image`, one `video`, or just a `run`."""
-    return noun_of(workload) if workload.get("images") == 1 else "run"
+def name_span(workload: Mapping[str, object]) -> str:
+    """The product of one run of the pipeline: one `image`, one `video`, or just a `run`."""
+    return name_product(workload) if workload.get("images") == 1 else "run"
 
 
-def value_of(value: object) -> str:
+def format_value(value: object) -> str:
     """A value of the workload; texts of several words in quotes, and shortened."""
     return f'"{shorten(value, _PROMPT)}"' if isinstance(value, str) and " " in value else str(value)
 
 
-def about(profile: Profile) -> dict[str, object]:
-    """What programs are told about a profile besides the rows of a report."""
+def collect_values(profile: Profile) -> dict[str, object]:
+    """Plain values of a profile as a whole, for programs; `macs` are unscaled, `uncounted` and `bounded` executions."""
     total = {"macs": profile.macs, "uncounted": profile.total.uncounted, "bounded": profile.total.bounded}
     named = {"target": profile.target, "class_name": profile.class_name, "workload": dict(profile.workload)}
-    told = {"approximations": sentences(profile.approximations), "remarks": sentences(profile.remarks)}
-    return {**named, "versions": dict(profile.versions), **total, **told}
+    remarks = {"approximations": fold_sentences(profile.approximations), "remarks": fold_sentences(profile.remarks)}
+    return {**named, "versions": dict(profile.versions), **total, **remarks}
 
 
-def sentences(told: Iterable[str]) -> tuple[str, ...]:
-    """What is said of a profile as a whole, for people: what is said of many modules as one, and no sentence for ever."""
-    return tuple(shorten(sentence, LONGEST) for sentence in fold_remarks(told))
+def fold_sentences(sentences: Iterable[str]) -> tuple[str, ...]:
+    """The sentences in at most `LONGEST` characters each; those that say the same of many modules are one."""
+    return tuple(shorten(sentence, LONGEST) for sentence in fold_remarks(sentences))
 
 
-def told_of(profile: Profile) -> tuple[str, ...]:
-    """All sentences about a profile as a whole."""
-    return sentences((*profile.remarks, *profile.approximations))
-
-
-def told_notes(profile: Profile) -> Iterator[Note]:
-    """What is approximate, and what else is to be known about the run."""
-    for title, told in (("approximate", profile.approximations), ("remarks", profile.remarks)):
-        if told:
-            yield Note(title, sentences(told))
-
-
-def inexact_notes(profile: Profile) -> tuple[Note, ...]:
-    """What is uncounted and what is an upper bound, with the operators and the modules they occur in."""
-    missing = tuple(describe(profile, lambda row: row.macs is None)) if profile.total.uncounted else ()
-    bounded = tuple(describe(profile, lambda row: row.bounded)) if profile.total.bounded else ()
-    notes = []
+def write_notes(profile: Profile) -> Iterator[Note]:
+    """Approximations and remarks, then the operators that are uncounted and those with an upper bound, with their modules."""
+    for title, sentences in (("approximate", profile.approximations), ("remarks", profile.remarks)):
+        if sentences:
+            yield Note(title, fold_sentences(sentences))
+    missing = tuple(describe_ops(profile, lambda row: row.macs is None)) if profile.total.uncounted else ()
+    bounded = tuple(describe_ops(profile, lambda row: row.bounded)) if profile.total.bounded else ()
     if missing:
         missing += (_REMEDY,) if any(line.endswith("; no formula") for line in missing) else ()
-        notes.append(Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing))
+        yield Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing)
     if bounded:
-        notes.append(Note("counted as upper bounds (sums with ≤ are at most this)", bounded))
-    return tuple(notes)
+        yield Note("counted as upper bounds (sums with ≤ are at most this)", bounded)
 
 
-def describe(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:
+def describe_ops(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:
     """One line for each operator: how often it runs, in which modules, and why it is a concern."""
     found: dict[str, list[tuple[str, OpRow]]] = {}
     for component in profile.components.values():
@@ -97,9 +97,9 @@ def describe(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[s
         places = list(dict.fromkeys(place for place, _ in found[op]))
         notes = dict.fromkeys(row.note for _, row in found[op] if row.note)
         count = sum(row.count for _, row in found[op])
-        yield "".join([f"{op}, {plural(count, 'time')}, in {_listed(places)}", *(f"; {note}" for note in notes)])
+        yield "".join([f"{op}, {format_count(count, 'time')}, in {_join_places(places)}", *(f"; {note}" for note in notes)])
 
 
-def _listed(places: list[str]) -> str:
+def _join_places(places: list[str]) -> str:
     more = len(places) - _MODULES
     return ", ".join(places[:_MODULES]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The report of `fxprof diff`: what differs in the run, the components and why, and the layers that changed."""
+"""The report of `fxprof diff`: differences of the run, the components and why they changed, and the layers that changed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import Diff, Setting
 from fxprof.compare.limit_checks import LimitCheck, count_unknown_work
-from fxprof.reports.common import sentences as said_of
-from fxprof.reports.common import span_of, value_of
-from fxprof.reports.diff_components import components
-from fxprof.reports.diff_layers import layers, number_columns, numbers, silent
-from fxprof.reports.diff_rows import about, outcome, program_rows
-from fxprof.reports.tables import Column, Document, Growth, Note, Row, Table, display, plural
+from fxprof.reports.cells import Growth, display
+from fxprof.reports.common import fold_sentences, format_value, name_span
+from fxprof.reports.diff_components import tabulate_components
+from fxprof.reports.diff_layers import describe_costless, fill_delta, name_delta, show_layers
+from fxprof.reports.diff_rows import collect_values, judge, list_modules
+from fxprof.reports.document import Column, Document, Note, Overview, Row, Section, Table
+from fxprof.reports.words import format_count
 from fxprof.result import Component, Total
 from fxprof.result.views import by_dtype, by_kind
 from fxprof.units import format_macs, unit_name
 
 
-def diff(
+def build_diff(
     found: Diff,
     limit: int | None = 10,
     *,
@@ -28,48 +29,51 @@ def diff(
     strict: bool = False,
     by: str = "kind",
 ) -> Document:
-    """The document of what changed.
+    """The document of the changes.
 
     Args:
         found: the comparison.
         limit: rows of each component for people; None for all.
         ops: whether to list the operators that each layer lost and gained, those that cost nothing included.
         unit: one of `fxprof.units.UNITS`.
-        checks: what the limits on growth say.
+        checks: the outcomes of the limits on growth.
         strict: whether a limit that nobody can decide fails.
-        by: what the work is summed up by: one of `GROUPINGS`.
+        by: one of `GROUPINGS`, by which the work is summed up.
     """
     checks = tuple(checks)
     changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
-    return Document(
+    overview = Overview(
         title=f"{found.old.target} → {found.new.target}",
-        facts=tuple(_facts(found)),
-        tables=(components(found, unit), program_rows(found)),
-        result=(_result(found, unit), *limit_lines(found, checks, unit, strict=strict)),
-        extra=(*_grouped(found, unit, by), *(layers(part, limit, unit, ops=ops) for part in changed)),
-        notes=(*silent(found, ops=ops), *_inexact(found)),
-        about=about(found, checks, strict=strict),
-        told=tuple(line for note in _told(found) for line in note.lines),
-        unit=unit,
+        facts=tuple(_list_facts(found)),
+        values=collect_values(found, checks, strict=strict),
+        sentences=tuple(line for note in _list_remarks(found) for line in note.lines),
     )
+    lines = (_write_result(found, unit), *write_limits(found, checks, unit, strict=strict))
+    sections = (
+        Section(tables=(tabulate_components(found, unit),), lines=lines),
+        Section(tables=tuple(_tabulate_groups(found, unit, by))),
+        *(show_layers(part, limit, unit, ops=ops) for part in changed),
+        Section(notes=(*describe_costless(found, ops=ops), *_write_notes(found))),
+    )
+    return Document(overview, sections, list_modules(found))
 
 
-def _facts(found: Diff) -> Iterator[tuple[str, str]]:
+def _list_facts(found: Diff) -> Iterator[tuple[str, str]]:
     yield "old", f"{found.old.target}  {found.old.class_name}"
     yield "new", f"{found.new.target}  {found.new.class_name}"
-    yield "versions", _settings(found, found.versions)
-    yield "workload", _settings(found, found.workload)
-    yield "sizes", _settings(found, found.sizes)
+    yield "versions", _join_settings(found, found.versions)
+    yield "workload", _join_settings(found, found.workload)
+    yield "sizes", _join_settings(found, found.sizes)
     if not found.shapes_compared:
         unaware = " and ".join(side.target for side in (found.old, found.new) if not side.has_shapes)
         yield "shapes", f"not compared, because an early fxprof saved {unaware} without them"
-    types = [_types(found, side) for side in ("old", "new")]
+    types = [_list_types(found, side) for side in ("old", "new")]
     if found.types_compared and types[0] != types[1]:
         yield "element types", f"{types[0] or 'none'} → {types[1] or 'none'}"
 
 
-def _types(found: Diff, side: str) -> str:
-    """The element types of what costs something on a side, those with the most MACs first."""
+def _list_types(found: Diff, side: str) -> str:
+    """The element types of operators that cost something on a side, those with the most MACs first."""
     sums: dict[str, Total] = {}
     for part in found.components:
         component = getattr(part, side)
@@ -78,8 +82,8 @@ def _types(found: Diff, side: str) -> str:
     return "; ".join(sorted(sums, key=lambda types: (-sums[types].macs, types)))
 
 
-def _settings(found: Diff, settings: tuple[Setting, ...]) -> str:
-    """What differs; where there are several, and one side has none of them, what the other has."""
+def _join_settings(found: Diff, settings: tuple[Setting, ...]) -> str:
+    """The settings that differ; where there are several that one side has none of, those of the other."""
     if not settings:
         return "the same"
     for name, values in (
@@ -87,22 +91,22 @@ def _settings(found: Diff, settings: tuple[Setting, ...]) -> str:
         (found.new.target, [item.old for item in settings]),
     ):
         if len(values) > 1 and values == [None] * len(values):
-            return f"of {name} alone: " + ", ".join(f"{item.name} {_value(item.old or item.new)}" for item in settings)
-    return ", ".join(f"{item.name} {_value(item.old)} → {_value(item.new)}" for item in settings)
+            return f"of {name} alone: " + ", ".join(f"{item.name} {_format_setting(item.old or item.new)}" for item in settings)
+    return ", ".join(f"{item.name} {_format_setting(item.old)} → {_format_setting(item.new)}" for item in settings)
 
 
-def _value(value: object) -> str:
+def _format_setting(value: object) -> str:
     """A value; sizes such as `512 x 512` are no texts to quote."""
     if isinstance(value, str) and value.replace(" x ", "").replace(" and ", "").isdecimal():
         return value
-    return "none" if value is None else value_of(value)
+    return "none" if value is None else format_value(value)
 
 
-def _result(found: Diff, unit: str) -> str:
+def _write_result(found: Diff, unit: str) -> str:
     if not found.changed:
         return "nothing differs"
     old, new = (format_macs(total.macs, unit, total.sign) for total in (found.delta.old, found.delta.new))
-    spans = {span_of(side.workload) for side in (found.old, found.new)}
+    spans = {name_span(side.workload) for side in (found.old, found.new)}
     span = spans.pop() if len(spans) == 1 else "run"
     return f"per {span}: {old} → {new} {unit_name(unit)}, {display(found.delta, unit)} ({display(Growth(found.delta))})"
 
@@ -111,10 +115,10 @@ GROUPINGS: Mapping[str, tuple[str, Callable[[Component], dict[str, Total]]]] = {
     "kind": ("kind of work", by_kind),
     "dtype": ("element types", by_dtype),
 }
-"""What the work of a diff can be summed up by, to its heading and its sums."""
+"""The value of `--by` to a heading and the function that sums up the work of a component."""
 
 
-def _grouped(found: Diff, unit: str, by: str) -> tuple[Table, ...]:
+def _tabulate_groups(found: Diff, unit: str, by: str) -> Iterator[Table]:
     """Where the difference lies by kind of work, or by element types; nothing where there is no difference."""
     heading, group = GROUPINGS[by]
     sides: list[dict[str, Total]] = [{}, {}]
@@ -124,47 +128,48 @@ def _grouped(found: Diff, unit: str, by: str) -> tuple[Table, ...]:
                 sums[kind] = sums.get(kind, Total()) + total
     deltas = {kind: Delta(sides[0].get(kind, Total()), sides[1].get(kind, Total())) for kind in {**sides[0], **sides[1]}}
     if all(delta.old == delta.new for delta in deltas.values()):
-        return ()
-    columns = (Column(by, heading, words=True), *number_columns(unit))
-    rows = [Row((kind or "(not known)", *numbers(delta))) for kind, delta in sorted(deltas.items(), key=_dearest)]
-    return (Table(columns, tuple(rows), last=("total", *numbers(found.delta))),)
+        return
+    columns = (Column(heading, words=True), *name_delta(unit))
+    rows = [Row((kind or "(not known)", *fill_delta(delta))) for kind, delta in sorted(deltas.items(), key=_rank)]
+    yield Table(columns, tuple(rows), last=("total", *fill_delta(found.delta)), unit=unit)
 
 
-def _dearest(item: tuple[str, Delta]) -> tuple[int, str]:
+def _rank(item: tuple[str, Delta]) -> tuple[int, str]:
+    """A key that sorts the most expensive first."""
     return -max(item[1].old.macs, item[1].new.macs), item[0]
 
 
-def _inexact(found: Diff) -> Iterator[Note]:
+def _write_notes(found: Diff) -> Iterator[Note]:
     lines = [
-        f"{op}{f' on {shapes}' if shapes else ''}: {plural(old, 'execution')} before, {new:,} now"
+        f"{op}{f' on {shapes}' if shapes else ''}: {format_count(old, 'execution')} before, {new:,} now"
         for (op, shapes), (old, new) in count_unknown_work(found).items()
     ]
     if lines:
         yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of what was counted)", tuple(lines))
-    yield from _told(found)
+    yield from _list_remarks(found)
 
 
-def _told(found: Diff) -> Iterator[Note]:
-    """What each side says about itself; once where both say the same under the same name."""
+def _list_remarks(found: Diff) -> Iterator[Note]:
+    """Approximations and remarks of each side; once where both have the same under the same name."""
     sides = found.old, found.new
     for title, sentences in (
         ("approximate", [(side.target, side.approximations) for side in sides]),
         ("remarks", [(side.target, side.remarks) for side in sides]),
     ):
-        lines = [(target, line) for target, told in sentences for line in said_of(told)]
-        said = dict.fromkeys(line if line.startswith(f"{target}: ") else f"{target}: {line}" for target, line in lines)
-        if said:
-            yield Note(title, tuple(said))
+        lines = [(target, line) for target, remarks in sentences for line in fold_sentences(remarks)]
+        named = dict.fromkeys(line if line.startswith(f"{target}: ") else f"{target}: {line}" for target, line in lines)
+        if named:
+            yield Note(title, tuple(named))
 
 
-def limit_lines(found: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
-    """A line for each limit, with what it allows, what became of the number, and whether that passes.
+def write_limits(found: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
+    """A line for each limit: the outcome, the change, the growth that it allows.
 
     A workload that differs is named beside it: then it is not the model alone that grew.
     """
-    differs = f"; the workload differs: {_settings(found, found.workload)}" if found.workload else ""
+    differs = f"; the workload differs: {_join_settings(found, found.workload)}" if found.workload else ""
     for check in checks:
-        delta, word = check.delta, outcome(check, strict=strict)
+        delta, word = check.delta, judge(check, strict=strict)
         why = ", as uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
         change = f"{display(delta, unit)} {unit_name(unit)} ({display(Growth(delta))})"
         yield f"{word}: {check.name} {change}, limit {check.limit.text}{why}{differs}"

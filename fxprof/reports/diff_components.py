@@ -1,4 +1,4 @@
-"""The components of a diff: what became of each, and whether more calls or dearer ones are the reason."""
+"""The components of a diff: the change of each, and whether more calls or more expensive ones are the reason."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import CallSide, ComponentDiff, Diff
-from fxprof.reports.diff_layers import number_columns, numbers
-from fxprof.reports.tables import Column, Row, Table, plural
+from fxprof.reports.diff_layers import fill_delta, name_delta
+from fxprof.reports.document import Column, Row, Table
+from fxprof.reports.words import format_count
 from fxprof.result import Total
 from fxprof.units import format_delta, format_macs, format_params
 
@@ -15,26 +16,25 @@ _ENTRIES = 3
 """Modules that only one side calls, that are named."""
 
 
-def components(found: Diff, unit: str) -> Table:
+def tabulate_components(found: Diff, unit: str) -> Table:
     """A row for each component that changed, with the reasons, and one for the equal ones; they add up to the total."""
-    named = Column("component", "component", words=True, least=20), Column("calls", "calls")
-    columns = (*named, *number_columns(unit))
+    columns = (Column("component", words=True, least=20), Column("calls"), *name_delta(unit))
     equal = [part for part in found.components if part.change == "equal"]
-    rows = [_row(part, unit) for part in found.components if part.change != "equal"]
+    rows = [_show_component(part, unit) for part in found.components if part.change != "equal"]
     if equal:
         names = equal[0].name if len(equal) == 1 else ", ".join(part.name for part in equal)
-        rows.append(Row((f"{len(equal)} equal", None, *numbers(Delta.sum(part.delta for part in equal))), note=names))
-    return Table(columns, tuple(rows), last=("total", None, *numbers(found.delta)), programs=False)
+        rows.append(Row((f"{len(equal)} equal", None, *fill_delta(Delta.sum(part.delta for part in equal))), note=names))
+    return Table(columns, tuple(rows), last=("total", None, *fill_delta(found.delta)), unit=unit)
 
 
-def _row(part: ComponentDiff, unit: str) -> Row:
+def _show_component(part: ComponentDiff, unit: str) -> Row:
     old, new = part.counts
     calls = f"{new:,}" if old == new else f"{old:,} → {new:,}"
-    return Row((part.name, calls, *numbers(part.delta)), note="; ".join(_reasons(part, unit)))
+    return Row((part.name, calls, *fill_delta(part.delta)), note="; ".join(_list_reasons(part, unit)))
 
 
-def _reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
-    """What a component is now, how often it is called, what a call costs."""
+def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
+    """The component's class, how often it is called, the cost of a call."""
     if part.old is None or part.new is None:
         there = part.new or part.old
         if there is not None:
@@ -42,42 +42,42 @@ def _reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
             yield f"{part.change}: {there.class_name}{params}"
         return
     if part.evidence:
-        same = plural(part.evidence.modules, "module")
+        same = format_count(part.evidence.modules, "module")
         yield f"was {part.old.name}: same class, and {same} of {format_params(part.evidence.params)} parameters are the same"
     if part.old.class_name != part.new.class_name:
         yield f"{part.old.class_name} → {part.new.class_name}"
     if part.old.params != part.new.params:
         yield f"parameters {format_params(part.old.params)} → {format_params(part.new.params)}"
-    yield from _split(part, unit)
-    yield from _entries("now called as well", (call.new for call in part.calls if not call.old))
-    yield from _entries("no longer called", (call.old for call in part.calls if not call.new))
+    yield from _split_change(part, unit)
+    yield from _list_entries("now called as well", (call.new for call in part.calls if not call.old))
+    yield from _list_entries("no longer called", (call.old for call in part.calls if not call.new))
 
 
-def _split(part: ComponentDiff, unit: str) -> Iterator[str]:
-    """The part that more calls have in the difference, and the part of dearer ones, where both are known."""
+def _split_change(part: ComponentDiff, unit: str) -> Iterator[str]:
+    """The part that more calls have in the difference, and the part of more expensive ones, where both are known."""
     if part.split is None:
         return
     by_calls, by_cost = part.split
     if by_calls:
         yield f"by the number of calls {format_delta(by_calls, unit)}"
     if by_cost:
-        yield f"by the cost of a call{_each(part, unit)} {format_delta(by_cost, unit)}"
+        yield f"by the cost of a call{_compare_calls(part, unit)} {format_delta(by_cost, unit)}"
 
 
-def _each(part: ComponentDiff, unit: str) -> str:
-    """What one call costs, where they all cost the same."""
+def _compare_calls(part: ComponentDiff, unit: str) -> str:
+    """The cost of one call before and after, where they all cost the same."""
     costs = [
         {side.each for side in sides if side} for sides in zip(*((call.old, call.new) for call in part.calls), strict=True)
     ]
     old, new = (cost.pop() if len(cost) == 1 else None for cost in costs)
-    return f" ({_macs(old, unit)} → {_macs(new, unit)})" if old and new else ""
+    return f" ({_format_total(old, unit)} → {_format_total(new, unit)})" if old and new else ""
 
 
-def _macs(total: Total, unit: str) -> str:
+def _format_total(total: Total, unit: str) -> str:
     return format_macs(total.macs, unit, total.sign)
 
 
-def _entries(verb: str, sides: Iterable[CallSide | None]) -> Iterator[str]:
+def _list_entries(verb: str, sides: Iterable[CallSide | None]) -> Iterator[str]:
     names = list(dict.fromkeys(side.entry or "the component itself" for side in sides if side))
     if names:
         yield f"{verb}: {', '.join(names[:_ENTRIES])}" + (" …" if len(names) > _ENTRIES else "")

@@ -1,6 +1,6 @@
-"""A diff for programs: what it is about, and a row for every module that changed.
+"""A diff for programs: values of the whole, and a row for every module that changed.
 
-What it is about has the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
+The values have the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
 `shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and
 `components`. Rows are single modules, never folded and never left out, and one row `equal` for the others of each component.
 They add up to `delta`.
@@ -11,55 +11,56 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from fxprof.compare.diff import ComponentDiff, Diff, ModuleChange, ModuleSide, Setting, Subject
+from fxprof.compare.diff import ComponentDiff, Diff, ModuleChange, Setting, Subject
 from fxprof.compare.groups import find_op_changes, find_size_changes, find_type_change
 from fxprof.compare.limit_checks import LimitCheck
-from fxprof.reports.common import sentences
-from fxprof.reports.diff_layers import evidence_words
-from fxprof.reports.tables import Column, Growth, Row, Table, display
+from fxprof.reports.cells import Growth, display
+from fxprof.reports.common import fold_sentences
+from fxprof.reports.diff_layers import describe_evidence
+from fxprof.reports.rows import DELTA_FIELDS, Field, Rows, Value, split_delta
 
 
-def about(found: Diff, checks: Iterable[LimitCheck] = (), *, strict: bool = False) -> dict[str, Any]:
-    """What a diff is about, as plain values."""
+def collect_values(found: Diff, checks: Iterable[LimitCheck] = (), *, strict: bool = False) -> dict[str, Any]:
+    """Plain values of a diff as a whole; MACs are unscaled."""
     return {
-        "old": _subject(found.old),
-        "new": _subject(found.new),
+        "old": _describe_side(found.old),
+        "new": _describe_side(found.new),
         "delta": found.delta.macs,
         "shapes_compared": found.shapes_compared,
         "types_compared": found.types_compared,
-        "versions": _settings(found.versions),
-        "workload": _settings(found.workload),
-        "sizes": _settings(found.sizes),
-        "limits": [_check(found, check, strict=strict) for check in checks],
-        "components": [_component(part) for part in found.components],
+        "versions": _list_settings(found.versions),
+        "workload": _list_settings(found.workload),
+        "sizes": _list_settings(found.sizes),
+        "limits": [_describe_check(found, check, strict=strict) for check in checks],
+        "components": [_describe_component(part) for part in found.components],
     }
 
 
-def _check(found: Diff, check: LimitCheck, *, strict: bool) -> dict[str, Any]:
-    """What a limit says; `workload` names the arguments that differ, so that it is not the model alone that grew."""
+def _describe_check(found: Diff, check: LimitCheck, *, strict: bool) -> dict[str, Any]:
+    """A limit and its outcome; `workload` names the arguments that differ, so that it is not the model alone that grew."""
     sides = {"old": check.delta.old.macs, "new": check.delta.new.macs, "delta": check.delta.macs}
-    judged = {"outcome": outcome(check, strict=strict), "workload": [item.name for item in found.workload]}
+    judged = {"outcome": judge(check, strict=strict), "workload": [item.name for item in found.workload]}
     growth = display(Growth(check.delta))
     return {"name": check.name, "limit": check.limit.text, **sides, "growth": growth, **judged}
 
 
-def outcome(check: LimitCheck, *, strict: bool) -> str:
+def judge(check: LimitCheck, *, strict: bool) -> str:
     """`pass` or `fail`; `undecided` where unknown work may decide, and nobody asked to be strict about that."""
     undecided = "fail" if strict else "undecided"
     return {"within": "pass", "exceeded": "fail", "unsure": undecided}[check.outcome]
 
 
-def _subject(side: Subject) -> dict[str, Any]:
+def _describe_side(side: Subject) -> dict[str, Any]:
     total = {"macs": side.total.macs, "uncounted": side.total.uncounted, "bounded": side.total.bounded}
-    told = {"approximations": sentences(side.approximations), "remarks": sentences(side.remarks)}
-    return {"target": side.target, "class_name": side.class_name, **total, **told}
+    remarks = {"approximations": fold_sentences(side.approximations), "remarks": fold_sentences(side.remarks)}
+    return {"target": side.target, "class_name": side.class_name, **total, **remarks}
 
 
-def _settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
+def _list_settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
     return [{"name": item.name, "old": item.old, "new": item.new} for item in settings]
 
 
-def _component(part: ComponentDiff) -> dict[str, Any]:
+def _describe_component(part: ComponentDiff) -> dict[str, Any]:
     """A component; `by_calls` and `by_cost` add up to `delta`, and are null where they cannot be told apart."""
     by_calls, by_cost = part.split or (None, None)
     sides: dict[str, Any] = {}
@@ -70,7 +71,7 @@ def _component(part: ComponentDiff) -> dict[str, Any]:
             f"{name}_calls": calls,
             f"{name}_macs": side.macs if side else 0,
         }
-    evidence = "; ".join(evidence_words(part.evidence)) or None
+    evidence = "; ".join(describe_evidence(part.evidence)) or None
     split = {"delta": part.delta.macs, "sign": part.delta.sign, "by_calls": by_calls, "by_cost": by_cost}
     return {
         "name": part.name,
@@ -82,44 +83,45 @@ def _component(part: ComponentDiff) -> dict[str, Any]:
     }
 
 
-_COLUMNS = (
-    *("component", "change", "old_path", "new_path", "old_class", "new_class", "modules"),
-    *("old_params", "new_params", "old_calls", "new_calls", "differs", "sizes", "types", "lost", "gained"),
-    *("evidence", "macs"),
+FIELDS = (
+    *map(Field, ("component", "change", "old_path", "new_path", "old_class", "new_class")),
+    Field("modules", "modules"),
+    Field("old_params", "parameters"),
+    Field("new_params", "parameters"),
+    Field("old_calls", "calls"),
+    Field("new_calls", "calls"),
+    *map(Field, ("differs", "sizes", "types", "lost", "gained", "evidence")),
+    *DELTA_FIELDS,
 )
+"""The columns."""
 
 
-def program_rows(found: Diff) -> Table:
+def list_modules(found: Diff) -> Rows:
     """A row for each module that changed, and one for the equal ones of each component."""
-    rows = [row for part in found.components for row in _rows(part)]
-    return Table(tuple(map(Column, _COLUMNS)), tuple(rows), people=False)
+    return Rows(FIELDS, tuple(row for part in found.components for row in _list_component(part)))
 
 
-def _rows(part: ComponentDiff) -> Iterator[Row]:
+def _list_component(part: ComponentDiff) -> Iterator[tuple[Value, ...]]:
     for change in part.modules:
         sides = change.old, change.new
         lost, gained = find_op_changes(change)
         sizes = ", ".join(f"{old} -> {new}" for old, new in find_size_changes(change))
         types = " -> ".join(find_type_change(change) or ())
-        evidence = "; ".join(evidence_words(change.evidence))
+        evidence = "; ".join(describe_evidence(change.evidence))
         modules = max(side.modules for side in sides if side)
-        named = (part.name, change.change, *(side.path if side else None for side in sides), *map(_class, sides), modules)
+        paths = (side.path if side else None for side in sides)
+        classes = (side.class_name if side else None for side in sides)
         counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
-        yield Row(
-            (*named, *counts, " ".join(_aspects(change)), sizes, types, _listed(lost), _listed(gained), evidence, change.delta)
-        )
+        words = (" ".join(_list_aspects(change)), sizes, types, _join_ops(lost), _join_ops(gained), evidence)
+        yield part.name, change.change, *paths, *classes, modules, *counts, *words, *split_delta(change.delta)
     if part.equal_modules:
-        nothing = (None,) * 4
-        yield Row((part.name, "equal", *nothing, part.equal_modules, *nothing, *("",) * 6, part.equal))
+        none, empty = (None,) * 4, ("",) * 6
+        yield part.name, "equal", *none, part.equal_modules, *none, *empty, *split_delta(part.equal)
 
 
-def _class(side: ModuleSide | None) -> str | None:
-    return side.class_name if side else None
-
-
-def _aspects(change: ModuleChange) -> Iterator[str]:
+def _list_aspects(change: ModuleChange) -> Iterator[str]:
     return (aspect.replace(" ", "_") for aspect in change.aspects)
 
 
-def _listed(ops: tuple[tuple[str, int], ...]) -> str:
+def _join_ops(ops: tuple[tuple[str, int], ...]) -> str:
     return ", ".join(f"{op} x{count}" for op, count in ops)

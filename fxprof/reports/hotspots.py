@@ -1,48 +1,67 @@
-"""The report of `fxprof hotspots`: where the MACs are, dearest first."""
+"""The report of `fxprof hotspots`: the rows with the most MACs, most expensive first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fxprof.reports.common import about, inexact_notes, title_of, told_notes, told_of, workload_of
-from fxprof.reports.tables import Cell, Column, Document, Row, Share, Table
-from fxprof.result import Profile, views
+from fxprof.reports.cells import Share
+from fxprof.reports.common import describe_profile, write_notes
+from fxprof.reports.document import Column, Document, Row, Section, Table
+from fxprof.reports.rows import Field, Rows, Value, name_total, split_total
+from fxprof.result import Profile, Total, views
 from fxprof.units import unit_name
 
 
-def hotspots(profile: Profile, by: str = "layer", limit: int | None = 20, unit: str = "auto") -> Document:
-    """The document of the dearest rows; what is left out is summed up below them.
+def build_hotspots(profile: Profile, by: str = "layer", limit: int | None = 20, unit: str = "auto") -> Document:
+    """The document of the most expensive rows; the others are summed up below them.
+
+    Args:
+        profile: the profile.
+        by: the sort of a row, one of `fxprof.result.views.GROUPINGS`.
+        limit: rows to list; None for all.
+        unit: one of `fxprof.units.UNITS`.
 
     Raises:
-        UsageError: `by` is not one of `fxprof.result.views.GROUPINGS`.
+        UsageError: `by` is no grouping.
     """
     found = views.hotspots(profile, by, limit)
-    columns = (
-        Column("rank", "rank"),
-        Column(by, by, words=True, least=30),
-        Column("count", "calls" if by in {"layer", "class"} else "count"),
-        Column("macs", unit_name(unit)),
-        Column("share", "share", programs=False),
-        Column("running_macs", "running\nshare"),
+    counts = "calls" if by in {"layer", "class"} else "executions"
+    listed = tuple(_list_groups(found, profile.macs))
+    sections = (
+        Section(tables=(_tabulate(profile, listed, by, "calls" if counts == "calls" else "count", unit),)),
+        Section(notes=tuple(write_notes(profile))),
     )
-    return Document(
-        title=title_of(profile),
-        facts=(("workload", workload_of(profile)),),
-        tables=(Table(columns, tuple(_rows(found, profile.macs)), last=_last(profile)),),
-        notes=(*told_notes(profile), *inexact_notes(profile)),
-        about=about(profile),
-        told=told_of(profile),
-        unit=unit,
+    fields = (Field("rank"), Field(by), Field("count", counts), *name_total(), Field("running_macs", "MACs"))
+    values: Iterator[tuple[Value, ...]] = (
+        (rank, label, count, *split_total(total), running) for rank, label, count, total, running in listed
     )
+    return Document(describe_profile(profile), sections, Rows(fields, tuple(values)))
 
 
-def _rows(found: views.Hotspots, whole: int) -> Iterator[Row]:
+_Group = tuple[int | None, str, int, Total, int]
+"""Rank, label, count, total, and the MACs down to this row."""
+
+
+def _list_groups(found: views.Hotspots, whole: int) -> Iterator[_Group]:
+    """The rows, and one without a rank for the others; they add up to `whole` MACs."""
     for rank, row in enumerate(found.rows, 1):
-        yield Row((rank, row.label, row.count, row.total, Share.of(row.total, whole), Share(row.running, whole)))
+        yield rank, row.label, row.count, row.total, row.running
     if found.hidden:
-        label = f"others ({found.hidden:,})"
-        yield Row((None, label, found.others_count, found.others, Share.of(found.others, whole), Share(whole, whole)))
+        yield None, f"others ({found.hidden:,})", found.others_count, found.others, whole
 
 
-def _last(profile: Profile) -> tuple[Cell, ...]:
-    return (None, "total", None, profile.total, Share.of(profile.total, profile.macs), None)
+def _tabulate(profile: Profile, listed: tuple[_Group, ...], by: str, counted: str, unit: str) -> Table:
+    whole = profile.macs
+    columns = (
+        Column("rank"),
+        Column(by, words=True, least=30),
+        Column(counted),
+        Column(unit_name(unit)),
+        Column("share"),
+        Column("running\nshare"),
+    )
+    rows = tuple(
+        Row((rank, label, count, total, Share.of(total, whole), Share(running, whole)))
+        for rank, label, count, total, running in listed
+    )
+    return Table(columns, rows, (None, "total", None, profile.total, Share.of(profile.total, whole), None), unit)

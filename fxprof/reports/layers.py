@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fxprof.reports.common import about, inexact_notes, title_of, told_notes, told_of, workload_of
-from fxprof.reports.tables import Column, Document, Params, Row, Share, Table
-from fxprof.result import Component, Node, Profile
+from fxprof.reports.cells import Params, Share
+from fxprof.reports.common import describe_profile, write_notes
+from fxprof.reports.document import Column, Document, Row, Section, Table
+from fxprof.reports.rows import Field, Rows, Value, name_total, split_total
+from fxprof.result import Component, Node, Profile, Total
 from fxprof.result.views import fold_repeats, prune
 from fxprof.units import unit_name
 
+FIELDS = (
+    Field("component"),
+    Field("path"),
+    Field("class"),
+    Field("times", "modules"),
+    Field("params", "parameters"),
+    Field("calls", "calls"),
+    Field("self_macs", "MACs"),
+    *name_total(),
+    Field("unused_macs", "MACs"),
+)
+"""The columns for programs."""
 
-def layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit: str = "auto") -> Document:
+
+def build_layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit: str = "auto") -> Document:
     """The document of the module trees.
 
     A module's numbers contain those of the modules below it. The rows that nothing is listed below add up to the component;
@@ -23,64 +38,56 @@ def layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit
         min_share: branches below this fraction of their component become one row.
         unit: one of `fxprof.units.UNITS`.
     """
-    return Document(
-        title=title_of(profile),
-        facts=(("workload", workload_of(profile)),),
-        tables=tuple(_component(component, depth, min_share, unit) for component in profile.components.values()),
-        notes=(*told_notes(profile), *inexact_notes(profile)),
-        about=about(profile),
-        told=told_of(profile),
-        unit=unit,
+    pruned = [(item, prune(fold_repeats(item.tree), depth, min_share)) for item in profile.components.values()]
+    sections = (
+        Section(tables=tuple(_tabulate(component, tree, unit) for component, tree in pruned)),
+        Section(notes=tuple(write_notes(profile))),
     )
+    values = tuple(row for component, tree in pruned for row in _list_nodes(component, tree))
+    return Document(describe_profile(profile), sections, Rows(FIELDS, values))
 
 
-def _component(component: Component, depth: int | None, min_share: float, unit: str) -> Table:
+def _list_nodes(component: Component, tree: Node) -> Iterator[tuple[Value, ...]]:
+    """A row of `FIELDS` for each module."""
+    for node in tree.walk():
+        class_name = component.class_name if node is tree else node.class_name
+        numbers = (node.times, node.total_params, node.calls, node.self_macs, *split_total(node.total), node.unused)
+        yield component.name, node.path, class_name, *numbers
+
+
+def _tabulate(component: Component, tree: Node, unit: str) -> Table:
     columns = (
-        Column("component"),
-        Column("path"),
-        Column("module", "module", words=True, least=24, programs=False),
-        Column("class", "class", words=True),
-        Column("times"),
-        Column("params", "params"),
+        Column("module", words=True, least=24),
+        Column("class", words=True),
+        Column("params"),
         Column("calls"),
-        Column("shown_calls", "calls", programs=False),
-        Column("self_macs"),
-        Column("macs", unit_name(unit)),
-        Column("share", "share", programs=False),
-        Column("unused_macs"),
+        Column(unit_name(unit)),
+        Column("share"),
     )
-    tree = prune(fold_repeats(component.tree), depth, min_share)
-    return Table(columns, tuple(_rows(component, tree, tree.total_macs, 0, 1)))
+    return Table(columns, tuple(_show_node(component, tree, tree.total_macs, 0, 1)), unit=unit)
 
 
-def _rows(component: Component, node: Node, whole: int, level: int, times: int, *, marked: bool = False) -> Iterator[Row]:
-    """The node, its own operators where other rows stand beside them, and what is below it."""
+def _show_node(component: Component, node: Node, whole: int, level: int, times: int, *, marked: bool = False) -> Iterator[Row]:
+    """The node, its own operators where other rows stand beside them, and the nodes below it.
+
+    Args:
+        component: of the node.
+        node: a module, or several that were folded.
+        whole: MACs of the component.
+        level: its depth below the component.
+        times: modules that its parent stands for.
+        marked: whether a row above says that nobody uses the results.
+    """
     name = "  " * level + (node.name if level else component.name)
     folded = f" \N{MULTIPLICATION SIGN}{node.times // times}" if node.times > times and not node.name.startswith("(") else ""
-    head = (component.name, node.path)
-    calls = None if node.total.macs and not node.calls else node.calls  # lists of modules are never called, what is in them is
-    numbers = (node.times, Params(node.total_params), node.calls, calls, node.self_macs)
+    calls = None if node.total.macs and not node.calls else node.calls  # a list of modules is never called, only its items
     class_name = node.class_name if level else component.class_name
-    share = Share.of(node.total, whole)
     never = bool(node.unused) and node.unused == node.total_macs
     mark = " (never used)" if never and not marked else ""
-    yield Row((*head, name + folded + mark, class_name, *numbers, node.total, share, node.unused))
+    share = Share.of(node.total, whole)
+    yield Row((name + folded + mark, class_name, Params(node.total_params), calls, node.total, share))
     if node.children and node.self_total.counts:
         own = f"{'  ' * (level + 1)}(own operators)"
-        share = Share.of(node.self_total, whole)
-        cells = (
-            *head,
-            own,
-            "",
-            node.times,
-            Params(node.params),
-            node.calls,
-            None,
-            node.self_macs,
-            node.self_total,
-            share,
-            None,
-        )
-        yield Row(cells, detail=True)
+        yield Row((own, "", Params(node.params), None, node.self_total, Share.of(node.self_total, whole)))
     for child in node.children:
-        yield from _rows(component, child, whole, level + 1, node.times, marked=never)
+        yield from _show_node(component, child, whole, level + 1, node.times, marked=never)

@@ -1,19 +1,21 @@
-"""The report of `fxprof models`: what is bundled."""
+"""The report of `fxprof models`: the bundled models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from fxprof.reports.tables import Column, Document, Params, Row, Table
+from fxprof.reports.cells import Params
+from fxprof.reports.document import Column, Document, Row, Section, Table
+from fxprof.reports.rows import Field, Rows
 
 
 class Entry(Protocol):
-    """What a list of models tells about each."""
+    """A model of the list."""
 
     @property
     def name(self) -> str:
-        """What to give as the target."""
+        """Its name as a target."""
 
     @property
     def title(self) -> str:
@@ -36,18 +38,17 @@ class Entry(Protocol):
         """How sure the bundled configuration is."""
 
 
-def models(entries: Iterable[Entry]) -> Document:
+def build_models(entries: Iterable[Entry]) -> Document:
     """The document of the bundled models."""
+    models = tuple(entries)
     columns = (
-        Column("name", "name", words=True, least=20),
-        Column("title", "model", words=True, least=20),
-        Column("class", "class", words=True, least=20),
-        Column("params", "params"),
-        Column("hub_id"),
-        Column("confidence"),
+        Column("name", words=True, least=20),
+        Column("model", words=True, least=20),
+        Column("class", words=True, least=20),
+        Column("params"),
     )
-    rows = [
-        Row((entry.name, entry.title, entry.class_name, Params(entry.params), entry.hub_id, entry.confidence))
-        for entry in entries
-    ]
-    return Document(tables=(Table(columns, tuple(rows)),))
+    shown = tuple(Row((model.name, model.title, model.class_name, Params(model.params))) for model in models)
+    names = Field("name"), Field("title"), Field("class")
+    fields = (*names, Field("params", "parameters"), Field("hub_id"), Field("confidence"))
+    values = ((model.name, model.title, model.class_name, model.params, model.hub_id, model.confidence) for model in models)
+    return Document(sections=(Section(tables=(Table(columns, shown),)),), rows=Rows(fields, tuple(values)))
