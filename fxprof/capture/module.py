@@ -20,7 +20,7 @@ from fxprof.capture.forgetful import remembering_nothing
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.layouts import shape_of
 from fxprof.capture.quiet import alone, unchanged
-from fxprof.capture.reads import read_remarks
+from fxprof.capture.read_remarks import read_remarks
 from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.strangers import among_strangers
 from fxprof.capture.translate import input_values, translate
@@ -103,9 +103,9 @@ def _capture(
         COMPONENT,
         name,
         loan.modules_of(module),
-        rehearsal.recorded(COMPONENT),
+        rehearsal.calls.of(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
-        runs=rehearsal.runs(COMPONENT),
+        runs=rehearsal.calls.runs(COMPONENT),
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))
 
