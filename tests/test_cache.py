@@ -36,11 +36,11 @@ from fxprof import api
 from fxprof.cache import Cache, default_cache, note, noted, tell
 from fxprof.cache.keys import _stamps, environment, key_of, leads_elsewhere
 from fxprof.capture import known_calls, pipeline
-from fxprof.capture.answers import NotKept, NotKeptError
+from fxprof.capture.call_cache import KeptCalls
 from fxprof.capture.export import export_call
 from fxprof.capture.places import Place
 from fxprof.capture.rehearse import Rehearsal
-from fxprof.capture.remember import KeptCalls
+from fxprof.capture.returned_values import NotKept, NotKeptError
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent

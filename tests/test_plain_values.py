@@ -16,9 +16,9 @@ from torch import nn
 import fxprof
 from fxprof.cache.keys import key_of as key_of_result
 from fxprof.capture.calls import key_of
-from fxprof.capture.draws import Generators
-from fxprof.capture.outside import outside_state
+from fxprof.capture.outer_state import outside_state
 from fxprof.capture.plain_values import is_plain_value, is_same, key_of_value, told
+from fxprof.capture.random_numbers import Generators
 from fxprof.capture.reachable import is_looked_into
 from fxprof.capture.replay import Memory
 from fxprof.capture.sharing import fingerprint

@@ -12,23 +12,23 @@ from diffusers.utils import BaseOutput
 from torch import nn
 
 from fxprof.cache import Cache
-from fxprof.capture.answers import NotKeptError
-from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug, lacks
-from fxprof.capture.borrowed import Loan, borrowed
 from fxprof.capture.build import Built, Progress, build, of_live
 from fxprof.capture.built_modules import modules_of
-from fxprof.capture.forgetful import Forget, remembering_nothing
+from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.error_causes import failure, is_from_elsewhere, is_our_bug, lacks
+from fxprof.capture.function_caches import Forget, remembering_nothing
 from fxprof.capture.inputs import plain, real
+from fxprof.capture.loan import Loan, borrowed
 from fxprof.capture.optional import standing_in
-from fxprof.capture.quiet import alone, unchanged
+from fxprof.capture.process_state import alone, unchanged
 from fxprof.capture.read_remarks import read_remarks
 from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
-from fxprof.capture.remember import KeptCalls
+from fxprof.capture.returned_values import NotKeptError
 from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
-from fxprof.capture.strangers import among_strangers
 from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
+from fxprof.capture.untrusted_files import among_strangers
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
 from fxprof.source.workload import CALL_ARGUMENTS, DEFAULT_PROMPT, Workload, flag_of

@@ -16,17 +16,17 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import inputs_of
-from fxprof.capture.draws import Generators
 from fxprof.capture.failure import Passed
-from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.hooks import intercepted
 from fxprof.capture.listening import CALL
 from fxprof.capture.places import Place
+from fxprof.capture.random_numbers import Generators
 from fxprof.capture.recorded_calls import Recorded, RecordedCalls
 from fxprof.capture.replay import Memory
 from fxprof.capture.results_read import taken, tensors_of
 from fxprof.capture.translate import record, target_name
 from fxprof.capture.unknown import marked_result
+from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Op, Trace
 from fxprof.trace.stacks import is_scaffolding, source_line

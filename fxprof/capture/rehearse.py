@@ -19,20 +19,20 @@ from typing import Any
 
 from torch import nn
 
-from fxprof.capture.draws import Generators
-from fxprof.capture.endless import EndlessError, ended_after
+from fxprof.capture.call_cache import KeptCalls
 from fxprof.capture.failure import Failure, failure_of
 from fxprof.capture.interception import Interception
 from fxprof.capture.known_calls import KnownCalls
 from fxprof.capture.listening import Listening
 from fxprof.capture.places import find_modules
-from fxprof.capture.quiet import unchanged
+from fxprof.capture.process_state import unchanged
+from fxprof.capture.random_numbers import Generators
 from fxprof.capture.reads import Read, Reads
 from fxprof.capture.real_runs import RealRuns
 from fxprof.capture.recorded_calls import DifferentCallError, EnoughError, Recorded, RecordedCalls
 from fxprof.capture.recorder import Recorder
-from fxprof.capture.remember import KeptCalls
 from fxprof.capture.results_read import taken, tensors_of
+from fxprof.capture.time_limit import EndlessError, ended_after
 from fxprof.capture.unknown import Trial, trials
 
 _PATIENCE = 5.0
@@ -43,7 +43,7 @@ class Rehearsal:
     """The calls that a pipeline makes of its components.
 
     Args:
-        components: modules by component name, without data (see `fxprof.capture.hollow`).
+        components: modules by component name, without data (see `fxprof.capture.zero_weights`).
         notable: whether an operator outside every exported call is to be recorded: all but those known to cost nothing.
         outside: the name under which operators are recorded that run in no component, and the class to show for it.
         whole: export every module, also those that are alike, so that programs are complete.

@@ -17,12 +17,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import Key, has_containers
-from fxprof.capture.draws import GENERATORS, Generators
 from fxprof.capture.iterators import ITERATORS
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.plain_values import is_plain_or_derived, is_same, key_of_value, values_in
+from fxprof.capture.random_numbers import GENERATORS, Generators
+from fxprof.capture.returned_values import Given, Zeros, made
 from fxprof.capture.state import Snapshot, snapshot
 
 

@@ -37,11 +37,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.answers import Given
 from fxprof.capture.calls import Key, has_containers
 from fxprof.capture.layouts import is_plain, look_of
 from fxprof.capture.marks import BEGIN, END, REPEAT
 from fxprof.capture.plain_values import is_plain_value, key_of_value, told
+from fxprof.capture.returned_values import Given
 from fxprof.trace.stacks import is_torch_file
 
 

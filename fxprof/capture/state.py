@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxprof.capture.draws import GENERATORS
 from fxprof.capture.hooks import made_attributes
 from fxprof.capture.iterators import ITERATORS
 from fxprof.capture.plain_values import CHANGEABLE, CONTAINERS, NUMBERS, is_plain_value, key_of_value, values_in
+from fxprof.capture.random_numbers import GENERATORS
 
 Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
 """Each holder of attributes, the attributes, and the contents of those that are containers."""

@@ -18,13 +18,13 @@ from torch.utils import _pytree as pytree
 from fxprof import limits
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
-from fxprof.capture.answers import NotKept
-from fxprof.capture.blame import causes
 from fxprof.capture.calls import key_of as key_of_call
+from fxprof.capture.error_causes import causes
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
 from fxprof.capture.plain_values import is_plain_value, told
+from fxprof.capture.returned_values import NotKept
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
 from fxprof.source.config import ComponentConfig
