@@ -107,10 +107,10 @@ def profile(
 
     table = formulas if formulas is not None else default_formulas()
     try:
-        captured, name = _captured(source, workload, inputs or {}, table, progress, whole=whole, cache=cache)
+        captured = _captured(source, workload, inputs or {}, table, progress, whole=whole, cache=cache)
     finally:
         kept.tell()
-    profile = assemble(captured, name, versions(), table)
+    profile = assemble(captured, table)
     kept.keep(profile)
     return profile
 
@@ -174,26 +174,22 @@ def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formula
         return load_bytes(target.content, target.path)
     from fxprof.result.assemble import assemble
 
-    captured, name, made_with = _read_graphs(target, target.path, dims)
+    captured = _read_graphs(target, target.path, dims)
     from fxprof.cost.agreement import check_capture
 
     check_capture(captured, str(target.path))
     table = formulas if formulas is not None else default_formulas()
     try:
-        return assemble(captured, name, {"fxprof": _own_version(), **made_with}, table)
+        return assemble(replace(captured, versions={"fxprof": _own_version(), **captured.versions}), table)
     except (FormulaError, TargetError) as error:
         raise type(error)(f"cannot count {target.path}: {error.message}", error.hint) from error
 
 
-def _read_graphs(target: Target, path: Path, dims: Mapping[str, int]) -> tuple[Capture, str, dict[str, str]]:
-    """What was captured, what it is called, and the versions that captured it."""
+def _read_graphs(target: Target, path: Path, dims: Mapping[str, int]) -> Capture:
     from fxprof.trace.bundle import read_bundle
     from fxprof.trace.pt2 import read_capture
 
-    if target.sort is RUN:
-        return read_bundle(path)
-    captured, torch_version = read_capture(path, dims, target.content)
-    return captured, path.name, {"torch": torch_version}
+    return read_bundle(path) if target.sort is RUN else read_capture(path, dims, target.content)
 
 
 def save_graphs(
@@ -240,14 +236,14 @@ def save_graphs(
             what = f"{found} holds no pipeline that could be captured"
             raise UsageError(what, "name a pipeline; this one can be profiled as it is")
         refuse_untaken((found,), {**_values(asked), "inputs": inputs, "formulas": formulas})
-        captured, name = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
+        captured = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
             progress("writing the graphs")
         with loading():
             from fxprof.capture.save import save_graphs as write_graphs
 
-        profile = assemble(captured, name, versions(), table)
-        text = write_manifest(captured, name, versions(), write_graphs(captured, part))
+        profile = assemble(captured, table)
+        text = write_manifest(captured, write_graphs(captured, part))
         (part / MANIFEST).write_text(text, encoding="utf-8")
     return profile
 
@@ -288,8 +284,8 @@ def _captured(
     *,
     whole: bool,
     cache: Cache | None = None,
-) -> tuple[Capture, str]:
-    """The capture of a target, and its name."""
+) -> Capture:
+    """The capture of a target, with its name and the versions of all that captures it."""
     notable = notable_with(table)
     if isinstance(target, SingleComponent):
         from fxprof.source.stand_ins import input_value
@@ -307,15 +303,15 @@ def _captured(
             def capture(given: Mapping[str, Any]) -> Capture:
                 return capture_component(target, given, workload.dtype, notable=notable, whole=whole, progress=progress)
 
-            return _as_meant(capture, read), target.name
+            return replace(_as_meant(capture, read), target=target.name, versions=versions())
         with loading():
             from fxprof.capture.pipeline import capture_pipeline
 
         captured = capture_pipeline(target, workload, notable=notable, whole=whole, cache=cache, progress=progress)
         if not isinstance(target, PipelineConfig):
-            return captured, type(target).__name__
+            return replace(captured, target=type(target).__name__, versions=versions())
         noted = (f"{target.name}: {target.note}",) if target.note else ()
-        return replace(captured, remarks=(*noted, *captured.remarks)), target.name
+        return replace(captured, target=target.name, versions=versions(), remarks=(*noted, *captured.remarks))
 
 
 def _as_meant(capture: Callable[[Mapping[str, Any]], Capture], inputs: Mapping[str, Any]) -> Capture:
@@ -414,7 +410,7 @@ def profile_module(
     from fxprof.result.assemble import assemble
 
     captured = capture_module(module, args, keywords, notable=notable_with(table), whole=whole)
-    return assemble(captured, type(module).__name__, versions(), table)
+    return assemble(replace(captured, target=type(module).__name__, versions=versions()), table)
 
 
 def profile_program(
@@ -444,7 +440,7 @@ def profile_program(
 
     captured = capture_program(program, check_dims(dims))
     check_capture(captured, "the program")
-    return assemble(captured, captured.class_name, versions(), table)
+    return assemble(replace(captured, target=captured.class_name, versions=versions()), table)
 
 
 def default_formulas() -> Formulas:

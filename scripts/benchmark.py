@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def worker(model: str) -> None:
     config, formulas = load_zoo(model), default_formulas()
     capture = capture_pipeline(config, Workload(height=512, width=512, steps=30), notable=notable_with(formulas))
     captured = time.perf_counter()
-    profile = assemble(capture, model, versions(), formulas)
+    profile = assemble(replace(capture, target=model, versions=versions()), formulas)
     assert profile.macs > 0
     done = time.perf_counter()
     print(

@@ -12,7 +12,7 @@ import argparse
 import tomllib
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,7 @@ def measure(name: str) -> Measured:
     table = default_formulas()
     workload = Workload(height=SIZE, width=SIZE, steps=STEPS, guidance_scale=GUIDANCE)
     captured = capture_pipeline(load_zoo(name), workload, notable=notable_with(table))
-    profile = assemble(captured, name, versions(), table)
+    profile = assemble(replace(captured, target=name, versions=versions()), table)
     calls = profile.components[part].calls
     evaluations = calls[0].count if calls[0].entry == "" else STEPS
     real = work_of(next(item for item in captured.components if item.name == part)) // evaluations

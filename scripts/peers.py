@@ -246,7 +246,7 @@ def worker(tool: str, device: str) -> None:
             modes.enter_context(FakeTensorMode())
         component = build(torch, spec, "cpu" if device == "fake" else "meta")
         if device == "cpu":
-            from fxprof.capture.hollow import empty_out
+            from fxprof.capture.zero_weights import empty_out
 
             empty_out(component)
         if count is None:  # on fake tensors where a model reads its mask, which meta tensors do not allow

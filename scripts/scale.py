@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -40,7 +41,7 @@ FORMATS = ("text", "json", "markdown")
 
 
 def _assembled(capture: Capture) -> Profile:
-    return assemble(capture, "synthetic", {"fxprof": "0"})
+    return assemble(replace(capture, target="synthetic", versions={"fxprof": "0"}))
 
 
 def _nothing(capture: Capture, _file: Path) -> Callable[[], object]:

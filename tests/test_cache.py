@@ -36,11 +36,11 @@ from fxprof import api
 from fxprof.cache import Cache, default_cache, note, noted, tell
 from fxprof.cache.keys import _stamps, environment, key_of, leads_elsewhere
 from fxprof.capture import known_calls, pipeline
-from fxprof.capture.answers import NotKept, NotKeptError
+from fxprof.capture.call_cache import KeptCalls
 from fxprof.capture.export import export_call
 from fxprof.capture.places import Place
 from fxprof.capture.rehearse import Rehearsal
-from fxprof.capture.remember import KeptCalls
+from fxprof.capture.returned_values import NotKept, NotKeptError
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
@@ -756,7 +756,7 @@ def test_what_cannot_be_exported_is_tried_once(error: Any, times: int, cache: Ca
         kept = KeptCalls(cache, parts)
         rehearsal = Rehearsal({"one": model}, notable=bool, outside=("pipeline", "Pipeline"), kept=kept)
         rehearsal.run(model, torch.zeros(2, 3))
-        found.append((_traces(rehearsal.recorded("one")), rehearsal.ran_for_real))
+        found.append((_traces(rehearsal.calls.of("one")), rehearsal.ran_for_real))
     assert found[0] == found[1]
     assert ("one", "") in found[0][1]
     assert exports.count("Reading") == times
@@ -789,7 +789,7 @@ def test_an_object_among_the_results_is_computed_only_where_somebody_looks_at_it
             found.append((tuple(hidden.shape), memory.length if looks else memory is None))
 
         rehearsal.run(run)
-        return rehearsal.recorded("one")
+        return rehearsal.calls.of("one")
 
     monkeypatch.setattr(pipeline, "_capture", capture)
     nothing = PipelineConfig("nothing", "Nothing", {})

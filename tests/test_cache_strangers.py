@@ -26,12 +26,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from fxprof import limits
 from fxprof.cache import Cache, default_cache
-from fxprof.capture import remember
-from fxprof.capture.answers import Given, NotKept, Zeros
+from fxprof.capture import call_cache
+from fxprof.capture.call_cache import KeptCalls
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
-from fxprof.capture.remember import KeptCalls
+from fxprof.capture.returned_values import Given, NotKept, Zeros
 from fxprof.source.config import ComponentConfig
 from fxprof.trace.codec import DamagedError, NotWritableError
 
@@ -539,7 +539,7 @@ def test_objects_and_refusals_are_found(kept: tuple[KeptCalls, str, Cache]) -> N
 
 
 def test_nothing_in_the_reading_of_calls_can_import_by_name() -> None:
-    source = Path(remember.__file__).read_text(encoding="utf-8") + Path(remember.__file__).with_name(
+    source = Path(call_cache.__file__).read_text(encoding="utf-8") + Path(call_cache.__file__).with_name(
         "kept_results.py"
     ).read_text(encoding="utf-8")
     assert not [word for word in ("treespec_loads", "getattr(", "import_module", "eval(", "pickle") if word in source]

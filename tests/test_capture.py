@@ -12,7 +12,7 @@ from torch import nn
 from toys import TOYS, ReadsValues, Shared, Subgraphs, Toy
 
 import fxprof
-from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.cost.registry import BUILT_IN
 from fxprof.errors import CaptureError, UsageError
 from fxprof.result.profile import Profile

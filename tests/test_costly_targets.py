@@ -22,10 +22,10 @@ from torch import nn
 import fxprof
 from fxprof import limits, strict_json, texts
 from fxprof.capture import arrays
-from fxprof.capture.hollow import TooLargeError, counted, sizes_bounded
 from fxprof.capture.processors import image_processor, stand_in
 from fxprof.capture.tokenizers import StandInTokenizer
 from fxprof.capture.vocabularies import trusted_copy
+from fxprof.capture.zero_weights import TooLargeError, counted, sizes_bounded
 from fxprof.errors import CaptureError, FxprofError, TargetError
 from fxprof.source.config import ComponentConfig
 from fxprof.source.directory import read_object

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 import fxprof
 from fxprof.capture import known_calls
 from fxprof.capture.export import ExportedCall
-from fxprof.capture.quiet import muted
+from fxprof.capture.process_state import muted
 from fxprof.capture.translate import translate
 from fxprof.cost.count import CountedOp, count
 from fxprof.cost.forms import Forms

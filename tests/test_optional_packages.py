@@ -23,7 +23,7 @@ from families.video import CASES
 from test_pipelines import save_configurations
 
 import fxprof
-from fxprof.capture import blame
+from fxprof.capture import error_causes
 from fxprof.capture.optional import standing_in
 from fxprof.errors import CaptureError
 
@@ -65,22 +65,22 @@ def told(text: str) -> str:
     ids=lambda value: str(value)[:40],
 )
 def test_missing_packages_are_recognised(error: BaseException, package: str | None) -> None:
-    assert blame.missing_package(raised(error)) == package
+    assert error_causes.missing_package(raised(error)) == package
 
 
 def test_the_cause_of_an_error_is_looked_at() -> None:
     cause = raised(ModuleNotFoundError("No module named 'timm'", name="timm"))
     error = raised(RuntimeError("Failed to import diffusers.pipelines.x because of the following error"), cause)
-    failure = blame.failure("could not build x", error)
+    failure = error_causes.failure("could not build x", error)
     assert failure.message == "could not build x: Failed to import diffusers.pipelines.x because of the following error"
     assert failure.hint == "pip install timm"
 
 
 def test_packages_of_the_extra_are_what_the_hint_says() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert sorted(set(blame._OPTIONAL.values())) == sorted(project["optional-dependencies"]["all"])
+    assert sorted(set(error_causes._OPTIONAL.values())) == sorted(project["optional-dependencies"]["all"])
     for package in project["optional-dependencies"]["all"]:
-        assert blame.failure("x", ImportError(f"x requires the {package} library")).hint == ALL.format(package)
+        assert error_causes.failure("x", ImportError(f"x requires the {package} library")).hint == ALL.format(package)
 
 
 # --- where it happens

@@ -36,9 +36,9 @@ def written(target: Any, directory: Path, monkeypatch: pytest.MonkeyPatch, **wor
     captured: list[Capture] = []
     capture = api._captured
 
-    def kept(*args: Any, whole: bool) -> tuple[Capture, str]:
+    def kept(*args: Any, whole: bool) -> Capture:
         found = capture(*args, whole=whole)
-        captured.append(found[0])
+        captured.append(found)
         return found
 
     monkeypatch.setattr(api, "_captured", kept)
@@ -56,7 +56,7 @@ def in_words(trace: Trace) -> Trace:
 
 def assert_holds(directory: Path, live: Capture) -> None:
     """What is read back is what was captured, operator for operator."""
-    found, _, _ = read_bundle(directory)
+    found = read_bundle(directory)
     for component, read in zip(live.components, found.components, strict=True):
         for call, other in zip(component.calls, read.calls, strict=True):
             assert_equal(other.trace, in_words(call.trace))

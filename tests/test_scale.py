@@ -6,6 +6,7 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 
 import pytest
@@ -29,7 +30,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def profile(kind: str, ops: int, *, changed: bool = False) -> Profile:
-    return assemble(network(kind, ops, changed=changed).capture(), kind, {"fxprof": "0"})
+    return assemble(replace(network(kind, ops, changed=changed).capture(), target=kind, versions={"fxprof": "0"}))
 
 
 # --- numbers
@@ -42,7 +43,7 @@ def test_every_operator_is_counted_once_and_all_add_up(kind: str, changed: bool,
     net = network(kind, ops, changed=changed)
     capture = net.capture()
     counted = count(capture.components[0].calls[0].trace)
-    found = assemble(capture, kind, {"fxprof": "0"})
+    found = assemble(replace(capture, target=kind))
     assert len(counted) == ops
     assert sum(op.macs or 0 for op in counted) == net.macs == found.macs == found.components["transformer"].tree.total_macs
     assert sum(row.count for call in found.components["transformer"].calls for row in call.ops) == ops
@@ -113,7 +114,7 @@ def steps(kind: str, ops: int) -> dict[str, int]:
     saved, found = dumps(old), compare_profiles(old, new)
     work: dict[str, Callable[[], object]] = {
         "count": lambda: count(trace),
-        "assemble": lambda: assemble(capture, kind, {}),
+        "assemble": lambda: assemble(capture),
         "dumps": lambda: dumps(old),
         "loads": lambda: loads(saved),
         "compare": lambda: compare_profiles(old, new),

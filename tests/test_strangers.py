@@ -21,7 +21,7 @@ from test_pipelines import save_configurations
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import fxprof
-from fxprof.capture.strangers import cleaned, refuse_sizes
+from fxprof.capture.untrusted_files import cleaned, refuse_sizes
 from fxprof.capture.vocabularies import _local
 from fxprof.errors import CaptureError, FxprofError
 

@@ -93,10 +93,15 @@ def _stamps(home: Path) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data that differs where the content does, whatever the types."""
+    """Plain data that differs where the content does, whatever the types.
+
+    What it takes is what configurations and workloads hold. `fxprof.capture.plain_values` says it of live values, with torch.
+    """
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if isinstance(value, (float, StandIn)):
+    if isinstance(value, (float, complex, bytes)):
+        return [type(value).__name__, repr(value)]
+    if isinstance(value, StandIn):
         return [type(value).__name__, str(value)]
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *map(_plain, value)]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from fxprof import limits
-from fxprof.capture.hollow import TooLargeError, sizes_bounded
+from fxprof.capture.zero_weights import TooLargeError, sizes_bounded
 from fxprof.errors import CaptureError
 
 _Made = Callable[[Any, Any], tuple[Any, int]]

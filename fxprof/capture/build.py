@@ -16,11 +16,11 @@ from torch import nn
 
 from fxprof import limits
 from fxprof.capture.arrays import constructing
-from fxprof.capture.blame import failure, is_from_elsewhere
 from fxprof.capture.classes import REFUSED, component_class, pipeline_class
-from fxprof.capture.hollow import building, counted, empty_out, sizes_bounded
+from fxprof.capture.error_causes import failure, is_from_elsewhere
 from fxprof.capture.processors import Say, image_processor, is_processor, processor, tokenizer
-from fxprof.capture.strangers import cleaned, refuse_backbones, refuse_sizes, wanted_more
+from fxprof.capture.untrusted_files import cleaned, refuse_backbones, refuse_sizes, wanted_more
+from fxprof.capture.zero_weights import building, counted, empty_out, sizes_bounded
 from fxprof.errors import CaptureError, FxprofError, UsageError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 

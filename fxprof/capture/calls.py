@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.layouts import is_plain, look_of, shape_of
+from fxprof.capture.plain_values import is_plain_or_derived, key_of_value
 from fxprof.capture.translate import dtype_name, plain
 from fxprof.trace import Tensor, Value
 
@@ -32,11 +33,7 @@ def key_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key:
 def _leaf_key(leaf: Any) -> Key:
     if isinstance(leaf, torch.Tensor):
         return ("tensor", tuple(leaf.shape), leaf.dtype) if is_plain(leaf) else ("tensor", *look_of(leaf))
-    if leaf is None or isinstance(leaf, (bool, int, float, complex, str)):
-        return (type(leaf).__name__, leaf if leaf == leaf else repr(leaf))  # noqa: PLR0124 - nan differs from itself
-    if isinstance(leaf, (torch.dtype, torch.device)):
-        return (type(leaf).__name__, str(leaf))
-    return (type(leaf).__qualname__, id(leaf))
+    return key_of_value(leaf) if is_plain_or_derived(leaf) else (type(leaf).__qualname__, id(leaf))
 
 
 def inputs_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Value], ...]:

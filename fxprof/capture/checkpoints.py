@@ -13,7 +13,7 @@ from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 from diffusers.loaders.single_file_utils import fetch_diffusers_config
 
 from fxprof.capture.build import build_module
-from fxprof.capture.quiet import unchanged
+from fxprof.capture.process_state import unchanged
 from fxprof.errors import CaptureError, TargetError
 from fxprof.source import load_zoo, models
 from fxprof.source.checkpoint import CheckpointFile

@@ -25,21 +25,21 @@ from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.caught import can_fail, is_caught_in
-from fxprof.capture.draws import Draw, Generators, draws_of, draws_of_others, moved
-from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
-from fxprof.capture.outside import own_functions
+from fxprof.capture.outer_state import own_functions
+from fxprof.capture.process_state import muted
 from fxprof.capture.quantised import carries_more
-from fxprof.capture.quiet import muted
+from fxprof.capture.random_numbers import Draw, Generators, draws_of, draws_of_others, moved
 from fxprof.capture.reachable import Holder, is_own, put_back
 from fxprof.capture.refusals import refusal
 from fxprof.capture.results_read import watch
+from fxprof.capture.returned_values import Given, Zeros, made
 from fxprof.capture.sharing import repeated_once
 from fxprof.capture.state import kept_since, restore, snapshot
 from fxprof.capture.translate import translate
+from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.trace import Expr, Tensor, Trace, Value
 
 WRAPPED = "module"

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fxprof.capture.blame import causes, is_our_bug, reason_of
+from fxprof.capture.error_causes import causes, is_our_bug, reason_of
 from fxprof.capture.places import Place
 from fxprof.trace import Frame, Op, Trace, Value
 from fxprof.trace.captured import NOT_CAPTURED

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from fxprof.capture.identity import reason_of_identity
-from fxprof.capture.outside import outside_state, own_functions
+from fxprof.capture.outer_state import outside_state, own_functions
 
 _MOVE_WEIGHTS = frozenset(
     {"GroupOffloadingHook", "LazyPrefetchGroupOffloadingHook", "LayerExecutionTrackerHook"}  # of diffusers

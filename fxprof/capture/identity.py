@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fxprof.capture.outside import own_functions
+from fxprof.capture.outer_state import own_functions
 from fxprof.capture.reachable import is_own, names_of
 
 _DEEPEST = 4

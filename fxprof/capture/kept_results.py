@@ -14,9 +14,9 @@ from torch.utils import _pytree as pytree
 from transformers.utils import ModelOutput
 
 from fxprof import limits
-from fxprof.capture.answers import Given, Zeros
-from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.returned_values import Given, Zeros
 from fxprof.capture.translate import dtype_name
+from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.trace.codec import DamagedError, NotWritableError
 
 _DTYPES = {dtype_name(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from fxprof.capture.call_cache import KeptCalls
 from fxprof.capture.calls import Key, key_of
-from fxprof.capture.draws import Generators
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.places import Place
-from fxprof.capture.remember import KeptCalls
+from fxprof.capture.random_numbers import Generators
 from fxprof.capture.sharing import fingerprint
 from fxprof.trace import Block, Frame, Occurrence, Trace
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.fx._symbolic_trace import _Patcher
 
-from fxprof.capture.hollow import convert
-from fxprof.capture.meanwhile import wait_for
 from fxprof.capture.recorder import Recorder
 from fxprof.capture.unknown import watched_readers
+from fxprof.capture.waiting_threads import wait_for
+from fxprof.capture.zero_weights import convert
 
 CALL = nn.Module.__call__
 _SUBMIT = ThreadPoolExecutor.submit
@@ -48,7 +48,10 @@ class Listening:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Intercept calls and show operators; another thread's calls of what is lent wait, see `fxprof.capture.meanwhile`."""
+        """Intercept calls and show operators; another thread's calls of what is lent wait.
+
+        How they do is in `fxprof.capture.waiting_threads`.
+        """
         self._thread = threading.get_ident()
         self._patches = (self._call(), self._apply())
         _patch(*self._patches)

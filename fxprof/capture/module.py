@@ -13,17 +13,17 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.blame import failure, is_our_bug
-from fxprof.capture.borrowed import Loan, borrowed, uncompiled
 from fxprof.capture.build import Progress, build_module
-from fxprof.capture.forgetful import remembering_nothing
+from fxprof.capture.error_causes import failure, is_our_bug
+from fxprof.capture.function_caches import remembering_nothing
 from fxprof.capture.inputs import plain, real
 from fxprof.capture.layouts import shape_of
-from fxprof.capture.quiet import alone, unchanged
-from fxprof.capture.reads import read_remarks
+from fxprof.capture.loan import Loan, borrowed, uncompiled
+from fxprof.capture.process_state import alone, unchanged
+from fxprof.capture.read_remarks import read_remarks
 from fxprof.capture.rehearse import Rehearsal
-from fxprof.capture.strangers import among_strangers
 from fxprof.capture.translate import input_values, translate
+from fxprof.capture.untrusted_files import among_strangers
 from fxprof.errors import CaptureError, TargetError, UsageError
 from fxprof.source.config import SingleComponent
 from fxprof.source.stand_ins import StandIn
@@ -103,9 +103,9 @@ def _capture(
         COMPONENT,
         name,
         loan.modules_of(module),
-        rehearsal.recorded(COMPONENT),
+        rehearsal.calls.of(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
-        runs=rehearsal.runs(COMPONENT),
+        runs=rehearsal.calls.runs(COMPONENT),
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))
 

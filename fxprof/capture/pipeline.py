@@ -12,22 +12,23 @@ from diffusers.utils import BaseOutput
 from torch import nn
 
 from fxprof.cache import Cache
-from fxprof.capture.answers import NotKeptError
-from fxprof.capture.blame import failure, is_from_elsewhere, is_our_bug, lacks
-from fxprof.capture.borrowed import Loan, borrowed
 from fxprof.capture.build import Built, Progress, build, of_live
-from fxprof.capture.forgetful import Forget, remembering_nothing
+from fxprof.capture.built_modules import modules_of
+from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.error_causes import failure, is_from_elsewhere, is_our_bug, lacks
+from fxprof.capture.function_caches import Forget, remembering_nothing
 from fxprof.capture.inputs import plain, real
+from fxprof.capture.loan import Loan, borrowed
 from fxprof.capture.optional import standing_in
-from fxprof.capture.quiet import alone, unchanged
-from fxprof.capture.reads import read_remarks
-from fxprof.capture.rehearse import Rehearsal, modules_of
+from fxprof.capture.process_state import alone, unchanged
+from fxprof.capture.read_remarks import read_remarks
+from fxprof.capture.rehearse import Rehearsal
 from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
-from fxprof.capture.remember import KeptCalls
+from fxprof.capture.returned_values import NotKeptError
 from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
-from fxprof.capture.strangers import among_strangers
 from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
+from fxprof.capture.untrusted_files import among_strangers
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
 from fxprof.source.workload import CALL_ARGUMENTS, DEFAULT_PROMPT, Workload, flag_of
@@ -245,8 +246,7 @@ def _rehearse(
         failure = rehearsal.end(error.__cause__ or error)
         if failure is None:
             raise
-    called = {found.component for found in rehearsal.calls.values()}
-    missing = [part for part in built.modules if part not in called]
+    missing = [part for part in built.modules if part not in rehearsal.calls.components]
     later = f", such as all of {' and '.join(missing)}," if missing else ""
     what = f"the rehearsal ended at {_dotted(failure.place)}: {failure.reason}"
     return None, [f"{what}; what the pipeline computes after that{later} is not in the totals"]
@@ -289,7 +289,7 @@ def _approximate_lengths(
 def _components(
     built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules
 ) -> tuple[CapturedComponent, ...]:
-    order = list(dict.fromkeys(found.component for found in rehearsal.calls.values()))
+    order = rehearsal.calls.components
     names = [*order, *(name for name in built.modules if name not in order)]
     return tuple(_component(name, built, rehearsal, outside, modules) for name in names)
 
@@ -300,17 +300,17 @@ _Modules = Callable[[nn.Module], tuple[CapturedModule, ...]]
 def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules) -> CapturedComponent:
     module = built.modules.get(name)
     if module is None:
-        return CapturedComponent(name, outside[1], (), rehearsal.recorded(name))
+        return CapturedComponent(name, outside[1], (), rehearsal.calls.of(name))
     return CapturedComponent(
         name,
         type(module).__name__,
         modules(module),
-        rehearsal.recorded(name),
+        rehearsal.calls.of(name),
         tiling=bool(getattr(module, "use_tiling", False)),
         slicing=bool(getattr(module, "use_slicing", False)),
-        entered=rehearsal.entered[name],
+        entered=rehearsal.calls.entered[name],
         aliases=rehearsal.aliases(name),
-        runs=rehearsal.runs(name),
+        runs=rehearsal.calls.runs(name),
     )
 
 

@@ -19,11 +19,11 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from fxprof import limits
 from fxprof.capture.arrays import bounded_calls, constructing
-from fxprof.capture.blame import missing_package, reason_of
 from fxprof.capture.classes import component_class, find_class, is_placeholder
+from fxprof.capture.error_causes import missing_package, reason_of
 from fxprof.capture.foreign import reading
-from fxprof.capture.strangers import cleaned, refuse_sizes
 from fxprof.capture.tokenizers import StandInProcessor, StandInTokenizer
+from fxprof.capture.untrusted_files import cleaned, refuse_sizes
 from fxprof.capture.vocabularies import check_added, has_vocabulary, trusted_copy
 from fxprof.source.config import ComponentConfig
 from fxprof.source.directory import holds, read_object

@@ -17,7 +17,6 @@ import types
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
 from io import BytesIO, StringIO
 from itertools import chain
 from pathlib import Path
@@ -27,6 +26,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import nn
+
+from fxprof.capture.plain_values import is_plain_value
 
 LIBRARIES = frozenset(
     {"torch", "diffusers", "transformers", "accelerate", "peft", "tokenizers", "huggingface_hub", "safetensors", "numpy", "PIL"}
@@ -39,10 +40,8 @@ _OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "pef
 }
 """Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
 _LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types", "weakref", "queue", "fxprof.capture.tokenizers")
-_PLAIN = frozenset(
-    {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), range, slice, torch.dtype, torch.device}
-    | {torch.Size, torch.layout, torch.memory_format, torch.finfo, torch.iinfo}
-)
+_ALSO_WITHOUT_STATE = frozenset({slice, torch.finfo, torch.iinfo})
+"""Classes of values that are not told apart by what they say, but hold nothing that changes either."""
 
 
 class Holder(Protocol):
@@ -227,7 +226,7 @@ def reach(roots: Iterable[Any]) -> list[Holder]:
     waiting, seen = list(roots), dict[int, Any]()
     while waiting:
         value = waiting.pop()
-        if type(value) in _PLAIN or id(value) in seen:
+        if _is_without_state(value) or id(value) in seen:
             continue
         seen[id(value)] = value  # kept, so that nothing else gets its identity
         for holder in _holders(value):
@@ -235,6 +234,10 @@ def reach(roots: Iterable[Any]) -> list[Holder]:
             waiting.extend(holder.values())
         waiting.extend(_inner(value))
     return holders
+
+
+def _is_without_state(value: Any) -> bool:
+    return is_plain_value(value) or type(value) in _ALSO_WITHOUT_STATE
 
 
 def _inner(value: Any) -> Iterable[Any]:
@@ -286,8 +289,8 @@ def _of_name(value: types.ModuleType | type) -> Iterator[Holder]:
 def is_looked_into(value: Any) -> bool:
     """Whether the attributes of an object are state that its Python could change."""
     kind = type(value)
-    if kind in _PLAIN or isinstance(
-        value, (type, types.ModuleType, types.FunctionType, types.MethodType, Enum, torch.jit.ScriptModule)
+    if _is_without_state(value) or isinstance(
+        value, (type, types.ModuleType, types.FunctionType, types.MethodType, torch.jit.ScriptModule)
     ):
         return False
     if isinstance(value, nn.Module):

@@ -1,74 +1,85 @@
-"""What a result has to say where a rehearsal decided by values that only a real run knows."""
+"""Where Python read values that only a real run knows, and whether it can have decided by them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import Counter
+from typing import NamedTuple
 
-from fxprof.capture.caught import can_fail
-from fxprof.capture.rehearse import Read, Rehearsal
+from fxprof.capture.reachable import is_own
+from fxprof.capture.real_runs import Running, calling_line
+from fxprof.capture.recorder import WHOLE
+from fxprof.errors import CaptureError
+
+_MOST_READS = 10_000
+_BOUNDED = "give the loop a bound, or profile the parts that it calls"
 
 
-def read_remarks(
-    rehearsal: Rehearsal, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Approximations, and remarks: a sentence for each module whose Python read a value that is not known.
+class EndlessLoopError(CaptureError):
+    """The user's code goes on until a value is reached that zeros never reach."""
 
-    What is counted is approximate where other values change it. Where none of those that were tried does, a remark names the
-    places in the user's own code: it may decide by a value that nobody thought of.
+
+class Read(NamedTuple):
+    """A place where Python read a value that only a real run knows."""
+
+    component: str
+    path: str
+    line: str
+    """`package/file.py:12`."""
+    how: str
+    """The operator."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user's own code reads, which may decide by anything."""
+        return is_own(self.line.partition("/")[0].partition(".")[0])
+
+
+class Reads:
+    """The reads of one rehearsal, and of those that repeat it.
 
     Args:
-        rehearsal: has run `function`.
-        again: makes everything what it was before that.
-        function: what was run.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
+        outside: the name of what is no component.
     """
-    reads = rehearsal.deciding_reads()
-    if not reads:
-        return (), ()
-    tried = rehearsal.decisive_reads(again, function, *args, **kwargs)
-    again()
-    if tried is None:
-        return tuple(map(_approximate, _places(reads))), ()
-    return (), tuple(_unmoved(read, tried) for read in _places(reads) if read.is_own)
 
+    def __init__(self, outside: str) -> None:
+        self._outside = outside
+        self._first: dict[Read, int] = {}
+        """Each place to how much was recorded when it was first read."""
+        self._times: Counter[Read] = Counter()
 
-def _places(reads: Iterable[Read]) -> tuple[Read, ...]:
-    """The first read of each line."""
-    places: dict[tuple[str, str], Read] = {}
-    for read in reads:
-        places.setdefault((read.component, read.line), read)
-    return tuple(places.values())
+    def begin(self) -> None:
+        """Begin a run, in which a loop may read as often again."""
+        self._times.clear()
 
+    def note(self, running: Running, how: str, events: int) -> None:
+        """Note that a value was read.
 
-def _approximate(read: Read) -> str:
-    return (
-        f"what {_where(read)} computes depends on values that only a real run knows ({_how(read)}); it is counted as for zeros"
-    )
+        Args:
+            running: whose Python reads.
+            how: the operator.
+            events: how much was recorded before.
 
+        Raises:
+            EndlessLoopError: it is read in a loop that does not end.
+        """
+        path = running.stack[-1].path if running.component != self._outside else ""
+        read = Read(running.component, path, calling_line() or "", how)
+        self._first.setdefault(read, events)
+        self._times[read] += 1
+        if self._times[read] > _MOST_READS:
+            what = f"a loop reads a value that only a real run knows {_MOST_READS:,} times"
+            raise EndlessLoopError(f"{what}{f' in {read.line}' if read.line else ''}; for zeros it does not end", _BOUNDED)
 
-def _unmoved(read: Read, tried: int) -> str:
-    what = f"{_where(read)} reads a value that only a real run knows ({_how(read)})"
-    return f"{what}; {tried} other values changed nothing counted"
+    def deciding(self, events: int) -> list[Read]:
+        """Where Python may have decided by what it read.
 
+        A module can return early, so that nothing is called after the read. A pipeline that reads whole tensors at its very
+        end makes pictures of them, and decides nothing.
 
-def _where(read: Read) -> str:
-    return ".".join(part for part in (read.component, read.path) if part)
+        Args:
+            events: how much was recorded in all.
+        """
+        return [read for read, event in self._first.items() if event < events or not self._is_output(read)]
 
-
-def _how(read: Read) -> str:
-    other = "an error that is caught" if can_fail(f"aten.{read.how}") else read.how
-    return _WORDS.get(read.how, other) + (f" in {read.line}" if read.line else "")
-
-
-_WORDS = {
-    "_local_scalar_dense": "a number read out of a tensor",
-    "equal": "a comparison of tensors",
-    "index": "a selection by a mask",
-    "masked_select": "a selection by a mask",
-    "nonzero": "a search for what is not zero",
-    "cond": "the branch of a cond",
-    "_to_sparse": "a sparse tensor made of a dense one",
-}
-"""Operators that read, in words."""
+    def _is_output(self, read: Read) -> bool:
+        return read.component == self._outside and read.how == WHOLE

@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxprof import limits
 from fxprof.capture.caught import can_fail, is_caught_here
-from fxprof.capture.draws import is_drawing
-from fxprof.capture.hollow import fresh_zeros
 from fxprof.capture.layouts import is_plain
+from fxprof.capture.random_numbers import is_drawing
 from fxprof.capture.results_read import taken
 from fxprof.capture.unknown import Trial, follow, is_unknown, reads, tensors_in
+from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.errors import CaptureError
 
 WHOLE = "values of a tensor"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fxprof.capture.blame import causes
+from fxprof.capture.error_causes import causes
 from fxprof.capture.signature import parameters_of
 from fxprof.errors import CaptureError
 

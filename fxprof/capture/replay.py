@@ -17,14 +17,13 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.answers import Given, Zeros, made
 from fxprof.capture.calls import Key, has_containers
-from fxprof.capture.draws import GENERATORS, Generators
 from fxprof.capture.iterators import ITERATORS
 from fxprof.capture.layouts import is_plain
+from fxprof.capture.plain_values import is_plain_or_derived, is_same, key_of_value, values_in
+from fxprof.capture.random_numbers import GENERATORS, Generators
+from fxprof.capture.returned_values import Given, Zeros, made
 from fxprof.capture.state import Snapshot, snapshot
-
-_PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +113,9 @@ def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
     leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
     if any(has_containers(value) for value in (*args, *kwargs.values())):
         return None
-    if not all(isinstance(leaf, _PLAIN) or (type(leaf) is torch.Tensor and _is_tensor(leaf)) for leaf in leaves):
+    if not all(is_plain_or_derived(leaf) or (type(leaf) is torch.Tensor and _is_tensor(leaf)) for leaf in leaves):
         return None
-    return (repr(spec), tuple(_digest(leaf) if isinstance(leaf, torch.Tensor) else (type(leaf), repr(leaf)) for leaf in leaves))
+    return (repr(spec), tuple(_digest(leaf) if isinstance(leaf, torch.Tensor) else key_of_value(leaf) for leaf in leaves))
 
 
 def _digest(tensor: torch.Tensor) -> Key:
@@ -130,7 +129,7 @@ def _digest(tensor: torch.Tensor) -> Key:
 def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
     for _, attributes, contents in state:
         for values in (attributes, *contents.values()):
-            yield from (value for value in (values.values() if isinstance(values, dict) else values) if _is_tensor(value))
+            yield from (value for value in values_in(values) if _is_tensor(value))
 
 
 def _is_tensor(value: Any) -> bool:
@@ -150,7 +149,7 @@ def _described(leaves: list[Any], given: list[Any], held: Iterable[torch.Tensor]
         position = next((at for at, value in enumerate(given) if value is leaf and isinstance(leaf, torch.Tensor)), None)
         if position is not None:
             found.append(Given(position))
-        elif isinstance(leaf, _PLAIN):
+        elif is_plain_or_derived(leaf):
             found.append(leaf)
         elif type(leaf) is torch.Tensor and _is_tensor(leaf) and _memory(leaf) not in shared and _is_zero(leaf):
             found.append(Zeros(tuple(leaf.shape), leaf.dtype))
@@ -172,18 +171,6 @@ def _memory(tensor: torch.Tensor) -> int:
 def _same(before: Snapshot, now: Snapshot) -> bool:
     """Whether no attribute was set to something else, and nothing was put into a container."""
     return len(before) == len(now) and all(
-        one[0] is other[0] and _equal(one[1], other[1]) and _equal(one[2], other[2])
+        one[0] is other[0] and is_same(one[1], other[1]) and is_same(one[2], other[2])
         for one, other in zip(before, now, strict=True)
     )
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(_equal(*pair) for pair in zip(one, other, strict=True))
-    return isinstance(one, (*_PLAIN, set)) and bool(one == other)

@@ -22,7 +22,7 @@ from torch.export.graph_signature import ConstantArgument, InputSpec, OutputSpec
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.blame import failure
+from fxprof.capture.error_causes import failure
 from fxprof.capture.export import WRAPPED
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 

@@ -17,7 +17,6 @@ the call is traced in full.
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
 import sys
@@ -38,10 +37,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.answers import Given
 from fxprof.capture.calls import Key, has_containers
 from fxprof.capture.layouts import is_plain, look_of
 from fxprof.capture.marks import BEGIN, END, REPEAT
+from fxprof.capture.plain_values import is_plain_value, key_of_value, told
+from fxprof.capture.returned_values import Given
 from fxprof.trace.stacks import is_torch_file
 
 
@@ -406,8 +406,8 @@ def _seen(value: Any) -> Any:
     """An argument of a function of torch, but for the contents of tensors."""
     if isinstance(value, torch.Tensor):
         return (tuple(map(_size, (*value.shape, *value.stride()))), value.dtype, value.device, value.requires_grad)
-    if type(value) in _PLAIN:
-        return (type(value), value if value == value else repr(value))  # noqa: PLR0124 - nan differs from itself
+    if is_plain_value(value) and not isinstance(value, torch.Size):  # which may hold symbols
+        return key_of_value(value)
     if isinstance(value, (list, tuple)):
         return [_seen(item) for item in value]
     if isinstance(value, dict):
@@ -513,18 +513,17 @@ def fingerprint(module: nn.Module) -> Fingerprint:
                     tensors += [] if tensor is None else [id(tensor)]
             elif name in _INTERNAL:
                 continue
-            elif type(value) in _PLAIN:
+            elif is_plain_value(value):
                 own.append(name)
                 places.append((at, name))
-                plain.append((type(value), value if value == value else repr(value)))  # noqa: PLR0124 - nan differs from itself
+                plain.append(key_of_value(value))
             else:
-                own.append((name, _token(value, _DEEPEST)))
+                own.append((name, told(value, _DEEPEST, _of_object, derived=False)))
         structure.append(tuple(own))
     shared = tuple(map(tensors.index, tensors)) if len(set(tensors)) < len(tensors) else ()
     return Fingerprint((*structure, shared), tuple(plain), tuple(places), watched)
 
 
-_PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})
 _TABLES = frozenset({"_parameters", "_buffers"})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _INTERNAL = frozenset(vars(nn.Module())) - _TABLES - {"training"}
@@ -533,19 +532,11 @@ _PYTHON_CLASS = 1 << 9
 """The flag of classes that are written in Python, so that `vars` shows all that their objects hold."""
 
 
-def _token(value: Any, depth: int) -> Key:
-    """An attribute's value; objects that cannot be compared are equal to themselves alone."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return (kind, value if value == value else repr(value))  # noqa: PLR0124 - as above
-    if isinstance(value, (torch.dtype, torch.device, torch.Size, enum.Enum)):
-        return (kind, str(value))
-    if depth > 0 and kind in (list, tuple):
-        return (kind, tuple(_token(item, depth - 1) for item in value))
-    if depth > 0 and kind is dict:
-        return (kind, tuple((_token(key, depth - 1), _token(item, depth - 1)) for key, item in value.items()))
+def _of_object(value: Any, depth: int) -> Key:
+    """What stands for an object that a module holds; one that cannot be compared is equal to itself alone."""
     if depth > 0 and _is_work_of_python(value):
-        return (kind, tuple((name, _token(item, depth - 1)) for name, item in vars(value).items()))
+        held = ((name, told(item, depth - 1, _of_object, derived=False)) for name, item in vars(value).items())
+        return (type(value), tuple(held))
     return ("object", id(value))
 
 
@@ -581,10 +572,8 @@ def _inputs(leaves: Sequence[Any], spec: pytree.TreeSpec, tracer: Any) -> Key | 
                 return None  # its contents may be known to the tracer
             sizes = tuple(map(_size, (*leaf.shape, *leaf.stride())))
             found.append((first.setdefault(id(leaf), at), sizes, leaf.dtype, leaf.device, leaf.layout, leaf.requires_grad))
-        elif type(leaf) in _PLAIN:
-            found.append((type(leaf), leaf if leaf == leaf else repr(leaf)))  # noqa: PLR0124 - nan differs from itself
-        elif isinstance(leaf, (torch.dtype, torch.device)):
-            found.append((type(leaf), str(leaf)))
+        elif is_plain_value(leaf):
+            found.append(key_of_value(leaf))
         elif isinstance(leaf, torch.SymInt):
             found.append(("symbol", _size(leaf)))
         else:
@@ -644,7 +633,7 @@ def _results(leaves: Sequence[Any], given: Sequence[Any]) -> list[Any] | None:
         elif type(leaf) is FakeTensor and leaf.layout is torch.strided:
             number = numbers.setdefault(id(leaf), len(numbers))
             found.append(_Made(number, tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device))
-        elif type(leaf) in _PLAIN:
+        elif is_plain_value(leaf):
             found.append(leaf)
         else:
             return None

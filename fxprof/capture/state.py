@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
+from enum import Enum
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from fxprof.capture.draws import GENERATORS
 from fxprof.capture.hooks import made_attributes
 from fxprof.capture.iterators import ITERATORS
+from fxprof.capture.plain_values import CHANGEABLE, CONTAINERS, NUMBERS, is_plain_value, key_of_value, values_in
+from fxprof.capture.random_numbers import GENERATORS
 
-_CONTAINERS = (list, dict, set, OrderedDict)
 Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
 """Each holder of attributes, the attributes, and the contents of those that are containers."""
-
-_SETTINGS = frozenset({bool, int, float, str})
-"""Types of the attributes that a pipeline switches modules with."""
 
 
 def settings_of(module: nn.Module) -> tuple[tuple[Any, ...], ...]:
@@ -28,7 +26,7 @@ def settings_of(module: nn.Module) -> tuple[tuple[Any, ...], ...]:
     adapter. Then the same arguments make another graph.
     """
     return tuple(
-        (type(holder), *((name, value) for name, value in vars(holder).items() if type(value) in _SETTINGS))
+        (type(holder), *((name, key_of_value(value)) for name, value in vars(holder).items() if is_plain_value(value)))
         for holder in _holders(module)
     )
 
@@ -36,7 +34,7 @@ def settings_of(module: nn.Module) -> tuple[tuple[Any, ...], ...]:
 def snapshot(module: nn.Module) -> Snapshot:
     """What a module could change about itself: attributes, and the contents of those that are containers."""
     return [
-        (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in _CONTAINERS})
+        (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in CHANGEABLE})
         for part in _holders(module)
     ]
 
@@ -47,7 +45,7 @@ def _holders(module: nn.Module) -> list[Any]:
     for part in module.modules():
         found[id(part)] = part
         for value in vars(part).values():
-            if type(value) not in _PLAIN and (
+            if type(value) not in _USUAL and (
                 hasattr(value, "__dict__")
                 and not isinstance(value, _NOT_HOLDERS)
                 and not callable(getattr(value, "__get__", None))
@@ -56,9 +54,9 @@ def _holders(module: nn.Module) -> list[Any]:
     return list(found.values())
 
 
-_PLAIN = {bool, int, float, str, type(None), tuple, *_CONTAINERS}
+_USUAL = {bool, int, float, str, type(None), tuple, *CHANGEABLE}
 """Types of most attributes: to look no further at them makes this several times faster, and every call asks."""
-_NOT_HOLDERS = (nn.Module, torch.Tensor, type, ModuleType, *_CONTAINERS)
+_NOT_HOLDERS = (nn.Module, torch.Tensor, type, ModuleType, Enum, *CHANGEABLE)
 
 
 def kept_since(before: Snapshot) -> str:
@@ -82,21 +80,23 @@ def _differ(now: Any, old: Any) -> bool:
     """Whether two values of an attribute differ in a tensor or a number."""
     if now is old:
         return False
-    if type(now) is type(old) and isinstance(now, (list, tuple)) and len(now) == len(old):
+    if type(now) is type(old) and isinstance(now, (list, tuple, deque)) and len(now) == len(old):
         return any(_differ(one, other) for one, other in zip(now, old, strict=True))
     if isinstance(now, (set, frozenset)) and isinstance(old, (set, frozenset)) and now == old:
         return False
     if isinstance(now, dict) and isinstance(old, dict):
         return any(_differ(now.get(key), old.get(key)) for key in now.keys() | old.keys())
-    return any(_carries_state(value) for value in (now, old)) and not (isinstance(now, (int, float)) and now == old)
+    return any(_carries_state(value) for value in (now, old)) and not _are_equal_numbers(now, old)
+
+
+def _are_equal_numbers(now: Any, old: Any) -> bool:
+    return isinstance(now, NUMBERS) and isinstance(old, NUMBERS) and bool(now == old)
 
 
 def _carries_state(value: Any) -> bool:
-    if isinstance(value, (list, tuple, set)):
-        return any(_carries_state(item) for item in value)
-    if isinstance(value, dict):
-        return any(_carries_state(item) for item in value.values())
-    return isinstance(value, (torch.Tensor, int, float, *GENERATORS, *ITERATORS)) and not isinstance(value, bool)
+    if isinstance(value, CONTAINERS):
+        return any(map(_carries_state, values_in(value)))
+    return isinstance(value, (torch.Tensor, *NUMBERS, *GENERATORS, *ITERATORS)) and not isinstance(value, bool)
 
 
 def restore(before: Snapshot) -> None:
@@ -107,4 +107,4 @@ def restore(before: Snapshot) -> None:
         for name, value in contents.items():
             held = attributes[name]
             held.clear()
-            held.extend(value) if isinstance(held, list) else held.update(value)
+            held.extend(value) if isinstance(held, (list, deque)) else held.update(value)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fxprof import limits
-from fxprof.capture.strangers import cleaned
+from fxprof.capture.untrusted_files import cleaned
 from fxprof.errors import CaptureError
 from fxprof.parts import remove_temporary, temporary
 from fxprof.source.directory import MAX_BYTES, holds, read_object

@@ -8,7 +8,7 @@ from fxprof.reports.cells import Params, Share
 from fxprof.reports.common import describe_profile, write_notes
 from fxprof.reports.document import Column, Document, Row, Section, Table
 from fxprof.reports.rows import Field, Rows, Value, name_total, split_total
-from fxprof.result import Component, Node, Profile, Total
+from fxprof.result import Component, Node, Profile
 from fxprof.result.views import fold_repeats, prune
 from fxprof.units import unit_name
 

@@ -25,13 +25,11 @@ from fxprof.units import format_macs
 
 
 @uncollected()
-def assemble(capture: Capture, target: str, versions: Mapping[str, str], formulas: Formulas = BUILT_IN) -> Profile:
+def assemble(capture: Capture, formulas: Formulas = BUILT_IN) -> Profile:
     """The profile of a captured run.
 
     Args:
         capture: what was called, with its graphs.
-        target: what the user named.
-        versions: package to version.
         formulas: the table to count with.
 
     Raises:
@@ -42,10 +40,10 @@ def assemble(capture: Capture, target: str, versions: Mapping[str, str], formula
     components = {item.name: _assembled(item, formulas, transforms) for item in capture.components}
     _check_largest(components)
     return Profile(
-        target=target,
+        target=capture.target,
         class_name=capture.class_name,
         workload=dict(capture.workload),
-        versions=dict(versions),
+        versions=dict(capture.versions),
         components=components,
         geometry=geometry_of(capture),
         approximations=fold_remarks(capture.approximations),

@@ -51,21 +51,19 @@ def looks_like_bundle(path: str | Path) -> bool:
         return False
 
 
-def write_manifest(capture: Capture, target: str, versions: Mapping[str, str], files: Mapping[tuple[str, int], str]) -> str:
+def write_manifest(capture: Capture, files: Mapping[tuple[str, int], str]) -> str:
     """The manifest of a captured run.
 
     Args:
         capture: the run.
-        target: what the user named.
-        versions: package to version.
         files: (component, place among its calls) to the file with the graph; a call without one is written out whole.
     """
     components = [_component(component, files) for component in capture.components]
     whole = {
         "capture_format": FORMAT,
-        "target": target,
+        "target": capture.target,
         "class_name": capture.class_name,
-        "versions": dict(versions),
+        "versions": dict(capture.versions),
         "workload": dict(capture.workload),
         "image_size": capture.image_size,
         "guided": capture.guided,
@@ -129,8 +127,8 @@ def _written(value: Value) -> Any:
             return value
 
 
-def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
-    """A captured run, what it was of, and the versions that captured it.
+def read_bundle(directory: str | Path) -> Capture:
+    """A captured run.
 
     Raises:
         TargetError: the manifest or a graph is missing, damaged, of a newer format, or contradicts itself.
@@ -139,8 +137,7 @@ def read_bundle(directory: str | Path) -> tuple[Capture, str, dict[str, str]]:
     try:
         allowance = Allowance()
         fields = _load(path, allowance)
-        captured = _capture(fields, _Files(Path(directory), allowance))
-        return captured, a_text(fields.get("target"), "target"), _texts_by_name(fields, "versions")
+        return _capture(fields, _Files(Path(directory), allowance))
     except FaultError as fault:
         raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
     except MemoryError as error:
@@ -184,6 +181,8 @@ def _capture(fields: Json, files: _Files) -> Capture:
         guided=None if fields.get("guided") is None else _flag(fields.get("guided"), "guided"),
         approximations=_texts(fields, "approximations"),
         remarks=_texts(fields, "remarks"),
+        target=a_text(fields.get("target"), "target"),
+        versions=_texts_by_name(fields, "versions"),
     )
 
 

@@ -90,3 +90,7 @@ class Capture:
     remarks: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage to seconds, for benchmarks; never part of a profile."""
+    target: str = ""
+    """What was captured, as the user knows it."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The packages that captured it, to their versions."""

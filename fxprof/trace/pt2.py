@@ -128,8 +128,8 @@ def read_package(
         raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
 
 
-def read_capture(path: str | Path, dims: Mapping[str, int], opened: FileIO | None = None) -> tuple[Capture, str]:
-    """A `.pt2` file as a capture, at the sizes of its example inputs or at those given, and the torch that wrote it.
+def read_capture(path: str | Path, dims: Mapping[str, int], opened: FileIO | None = None) -> Capture:
+    """A `.pt2` file as a capture, at the sizes of its example inputs or at those given.
 
     Args:
         path: of the file.
@@ -153,10 +153,15 @@ def read_capture(path: str | Path, dims: Mapping[str, int], opened: FileIO | Non
     }
     class_name = programs[0].class_name if not several else ""
     doubts, remarks = told_guards(sides, dims)
-    capture = Capture(
-        class_name or "ExportedProgram", components, workload, approximations=doubts, remarks=(*remarks, *read.remarks)
+    return Capture(
+        class_name or "ExportedProgram",
+        components,
+        workload,
+        approximations=doubts,
+        remarks=(*remarks, *read.remarks),
+        target=Path(path).name,
+        versions={"torch": programs[0].torch_version},
     )
-    return capture, programs[0].torch_version
 
 
 def _dims(program: Program) -> Dims:

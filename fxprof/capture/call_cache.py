@@ -18,12 +18,13 @@ from torch.utils import _pytree as pytree
 from fxprof import limits
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
-from fxprof.capture.answers import NotKept
-from fxprof.capture.blame import causes
 from fxprof.capture.calls import key_of as key_of_call
+from fxprof.capture.error_causes import causes
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
+from fxprof.capture.plain_values import is_plain_value, told
+from fxprof.capture.returned_values import NotKept
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
 from fxprof.source.config import ComponentConfig
@@ -31,7 +32,6 @@ from fxprof.strict_json import read_json
 from fxprof.trace.codec import DamagedError, NotWritableError, read_trace, write_trace
 
 _KIND = "call"
-_PLAIN = (torch.Tensor, bool, int, float, complex, str, type(None), torch.dtype, torch.device)
 
 
 class KeptCalls:
@@ -53,7 +53,7 @@ class KeptCalls:
         """What a call is found by; None when it cannot be kept."""
         part = self._parts.get(place.component)
         leaves = pytree.tree_leaves((args, kwargs))
-        if part is None or not all(type(leaf) in _PLAIN for leaf in leaves):
+        if part is None or not all(type(leaf) is torch.Tensor or is_plain_value(leaf) for leaf in leaves):
             return None
         strides = [leaf.stride() for leaf in leaves if isinstance(leaf, torch.Tensor)]
         given = repr((key_of_call(args, kwargs), strides, modes()))
@@ -119,36 +119,20 @@ def _attributes(module: nn.Module) -> list[Any]:
         (name, described)
         for part in module.modules()
         for name, value in vars(part).items()
-        if name not in _TORCHS_OWN and (described := _data(value, _DEEPEST)) is not _NO_DATA
+        if name not in _TORCHS_OWN and (described := told(value, _DEEPEST, _no_data, ignored=_UNORDERED))[0] is not _NO_DATA
     ]
 
 
 _TORCHS_OWN = frozenset(vars(nn.Module()))
-_NO_DATA = object()
+_NO_DATA = "no data"
 _UNORDERED = frozenset({"_use_default_values"})
 """What diffusers makes a list of out of a set: in another order in every process. It says nothing that the values do not."""
 _DEEPEST = 4
 
 
-def _data(value: Any, depth: int) -> Any:
-    """A value in a form that is the same in every process; of what is no data nothing but that it is none."""
-    if value is None or type(value) in (bool, int, float, complex, str, bytes):
-        return value
-    if isinstance(value, (torch.dtype, torch.device, torch.Size)):
-        return str(value)
-    if depth and isinstance(value, (list, tuple)):
-        return (type(value).__name__, *(_inner(item, depth) for item in value))
-    if depth and isinstance(value, (set, frozenset)):
-        return (type(value).__name__, *sorted(repr(_inner(item, depth)) for item in value))
-    if depth and isinstance(value, dict):
-        items = ((_inner(key, depth), _inner(item, depth)) for key, item in value.items() if key not in _UNORDERED)
-        return (type(value).__name__, *items)
-    return _NO_DATA
-
-
-def _inner(value: Any, depth: int) -> Any:
-    found = _data(value, depth - 1)
-    return ("no data", type(value).__qualname__) if found is _NO_DATA else found
+def _no_data(value: Any, depth: int) -> tuple[str, str]:  # noqa: ARG001  # nothing is looked into
+    """What stands for an object, in a form that is the same in every process: nothing but that it is no data."""
+    return (_NO_DATA, type(value).__qualname__)
 
 
 def _written(call: ExportedCall) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fxprof.capture.compiler import forgotten_tables
-from fxprof.capture.meanwhile import LOOK_EVERY, Patience
+from fxprof.capture.waiting_threads import LOOK_EVERY, Patience
 from fxprof.errors import UsageError
 
 _CAPTURING = threading.RLock()

@@ -23,7 +23,7 @@ LOOK_EVERY = 0.02
 _PATIENCE = 3.0
 """Seconds for which a thread has to stand still in a wait until it is taken to wait for this one."""
 _WAITS = ("threading.py", "queue.py", "concurrent/futures/_base.py", "multiprocessing/pool.py", "asyncio/base_events.py")
-_ALONE = "fxprof/capture/quiet.py"
+_ALONE = "fxprof/capture/process_state.py"
 """Where threads wait that are to profile something next."""
 _ABSENT = object()
 _REMEDY = "call it in the thread that is profiled, or through concurrent.futures.ThreadPoolExecutor"

@@ -17,7 +17,7 @@ from transformers import dynamic_module_utils
 
 from fxprof import limits
 from fxprof.capture.arrays import images_bounded
-from fxprof.capture.blame import causes
+from fxprof.capture.error_causes import causes
 from fxprof.capture.foreign import tokenizers_untold
 from fxprof.capture.padding import padding_bounded
 from fxprof.capture.templates import bounded

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dis
 import functools
 import types
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
@@ -17,11 +16,10 @@ import torch
 from torch import nn
 
 from fxprof.capture.iterators import ITERATORS
+from fxprof.capture.plain_values import CONTAINERS, is_plain_or_derived, is_plain_value, told, values_in
 from fxprof.capture.reachable import is_looked_into, is_own, names_of
 
 _OF_TORCH = frozenset(vars(nn.Module()))
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _DEEPEST = 4
 _LONGEST = 1000
 """Items of a container above which it counts as an object."""
@@ -33,8 +31,9 @@ def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
     """What one module's Python sees elsewhere, as it is now; None when that holds an object."""
     tokens = []
     for getter in _getters(part):
-        token = _token(getter(), _DEEPEST)
-        if token is None:
+        try:
+            token = told(getter(), _DEEPEST, _of_other, most=_LONGEST)
+        except _ObjectError:
             return None
         if token[0] != _OPAQUE:
             tokens.append(token)
@@ -45,10 +44,10 @@ def own_functions(part: nn.Module) -> list[types.FunctionType]:
     """The user's functions that run when a module does: its methods, those of objects that it works with, what it holds."""
     values: list[Any] = [*_methods(type(part))]  # type: ignore[arg-type]  # every class can be hashed
     for name, value in vars(part).items():
-        if name in _OF_TORCH or name == "forward" or value is None or type(value) in _PLAIN:
+        if name in _OF_TORCH or name == "forward" or is_plain_value(value):
             continue
         values.append(value)
-        if is_looked_into(value) and not isinstance(value, (nn.Module, torch.Tensor, *_CONTAINERS)):
+        if is_looked_into(value) and not isinstance(value, (nn.Module, torch.Tensor, *CONTAINERS)):
             own = _methods(type(value))  # type: ignore[arg-type]  # as above
             values += [*own, *getattr(value, "__dict__", {}).values()]
     return [function for value in values for function in _functions(value)]
@@ -74,8 +73,8 @@ def _same(value: Any) -> Any:
 
 def _inside(value: Any) -> Iterable[Any]:
     """A value, and what it holds itself."""
-    if isinstance(value, _CONTAINERS):
-        return value.values() if isinstance(value, dict) else value
+    if isinstance(value, CONTAINERS):
+        return values_in(value)
     return (value, *getattr(value, "__dict__", {}).values()) if _is_own_object(value) else (value,)
 
 
@@ -143,7 +142,7 @@ def _of_global(function: types.FunctionType, name: str, depth: int) -> Iterator[
             yield functools.partial(_class_attributes, value)
     elif callable(value) and not isinstance(value, nn.Module):
         yield from _deeper(value, depth)
-    elif not isinstance(value, _PLAIN) or name in _set_globals(tuple(_codes(held))):
+    elif not is_plain_or_derived(value) or name in _set_globals(tuple(_codes(held))):
         yield functools.partial(held.get, name)
 
 
@@ -151,7 +150,7 @@ def _class_attributes(kind: type) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(kind).items()
-        if not name.startswith("__") and isinstance(value, (*_PLAIN, *_CONTAINERS))
+        if not name.startswith("__") and (is_plain_or_derived(value) or isinstance(value, CONTAINERS))
     }
 
 
@@ -163,22 +162,20 @@ _OPAQUE = "opaque"
 """First of the token of a library's object, which keeps no state that decides what a module computes."""
 
 
-def _token(value: Any, depth: int) -> tuple[Hashable, ...] | None:
-    """Plain state as something that can be compared; None for an object of the user's."""
-    if isinstance(value, _PLAIN):
-        return (type(value).__name__, repr(value))
-    if isinstance(value, _CONTAINERS):
-        if depth == 0 or len(value) > _LONGEST:
-            return None
-        items: Iterable[Any] = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
-        tokens = [_token(item, depth - 1) for item in items]
-        if any(token is None for token in tokens):
-            return None
-        return (type(value).__name__, *(sorted(map(repr, tokens)) if isinstance(value, (set, frozenset)) else tokens))
-    if isinstance(value, torch.Tensor) or _is_own_object(value) or _is_iterator(value):
-        return None
-    is_pipeline = hasattr(type(value), "components") and is_looked_into(value)
-    return None if is_pipeline else (_OPAQUE, id(value))
+class _ObjectError(Exception):
+    """State is an object of the user's, of which nothing can be said."""
+
+
+def _of_other(value: Any, depth: int) -> tuple[Hashable, ...]:  # noqa: ARG001  # nothing is looked into
+    """What stands for what is no plain state.
+
+    Raises:
+        _ObjectError: it is an object of the user's.
+    """
+    is_object = isinstance(value, (torch.Tensor, *CONTAINERS)) or _is_own_object(value) or _is_iterator(value)
+    if is_object or (hasattr(type(value), "components") and is_looked_into(value)):  # as a pipeline has
+        raise _ObjectError
+    return (_OPAQUE, id(value))
 
 
 def _codes(held: dict[str, Any]) -> Iterator[types.CodeType]:

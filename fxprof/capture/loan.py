@@ -22,13 +22,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import UninitializedBuffer, UninitializedParameter
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.hollow import PAGES
+from fxprof.capture.built_modules import modules_of, modules_since
 from fxprof.capture.hooks import stand_aside
 from fxprof.capture.iterators import ITERATORS, Standing, duplicate
 from fxprof.capture.layouts import is_plain
-from fxprof.capture.meanwhile import Gate
 from fxprof.capture.reachable import Holder, put_back, reach, saved
-from fxprof.capture.rehearse import modules_of, modules_since
+from fxprof.capture.waiting_threads import Gate
+from fxprof.capture.zero_weights import PAGES
 from fxprof.trace.captured import CapturedModule
 
 _SMALL_BUFFER = 1 << 16

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fxprof.capture.hollow import fresh_zeros
+from fxprof.capture.zero_weights import fresh_zeros
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,198 @@
+"""Modules whose Python runs for real, and what it runs itself: operators are recorded under the innermost such module.
+
+Nothing is exported of it; calls of its children are intercepted as those of any module.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from fxprof.capture.calls import inputs_of
+from fxprof.capture.failure import Passed
+from fxprof.capture.hooks import intercepted
+from fxprof.capture.listening import CALL
+from fxprof.capture.places import Place
+from fxprof.capture.random_numbers import Generators
+from fxprof.capture.recorded_calls import Recorded, RecordedCalls
+from fxprof.capture.replay import Memory
+from fxprof.capture.results_read import taken, tensors_of
+from fxprof.capture.translate import record, target_name
+from fxprof.capture.unknown import marked_result
+from fxprof.capture.zero_weights import fresh_zeros
+from fxprof.errors import CaptureError
+from fxprof.trace import Frame, Op, Trace
+from fxprof.trace.stacks import is_scaffolding, source_line
+
+
+@dataclass(slots=True)
+class Running:
+    """A module, or the pipeline itself, whose Python runs for real: the operators that it runs directly."""
+
+    component: str
+    stack: tuple[Frame, ...]
+    ops: list[Op] = field(default_factory=list)
+
+
+class RealRuns:
+    """What runs for real in a rehearsal.
+
+    Args:
+        calls: where operators are recorded that run outside every exported call.
+        notable: whether such an operator is to be recorded.
+        outside: the name under which operators are recorded that run in no component, and the class to show for it.
+        generators: what modules can draw random numbers from.
+        unseen: a context in which nothing is recorded.
+    """
+
+    def __init__(
+        self,
+        calls: RecordedCalls,
+        *,
+        notable: Callable[[str], bool],
+        outside: tuple[str, str],
+        generators: Generators,
+        unseen: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.passed: list[Passed] = []
+        """What errors came through, the innermost first."""
+        self._calls, self._notable, self._outside = calls, notable, outside
+        self._generators, self._unseen = generators, unseen
+        self._running: list[Running] = []
+        self._memories: dict[Place, Memory] = {}
+        self._threads = torch.get_num_threads()
+
+    @property
+    def innermost(self) -> Running | None:
+        """What runs; None outside of a rehearsal."""
+        return self._running[-1] if self._running else None
+
+    def is_inside(self, component: str) -> bool:
+        """Whether it is part of a component."""
+        return self._running[-1].component == component
+
+    @contextmanager
+    def of_pipeline(self) -> Iterator[None]:
+        """For the time of a rehearsal, the pipeline's own Python runs."""
+        name, class_name = self._outside
+        self._running = [Running(name, (Frame("", class_name),))]
+        self._threads = torch.get_num_threads()
+        try:
+            # What runs is small: to share it out among threads takes longer than the work.
+            torch.set_num_threads(1)
+            yield
+        finally:
+            torch.set_num_threads(self._threads)
+            self._finish(self._running[0], "")
+            self._running = []
+
+    @contextmanager
+    def forgotten(self) -> Iterator[None]:
+        """For the time, no run is repeated from memory that was made before."""
+        before, self._memories = self._memories, {}
+        try:
+            yield
+        finally:
+            self._memories = before
+
+    def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Note an operator that ran outside every exported call."""
+        if self._running and self._notable(target_name(function)):
+            op = record(function, args, kwargs, result)
+            running = self._running[-1]
+            running.ops.append(Op(op.target, op.args, op.outputs, running.stack, calling_line(), ()))
+            self._calls.events += 1
+
+    def run_or_repeat(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any]
+    ) -> Any:
+        """Run a module, unless it was called like this before and would do the same again.
+
+        Args:
+            module: what is called.
+            place: where it is.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            forward: stands for the `forward` of its class where hooks around it run for real.
+        """
+        counts = self._calls.counts()
+        with self._unseen():
+            taken(tensors_of((args, kwargs)))
+            attempt = self._memories.setdefault(place, Memory(self._generators)).begin(module, args, kwargs)
+        if attempt.known is None:
+            result = self.run(module, place, args, kwargs, forward)
+            taken(tensors_of(result))  # where it is repeated from memory, nobody sees who reads it
+            made = self._calls.made_since(counts)
+            with self._unseen():
+                attempt.remember(module, args, kwargs, result, made)
+            return result
+        for key, times in attempt.known.calls.items():
+            self._calls.count(key, self._calls.by_key[key], times)
+        with self._unseen():
+            return marked_result(attempt.known.answer(args, kwargs))
+
+    def run(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any]
+    ) -> Any:
+        """Run a module; arguments as for `run_or_repeat`."""
+        running = Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)))
+        self._running.append(running)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        args, kwargs = pytree.tree_map_only(torch.Tensor, _mapped, (args, kwargs))
+        try:
+            with intercepted(module, forward):
+                return CALL(module, *args, **kwargs)
+        except Exception as error:
+            with self._unseen():
+                inputs = inputs_of(module, args, kwargs)
+            before = (item for item in self.passed if item.error is error)
+            self.passed = [*before, Passed(error, place, running.stack, inputs)]
+            raise
+        finally:
+            torch.set_num_threads(threads)
+            self._running.pop()
+            self._finish(running, place.path)
+
+    def _frames(self, place: Place) -> tuple[Frame, ...]:
+        outer = self._running[-1]
+        return outer.stack if outer.component == place.component else ()
+
+    def _finish(self, running: Running, path: str) -> None:
+        """Record the operators that it ran directly."""
+        if running.ops:
+            key = (running.component, path, "direct", tuple(running.ops))
+            note = "operators that its Python ran outside its children" if path or running.component != self._outside[0] else ""
+            self._calls.count_operators(key, Recorded(running.component, path, Trace(tuple(running.ops)), None, note))
+
+
+def _mapped(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that can be computed with: zeros without memory for one on the meta device."""
+    if not tensor.is_meta:
+        return tensor
+    made = fresh_zeros(tuple(tensor.shape), tensor.dtype)
+    if made.is_meta:
+        size = "x".join(map(str, tensor.shape))
+        raise CaptureError(f"its Python reads values, and an input of {size} is more than this machine can address", _SMALLER)
+    return made
+
+
+_SMALLER = "give it a smaller input"
+
+
+def calling_line() -> str | None:
+    """The innermost line of a model's or a pipeline's Python."""
+    frame = sys._getframe(1)  # noqa: SLF001 - walking frames is far cheaper than formatting a traceback
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not is_scaffolding(file):
+            return source_line(file, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
