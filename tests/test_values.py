@@ -12,6 +12,7 @@ from torch import nn
 
 from fxprof.api import notable_with
 from fxprof.capture.export import export_call
+from fxprof.capture.module import capture_module
 from fxprof.capture.pipeline import capture_pipeline
 from fxprof.cost.registry import BUILT_IN
 from fxprof.source.workload import Workload
@@ -147,3 +148,24 @@ def test_what_is_read_was_made_before_or_is_known_where_it_comes_from(name: str)
         makes = [number for op in trace.ops for number in op.makes]
         assert len(makes) == len(set(makes))
         assert trace.gives
+
+
+class Reads(nn.Module):
+    """Runs for real: its Python reads a value."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        product = x @ x.T
+        if bool(product.sum() > 1):
+            product = product * 2
+        return (product @ product).relu_() @ product
+
+
+def test_operators_that_are_seen_one_by_one_name_their_values_too() -> None:
+    (part,) = capture_module(Reads(), (X,), {}, notable=lambda name: "mm" in name or "relu" in name).components
+    (call,) = part.calls
+    first, square, positive, last = call.trace.ops
+    assert first.reads[0] != first.reads[1]  # a matrix, and the same one transposed
+    assert square.reads == first.makes * 2
+    assert positive.reads == square.makes
+    assert positive.makes != square.makes  # it wrote to its operand
+    assert last.reads == (*positive.makes, *first.makes)

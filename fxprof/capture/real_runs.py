@@ -24,8 +24,9 @@ from fxprof.capture.random_numbers import Generators
 from fxprof.capture.recorded_calls import Recorded, RecordedCalls
 from fxprof.capture.replay import Memory
 from fxprof.capture.results_read import taken, tensors_of
-from fxprof.capture.translate import record, target_name
+from fxprof.capture.translate import bind, record, target_name
 from fxprof.capture.unknown import marked_result
+from fxprof.capture.values import SeenValues
 from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.errors import CaptureError
 from fxprof.trace import Frame, Op, Trace
@@ -39,6 +40,11 @@ class Running:
     component: str
     stack: tuple[Frame, ...]
     ops: list[Op] = field(default_factory=list)
+    values: SeenValues = field(default_factory=SeenValues)
+
+    def trace(self) -> Trace:
+        """Its operators. Who reads their results is not seen, so that all are taken to be returned."""
+        return Trace(tuple(self.ops), gives=tuple(number for op in self.ops for number in op.makes))
 
 
 class RealRuns:
@@ -107,7 +113,9 @@ class RealRuns:
         if self._running and self._notable(target_name(function)):
             op = record(function, args, kwargs, result)
             running = self._running[-1]
-            running.ops.append(Op(op.target, op.args, op.outputs, running.stack, calling_line(), ()))
+            given = bind(function, args, kwargs, lambda value: value)
+            reads, makes = running.values.read(*(value for _, value in given)), running.values.made(result)
+            running.ops.append(Op(op.target, op.args, op.outputs, running.stack, calling_line(), (), reads, makes))
             self._calls.events += 1
 
     def run_or_repeat(
@@ -168,9 +176,10 @@ class RealRuns:
     def _finish(self, running: Running, path: str) -> None:
         """Record the operators that it ran directly."""
         if running.ops:
-            key = (running.component, path, "direct", tuple(running.ops))
+            work = tuple((op.target, op.args, op.outputs, op.stack, op.source) for op in running.ops)
+            key = (running.component, path, "direct", work)
             note = "operators that its Python ran outside its children" if path or running.component != self._outside[0] else ""
-            self._calls.count_operators(key, Recorded(running.component, path, Trace(tuple(running.ops)), None, note))
+            self._calls.count_operators(key, Recorded(running.component, path, running.trace(), None, note))
 
 
 def _mapped(tensor: torch.Tensor) -> torch.Tensor:

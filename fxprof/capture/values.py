@@ -1,12 +1,15 @@
-"""The values of a live graph, by numbers in the order in which its operators name them."""
+"""The values of a live graph, or of operators as they run, by numbers in the order in which operators name them."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from fxprof.trace import Origin, Pairs
 
@@ -103,6 +106,33 @@ class Values:
         keys = [(self._numbers[self._key(node)], (repeat, at)) for at, node in enumerate(_nodes(results)) if at in used]
         outer._made.update(key for _, key in keys)
         return takes, tuple((inner, outer._number(key)) for inner, key in keys)
+
+
+class SeenValues:
+    """The values of operators that were seen one by one as they ran; a tensor has a number for as long as somebody holds it."""
+
+    def __init__(self) -> None:
+        self._numbers = WeakTensorKeyDictionary()
+        self._fresh = count()
+
+    def read(self, *values: Any) -> tuple[int, ...]:
+        """The numbers of the tensors among arguments."""
+        return tuple([self._number(tensor) for tensor in _tensors(values)])
+
+    def made(self, result: Any) -> tuple[int, ...]:
+        """New numbers for the tensors among results, also for one that an operator in place gave back."""
+        for tensor in _tensors(result):
+            self._numbers[tensor] = next(self._fresh)
+        return self.read(result)
+
+    def _number(self, tensor: torch.Tensor) -> int:
+        if tensor not in self._numbers:
+            self._numbers[tensor] = next(self._fresh)
+        return self._numbers[tensor]  # type: ignore[no-any-return]  # as was put there
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
 def _place(node: Node) -> Hashable:
