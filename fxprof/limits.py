@@ -120,6 +120,9 @@ NUMBER_DIGITS = 4_300
 CONFIG_BYTES = 64 * 2**20
 """A configuration, or any other JSON file of a model."""
 
+DEVICE_BYTES = 2**20
+"""A file that describes a device."""
+
 CONFIG_VALUES = 2_800_000
 """Values in such a file; the largest vocabularies have half as many."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     # They cannot do without in a real run.
     "VisualClozeGenerationPipeline": {"generator": [torch.Generator()]},
     "LTX2ImageToVideoPipeline": {"image_crf": 0},
-    "LTX2ConditionPipeline": {"image_crf": 0},
 }
+RECODES = {"LTX2ConditionPipeline"}
+"""Those that compress an image as a film would be, which takes a codec in a real run."""
 SMALL = {"hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 3, "vocab_size": 100}
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 3, "num_heads": 4, "vocab_size": 100}
 
@@ -58,6 +60,12 @@ def really_run(pipeline: Any, given: dict[str, Any]) -> int:
         return oracle.run(pipeline, set(), **given).total
 
 
+def solves(profile: Profile) -> int:
+    """MACs of a scheduler's small systems of equations, which `FlopCounterMode` takes for nothing."""
+    calls = [call for part in profile.components.values() for call in part.calls]
+    return sum((row.macs or 0) * call.count for call in calls for row in call.ops if "linalg_solve" in row.op)
+
+
 def stays_the_same(name: str, case: Case) -> None:
     torch.manual_seed(0)
     pipeline, given = points(name, case)[""].make(), arguments(name, case)
@@ -65,7 +73,7 @@ def stays_the_same(name: str, case: Case) -> None:
     before = state_of(pipeline)
     fresh = fxprof.profile(pipeline, arguments=given)
     assert changes(before, state_of(pipeline)) == []
-    assert fresh.macs == really_run(pipeline, given)
+    assert fresh.macs - solves(fresh) == really_run(pipeline, given)
     before = state_of(pipeline)
     used = fxprof.profile(pipeline, arguments=given)
     assert changes(before, state_of(pipeline)) == []
@@ -88,6 +96,8 @@ def test_a_used_pipeline_is_like_a_fresh_one(name: str) -> None:
 def test_so_is_every_other(name: str) -> None:
     if not CASES[name].runs:
         pytest.skip(f"needs {CASES[name].needs}")
+    if name in RECODES and importlib.util.find_spec("av") is None:
+        pytest.skip("needs av")
     stays_the_same(name, CASES[name])
 
 
