@@ -61,9 +61,9 @@ def really_run(pipeline: Any, given: dict[str, Any]) -> int:
 
 
 def solves(profile: Profile) -> int:
-    """MACs of a scheduler's small systems of equations, which `FlopCounterMode` takes for nothing."""
+    """MACs of small systems of equations and their like, which `FlopCounterMode` takes for nothing."""
     calls = [call for part in profile.components.values() for call in part.calls]
-    return sum((row.macs or 0) * call.count for call in calls for row in call.ops if "linalg_solve" in row.op)
+    return sum((row.macs or 0) * call.count for call in calls for row in call.ops if row.op.startswith("aten.linalg_"))
 
 
 def stays_the_same(name: str, case: Case) -> None:
