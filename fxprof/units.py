@@ -144,3 +144,19 @@ def _leading(number: int, whole: int) -> int:
 def _divide(number: int, by: int) -> int:
     """Round to the nearest integer, halves up."""
     return (2 * number + by) // (2 * by)
+
+
+def format_bytes(count: int, sign: str = "") -> str:
+    """Bytes in decimal units, as bandwidths are given: `1.049 TB`, `≥16.76 GB`."""
+    text = _auto(count, _SCALES)
+    return f"{SIGNS[sign]}{text}B" if " " in text else f"{SIGNS[sign]}{text} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """A time in the unit that fits: `445.8 ms`, `1.2 s`, `17.25 us`."""
+    if not seconds:
+        return "0"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.4g} {unit}" if seconds < 1e4 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds * 1e9:.4g} ns"

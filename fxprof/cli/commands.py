@@ -10,11 +10,14 @@ import click
 
 import fxprof as package
 from fxprof.cli.group import Group, debug_option
-from fxprof.cli.options import Output, Request, count_or_all, on_capture, on_output, on_pair, on_profile, percentage
+from fxprof.cli.options import Output, Request, count_or_all, measured, on_capture, on_output, on_pair, on_profile, percentage
 from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
 from fxprof.compare.limits import Limit
 from fxprof.errors import TargetError
+from fxprof.reports import Document
+from fxprof.result import Profile
+from fxprof.result.roofline import GROUPINGS as BOUNDS
 from fxprof.result.views import GROUPINGS
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -98,6 +101,51 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
     from fxprof.reports.hotspots import build_hotspots
 
     report_profile(request, lambda found: build_hotspots(found, by, limit, request.counting.unit))
+
+
+@fxprof.command(
+    epilog=_examples(
+        "fxprof roofline sd3-medium --dtype bf16 --device h100-sxm", "fxprof roofline sd3.json --device l40s --seconds 4.2"
+    )
+)
+@click.option("--device", metavar="NAME|FILE.toml", required=True, help="See `fxprof devices`; or a file of your own.")
+@click.option("--by", type=click.Choice(BOUNDS), default="component", show_default=True, help="What a row stands for.")
+@click.option(
+    "--seconds",
+    metavar="S|COMPONENT=S",
+    type=measured,
+    multiple=True,
+    help="Measured time of one run, or of a component's calls in it. Repeatable.",
+)
+@click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
+@on_profile
+def roofline(request: Request, device: str, by: str, seconds: tuple[tuple[str, float], ...], limit: int | None) -> None:
+    """Show the least time that a device needs, and what limits it.
+
+    Two bounds, never predictions: of every operator alone (eager), and of contractions alone, with all else fused into
+    them. With measured seconds, also the part of the device's peak that was reached, and how far the bounds are.
+    """
+    from fxprof.devices import find_device
+    from fxprof.reports.roofline import build_roofline
+
+    found = find_device(device)
+
+    def build(profile: Profile) -> Document:
+        bounds = profile.roofline(found, by=by, seconds=dict(seconds) or None)
+        return build_roofline(profile, bounds, limit, request.counting.unit)
+
+    report_profile(request, build)
+
+
+@fxprof.command(epilog=_examples("fxprof devices --format json"))
+@on_output
+def devices(output: Output) -> None:
+    """List the bundled devices with their peak rates."""
+    from fxprof.devices import all_devices
+    from fxprof.reports.devices import build_devices
+
+    form = prepare(output)
+    write(rendered(form, build_devices(all_devices()), output), output)
 
 
 @fxprof.command(epilog=_examples("fxprof diff sd-1.5 sd-2.1-base", "fxprof diff baseline.json ./my-pipeline --fail-over +5%"))

@@ -112,6 +112,15 @@ def finite(text: str) -> float:
     return number
 
 
+def measured(text: str) -> tuple[str, float]:
+    """Read `4.2`, seconds of a run, or `NAME=4.2`, those of a component."""
+    name, _, number = text.rpartition("=")
+    seconds = finite(number.removesuffix("s"))
+    if seconds <= 0:
+        raise click.BadParameter(f"{text!r} is not a time above 0 seconds.")
+    return name, seconds
+
+
 def named_value(text: str) -> tuple[str, Any]:
     """Read `NAME=VALUE`, with a value that is a stand-in (`image:768x512`), JSON or, failing both, the text itself."""
     name, equals, value = text.partition("=")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fxprof.compare.delta import Delta
 from fxprof.result import Total
 
-Value = str | int | None
+Value = str | int | float | None
 """None is an empty value."""
 
 
@@ -17,7 +17,7 @@ class Field:
 
     name: str
     unit: str = ""
-    """Of its integers: `MACs`, `parameters`, `calls`, `executions`, `modules` or `bytes`; "" for words and ranks."""
+    """Of its numbers: `MACs`, `parameters`, `calls`, `executions`, `modules`, `seconds` ...; "" for words and ranks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from fxprof.result.tree import Node, build_tree
 if TYPE_CHECKING:
     import networkx as nx
 
+    from fxprof.devices import Device
+    from fxprof.result.roofline import Roofline
+
 
 @dataclass(frozen=True)
 class Component:
@@ -145,6 +148,25 @@ class Profile:
             ModuleRow(node.path, node.class_name, node.self_macs, node.params, node.calls, uncounted=node.self_total.uncounted)
             for node in self.find_component(component).tree.walk()
         )
+
+    def roofline(
+        self, device: Device | str, by: str = "component", seconds: float | Mapping[str, float] | None = None
+    ) -> Roofline:
+        """The least time that a device needs for one run, by part.
+
+        Args:
+            device: a bundled one by its name, or a file that ends in `.toml`.
+            by: `component`, `kind`, `class` or `layer`.
+            seconds: measured for one run, or for all calls of a component in one run, by its name.
+
+        Raises:
+            UsageError: there is no such device, grouping or component, or a time is not above 0.
+            TargetError: the device's facts do not suffice, or the profile does not know its bytes.
+        """
+        from fxprof.devices import find_device
+        from fxprof.result.roofline import find_roofline
+
+        return find_roofline(self, find_device(device) if isinstance(device, str) else device, by, seconds)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the profile as JSON, whole or not at all.

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fxprof.devices import Device
 from fxprof.errors import TargetError, UsageError
-from fxprof.result.profile import Component, Profile
 from fxprof.result.records import OpRow, Total
 from fxprof.result.tree import Node
 from fxprof.result.views import fold_repeats
 from fxprof.trace.element_types import BYTES
+
+if TYPE_CHECKING:  # for annotations alone: a profile imports this file
+    from fxprof.result.profile import Component, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Bound:
     def utilisation(self) -> float | None:
         """The part of the device's peak rate that the measured time reaches, 1 for all of it."""
         return self.compute_seconds / self.measured_seconds if self.measured_seconds else None
+
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether the measured time is less than the arithmetic takes at the peak rate, which is impossible."""
+        return bool(self.measured_seconds) and self.is_exact and self.measured_seconds < self.compute_seconds  # type: ignore[operator]  # it is there
 
     @property
     def is_exact(self) -> bool:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import is_
+from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
-from fxprof.result.profile import Component, Profile
 from fxprof.result.records import OpRow, Total
 from fxprof.result.tree import Node
 from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.collector import uncollected
+
+if TYPE_CHECKING:  # for annotations alone: a profile imports views of itself
+    from fxprof.result.profile import Component, Profile
 
 
 def by_kind(component: Component) -> dict[str, Total]:

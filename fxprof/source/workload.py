@@ -16,6 +16,7 @@ DEFAULT_PROMPT = "a photo of a cat"
 """The prompt when none is given. It matters only where text is not padded to a fixed length."""
 
 DTYPES = ("float32", "float16", "bfloat16")
+SHORT_DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ OPTIONS = (
     Option("guidance_scale", float, "Strength of guidance.", "X", argument="guidance_scale"),
     Option("prompt", str, "The prompt.", "TEXT"),  # a pipeline that takes one gets one, whether it is given or not
     Option("prompt_tokens", int, "A prompt of so many tokens instead.", "N"),
-    Option("dtype", str, "Type that the models are built in.", choices=DTYPES),
+    Option("dtype", str, "Type that the models are built in.", choices=(*DTYPES, *SHORT_DTYPES)),
     Option("without", tuple[str, ...], "Leave an optional component out.", "NAME"),
     Option("enable", tuple[str, ...], "Switch on before the call, such as vae.tiling.", "NAME"),
     Option(
@@ -125,6 +126,8 @@ class Workload:
                 _check_positive(option.name, getattr(self, option.name))
         if self.prompt is not None and self.prompt_tokens is not None:
             raise UsageError("both a prompt and a number of prompt tokens are given", "give one of the two")
+        if self.dtype is not None:
+            object.__setattr__(self, "dtype", SHORT_DTYPES.get(self.dtype, self.dtype))
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UsageError(f"{self.dtype!r} is not an element type to build in", f"one of {', '.join(DTYPES)}")
 
