@@ -153,8 +153,12 @@ def test_what_is_read_was_made_before_or_is_known_where_it_comes_from(name: str)
 class Reads(nn.Module):
     """Runs for real: its Python reads a value."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.ones(2, 2))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        product = x @ x.T
+        product = x @ x.T + self.gate @ self.gate
         if bool(product.sum() > 1):
             product = product * 2
         return (product @ product).relu_() @ product
@@ -163,9 +167,13 @@ class Reads(nn.Module):
 def test_operators_that_are_seen_one_by_one_name_their_values_too() -> None:
     (part,) = capture_module(Reads(), (X,), {}, notable=lambda name: "mm" in name or "relu" in name).components
     (call,) = part.calls
-    first, square, positive, last = call.trace.ops
+    first, gate, square, positive, last = call.trace.ops
+    origins = dict(call.trace.origins)
     assert first.reads[0] != first.reads[1]  # a matrix, and the same one transposed
-    assert square.reads == first.makes * 2
+    assert [origins[number] for number in gate.reads] == [Origin("parameter", "gate")] * 2
+    assert square.reads[0] == square.reads[1] == last.reads[1]
+    assert origins[square.reads[0]] == Origin("input", "")  # a sum, which is not recorded
     assert positive.reads == square.makes
     assert positive.makes != square.makes  # it wrote to its operand
-    assert last.reads == (*positive.makes, *first.makes)
+    assert last.reads[0] == positive.makes[0]
+    assert call.trace.gives == tuple(number for op in call.trace.ops for number in op.makes)

@@ -29,7 +29,7 @@ from fxprof.capture.unknown import marked_result
 from fxprof.capture.values import SeenValues
 from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.errors import CaptureError
-from fxprof.trace import Frame, Op, Trace
+from fxprof.trace import Frame, Op, Origin, Trace
 from fxprof.trace.stacks import is_scaffolding, source_line
 
 
@@ -40,11 +40,24 @@ class Running:
     component: str
     stack: tuple[Frame, ...]
     ops: list[Op] = field(default_factory=list)
+    module: nn.Module | None = None
+    """None for the pipeline itself."""
     values: SeenValues = field(default_factory=SeenValues)
 
     def trace(self) -> Trace:
         """Its operators. Who reads their results is not seen, so that all are taken to be returned."""
-        return Trace(tuple(self.ops), gives=tuple(number for op in self.ops for number in op.makes))
+        made = {number: None for op in self.ops for number in op.makes}
+        weights = dict(self.values.origins(self._weights()))
+        read = dict.fromkeys(number for op in self.ops for number in op.reads if number not in made)
+        # Results of operators that are not recorded come from outside, like the arguments of the call.
+        origins = tuple((number, weights.get(number, Origin("input", ""))) for number in sorted(read))
+        return Trace(tuple(self.ops), origins=origins, gives=tuple(made))
+
+    def _weights(self) -> Iterator[tuple[Origin, torch.Tensor]]:
+        if self.module is not None:
+            path = self.stack[-1].path
+            for kind, named in (("parameter", self.module.named_parameters(path)), ("buffer", self.module.named_buffers(path))):
+                yield from ((Origin(kind, name), tensor) for name, tensor in named)
 
 
 class RealRuns:
@@ -150,7 +163,7 @@ class RealRuns:
         self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any]
     ) -> Any:
         """Run a module; arguments as for `run_or_repeat`."""
-        running = Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)))
+        running = Running(place.component, (*self._frames(place), Frame(place.path, type(module).__name__)), module=module)
         self._running.append(running)
         threads = torch.get_num_threads()
         torch.set_num_threads(self._threads)

@@ -125,6 +125,10 @@ class SeenValues:
             self._numbers[tensor] = next(self._fresh)
         return self.read(result)
 
+    def origins(self, weights: Iterable[tuple[Origin, torch.Tensor]]) -> tuple[tuple[int, Origin], ...]:
+        """The weights among the values, by their numbers."""
+        return tuple(sorted((self._numbers[tensor], origin) for origin, tensor in weights if tensor in self._numbers))
+
     def _number(self, tensor: torch.Tensor) -> int:
         if tensor not in self._numbers:
             self._numbers[tensor] = next(self._fresh)
