@@ -138,7 +138,10 @@ def test_impossible_output_is_refused_before_any_work(api: FakeApi, tmp_path: Pa
     ("arguments", "message"),
     [
         (["diff", "a.json"], "Missing argument 'NEW'"),
-        (["diff", "a", "b", "--fail-over", "5"], "'5' is neither a percentage such as +5% nor an amount of MACs such as +10G."),
+        (
+            ["diff", "a", "b", "--fail-over", "5"],
+            "'5' is neither a percentage such as +5% nor an amount of MACs such as +10G (K, M, G, T or P).",
+        ),
         (["diff", "a", "b", "-n", "0"], "'0' is neither 'all' nor a number from 1 on."),
     ],
 )

@@ -20,6 +20,9 @@ _SAID: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\.numpy\(\) is not supported for tensor subclasses", "it makes an array of numpy of a tensor"),
         (r"failed to unpack the object", "it computes sizes from the contents of tensors"),
         (r"Could not extract specialized integer from data-dependent", "it takes a number out of a tensor"),
+        (r"is not tracked with proxy", "it computes with sizes that torch.export does not follow"),
+        (r"Couldn't swap", "it exchanges its own weights while it runs"),
+        (r"RuntimeError when making fake tensor call", "it calls an operator that torch.export cannot run on shapes alone"),
         (r"data-dependent expression", "it decides by values of a tensor"),
     )
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fxprof.compare.delta import Delta
 
 _SCALES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_WRITTEN = re.compile(r"\+?(\d{1,12}(?:\.\d{1,9})?)([%KMGTP])", re.ASCII)
+_WRITTEN = re.compile(r"\+?(\d{1,12}(?:\.\d{1,9})?)([%KMGTPkmgtp])|(0)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,6 @@ def read_limit(text: str) -> Limit:
     """
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is neither a percentage such as +5% nor an amount of MACs such as +10G")
-    amount, unit = Fraction(match[1]), match[2]
+        raise UsageError(f"{text!r} is neither a percentage such as +5% nor an amount of MACs such as +10G (K, M, G, T or P)")
+    amount, unit = Fraction(match[1] or match[3]), (match[2] or "").upper()
     return Limit(text.strip(), amount * _SCALES.get(unit, 1), percent=unit == "%")

@@ -18,7 +18,7 @@ from fxprof.result.records import LARGEST, Call, Input, ModuleRecord, OpRow, Run
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.tree import has_plausible_size
 from fxprof.trace import Sizes, Tensor, Trace, Value
-from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
+from fxprof.trace.captured import NOT_CAPTURED, Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
 from fxprof.trace.uses import unneeded
 from fxprof.units import format_macs
@@ -59,6 +59,9 @@ def _told(transforms: Counter[str]) -> Iterator[str]:
 
 def _never_used(components: Mapping[str, Component]) -> Iterator[str]:
     """What is computed and thrown away."""
+    rows = (row for component in components.values() for call in component.calls for row in call.ops)
+    if any(row.op == NOT_CAPTURED for row in rows):
+        return  # of a run that ended early, nobody knows what the rest of it would have read
     unused = {name: component.unused_macs for name, component in components.items()}
     parts = [f"{format_macs(macs)} of {name}" for name, macs in unused.items() if macs]
     if parts:

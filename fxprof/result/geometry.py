@@ -20,10 +20,12 @@ def geometry_of(capture: Capture) -> Geometry:
     denoiser = _denoiser(capture)
     calls = _calls(denoiser) if denoiser else 0
     batch = _batch(denoiser)
-    decoded = [call for item in capture.components for call in item.calls if _decodes(item, call)]
+    # Of an autoencoder that works in tiles, its calls show the tiles alone.
+    whole = [] if any(item.tiling for item in capture.components) else capture.components
+    decoded = [call for item in whole for call in item.calls if _decodes(item, call)]
     return Geometry(
         pixels_asked=_asked(capture),
-        pixels_computed=_pixels(decoded[-1].trace) if decoded and not any(item.tiling for item in capture.components) else None,
+        pixels_computed=_pixels(decoded[-1].trace) if decoded else None,
         latents=_first_shape(decoded[0].trace) if decoded else None,
         text_tokens=tuple((item.name, lengths) for item in capture.components if (lengths := _text_lengths(item))),
         attention=tuple((item.name, longest) for item in capture.components if (longest := _longest_attention(item))),

@@ -208,7 +208,7 @@ def _resolve(program: Dims, name: str, size: int) -> tuple[str, int | None] | No
 def _check_range(program: Dims, asked: str, symbol: str, value: int, about: tuple[str, str]) -> None:
     target, hint = about
     least, largest = program.ranges.get(symbol, (None, None))
-    if value < max(least or 0, 0) or (largest is not None and value > largest):
+    if value < enforced_least(least) or (largest is not None and value > largest):
         raise UsageError(f"{asked} is out of the range of {target}", hint)
     for expression in _distinct(size for _, size in program.places()):
         try:
@@ -218,8 +218,16 @@ def _check_range(program: Dims, asked: str, symbol: str, value: int, about: tupl
             continue
 
 
+def enforced_least(least: int | None) -> int:
+    """The least size that torch lets a program run with: two is that of any dynamic size, and none when it runs."""
+    return least if least is not None and least > 2 else 0  # noqa: PLR2004 - as the docstring says
+
+
 def _range(least: int | None, largest: int | None) -> str:
-    return f"{least or 0} to {largest}" if largest is not None else f"{least or 0} or more"
+    least = enforced_least(least)
+    if largest is None:
+        return f"{least} or more" if least else "any size"
+    return f"{least} to {largest}" if least else f"up to {largest}"
 
 
 def _shortened(text: str) -> str:
