@@ -209,3 +209,21 @@ def test_the_weights_of_a_live_program_are_held_to_their_use() -> None:
         fxprof.profile_program(program)
     program.state_dict["1.running_mean"] = mean
     assert fxprof.profile_program(program).macs == 3 * 8 * 4
+
+
+def test_the_record_of_a_buffer_is_held_to_its_use(tmp_path: Path) -> None:
+    program = export(nn.BatchNorm1d(4), torch.zeros(3, 4))
+    path = tmp_path / "x.pt2"
+    torch.export.save(program, path)
+    assert fxprof.profile(path).macs == 0
+    other = tmp_path / "y.pt2"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
+        for item in old.infolist():
+            data = old.read(item)
+            if item.filename.endswith("weights_config.json"):
+                value = json.loads(data)
+                value["config"]["running_mean"]["tensor_meta"]["sizes"] = [{"as_int": 5}]
+                data = json.dumps(value).encode()
+            new.writestr(item.filename, data)
+    with pytest.raises(TargetError, match=r"holds 'running_mean' in 5, and the graph takes it in 4"):
+        fxprof.profile(other)

@@ -364,6 +364,11 @@ def _params(
     params: dict[str, int] = {}
     seen: set[_Place] = set()
     for kind, spec in specs:
+        if kind == "buffer":
+            fields = an_object(spec, "buffer")
+            tensor = graph.argument({"as_tensor": fields.get("arg")}, "buffer.arg")
+            name = a_text(fields.get("buffer_name"), "buffer_name")
+            _check_record(name, recorded.get(name), tensor)
         if kind == "parameter":
             fields = an_object(spec, "parameter")
             name = a_text(fields.get("parameter_name"), "parameter_name")
