@@ -123,14 +123,20 @@ CONFIG_BYTES = 64 * 2**20
 DEVICE_BYTES = 2**20
 """A file that describes a device."""
 
-CONFIG_VALUES = 2_800_000
-"""Values in such a file; the largest vocabularies have half as many."""
+JSON_VALUES = 2_800_000
+"""Values in a vocabulary, a list of files, or the header of a file of weights; the largest vocabularies have half as many."""
+
+CONFIG_VALUES = 200_000
+"""Values in a configuration; the largest real ones, with tens of thousands of labels, have a third."""
 
 CONFIG_NESTING = 100
 """Objects and lists in each other, in such a file."""
 
 BUILT_MODULES = 100_000
 """Modules that one model is built of."""
+
+BUILT_STEPS = 10_000
+"""Steps that a scheduler was trained with; real ones have 1,000."""
 
 BUILT_PARTS = 1_000_000
 """Heads, experts or steps that a configuration may ask for."""
@@ -150,7 +156,7 @@ REHEARSED_ELEMENTS = 2**27
 PREPARED_ELEMENTS = 15_000_000
 """Elements of an array that is made to prepare an image or sound, unless it is made of half as many; 2,560 x 1,920 pixels."""
 
-PREPARED_STEPS = 4_098
+PREPARED_STEPS = 2_050
 """Steps of a scale, such as frequencies and filters, of which a constructor makes tables; real ones have some 2,000."""
 
 BUILT_SECONDS = 60

@@ -19,7 +19,7 @@ from fxprof.capture.arrays import constructing
 from fxprof.capture.classes import REFUSED, component_class, pipeline_class
 from fxprof.capture.error_causes import failure, is_from_elsewhere
 from fxprof.capture.processors import Say, image_processor, is_processor, processor, tokenizer
-from fxprof.capture.untrusted_files import cleaned, refuse_backbones, refuse_sizes, wanted_more
+from fxprof.capture.untrusted_files import cleaned, refuse_backbones, refuse_sizes, refuse_steps, wanted_more
 from fxprof.capture.zero_weights import building, counted, empty_out, sizes_bounded
 from fxprof.errors import CaptureError, FxprofError, UsageError
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
@@ -147,6 +147,7 @@ def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> A
     if issubclass(found, _PREPARATION):
         return image_processor(what, part)
     if issubclass(found, ConfigMixin) and not issubclass(found, _WHOLE):
+        refuse_steps(what, part.values)
         with constructing(limits.PREPARED_ELEMENTS):
             return found.from_config(dict(part.values))
     raise CaptureError(f"{what}: it is no model, scheduler, tokenizer or processor", REFUSED)

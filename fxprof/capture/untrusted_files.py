@@ -94,6 +94,21 @@ def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
                 refuse_sizes(what, number, depth + 1)
 
 
+def refuse_steps(what: str, values: Mapping[str, Any]) -> None:
+    """Refuse a configuration of a scheduler with more steps than any is trained with.
+
+    Raises:
+        CaptureError: it has as many.
+    """
+    for key, value in values.items():
+        steps = len(value) if isinstance(value, (list, tuple)) else value
+        if type(steps) is int and steps > limits.BUILT_STEPS and (_STEPS.search(key) or isinstance(value, (list, tuple))):
+            raise CaptureError(f"{what}: {key[:_SHOWN]} has {_shown(steps)} steps, more than {limits.BUILT_STEPS:,}")
+
+
+_STEPS = re.compile(r"steps\b", re.IGNORECASE)
+
+
 def _refuse_lists(what: str, key: str, value: Sequence[Any]) -> None:
     """Refuse more layers in a list than any model has, and numbers of times in a list within a list."""
     if len(value) > limits.BUILT_LAYERS and _ROWS.search(key):

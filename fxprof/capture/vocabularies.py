@@ -50,7 +50,7 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
         TargetError: a JSON file is too large, or none.
     """
     path = directory / "tokenizer.json"
-    fast = read_object(path) if holds(path.is_file) else {}
+    fast = read_object(path, limits.JSON_VALUES) if holds(path.is_file) else {}
     _check_tokenizer(path, fast)
     copy = temporary()
     try:

@@ -97,7 +97,7 @@ def _read_safetensors(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
             f"its header would have {length:,} bytes, which is more than the file or the limit of {MAX_HEADER:,}"
         )
     try:
-        header = read_json(file.read(length), values=limits.CONFIG_VALUES)
+        header = read_json(file.read(length), values=limits.JSON_VALUES)
     except JsonError as error:
         raise _BadHeaderError(f"its header {error}") from error
     if not isinstance(header, dict):

@@ -230,7 +230,7 @@ def refuse_modular(path: Path) -> TargetError:
     )
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, values: int = limits.CONFIG_VALUES) -> dict[str, Any]:
     """A JSON object. NaN and infinities are numbers here, as schedulers write them.
 
     Raises:
@@ -242,7 +242,7 @@ def read_object(path: Path) -> dict[str, Any]:
             raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, so no configuration")
         value = read_json(
             data,
-            values=limits.CONFIG_VALUES,
+            values=values,
             levels=limits.CONFIG_NESTING,
             repeats=True,  # real files have some
             infinite=True,

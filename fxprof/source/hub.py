@@ -193,7 +193,7 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
         RefusedError: it is not what the Hub answers.
     """
     try:
-        value = read_json(body, values=limits.CONFIG_VALUES, repeats=True, infinite=True)
+        value = read_json(body, values=limits.JSON_VALUES, repeats=True, infinite=True)
         siblings = value["siblings"] or []
         files = {_text(item["rfilename"]): _described(item) for item in siblings}
     except JsonTooLargeError as error:

@@ -34,7 +34,12 @@ def aliases(ops: Sequence[Op], sizes: Sizes) -> dict[int, Alias]:
         ops: in their order, such as `Trace.ops`, or the operators of a block or a body.
         sizes: of the symbols.
     """
-    return {number: alias for op in ops for number, alias in zip(op.makes, results_of(op, sizes), strict=True)}
+    known: dict[int, Alias] = {}
+    for op in ops:
+        for number, alias in zip(op.makes, results_of(op, sizes), strict=True):
+            # Of a view of a view, the value that both are views of: chains of them are of any length.
+            known[number] = alias if alias.of is None else Alias(memory_of(alias.of, known), alias.doubt)
+    return known
 
 
 def writes(op: Op) -> tuple[int, ...]:
