@@ -1,4 +1,4 @@
-"""The commands. Each maps its options to one document; the work is in the other rooms."""
+"""The commands. Each maps its options to one document; other packages do the work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
 def _examples(*lines: str) -> str:
-    """The end of a help text; the first character tells click to leave the lines as they are."""
+    """The end of a help text; its first character makes click keep the lines."""
     return "\n  ".join(["\b\nExamples:" if len(lines) > 1 else "\b\nExample:", *lines])
 
 

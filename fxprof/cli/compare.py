@@ -1,4 +1,4 @@
-"""What `fxprof diff` does: get both profiles, write the report, and hold what grew to the limits."""
+"""The work of `fxprof diff`: get both profiles, write the report, and hold the growth to the limits."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class GrowthError(FxprofError):
 
 
 Build = Callable[[Diff, tuple[LimitCheck, ...]], Document]
-"""Makes the report of a diff and of what the limits say about it."""
+"""A function from a diff and the outcomes of its limits to a report."""
 
 
 def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Build) -> None:
     """Compare two targets, write the document that `build` makes of it, then hold it to the limits.
 
     Raises:
-        FxprofError: anything that fxprof refuses; after the report is written, what grew too much or is uncounted.
+        FxprofError: anything that fxprof refuses; after the report is written, too much growth or uncounted work.
     """
     form = prepare(old.output)
     profiles = _profiles(old, new)

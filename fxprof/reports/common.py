@@ -12,7 +12,7 @@ from fxprof.result.remarks import fold_remarks
 from fxprof.result.views import fold_repeats
 
 _PROMPT = 50
-"""Characters of a text of the workload that a report quotes."""
+"""Characters that a report quotes of a text in the workload."""
 _FRAMES = ("frames", "num_frames", "video_length")
 """Arguments that the workload of a video has."""
 _REMEDY = "a file that declares formulas, named with --formulas, counts what has none; docs/counting.md shows one"
@@ -36,16 +36,16 @@ def describe_profile(profile: Profile, *facts: tuple[str, str]) -> Overview:
 
 
 def format_workload(profile: Profile) -> str:
-    """The call's arguments on one line; those that are None are the absence of an argument."""
+    """The call's arguments on one line, without those that are None."""
     names = {"images": f"{name_product(profile.workload)}s"}
     given = {names.get(name, name): value for name, value in profile.workload.items() if value is not None}
     if given.get("frames") == given.get("num_frames"):
-        given.pop("frames", None)  # the pipeline made as many as it was asked for
+        given.pop("frames", None)  # the pipeline made the requested number
     return ", ".join(f"{name} {format_value(value)}" for name, value in given.items())
 
 
 def name_product(workload: Mapping[str, object]) -> str:
-    """The product of a pipeline: an `image` or, where frames are counted, a `video`."""
+    """The product of a pipeline: an `image`, or a `video` if the workload has frames."""
     return "video" if any(name in workload for name in _FRAMES) else "image"
 
 
@@ -55,7 +55,7 @@ def name_span(workload: Mapping[str, object]) -> str:
 
 
 def format_value(value: object) -> str:
-    """A value of the workload; texts of several words in quotes, and shortened."""
+    """A value of the workload; a text of several words is shortened and quoted."""
     return f'"{shorten(value, _PROMPT)}"' if isinstance(value, str) and " " in value else str(value)
 
 
@@ -68,7 +68,7 @@ def collect_values(profile: Profile) -> dict[str, object]:
 
 
 def fold_sentences(sentences: Iterable[str]) -> tuple[str, ...]:
-    """The sentences in at most `LONGEST` characters each; those that say the same of many modules are one."""
+    """The sentences in at most `LONGEST` characters each; equal sentences about many modules become one."""
     return tuple(shorten(sentence, LONGEST) for sentence in fold_remarks(sentences))
 
 
@@ -87,7 +87,7 @@ def write_notes(profile: Profile) -> Iterator[Note]:
 
 
 def describe_ops(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:
-    """One line for each operator: how often it runs, in which modules, and why it is a concern."""
+    """One line for each operator: its number of runs, its modules, and the reason for concern."""
     found: dict[str, list[tuple[str, OpRow]]] = {}
     for component in profile.components.values():
         for node in fold_repeats(component.tree).walk():

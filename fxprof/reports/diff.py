@@ -34,11 +34,11 @@ def build_diff(
     Args:
         found: the comparison.
         limit: rows of each component for people; None for all.
-        ops: whether to list the operators that each layer lost and gained, those that cost nothing included.
+        ops: whether to list the operators that each layer lost and gained, even those that cost nothing.
         unit: one of `fxprof.units.UNITS`.
         checks: the outcomes of the limits on growth.
-        strict: whether a limit that nobody can decide fails.
-        by: one of `GROUPINGS`, by which the work is summed up.
+        strict: whether an undecided limit fails.
+        by: grouping of the work, one of `GROUPINGS`.
     """
     checks = tuple(checks)
     changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
@@ -83,7 +83,7 @@ def _list_types(found: Diff, side: str) -> str:
 
 
 def _join_settings(found: Diff, settings: tuple[Setting, ...]) -> str:
-    """The settings that differ; where there are several that one side has none of, those of the other."""
+    """The settings that differ; if one side lacks several and they are all, those of the other side."""
     if not settings:
         return "the same"
     for name, values in (
@@ -96,7 +96,7 @@ def _join_settings(found: Diff, settings: tuple[Setting, ...]) -> str:
 
 
 def _format_setting(value: object) -> str:
-    """A value; sizes such as `512 x 512` are no texts to quote."""
+    """A value; sizes such as `512 x 512` need no quotes."""
     if isinstance(value, str) and value.replace(" x ", "").replace(" and ", "").isdecimal():
         return value
     return "none" if value is None else format_value(value)
@@ -119,7 +119,7 @@ GROUPINGS: Mapping[str, tuple[str, Callable[[Component], dict[str, Total]]]] = {
 
 
 def _tabulate_groups(found: Diff, unit: str, by: str) -> Iterator[Table]:
-    """Where the difference lies by kind of work, or by element types; nothing where there is no difference."""
+    """The difference by kind of work, or by element types; no table if nothing differs."""
     heading, group = GROUPINGS[by]
     sides: list[dict[str, Total]] = [{}, {}]
     for part in found.components:
@@ -150,7 +150,7 @@ def _write_notes(found: Diff) -> Iterator[Note]:
 
 
 def _list_remarks(found: Diff) -> Iterator[Note]:
-    """Approximations and remarks of each side; once where both have the same under the same name."""
+    """Approximations and remarks of each side; one that both sides share, under the same name, appears once."""
     sides = found.old, found.new
     for title, sentences in (
         ("approximate", [(side.target, side.approximations) for side in sides]),
@@ -165,7 +165,7 @@ def _list_remarks(found: Diff) -> Iterator[Note]:
 def write_limits(found: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
     """A line for each limit: the outcome, the change, the growth that it allows.
 
-    A workload that differs is named beside it: then it is not the model alone that grew.
+    It also names a workload that differs: then the growth is not that of the model alone.
     """
     differs = f"; the workload differs: {_join_settings(found, found.workload)}" if found.workload else ""
     for check in checks:

@@ -13,7 +13,7 @@ from fxprof.result import Total
 from fxprof.units import format_delta, format_macs, format_params
 
 _ENTRIES = 3
-"""Modules that only one side calls, that are named."""
+"""Names to list of modules that only one side calls."""
 
 
 def tabulate_components(found: Diff, unit: str) -> Table:
@@ -34,7 +34,7 @@ def _show_component(part: ComponentDiff, unit: str) -> Row:
 
 
 def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
-    """The component's class, how often it is called, the cost of a call."""
+    """The changes of the component's class, its number of calls, and the cost of a call."""
     if part.old is None or part.new is None:
         there = part.new or part.old
         if there is not None:
@@ -54,7 +54,7 @@ def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
 
 
 def _split_change(part: ComponentDiff, unit: str) -> Iterator[str]:
-    """The part that more calls have in the difference, and the part of more expensive ones, where both are known."""
+    """The parts of the difference that come from more calls and from more expensive calls, if both are known."""
     if part.split is None:
         return
     by_calls, by_cost = part.split
@@ -65,7 +65,7 @@ def _split_change(part: ComponentDiff, unit: str) -> Iterator[str]:
 
 
 def _compare_calls(part: ComponentDiff, unit: str) -> str:
-    """The cost of one call before and after, where they all cost the same."""
+    """The cost of one call before and after, if all calls of a side cost the same."""
     costs = [
         {side.each for side in sides if side} for sides in zip(*((call.old, call.new) for call in part.calls), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The layers of a diff: rows of modules that changed in the same way, and in words how."""
+"""The layers of a diff: rows of modules that changed in the same way, with the change in words."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def fill_delta(delta: Delta) -> tuple[Cell, ...]:
 
 
 def show_layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> Section:
-    """The groups of a component's layers that changed, those of the largest difference first; all rows add up to the component.
+    """The groups of a component's changed layers, the largest difference first; all rows add up to the component.
 
-    Modules that cost nothing, before or after, are left to `describe_costless`, unless operators are asked for.
+    Modules that cost nothing, before and after, are left to `describe_costless`, unless the user asked for operators.
     """
     groups = group_changes(part.modules if ops else part.loud)
     listed = [group for group in groups if ops or not group.costless]
@@ -64,7 +64,7 @@ def show_layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool)
 
 
 def _show_types(group: Group, typed: bool) -> tuple[str, ...]:
-    """The element types before and after, where the table has a column for them."""
+    """The element types before and after, if the table has a column for them."""
     change = group.first
     pair = find_type_change(change)
     sides = {side.types for side in (change.old, change.new) if side}
@@ -138,7 +138,7 @@ def _add_params(group: Group, side: str) -> int:
 
 
 def describe_evidence(evidence: Evidence | None) -> Iterator[str]:
-    """Why a module is taken for one of another path."""
+    """The reasons to match a module with one of another path."""
     if evidence is None:
         return
     ops = [format_count(evidence.ops, "operator")] if evidence.ops else []
@@ -177,7 +177,7 @@ def list_ops(group: Group) -> str:
 
 
 def describe_costless(found: Diff, *, ops: bool) -> Iterator[Note]:
-    """Changes without MACs, in words; and how many modules differ in operators that cost nothing alone."""
+    """Changes without MACs in words, and the number of modules that differ only in operators without MACs."""
     for part in found.components:
         groups = [group for group in group_changes(part.loud) if group.costless] if part.old and part.new and not ops else []
         lines = [f"{_label(group)}  {_describe(group, ops=False)}" for group in groups[:_COSTLESS]]

@@ -2,7 +2,7 @@
 
 The values have the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
 `shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and
-`components`. Rows are single modules, never folded and never left out, and one row `equal` for the others of each component.
+`components`. A row is a single module, never folded and never omitted; one row `equal` holds the rest of each component.
 They add up to `delta`.
 """
 
@@ -37,7 +37,7 @@ def collect_values(found: Diff, checks: Iterable[LimitCheck] = (), *, strict: bo
 
 
 def _describe_check(found: Diff, check: LimitCheck, *, strict: bool) -> dict[str, Any]:
-    """A limit and its outcome; `workload` names the arguments that differ, so that it is not the model alone that grew."""
+    """A limit and its outcome; `workload` names arguments that differ, with which the growth is not that of the model alone."""
     sides = {"old": check.delta.old.macs, "new": check.delta.new.macs, "delta": check.delta.macs}
     judged = {"outcome": judge(check, strict=strict), "workload": [item.name for item in found.workload]}
     growth = display(Growth(check.delta))
@@ -45,7 +45,7 @@ def _describe_check(found: Diff, check: LimitCheck, *, strict: bool) -> dict[str
 
 
 def judge(check: LimitCheck, *, strict: bool) -> str:
-    """`pass` or `fail`; `undecided` where unknown work may decide, and nobody asked to be strict about that."""
+    """`pass` or `fail`; `undecided` if unknown work may decide, unless `strict`."""
     undecided = "fail" if strict else "undecided"
     return {"within": "pass", "exceeded": "fail", "unsure": undecided}[check.outcome]
 
@@ -61,7 +61,7 @@ def _list_settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
 
 
 def _describe_component(part: ComponentDiff) -> dict[str, Any]:
-    """A component; `by_calls` and `by_cost` add up to `delta`, and are null where they cannot be told apart."""
+    """A component; `by_calls` and `by_cost` add up to `delta`, and are null if they cannot be separated."""
     by_calls, by_cost = part.split or (None, None)
     sides: dict[str, Any] = {}
     for name, side, calls in zip(("old", "new"), (part.old, part.new), part.counts, strict=True):
