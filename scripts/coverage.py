@@ -1,10 +1,10 @@
-"""Which pipeline classes of the installed diffusers fxprof is proven on, and which were not tried.
+"""The pipeline classes of the installed diffusers, with the proof of fxprof on each; or the reason why there is none.
 
     python scripts/coverage.py > docs/coverage.md
 
-Proven: a tiny pipeline of the class, with random weights, was profiled and then really run on the CPU, in guidance and out of
-it where the class has any, at two sizes each; the number of calls, their shapes and their MACs agree, call for call, and so
-does the sum of everything. This script does so anew, on two processes, which takes the better part of an hour.
+Proven: a tiny pipeline of the class, with random weights, was profiled and then really run on the CPU, with and without
+guidance if the class has any, at two sizes each; the number of calls, their shapes and their MACs agree, call for call, and so
+does the sum of everything. This script repeats the proofs in two processes, which takes most of an hour.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 Row = tuple[str, str, str, str]
 
 _MODULES = {"opencv": "cv2"}
-"""Package to the module that it is imported as, where they differ."""
+"""Package to its module's name, if they differ."""
 
 
 def classes() -> dict[str, str]:
-    """The pipeline classes that diffusers exports and that can be called, to the packages that they miss here."""
+    """Callable pipeline class of diffusers to the packages that it misses here."""
     found = {}
     for name in sorted(dir(diffusers)):
         if not name.endswith("Pipeline") or name.endswith("ModularPipeline") or name.startswith(("Flax", "AutoPipeline")):
@@ -41,7 +41,7 @@ def classes() -> dict[str, str]:
 
 
 def proof(name: str) -> tuple[str, str]:
-    """A case, and what came of proving it: "" when all agrees."""
+    """A case, and the outcome of its proof: "" if all numbers agree."""
     from families import CASES
     from families.proof import prove
 
@@ -53,12 +53,12 @@ def proof(name: str) -> tuple[str, str]:
 
 
 def proofs() -> dict[str, str]:
-    """What came of proving each case."""
+    """The outcome of each proof, by case."""
     from families import CASES
 
     found: dict[str, str] = {}
     names = [name for name, case in CASES.items() if case.runs]
-    # A process is given up after a few proofs, so that what torch keeps of each does not pile up.
+    # A process ends after a few proofs, because torch keeps memory of each.
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=20) as pool:
         for name, problem in pool.imap_unordered(proof, names):
             print(f"{len(found) + 1}/{len(names)} {name}: {problem or 'agrees'}", file=sys.stderr)
@@ -80,7 +80,7 @@ def class_rows(found: dict[str, str]) -> list[Row]:
 
 
 def mechanism_rows(found: dict[str, str]) -> list[Row]:
-    """The same for what was proven beyond a class as such; no models."""
+    """The same rows for proofs beyond a class as such, without models."""
     return [(name, _status(name, found), "", _remark(name, found, "")) for name in sorted(found) if " " in name]
 
 
@@ -89,7 +89,7 @@ def _status(name: str, found: dict[str, str]) -> str:
 
 
 def _remark(name: str, found: dict[str, str], missing: str) -> str:
-    """Why a class fails or was not tried, or what its proof leaves open."""
+    """The reason why a class fails or was not tried, or the limits of its proof."""
     from families import BROKEN, CASES
 
     case = CASES.get(name)
@@ -107,7 +107,7 @@ def _remark(name: str, found: dict[str, str], missing: str) -> str:
 
 
 def page(found: dict[str, str]) -> str:
-    """The whole page, from what came of each proof."""
+    """The whole page, from the outcome of each proof."""
     table, mechanisms = class_rows(found), mechanism_rows(found)
     short = [(name, status, remark) for name, status, _, remark in mechanisms]
     parts = [

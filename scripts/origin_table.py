@@ -1,4 +1,4 @@
-"""The table that this project started from: printed, counted again by its method, and counted as the pipelines run.
+"""The table that this project started from: as printed, counted again by its method, and counted as the pipelines run.
 
     python scripts/origin_table.py                  # print the section; minutes
     python scripts/origin_table.py --write          # put it into docs/RESULTS.md
@@ -37,7 +37,7 @@ LATENT = SIZE // 8
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one evaluation of a denoiser computes, in MACs, sorted by how the document's counter sees it."""
+    """The MACs of one evaluation of a denoiser, sorted by the view of the document's counter."""
 
     layers: int = 0
     """Linear and Conv2d modules."""
@@ -66,20 +66,20 @@ class Work:
 
     @property
     def exact(self) -> int:
-        """What is computed."""
+        """The MACs that are really computed."""
         return self.layers + self.transposed + self.attention + self.other
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How the document counts; each field is one of its faults, mended when False."""
+    """The document's way of counting; each field is one of its faults, mended when False."""
 
     square: bool = True
     """The query length stands on both sides."""
     doubled: bool = True
     """A UNet's attention counts twice."""
     blind: bool = True
-    """What is neither a module nor fused attention counts zero."""
+    """Work that is neither in a module nor fused attention counts zero."""
     extras: bool = True
     """thop's transposed convolutions and normalisation, and one MAC for each attention score."""
 
@@ -92,7 +92,7 @@ class Method:
         return work.layers + attention + added + (0 if self.blind else work.other)
 
     def as_redone(self, work: Work, *, unet: bool) -> int:
-        """The figure without what thop adds to the modules: what the column called redone holds."""
+        """The figure without thop's additions to the modules, as in the column `redone`."""
         return self.of(work, unet=unet) - work.transposed_thop - work.norms_thop
 
 
@@ -115,7 +115,7 @@ class Measured:
     tokens: tuple[int, ...]
     """Lengths of the text that the pipeline gives to the denoiser."""
     denoiser: int
-    """MACs of the whole run, as everything below."""
+    """MACs of the whole run, like the numbers below."""
     text: int
     autoencoder: int
     autoencoder_attention: int
@@ -187,7 +187,7 @@ def _elements(value: object) -> int:
 
 
 _TEXT_WIDTHS = ("encoder_hid_dim", "joint_attention_dim", "cap_feat_dim", "caption_channels", "cross_attention_dim")
-"""Where a denoiser's configuration says how wide the text is that it takes; the first that is there."""
+"""Keys of a denoiser's configuration for the width of its text; the first existing one counts."""
 
 
 def hand_made(denoiser: Any, latent: int, tokens: int) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _re_enacted(denoiser: Any, latent: int, tokens: int) -> Work:
 
 
 def measure(name: str) -> Measured:
-    """Count one model in all the ways that the section needs."""
+    """Count one model in every way that the section needs."""
     import torch
 
     from fxprof.capture.build import build
@@ -280,7 +280,7 @@ def measured() -> dict[str, Measured]:
 
 
 def _against(counted: int, printed: str | None) -> str:
-    """How far a counted figure lies from one that was written down."""
+    """The distance of a counted figure from a printed one."""
     if printed is None:
         return "-"
     off = counted / GIGA / float(printed.replace(",", "")) - 1
@@ -344,7 +344,7 @@ def method_table(found: Mapping[str, Measured]) -> str:
 
 
 def agreement(found: Mapping[str, Measured]) -> str:
-    """How many figures come out to the last digit, and how far the others are off."""
+    """The number of figures that agree to the last digit, and the error of the others."""
     pairs = []
     for row in facts():
         item = found[row["name"]]
@@ -377,7 +377,7 @@ MENDED = (Method(square=False), Method(doubled=False), Method(blind=False), Meth
 
 
 def input_table(found: Mapping[str, Measured]) -> str:
-    """What the denoisers are fed."""
+    """The inputs of the denoisers."""
     rows = []
     for row in facts():
         item = found[row["name"]]
@@ -415,7 +415,7 @@ def findings(found: Mapping[str, Measured]) -> str:
 
 
 def _shares(found: Mapping[str, Measured], part: str) -> str:
-    """What a part is of each model's whole, the largest first."""
+    """The share of a part in each model's whole, the largest first."""
     shares = sorted(
         ((getattr(found[row["name"]], part) / found[row["name"]].total, row["title"]) for row in facts()), reverse=True
     )
@@ -464,7 +464,7 @@ def _fourth(found: Mapping[str, Measured]) -> str:
 
 
 def section(found: Mapping[str, Measured]) -> str:
-    """What stands between the markers of the document's table."""
+    """The text between the markers of the document's table."""
     for name, item in found.items():
         if item.real.exact * item.evaluations != item.denoiser:
             raise ValueError(f"{name}: the sorted work does not add up to the profile")

@@ -83,7 +83,7 @@ def _list_types(found: Diff, side: str) -> str:
 
 
 def _join_settings(found: Diff, settings: tuple[Setting, ...]) -> str:
-    """The settings that differ; if one side lacks several and they are all, those of the other side."""
+    """The settings that differ; if one side has none of several, only the values of the other side."""
     if not settings:
         return "the same"
     for name, values in (
