@@ -234,7 +234,7 @@ def save_graphs(
     with whole_directory(Path(directory), force=force, owned=MANIFEST) as part, find_target(target) as found:
         if found.sort in CAPTURED:
             what = f"{found} holds no pipeline that could be captured"
-            raise UsageError(what, "name a pipeline; this one can be profiled as it is")
+            raise UsageError(what, "name a pipeline; `fxprof profile` takes this target as it is")
         refuse_untaken((found,), {**_values(asked), "inputs": inputs, "formulas": formulas})
         captured = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
@@ -332,7 +332,7 @@ def _as_meant(capture: Callable[[Mapping[str, Any]], Capture], inputs: Mapping[s
         texts = [name for name, value in inputs.items() if isinstance(value, str)]
         if texts and not error.hint:
             taken = f"{' and '.join(texts)} {'were' if len(texts) > 1 else 'was'} taken for a text"
-            hint = f"{taken}; a tensor is written by its shape, as 1x16x64x64 or 1x77:int64"
+            hint = f"{taken}; write a tensor by its shape, such as 1x16x64x64 or 1x77:int64"
             raise CaptureError(error.message, hint) from error
         raise
 

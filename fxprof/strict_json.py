@@ -112,7 +112,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise JsonError(f"the field {twice[:_QUOTED]!r} stands twice in one object")
+        raise JsonError(f"the field {twice[:_QUOTED]!r} appears twice in one object")
     return fields
 
 

@@ -40,7 +40,7 @@ def read_text(data: bytes, encoding: str = "utf-8") -> str:
     """
     size = _size(data, encoding)
     if size > limits.TEXT_BYTES:
-        wide = "" if data.isascii() else ", for it holds characters that take several bytes each"
+        wide = "" if data.isascii() else ", because some characters take several bytes"
         raise TextTooLargeError(f"takes {size >> 20:,} MiB of memory as a text, more than {limits.TEXT_BYTES >> 20} MiB{wide}")
     return data.decode(encoding)
 

@@ -76,7 +76,7 @@ def _profile(directory: Path, name: str) -> Profile:
 def main() -> int:
     """Write the page, or check that it is up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profiles", type=Path, help="where profiles are kept")
+    parser.add_argument("--profiles", type=Path, help="directory of the saved profiles")
     parser.add_argument("--check", action="store_true", help="only compare")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -53,8 +53,8 @@ def fuzz(seconds: float, kept: Path) -> int:
 def main() -> None:
     """Read the options; exit with 1 when a round failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3600, help="how long to go on; rounds that began are finished")
-    parser.add_argument("--keep", type=Path, default=ROOT / "fuzz-failures", help="directory for what fails")
+    parser.add_argument("--seconds", type=float, default=3600, help="time to run; the last round is finished")
+    parser.add_argument("--keep", type=Path, default=ROOT / "fuzz-failures", help="directory for files that fail")
     options = parser.parse_args()
     failed = fuzz(options.seconds, options.keep.absolute())
     if failed:

@@ -150,7 +150,7 @@ class Cache:
     def _is_ours(self, status: os.stat_result) -> bool:
         """Whether it is a file of this user alone: reading a pipe would wait forever, and a link leads elsewhere."""
         if not stat.S_ISREG(status.st_mode):
-            self._say("holds something else than a file under the name of a result", None)
+            self._say("holds something other than a file under the name of a result", None)
             return False
         if _is_foreign(status):
             self._say("holds files that other users have written, or can write", None)

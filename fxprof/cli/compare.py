@@ -79,7 +79,7 @@ def _refuse_growth(found: Diff, checks: tuple[LimitCheck, ...], *, strict: bool)
     names = ", ".join(item.name for item in found.workload)
     differs = f"; the workload differs in {names}" if names else ""
     if exceeded:
-        hint = "compare runs of one workload: give the options that the old side was profiled with" if names else ""
+        hint = "compare runs of one workload: give the options of the old profile" if names else ""
         raise GrowthError(f"grew by more than allowed: {'; '.join(exceeded)}{differs}", hint)
     if unsure:
         message = f"uncounted or bounded work may decide whether it grew by more than allowed: {'; '.join(unsure)}{differs}"

@@ -180,20 +180,20 @@ _COUNTING = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Python file that declares formulas. Repeatable.",
     ),
-    click.option("--unit", type=click.Choice(UNITS), default="auto", help="Unit of the numbers for people."),
+    click.option("--unit", type=click.Choice(UNITS), default="auto", help="Unit of the numbers in text and Markdown."),
     click.option("--strict", is_flag=True, help="Exit with 1 when anything is uncounted."),
     click.option("--whole", is_flag=True, help="Export repeated blocks each time; slower, with the same result."),
-    click.option("--no-cache", is_flag=True, help="Compute anew, and keep nothing."),
+    click.option("--no-cache", is_flag=True, help="Bypass the cache of earlier results."),
 )
 
 _OUTPUT = (
-    click.option("--format", type=click.Choice(tuple(FORMATS)), help="Default: by the suffix of FILE, or text."),
+    click.option("--format", type=click.Choice(tuple(FORMATS)), help="Default: the format of FILE's suffix, or text."),
     click.option(
         "-o", "--output", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file; - is stdout."
     ),
     click.option("--force", is_flag=True, help="Overwrite the file."),
     click.option(
-        "--plain-cells", is_flag=True, help="In CSV, write names as they are, also where a spreadsheet takes them for formulas."
+        "--plain-cells", is_flag=True, help="In CSV, write names unchanged, even if a spreadsheet takes them for formulas."
     ),
 )
 

@@ -196,7 +196,7 @@ def strict_error(profile: Profile) -> StrictError:
     failed = not_captured(profile)
     if failed:
         what = "; ".join(f"{name} was not captured to its end: {reason}" for name, reason in failed)
-        return StrictError(what, "look at it alone with fxprof.profile_module, or leave --strict out for what was captured")
+        return StrictError(what, "profile it alone with fxprof.profile_module, or leave out --strict to get the captured part")
     rows = [row for component in profile.components.values() for call in component.calls for row in call.ops]
     ops = sorted({row.op for row in rows if row.macs is None})
     times = f"{profile.total.uncounted:,} execution{'s' if profile.total.uncounted > 1 else ''}"

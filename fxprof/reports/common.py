@@ -15,7 +15,7 @@ _PROMPT = 50
 """Characters that a report quotes of a text in the workload."""
 _FRAMES = ("frames", "num_frames", "video_length")
 """Arguments that the workload of a video has."""
-_REMEDY = "a file that declares formulas, named with --formulas, counts what has none; docs/counting.md shows one"
+_REMEDY = "to count these, declare formulas in a file and name it with --formulas; docs/counting.md shows how"
 _MODULES = 3
 """Modules that a note names."""
 
@@ -81,9 +81,9 @@ def write_notes(profile: Profile) -> Iterator[Note]:
     bounded = tuple(describe_ops(profile, lambda row: row.bounded)) if profile.total.bounded else ()
     if missing:
         missing += (_REMEDY,) if any(line.endswith("; no formula") for line in missing) else ()
-        yield Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing)
+        yield Note("uncounted (sums with ≥ are lower bounds; shares are of the counted MACs)", missing)
     if bounded:
-        yield Note("counted as upper bounds (sums with ≤ are at most this)", bounded)
+        yield Note("counted as upper bounds (sums with ≤ are upper bounds)", bounded)
 
 
 def describe_ops(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:

@@ -91,7 +91,7 @@ def _join_settings(found: Diff, settings: tuple[Setting, ...]) -> str:
         (found.new.target, [item.old for item in settings]),
     ):
         if len(values) > 1 and values == [None] * len(values):
-            return f"of {name} alone: " + ", ".join(f"{item.name} {_format_setting(item.old or item.new)}" for item in settings)
+            return f"only in {name}: " + ", ".join(f"{item.name} {_format_setting(item.old or item.new)}" for item in settings)
     return ", ".join(f"{item.name} {_format_setting(item.old)} → {_format_setting(item.new)}" for item in settings)
 
 
@@ -145,7 +145,7 @@ def _write_notes(found: Diff) -> Iterator[Note]:
         for (op, shapes), (old, new) in count_unknown_work(found).items()
     ]
     if lines:
-        yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of what was counted)", tuple(lines))
+        yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of the counted MACs)", tuple(lines))
     yield from _list_remarks(found)
 
 
@@ -170,6 +170,6 @@ def write_limits(found: Diff, checks: Iterable[LimitCheck], unit: str = "auto", 
     differs = f"; the workload differs: {_join_settings(found, found.workload)}" if found.workload else ""
     for check in checks:
         delta, word = check.delta, judge(check, strict=strict)
-        why = ", as uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
+        why = "; uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
         change = f"{display(delta, unit)} {unit_name(unit)} ({display(Growth(delta))})"
         yield f"{word}: {check.name} {change}, limit {check.limit.text}{why}{differs}"

@@ -59,9 +59,13 @@ def _split_change(part: ComponentDiff, unit: str) -> Iterator[str]:
         return
     by_calls, by_cost = part.split
     if by_calls:
-        yield f"by the number of calls {format_delta(by_calls, unit)}"
+        old, new = part.counts
+        calls = "more calls" if by_calls > 0 and old < new else "fewer calls" if by_calls < 0 and old > new else "other calls"
+        yield f"{calls}: {format_delta(by_calls, unit)}"
     if by_cost:
-        yield f"by the cost of a call{_compare_calls(part, unit)} {format_delta(by_cost, unit)}"
+        costs, more = _compare_calls(part, unit), "more" if by_cost > 0 else "less"
+        subject = f"each call costs {more}{costs}" if costs else f"calls cost {more}"
+        yield f"{subject}: {format_delta(by_cost, unit)}"
 
 
 def _compare_calls(part: ComponentDiff, unit: str) -> str:

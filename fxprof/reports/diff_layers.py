@@ -111,7 +111,7 @@ def _list_changes(group: Group) -> Iterator[str]:
     if "runs" in change.aspects:
         yield "no longer runs" if old.calls or old.total.counts else "runs now, and did not before"
     elif "calls" in change.aspects:
-        yield f"in one call of the component it runs {old.visits:,} → {new.visits:,} times"
+        yield f"runs {old.visits:,} → {new.visits:,} times in one call of the component"
 
 
 def _describe_module(change: ModuleChange) -> str:
@@ -145,7 +145,7 @@ def describe_evidence(evidence: Evidence | None) -> Iterator[str]:
     params = [f"{evidence.params:,} parameters"] if evidence.params else []
     inside = [format_count(evidence.modules - 1, "module") + " inside"] if evidence.modules > 1 else []
     yield "same " + ", ".join(["class", *params, *ops, *inside])
-    near = [_name_neighbour(word, pair) for word, pair in (("behind", evidence.before), ("before", evidence.after)) if pair]
+    near = [_name_neighbour(word, pair) for word, pair in (("after", evidence.before), ("before", evidence.after)) if pair]
     if near:
         yield " and ".join(near)
 
@@ -187,4 +187,4 @@ def describe_costless(found: Diff, *, ops: bool) -> Iterator[Note]:
             yield Note(f"{part.name}: changed without MACs", tuple(lines))
     quiet = sum(len(part.modules) - len(part.loud) for part in found.components)
     if quiet and not ops:
-        yield Note("not listed", (f"{format_count(quiet, 'module')} with other operators that cost nothing; --ops lists them",))
+        yield Note("not listed", (f"{format_count(quiet, 'module')} changed only in operators without MACs; --ops lists them",))

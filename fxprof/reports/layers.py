@@ -87,7 +87,7 @@ def _show_node(component: Component, node: Node, whole: int, level: int, times: 
     share = Share.of(node.total, whole)
     yield Row((name + folded + mark, class_name, Params(node.total_params), calls, node.total, share))
     if node.children and node.self_total.counts:
-        own = f"{'  ' * (level + 1)}(own operators)"
+        own = f"{'  ' * (level + 1)}(computed here)"
         yield Row((own, "", Params(node.params), None, node.self_total, Share.of(node.self_total, whole)))
     for child in node.children:
         yield from _show_node(component, child, whole, level + 1, node.times, marked=never)

@@ -70,7 +70,10 @@ def _describe_geometry(profile: Profile) -> Iterator[tuple[str, str]]:
     if geometry.text_tokens:
         yield "text", ", ".join(f"{name} {_join_lengths(lengths)}" for name, lengths in geometry.text_tokens) + " tokens"
     if geometry.attention:
-        yield "attention", "longest: " + ", ".join(f"{name} {format_sizes(pair)}" for name, pair in geometry.attention)
+        yield (
+            "attention",
+            "longest (queries x keys): " + ", ".join(f"{name} {format_sizes(pair)}" for name, pair in geometry.attention),
+        )
     if geometry.denoiser:
         yield "denoiser", _describe_denoiser(geometry, profile.workload.get("steps"))
     if geometry.tiling or geometry.slicing:
@@ -84,7 +87,8 @@ def _join_lengths(lengths: tuple[int, ...]) -> str:
 
 def _describe_denoiser(geometry: Geometry, steps: object) -> str:
     steps_text = f" for {format_count(steps, 'step')}" if isinstance(steps, int) else ""
-    guidance = f", guidance {geometry.guidance}" if geometry.guidance else ""
+    doubled = geometry.guidance == "in the batch"
+    guidance = ": guidance doubles it" if doubled else f", guidance {geometry.guidance}" if geometry.guidance else ""
     calls = format_count(geometry.denoiser_calls, "call")
     return f"{geometry.denoiser}: {calls}{steps_text}, batch {geometry.denoiser_batch}{guidance}"
 
@@ -126,7 +130,7 @@ def _show_costs(costs: Mapping[Total, int], calls: int, whole: int) -> Iterator[
     for cost in (cost for cost in costs if cost in shown):
         count, total = costs[cost], cost * costs[cost]
         label = f"  {count:,} of {calls:,} calls"
-        yield Row((label, "that cost alike", None, count, cost, total, Share.of(total, whole)))
+        yield Row((label, "of equal cost", None, count, cost, total, Share.of(total, whole)))
     rest = [cost for cost in costs if cost not in shown]
     if rest:
         total = Total.sum(cost * costs[cost] for cost in rest)
@@ -249,4 +253,4 @@ def _write_notes(profile: Profile) -> Iterator[Note]:
         if call.note
     )
     if captured:
-        yield Note("captured otherwise than by exporting the module that the pipeline calls", fold_sentences(captured))
+        yield Note("not captured by an export of the whole module that the pipeline calls", fold_sentences(captured))

@@ -114,7 +114,7 @@ def _refuse_overlaps(entries: Mapping[str, Any]) -> None:
     places = sorted((*entry["data_offsets"], name) for name, entry in entries.items())
     for (_, end, _), (start, after, name) in itertools.pairwise(places):
         if start < end and start < after:
-            raise _BadHeaderError(f"the tensor {_short(name)} lies where another one is")
+            raise _BadHeaderError(f"the tensor {_short(name)} overlaps another one")
 
 
 def _safetensors_shape(name: str, entry: Any, room: int) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ def _safetensors_shape(name: str, entry: Any, room: int) -> tuple[int, ...]:
     if dtype not in _ELEMENT_BITS:
         raise _BadHeaderError(f"the tensor {_short(name)} is of the unknown type {_short(dtype)}")
     if not 0 <= start <= end <= room or (end - start) * 8 != _elements(shape) * _ELEMENT_BITS[dtype]:
-        raise _BadHeaderError(f"the place of the tensor {_short(name)} does not fit its shape and the file")
+        raise _BadHeaderError(f"the position of the tensor {_short(name)} does not fit its shape and the file")
     return shape
 
 
@@ -135,7 +135,7 @@ def _read_gguf(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
     reader.take(len(_GGUF))
     version = reader.number("<I")
     if version not in _GGUF_VERSIONS:
-        raise _BadHeaderError(f"it is a GGUF file of version {version}, and versions 2 and 3 are read")
+        raise _BadHeaderError(f"it is a GGUF file of version {version}, but fxprof reads versions 2 and 3")
     count, pairs = reader.number("<Q"), reader.number("<Q")
     _check_count(count)
     _check_count(pairs)
@@ -167,7 +167,7 @@ class _Reader:
         self._left -= count
         data = self._file.read(count) if self._left >= 0 else b""
         if len(data) < count:
-            raise _BadHeaderError("its header does not end where the file, or the limit, does")
+            raise _BadHeaderError("its header goes beyond the end of the file, or beyond the limit")
         return data
 
     def number(self, form: str) -> int:
@@ -203,16 +203,16 @@ class _Reader:
 
 def _check_count(count: int) -> None:
     if count > MAX_TENSORS:
-        raise _BadHeaderError(f"it names {count:,} tensors or values, and more than {MAX_TENSORS:,} are not read")
+        raise _BadHeaderError(f"it names {count:,} tensors or values, more than the limit of {MAX_TENSORS:,}")
 
 
 def _shape(name: str, sizes: list[Any]) -> tuple[int, ...]:
     if len(name) > _MAX_NAME:
         raise _BadHeaderError(f"it holds a name of {len(name):,} characters")
     if len(sizes) > _MAX_DIMENSIONS or not all(type(size) is int and 0 <= size <= _MAX_SIZE for size in sizes):
-        raise _BadHeaderError(f"the tensor {_short(name)} has a shape that none has")
+        raise _BadHeaderError(f"the tensor {_short(name)} has an impossible shape")
     if _elements(sizes) > _MAX_SIZE:
-        raise _BadHeaderError(f"the tensor {_short(name)} is larger than any is")
+        raise _BadHeaderError(f"the tensor {_short(name)} is impossibly large")
     return tuple(sizes)
 
 

@@ -239,7 +239,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         data = read_bytes(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
-            raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, so no configuration")
+            raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, too large for a configuration")
         value = read_json(
             data,
             values=limits.CONFIG_VALUES,

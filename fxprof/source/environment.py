@@ -43,9 +43,7 @@ def refuse_environment() -> None:
         try:
             read(value)
         except ValueError as error:
-            raise TargetError(
-                f"the variable {name} of the environment is {value!r}, which is {what}", f"unset {name}"
-            ) from error
+            raise TargetError(f"the environment variable {name} is {value!r}, which is {what}", f"unset {name}") from error
 
 
 @contextmanager
@@ -68,7 +66,7 @@ def loading() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = lines[-1] if lines else ""
         message = f"{name} cannot be loaded: {type(error).__name__}{': ' if said else ''}{said}"
-        hint = f"python -c 'import {name}' says more; it may be a variable of the environment that {name} reads"
+        hint = f"python -c 'import {name}' shows the whole error; the cause may be an environment variable that {name} reads"
         raise CaptureError(message, hint) from error
 
 

@@ -78,9 +78,9 @@ class Checked:
         """
         size = self._described.size
         if size is not None and self._size != size:
-            raise NotWholeError(f"{what} came with {self._size:,} bytes, and the list of files says {size:,}")
+            raise NotWholeError(f"{what} has {self._size:,} bytes, but the list of files says {size:,}")
         if self._hash is not None and self._hash.hexdigest() != self._expected:
-            raise NotWholeError(f"{what} came with other bytes than the list of files describes")
+            raise NotWholeError(f"{what} has other bytes than the list of files says")
 
 
 def _hash_of(described: Described) -> tuple[Any, str | None]:
@@ -188,7 +188,7 @@ class Line:
             with self._lock:
                 self._around -= len(data)
             if self._around < 0:
-                raise RefusedError("it sends more around its files than any of them needs")
+                raise RefusedError("it sends more data around its files than they need")
             return data
 
         stream.read = counted
@@ -212,9 +212,9 @@ class Line:
                 self._pieces -= 1
             received = limits.HUB_TOTAL_BYTES - self._left
             if self._pieces + received // _USUAL_PIECE < 0:
-                raise RefusedError(f"{what or 'its answer'} comes in pieces of a few bytes, each of which takes time")
+                raise RefusedError(f"{what or 'its answer'} comes in pieces of a few bytes, which take too much time")
             if self._left < 0:
-                raise RefusedError(f"its files are larger than {_mebibytes(limits.HUB_TOTAL_BYTES)} together")
+                raise RefusedError(f"its files are together larger than {_mebibytes(limits.HUB_TOTAL_BYTES)}")
             yield chunk
             if size > most:
                 return
@@ -229,7 +229,7 @@ def _followed(url: str, headers: Mapping[str, str], location: str, what: str) ->
     goal = urljoin(url, location)
     before, after = urlsplit(url), urlsplit(goal)
     if after.scheme not in {"http", "https"} or (before.scheme, after.scheme) == ("https", "http"):
-        raise RefusedError(f"{what} is redirected to an address that is not safe")
+        raise RefusedError(f"{what} is redirected to an unsafe address")
     if (before.scheme, before.netloc) != (after.scheme, after.netloc):
         headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     return goal, headers
@@ -273,7 +273,7 @@ def _refuse_failure(response: Any, body: Iterable[bytes]) -> None:
 def _refuse_packed(response: Any, what: str) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() not in {"", "identity"}:
-        raise RefusedError(f"{what} is packed, which was not asked for")
+        raise RefusedError(f"{what} is packed, although fxprof asked for plain content")
 
 
 def within(line: Line, work: Callable[[], _Value]) -> _Value:

@@ -52,8 +52,8 @@ _AT_ONCE = 8
 """Files that are fetched at the same time."""
 _UNAUTHORIZED = 401
 _NOT_FETCHED = "there is no such directory, and it could not be fetched from the Hub"
-_HINTS = "check HF_ENDPOINT; what it names is not a Hub that can be believed"
-_AGAIN = "try again, which goes on with the rest; if it stays so, check HF_ENDPOINT and the proxy"
+_HINTS = "check HF_ENDPOINT; its server does not behave like a Hub"
+_AGAIN = "try again, which continues with the missing files; if that fails too, check HF_ENDPOINT and the proxy"
 
 
 def is_hub_id(text: str) -> bool:
@@ -79,7 +79,7 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     assert match is not None
     repo, revision = match["repo"], match["revision"] or _DEFAULT_REVISION
     if ".." in revision or {"", "."} & set(revision.split("/")):
-        raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check what is after the @")
+        raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check the part after the @")
     refuse_environment()
     try:
         import_module("huggingface_hub.file_download")
@@ -87,7 +87,7 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     except Exception as error:  # the client reads environment variables during its import
         raise TargetError(
             f"cannot profile {text!r}: the client of the Hub cannot be loaded: {_told(error)}",
-            "check the variables of the environment that begin with HF_",
+            "check the environment variables that begin with HF_",
         ) from error
 
     try:
@@ -205,7 +205,7 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
     if not isinstance(commit, str) or _COMMIT.fullmatch(commit) is None:
         raise RefusedError(f"its commit is {printable(reprlib.repr(commit), _LONGEST)}, not 40 hexadecimal digits")
     if _COMMIT.fullmatch(revision) and commit != revision:
-        raise RefusedError(f"its commit is {commit}, not the one that was asked for")
+        raise RefusedError(f"its commit is {commit}, not the requested one")
     return commit, files
 
 
@@ -316,16 +316,16 @@ def _refusal(text: str, revision: str, error: Exception) -> TargetError:
             reason, hint = "the Hub does not accept the token", "check HF_TOKEN, or unset it for a public repository"
         case _ if _is_offline(error):
             reason = "there is no such directory, the Hub is switched off by HF_HUB_OFFLINE, and it is not in the cache"
-            hint = "unset HF_HUB_OFFLINE for one run; what was fetched once needs no network"
+            hint = "unset HF_HUB_OFFLINE for one run; fetched files need no network later"
         case TooSlowError():
             reason = f"{_NOT_FETCHED}: its answers took more than {error.args[0]:g} seconds"
-            hint = f"try again, which goes on with the rest; on a slow line, set {SECONDS} to more"
+            hint = f"try again, which continues with the missing files; on a slow line, set {SECONDS} to more"
         case OSError() if error.filename is not None:
             reason = f"fetching it failed at the file {error.filename}: {error.strerror}"
             hint = "make room, or set HF_HOME to another directory"
         case _:
             reason = f"{_NOT_FETCHED}: {_told(error)}"
-            hint = "check the network, the proxy and HF_ENDPOINT; what was fetched once needs no network"
+            hint = "check the network, the proxy and HF_ENDPOINT; fetched files need no network later"
     return TargetError(f"cannot profile {text!r}: {reason}", hint)
 
 

@@ -39,7 +39,7 @@ def check_pipeline(target: Any) -> None:
         raise UsageError("this is a profile already", "it has the numbers: profile.macs, profile.components")
     if not _is(names, "diffusers", _PIPELINE):
         hint = "a bundled model's name, a directory, a Hub id, a file, or a live pipeline of diffusers"
-        raise UsageError(f"{name} is nothing that can be profiled", hint)
+        raise UsageError(f"{name} cannot be profiled", hint)
 
 
 def check_module(module: Any, args: Any) -> tuple[Any, ...]:
@@ -110,7 +110,7 @@ def _instead(thing: Any) -> str:
     if isinstance(thing, type) and _MODULE in {f"{base.__module__}.{base.__qualname__}" for base in thing.__mro__}:
         return f"pass one of its objects, such as {thing.__name__}(...)"
     if _MODULE in _class_names(getattr(thing, "__self__", None)):
-        return "pass the module itself: what is profiled is a call of its forward"
+        return "pass the module itself: fxprof profiles a call of its forward"
     return "for a function, write a module whose forward calls it" if callable(thing) else "pass a torch.nn.Module"
 
 

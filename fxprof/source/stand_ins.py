@@ -83,7 +83,7 @@ def _several(text: str) -> list[Any]:
         if not open_lists or len(open_lists) > _DEEPEST:
             break
     if len(open_lists) != 1 or len(whole) != 1:
-        raise UsageError(f"the brackets of {text!r} do not fit together", _EXAMPLES)
+        raise UsageError(f"the brackets of {text!r} do not match", _EXAMPLES)
     return list(whole[0])
 
 
@@ -129,7 +129,7 @@ def _one(text: str) -> StandIn:
     if wanted not in {None, len(made.sizes)} or 0 in made.sizes or not (made.sizes or match["dtype"]):
         raise UsageError(f"{text!r} needs {wanted or 'its'} sizes, all of at least 1", _EXAMPLES)
     if made.dtype not in _DTYPES or (made.kind != "tensor" and match["dtype"]):
-        raise UsageError(f"{text!r} names no element type that it could have", f"a tensor may be {', '.join(_DTYPES)}")
+        raise UsageError(f"{text!r} has an element type that it cannot have", f"a tensor may be {', '.join(_DTYPES)}")
     elements = 1
     for size in made.sizes:
         elements *= size

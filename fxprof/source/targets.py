@@ -49,7 +49,7 @@ COMPONENT = Sort(
     "one component",
     "single components",
     frozenset({"dtype", "inputs", "formulas", "whole"}),
-    "--input NAME=SHAPE sets what it is called with",
+    "--input NAME=SHAPE sets its inputs",
 )
 GRAPH = Sort("an exported graph", "exported graphs", frozenset({"dims", "formulas"}))
 RUN = Sort("a captured run", "captured runs", frozenset({"formulas"}))

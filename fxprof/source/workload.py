@@ -45,10 +45,10 @@ OPTIONS = (
     Option("steps", int, "Denoising steps.", "N", argument="num_inference_steps"),
     Option("guidance_scale", float, "Strength of guidance.", "X", argument="guidance_scale"),
     Option("prompt", str, "The prompt.", "TEXT"),  # a pipeline that takes a prompt gets one, given or not
-    Option("prompt_tokens", int, "A prompt of so many tokens instead.", "N"),
-    Option("dtype", str, "Type that the models are built in.", choices=DTYPES),
-    Option("without", tuple[str, ...], "Leave an optional component out.", "NAME"),
-    Option("enable", tuple[str, ...], "Switch on before the call, such as vae.tiling.", "NAME"),
+    Option("prompt_tokens", int, "Assume a prompt of N tokens.", "N"),
+    Option("dtype", str, "Element type of the models.", choices=DTYPES),
+    Option("without", tuple[str, ...], "Optional component to leave out.", "NAME"),
+    Option("enable", tuple[str, ...], "Feature to switch on before the call, such as vae.tiling.", "NAME"),
     Option(
         "arguments",
         dict[str, Any],
@@ -59,14 +59,14 @@ OPTIONS = (
     Option(
         "inputs",
         dict[str, Any],
-        "Of one component: an input as 1x16x64x64 or 1x77:int64, or as for --arg.",
+        "Input of a single component: 1x16x64x64, 1x77:int64, or a value as for --arg.",
         "NAME=SHAPE",
         flag="--input",
     ),
     Option(
         "dims",
         dict[str, int],
-        "Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4 or decode:x.0=4.",
+        "Size in a .pt2 file: of a symbol (s77=4), or of an input's axis (x.0=4, decode:x.0=4).",
         "NAME=N",
         flag="--dim",
     ),
@@ -126,7 +126,7 @@ class Workload:
         if self.prompt is not None and self.prompt_tokens is not None:
             raise UsageError("both a prompt and a number of prompt tokens are given", "give one of the two")
         if self.dtype is not None and self.dtype not in DTYPES:
-            raise UsageError(f"{self.dtype!r} is not an element type to build in", f"one of {', '.join(DTYPES)}")
+            raise UsageError(f"{self.dtype!r} is not an element type to build in", f"give one of {', '.join(DTYPES)}")
 
 
 def _check_positive(name: str, value: object) -> None:

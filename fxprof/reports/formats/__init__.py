@@ -55,4 +55,4 @@ def pick_format(name: str | None, output: str | Path | None) -> Format:
         if suffix in candidate.suffixes:
             return candidate
     known = ", ".join(suffix for candidate in FORMATS.values() for suffix in candidate.suffixes)
-    raise UsageError(f"no format goes by the name of the output file {output}", f"end it in one of {known}, or pass --format")
+    raise UsageError(f"the suffix of the output file {output} names no format", f"end it in one of {known}, or pass --format")
