@@ -1,4 +1,4 @@
-"""The pipeline classes of the installed diffusers, with the proof of fxprof on each; or the reason why there is none.
+"""The pipeline classes of the installed diffusers on which fxprof is proven, and those that were not tried.
 
     python scripts/coverage.py > docs/coverage.md
 
@@ -101,7 +101,7 @@ def _remark(name: str, found: dict[str, str], missing: str) -> str:
     remarks = [
         "values choose among experts, whose calls agree in sum" if case.routed else "",
         f"also runs {', '.join(sorted(case.uncounted))}, which neither side counts" if case.uncounted else "",
-        "the class itself fails out of guidance" if case.always_guided else "",
+        "the class itself fails without guidance" if case.always_guided else "",
     ]
     return "; ".join(filter(None, remarks))
 
@@ -116,8 +116,8 @@ def page(found: dict[str, str]) -> str:
         f"diffusers {diffusers.__version__}: {_counts(table)}.",
         tabulate(table, ["class", "status", "bundled models", "remark"], tablefmt="github"),
         "## Beyond the class",
-        "What else changes the calls of a pipeline, proven in the same way.",
-        tabulate(short, ["what", "status", "remark"], tablefmt="github"),
+        "Other features that change the calls of a pipeline, proven in the same way.",
+        tabulate(short, ["case", "status", "remark"], tablefmt="github"),
     ]
     return "\n\n".join(parts)
 

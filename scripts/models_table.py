@@ -22,11 +22,11 @@ from fxprof.result.profile import Component
 from fxprof.source import load_zoo, names
 
 INTRO = """\
-Each at the size, the number of steps and the guidance that its pipeline takes when nothing is asked for; models that were
-distilled to a few steps, too. Only Stable Cascade and Wuerstchen are asked for the 1024x1024 that they were trained for,
-of which their combined pipelines take a quarter. Pixels are those that are computed: some pipelines go by sizes of their own.
+Each model runs with its pipeline's default size, steps and guidance, even if it was distilled to a few steps. Only Stable
+Cascade and Wuerstchen run at 1024x1024, for which they were trained; their combined pipelines default to a quarter of that.
+Pixels are the computed ones: some pipelines have sizes of their own.
 MACs are those of one image, for the prompt "a photo of a cat". A call is one evaluation of the denoiser: it holds two samples
-where guidance is in the batch, and there are two calls for a step where guidance is a pass of its own. Where calls differ, the
+if guidance doubles the batch, and a step has two calls if guidance is a separate pass. If calls differ, the
 figure is their mean. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate, as it is
 not padded and no vocabulary is bundled.
 [zoo.md](zoo.md) says where the models' values come from. `python scripts/models_table.py` makes the table.

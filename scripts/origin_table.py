@@ -289,9 +289,9 @@ def _against(counted: int, printed: str | None) -> str:
 
 INTRO = f"""\
 fxprof began as the answer to a document that printed this table for {SIZE}x{SIZE} pixels, {STEPS} steps and guidance
-{GUIDANCE}. Its counter hooked modules with thop, replaced `scaled_dot_product_attention` by a formula, and was handed inputs
-that somebody had made up for each architecture. `python scripts/origin_table.py` counts it three times: by the document's
-method, with one fault mended at a time, and as the pipelines run. The printed figures, and an earlier recount of them, are
+{GUIDANCE}. Its counter hooked modules with thop, replaced `scaled_dot_product_attention` by a formula, and took hand-made
+inputs for each architecture. `python scripts/origin_table.py` counts it three times: by the document's method, with one
+fault mended at a time, and as the pipelines run. The printed figures, and an earlier recount of them, are
 facts in `tests/data/origin.toml`. Every other figure is counted.
 """
 
@@ -303,20 +303,20 @@ compute. Attention counts 2 B H Lq Lq D, the query length on both sides, and B H
 softmax (so says the code behind the document); in a UNet all of it twice. Attention that is not fused counts zero. This
 is "counted again", and the earlier recount its measure.
 To it thop adds transposed convolutions, a whole kernel for each output, and LayerNorm, 2 or 4 MACs for each element; this is
-"with thop's additions", and the printed figure its measure. The last column is what the softmax's MACs make of "counted again".
+"with thop's additions", and the printed figure its measure. The last column is the softmax's MACs relative to "counted again".
 """
 
 FAULTS = """\
 ### Fault by fault
 
-What the denoiser's figure, in GMACs per step, would be if one fault alone were mended. A dash: the figure does not change. The
+The denoiser's figure, in GMACs per step, with one fault alone mended. A dash: the figure does not change. The
 column "thop" is a fault of the counter's parts: LayerNorm and softmax as if they were multiply-accumulates, and transposed
 convolutions without their stride. With everything mended the figure is that of one evaluation in the real run. The faults
-overlap, so what they change does not add up.
+overlap, so their effects do not add up.
 """
 
 FED = """\
-What the denoisers are fed. Lumina refines 256 padded tokens of text, and drops the padding before its joint layers; its
+The inputs of the denoisers. Lumina refines 256 padded tokens of text, and drops the padding before its joint layers; its
 guidance is a second call, with an empty text.
 """
 
@@ -325,7 +325,7 @@ TRUE = """\
 
 Counted by fxprof in the pipelines' own calls. One TMAC is two TFLOPs; the document's "TFLOPs" are TMACs. A step is one
 evaluation of the denoiser, with guidance; PNDM evaluates Stable Diffusion 2.1 once more than it has steps. In the
-document Kandinsky's total lacks the autoencoder, which is called `movq` and was not found, and what could not be run was zero.
+document Kandinsky's total lacks the autoencoder, which is called `movq` and was not found; parts that could not run are zero.
 """
 
 

@@ -52,7 +52,7 @@ OPTIONS = (
     Option(
         "arguments",
         dict[str, Any],
-        "Any other argument of the pipeline's call: JSON, a text, or a stand-in such as image:768x512.",
+        "Any other argument of the pipeline's call: JSON, a text, or a placeholder such as image:768x512.",
         "NAME=VALUE",
         flag="--arg",
     ),
