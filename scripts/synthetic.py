@@ -151,7 +151,7 @@ def block(net: Net, outer: Stack, name: str, width: int, *, inner: int = 4, extr
 
 
 def model(net: Net) -> None:
-    """Stages of equal blocks. In the second version some have wider blocks and new layers, some more blocks, some a new name."""
+    """Stages of equal blocks. The second version widens some and adds layers, lengthens some by a block, and renames some."""
     stage = 0
     while net.left() > BLOCK:
         kind = stage % len(WIDTHS)
