@@ -93,12 +93,12 @@ def profile(
         dict(arguments or {}),
         _names(enable),
     )
-    with find_target(target) as found:
+    with find_target(target) as resolved:
         options = {**_values(workload), "inputs": inputs, "dims": dims, "formulas": formulas, "whole": whole}
-        refuse_untaken((found,), options)
-        if found.sort in CAPTURED:
-            return _profile_captured(found, dims or {}, formulas)
-    source = _to_capture(found)
+        refuse_untaken((resolved,), options)
+        if resolved.sort in CAPTURED:
+            return _profile_captured(resolved, dims or {}, formulas)
+    source = _to_capture(resolved)
     kept = _Kept(cache, source, workload, inputs or {}, formulas, whole=whole)
     known = kept.find()
     if known is not None:
@@ -231,12 +231,12 @@ def save_graphs(
 
     table = formulas if formulas is not None else default_formulas()
     asked = _workload(workload)
-    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part, find_target(target) as found:
-        if found.sort in CAPTURED:
-            what = f"{found} holds no pipeline that could be captured"
+    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part, find_target(target) as resolved:
+        if resolved.sort in CAPTURED:
+            what = f"{resolved} holds no pipeline that could be captured"
             raise UsageError(what, "name a pipeline; `fxprof profile` takes this target as it is")
-        refuse_untaken((found,), {**_values(asked), "inputs": inputs, "formulas": formulas})
-        captured = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
+        refuse_untaken((resolved,), {**_values(asked), "inputs": inputs, "formulas": formulas})
+        captured = _captured(_to_capture(resolved), asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
             progress("writing the graphs")
         with loading():

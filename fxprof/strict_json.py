@@ -50,9 +50,9 @@ def read_json(
         JsonTooLargeError: it has more than `values`, or takes too much memory.
         JsonError: it is not JSON, has more than `levels`, or has a key twice or a number that it may not have.
     """
-    found = count_values(data)
-    if found > values:
-        raise JsonTooLargeError(f"holds some {found:,} values, more than {values:,}")
+    count = count_values(data)
+    if count > values:
+        raise JsonTooLargeError(f"holds some {count:,} values, more than {values:,}")
     text = decoded(data, encoding) if isinstance(data, bytes) else data
     too_deep = f"nests more than {levels} deep" if levels is not None else "nests too deeply"
     try:

@@ -62,7 +62,7 @@ def worker(model: str) -> None:
 
 def described(config: Any, profile: Any) -> dict[str, Any]:
     """The components and calls of a profile, in the form that `plain_counter.py` reads."""
-    found = []
+    components = []
     for component in profile.components.values():
         part = config.components.get(component.name)
         if part is not None:
@@ -78,8 +78,8 @@ def described(config: Any, profile: Any) -> dict[str, Any]:
                 if not call.note
             ]
             entry = {"name": component.name, "library": part.library, "class": part.class_name, "values": dict(part.values)}
-            found.append({**entry, "calls": calls})
-    return {"components": found}
+            components.append({**entry, "calls": calls})
+    return {"components": components}
 
 
 def timed(command: list[str], text: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ _MODULES = {"opencv": "cv2"}
 
 def classes() -> dict[str, str]:
     """Callable pipeline class of diffusers to the packages that it misses here."""
-    found = {}
+    packages = {}
     for name in sorted(dir(diffusers)):
         if not name.endswith("Pipeline") or name.endswith("ModularPipeline") or name.startswith(("Flax", "AutoPipeline")):
             continue
@@ -36,8 +36,8 @@ def classes() -> dict[str, str]:
         needed = vars(class_).get("_backends", ())
         if needed or (issubclass(class_, diffusers.DiffusionPipeline) and class_ is not diffusers.DiffusionPipeline):
             missing = [package for package in needed if importlib.util.find_spec(_MODULES.get(package, package)) is None]
-            found[name] = ", ".join(missing)
-    return found
+            packages[name] = ", ".join(missing)
+    return packages
 
 
 def proof(name: str) -> tuple[str, str]:
@@ -56,17 +56,17 @@ def proofs() -> dict[str, str]:
     """The outcome of each proof, by case."""
     from families import CASES
 
-    found: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     names = [name for name, case in CASES.items() if case.runs]
     # A process ends after a few proofs, because torch keeps memory of each.
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=20) as pool:
         for name, problem in pool.imap_unordered(proof, names):
-            print(f"{len(found) + 1}/{len(names)} {name}: {problem or 'agrees'}", file=sys.stderr)
-            found[name] = problem
-    return found
+            print(f"{len(outcomes) + 1}/{len(names)} {name}: {problem or 'agrees'}", file=sys.stderr)
+            outcomes[name] = problem
+    return outcomes
 
 
-def class_rows(found: dict[str, str]) -> list[Row]:
+def class_rows(outcomes: dict[str, str]) -> list[Row]:
     """(class, status, bundled models, remark) for each class."""
     from fxprof.source import load_zoo, names
 
@@ -74,28 +74,28 @@ def class_rows(found: dict[str, str]) -> list[Row]:
     for name in names():
         bundled.setdefault(load_zoo(name).class_name, []).append(name)
     return [
-        (name, _status(name, found), ", ".join(bundled.get(name, [])), _remark(name, found, missing))
+        (name, _status(name, outcomes), ", ".join(bundled.get(name, [])), _remark(name, outcomes, missing))
         for name, missing in classes().items()
     ]
 
 
-def mechanism_rows(found: dict[str, str]) -> list[Row]:
+def mechanism_rows(outcomes: dict[str, str]) -> list[Row]:
     """The same rows for proofs beyond a class as such, without models."""
-    return [(name, _status(name, found), "", _remark(name, found, "")) for name in sorted(found) if " " in name]
+    return [(name, _status(name, outcomes), "", _remark(name, outcomes, "")) for name in sorted(outcomes) if " " in name]
 
 
-def _status(name: str, found: dict[str, str]) -> str:
-    return "not tried" if name not in found else "fails" if found[name] else "proven"
+def _status(name: str, outcomes: dict[str, str]) -> str:
+    return "not tried" if name not in outcomes else "fails" if outcomes[name] else "proven"
 
 
-def _remark(name: str, found: dict[str, str], missing: str) -> str:
+def _remark(name: str, outcomes: dict[str, str], missing: str) -> str:
     """The reason why a class fails or was not tried, or the limits of its proof."""
     from families import BROKEN, CASES
 
     case = CASES.get(name)
-    if found.get(name):
-        return found[name]
-    if case is None or name not in found:
+    if outcomes.get(name):
+        return outcomes[name]
+    if case is None or name not in outcomes:
         missing = case.needs if case else missing
         return f"needs {missing}, which is not installed here" if missing else BROKEN.get(name, "")
     remarks = [
@@ -106,9 +106,9 @@ def _remark(name: str, found: dict[str, str], missing: str) -> str:
     return "; ".join(filter(None, remarks))
 
 
-def page(found: dict[str, str]) -> str:
+def page(outcomes: dict[str, str]) -> str:
     """The whole page, from the outcome of each proof."""
-    table, mechanisms = class_rows(found), mechanism_rows(found)
+    table, mechanisms = class_rows(outcomes), mechanism_rows(outcomes)
     short = [(name, status, remark) for name, status, _, remark in mechanisms]
     parts = [
         "# Pipeline classes",

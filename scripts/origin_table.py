@@ -125,8 +125,8 @@ class Measured:
 
 def facts() -> list[dict[str, str]]:
     """The document's rows."""
-    found: list[dict[str, str]] = tomllib.loads(FACTS.read_text(encoding="utf-8"))["model"]
-    return found
+    rows: list[dict[str, str]] = tomllib.loads(FACTS.read_text(encoding="utf-8"))["model"]
+    return rows
 
 
 def work_of(component: CapturedComponent) -> Work:
@@ -329,11 +329,11 @@ document Kandinsky's total lacks the autoencoder, which is called `movq` and was
 """
 
 
-def method_table(found: Mapping[str, Measured]) -> str:
+def method_table(measured: Mapping[str, Measured]) -> str:
     """The document's method against its figures."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         again = Method().as_redone(item.hand_made, unet=item.unet)
         whole = Method().of(item.hand_made, unet=item.unet)
         scores = item.hand_made.square_scores * (2 if item.unet else 1)
@@ -343,11 +343,11 @@ def method_table(found: Mapping[str, Measured]) -> str:
     return markdown(rows, headers)
 
 
-def agreement(found: Mapping[str, Measured]) -> str:
+def agreement(measured: Mapping[str, Measured]) -> str:
     """The number of figures that agree to the last digit, and the error of the others."""
     pairs = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         pairs.append((row["printed"], Method().of(item.hand_made, unet=item.unet)))
         if "redone" in row:
             pairs.append((row["redone"], Method().as_redone(item.hand_made, unet=item.unet)))
@@ -356,11 +356,11 @@ def agreement(found: Mapping[str, Measured]) -> str:
     return f"{len(pairs) - len(others)} of {len(pairs)} figures come out to the last printed digit.{rest}"
 
 
-def fault_table(found: Mapping[str, Measured]) -> str:
+def fault_table(measured: Mapping[str, Measured]) -> str:
     """One fault mended at a time."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         base = Method().of(item.hand_made, unet=item.unet)
         mended = [
             *(Method().of(work, unet=item.unet) for work in (item.sized, item.worded)),
@@ -376,11 +376,11 @@ def fault_table(found: Mapping[str, Measured]) -> str:
 MENDED = (Method(square=False), Method(doubled=False), Method(blind=False), Method(extras=False))
 
 
-def input_table(found: Mapping[str, Measured]) -> str:
+def input_table(measured: Mapping[str, Measured]) -> str:
     """The inputs of the denoisers."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         latents = [f"{size}x{size}" for size in item.latents]
         tokens = " and ".join(map(str, item.tokens)) + (", approximately" if item.approximate else "")
         rows.append([row["title"], *latents, str(TEXT), tokens, str(item.evaluations)])
@@ -395,11 +395,11 @@ def input_table(found: Mapping[str, Measured]) -> str:
     return markdown(rows, headers)
 
 
-def true_table(found: Mapping[str, Measured]) -> str:
+def true_table(measured: Mapping[str, Measured]) -> str:
     """The figures of the real runs."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         parts = [tera(macs) for macs in (item.denoiser, item.text, item.autoencoder, item.total)]
         step = giga(item.denoiser // item.evaluations)
         rows.append([row["title"], row["printed"], step, *parts, tera(2 * item.total), row["total"]])
@@ -407,32 +407,32 @@ def true_table(found: Mapping[str, Measured]) -> str:
     return markdown(rows, ["model", "GMACs per step, printed", "GMACs per step", *unit, 'total, printed as "TFLOPs"'])
 
 
-def findings(found: Mapping[str, Measured]) -> str:
+def findings(measured: Mapping[str, Measured]) -> str:
     """The document's four findings, against the real runs."""
     return "### Its four findings\n\n" + "\n".join(
-        f"{number}. {part(found)}" for number, part in enumerate((_first, _second, _third, _fourth), 1)
+        f"{number}. {part(measured)}" for number, part in enumerate((_first, _second, _third, _fourth), 1)
     )
 
 
-def _shares(found: Mapping[str, Measured], part: str) -> str:
+def _shares(measured: Mapping[str, Measured], part: str) -> str:
     """The share of a part in each model's whole, the largest first."""
     shares = sorted(
-        ((getattr(found[row["name"]], part) / found[row["name"]].total, row["title"]) for row in facts()), reverse=True
+        ((getattr(measured[row["name"]], part) / measured[row["name"]].total, row["title"]) for row in facts()), reverse=True
     )
     return ", ".join(f"{title} {share:.1%}" for share, title in shares)
 
 
-def _first(found: Mapping[str, Measured]) -> str:
-    over = sum(item.denoiser >= 0.95 * item.total for item in found.values())
+def _first(measured: Mapping[str, Measured]) -> str:
+    over = sum(item.denoiser >= 0.95 * item.total for item in measured.values())
     return (
         f'*"Transformer dominates compute: 95%+ of total MACs for all models."* It does dominate, but it reaches 95% '
-        f"in {over} of {len(found)}: {_shares(found, 'denoiser')}."
+        f"in {over} of {len(measured)}: {_shares(measured, 'denoiser')}."
     )
 
 
-def _second(found: Mapping[str, Measured]) -> str:
-    large, row = found["sana-1.6b-512"], next(row for row in facts() if row["name"] == "sana-1.6b-512")
-    ranked = sorted((item.total, row["title"]) for row in facts() for item in [found[row["name"]]])
+def _second(measured: Mapping[str, Measured]) -> str:
+    large, row = measured["sana-1.6b-512"], next(row for row in facts() if row["name"] == "sana-1.6b-512")
+    ranked = sorted((item.total, row["title"]) for row in facts() for item in [measured[row["name"]]])
     times = float(row["printed"].replace(",", "")) * GIGA * large.evaluations / large.denoiser
     return (
         f'*"SANA models are compute-intensive: {row["total"].split(".")[0]} TFLOPs."* The printed step is {times:.1f} times '
@@ -441,8 +441,8 @@ def _second(found: Mapping[str, Measured]) -> str:
     )
 
 
-def _third(found: Mapping[str, Measured]) -> str:
-    deep, flat = found["sana-1.6b-512"], found["sd-2.1-base"]
+def _third(measured: Mapping[str, Measured]) -> str:
+    deep, flat = measured["sana-1.6b-512"], measured["sd-2.1-base"]
     plain = flat.autoencoder - flat.autoencoder_attention
     grown = deep.autoencoder * (deep.latents[0] // deep.latents[1]) ** 2
     return (
@@ -454,22 +454,31 @@ def _third(found: Mapping[str, Measured]) -> str:
     )
 
 
-def _fourth(found: Mapping[str, Measured]) -> str:
-    under = sum(item.text < 0.02 * item.total for item in found.values())
+def _fourth(measured: Mapping[str, Measured]) -> str:
+    under = sum(item.text < 0.02 * item.total for item in measured.values())
     return (
-        f'*"Text encoders are cheap: typically <2% of total compute."* They are below 2% in {under} of {len(found)}: '
-        f"{_shares(found, 'text')}. An encoder costs the same however cheap the rest is, and T5 and Gemma read more than "
+        f'*"Text encoders are cheap: typically <2% of total compute."* They are below 2% in {under} of {len(measured)}: '
+        f"{_shares(measured, 'text')}. An encoder costs the same however cheap the rest is, and T5 and Gemma read more than "
         f"{TEXT} tokens."
     )
 
 
-def section(found: Mapping[str, Measured]) -> str:
+def section(measured: Mapping[str, Measured]) -> str:
     """The text between the markers of the document's table."""
-    for name, item in found.items():
+    for name, item in measured.items():
         if item.real.exact * item.evaluations != item.denoiser:
             raise ValueError(f"{name}: the sorted work does not add up to the profile")
-    parts = [INTRO, METHOD, method_table(found), agreement(found), FAULTS, fault_table(found), FED, input_table(found)]
-    return "\n\n".join(part.strip() for part in [*parts, TRUE, true_table(found), findings(found)])
+    parts = [
+        INTRO,
+        METHOD,
+        method_table(measured),
+        agreement(measured),
+        FAULTS,
+        fault_table(measured),
+        FED,
+        input_table(measured),
+    ]
+    return "\n\n".join(part.strip() for part in [*parts, TRUE, true_table(measured), findings(measured)])
 
 
 def main() -> None:

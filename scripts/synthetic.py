@@ -94,12 +94,12 @@ def _depth_first(modules: Mapping[str, CapturedModule]) -> list[CapturedModule]:
     for path in modules:
         if path:
             below[path.rpartition(".")[0]].append(path)
-    found, waiting = [], [""]
+    ordered, waiting = [], [""]
     while waiting:
         path = waiting.pop()
-        found.append(modules[path])
+        ordered.append(modules[path])
         waiting.extend(reversed(below[path]))
-    return found
+    return ordered
 
 
 _CHUNKS = ("silu.default", *("unsqueeze.default",) * 7)

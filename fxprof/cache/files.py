@@ -177,8 +177,8 @@ class Cache:
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         """The files of this cache, links excluded."""
         try:
-            with os.scandir(self.directory) as found:
-                items = list(found)
+            with os.scandir(self.directory) as entries:
+                items = list(entries)
         except (FileNotFoundError, NotADirectoryError):
             return
         for item in items:

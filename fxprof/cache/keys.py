@@ -61,15 +61,15 @@ def environment() -> str:
 
 def _installed() -> list[str]:
     """The names, with versions, of all importable packages."""
-    found: list[str] = []
+    listed: list[str] = []
     places: set[str] = set()
     for entry in sys.path:
         with suppress(OSError):  # no directory, or an unreadable one: Python imports nothing from there either
             place = os.path.realpath(entry)
             if place not in places:
                 places.add(place)
-                found += os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
-    return sorted(name for name in found if name.endswith((".dist-info", ".egg-info", ".egg-link")) and name != _UNVERSIONED)
+                listed += os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
+    return sorted(name for name in listed if name.endswith((".dist-info", ".egg-info", ".egg-link")) and name != _UNVERSIONED)
 
 
 def _worked_on(package: str) -> list[Any]:
@@ -82,14 +82,14 @@ def _worked_on(package: str) -> list[Any]:
 
 
 def _stamps(home: Path) -> list[Any]:
-    found = []
+    stamps = []
     for folder, _, names in os.walk(home):
         for name in names:
             if name.endswith((".py", ".toml")):
                 with suppress(OSError):  # a link that leads nowhere; editors leave such links beside a file
                     status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as above
-                    found.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
-    return sorted(found)
+                    stamps.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
+    return sorted(stamps)
 
 
 def _plain(value: Any) -> Any:

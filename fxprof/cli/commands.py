@@ -66,7 +66,7 @@ def profile(request: Request) -> None:
     """
     from fxprof.reports.summary import build_summary
 
-    report_profile(request, lambda found: build_summary(found, request.counting.unit))
+    report_profile(request, lambda result: build_summary(result, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof layers sd3.json --component transformer --depth all --min-share 1%"))
@@ -85,7 +85,7 @@ def layers(request: Request, depth: int | None, min_share: float) -> None:
     """
     from fxprof.reports.layers import build_layers
 
-    report_profile(request, lambda found: build_layers(found, depth, min_share, request.counting.unit))
+    report_profile(request, lambda result: build_layers(result, depth, min_share, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof hotspots sd3.json --by class -n 10"))
@@ -99,7 +99,7 @@ def hotspots(request: Request, by: str, limit: int | None) -> None:
     """
     from fxprof.reports.hotspots import build_hotspots
 
-    report_profile(request, lambda found: build_hotspots(found, by, limit, request.counting.unit))
+    report_profile(request, lambda result: build_hotspots(result, by, limit, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof diff sd-1.5 sd-2.1-base", "fxprof diff baseline.json ./my-pipeline --fail-over +5%"))
@@ -138,7 +138,7 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
         old,
         new,
         limits,
-        lambda found, checks: build_diff(found, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
+        lambda changes, checks: build_diff(changes, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
     )
 
 

@@ -41,12 +41,12 @@ def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Bu
     profiles = _profiles(old, new)
     names = old.counting.component
     whole = compare_profiles(*profiles)
-    found = whole.only(names) if names else whole
+    selected = whole.only(names) if names else whole
     checks = check_limits(whole, limits, names)
-    write(rendered(form, build(found, checks), old.output), old.output)
+    write(rendered(form, build(selected, checks), old.output), old.output)
     _refuse_growth(whole, checks, strict=old.counting.strict)
     if old.counting.strict:
-        _refuse_uncounted(found)
+        _refuse_uncounted(selected)
 
 
 def _profiles(old: Request, new: Request) -> tuple[Profile, Profile]:
@@ -73,10 +73,10 @@ def _fit(request: Request, target: Target) -> Request:
     return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas, whole=whole))
 
 
-def _refuse_growth(found: Diff, checks: tuple[LimitCheck, ...], *, strict: bool) -> None:
+def _refuse_growth(diff: Diff, checks: tuple[LimitCheck, ...], *, strict: bool) -> None:
     exceeded = [_told(check) for check in checks if check.outcome == "exceeded"]
     unsure = [_told(check) for check in checks if check.outcome == "unsure"]
-    names = ", ".join(item.name for item in found.workload)
+    names = ", ".join(item.name for item in diff.workload)
     differs = f"; the workload differs in {names}" if names else ""
     if exceeded:
         hint = "compare runs of one workload: give the options of the old profile" if names else ""
@@ -95,10 +95,10 @@ def _told(check: LimitCheck) -> str:
     return f"{check.name} {change}, limit {check.limit.text}"
 
 
-def _refuse_uncounted(found: Diff) -> None:
+def _refuse_uncounted(diff: Diff) -> None:
     for side in ("old", "new"):
-        components = {part.name: component for part in found.components if (component := getattr(part, side))}
-        subject = getattr(found, side)
+        components = {part.name: component for part in diff.components if (component := getattr(part, side))}
+        subject = getattr(diff, side)
         profile = Profile(subject.target, subject.class_name, subject.workload, subject.versions, components)
         if profile.total.uncounted:
             raise strict_error(profile)

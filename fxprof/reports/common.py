@@ -88,15 +88,15 @@ def write_notes(profile: Profile) -> Iterator[Note]:
 
 def describe_ops(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:
     """One line for each operator: its number of runs, its modules, and the reason for concern."""
-    found: dict[str, list[tuple[str, OpRow]]] = {}
+    by_op: dict[str, list[tuple[str, OpRow]]] = {}
     for component in profile.components.values():
         for node in fold_repeats(component.tree).walk():
             for row in filter(concerned, node.ops):
-                found.setdefault(row.op, []).append((f"{component.name}.{node.path}" if node.path else component.name, row))
-    for op in sorted(found):
-        places = list(dict.fromkeys(place for place, _ in found[op]))
-        notes = dict.fromkeys(row.note for _, row in found[op] if row.note)
-        count = sum(row.count for _, row in found[op])
+                by_op.setdefault(row.op, []).append((f"{component.name}.{node.path}" if node.path else component.name, row))
+    for op in sorted(by_op):
+        places = list(dict.fromkeys(place for place, _ in by_op[op]))
+        notes = dict.fromkeys(row.note for _, row in by_op[op] if row.note)
+        count = sum(row.count for _, row in by_op[op])
         yield "".join([f"{op}, {format_count(count, 'time')}, in {_join_places(places)}", *(f"; {note}" for note in notes)])
 
 

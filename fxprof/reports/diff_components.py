@@ -16,15 +16,15 @@ _ENTRIES = 3
 """Names to list of modules that only one side calls."""
 
 
-def tabulate_components(found: Diff, unit: str) -> Table:
+def tabulate_components(diff: Diff, unit: str) -> Table:
     """A row for each component that changed, with the reasons, and one for the equal ones; they add up to the total."""
     columns = (Column("component", words=True, least=20), Column("calls"), *name_delta(unit))
-    equal = [part for part in found.components if part.change == "equal"]
-    rows = [_show_component(part, unit) for part in found.components if part.change != "equal"]
+    equal = [part for part in diff.components if part.change == "equal"]
+    rows = [_show_component(part, unit) for part in diff.components if part.change != "equal"]
     if equal:
         names = equal[0].name if len(equal) == 1 else ", ".join(part.name for part in equal)
         rows.append(Row((f"{len(equal)} equal", None, *fill_delta(Delta.sum(part.delta for part in equal))), note=names))
-    return Table(columns, tuple(rows), last=("total", None, *fill_delta(found.delta)), unit=unit)
+    return Table(columns, tuple(rows), last=("total", None, *fill_delta(diff.delta)), unit=unit)
 
 
 def _show_component(part: ComponentDiff, unit: str) -> Row:

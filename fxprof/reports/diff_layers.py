@@ -134,7 +134,7 @@ def _cut_sizes(sizes: tuple[Pair, ...]) -> tuple[Pair, ...]:
 
 def _add_params(group: Group, side: str) -> int:
     sides = [getattr(member, side) for member in group.members]
-    return sum(found.params for found in sides if found)
+    return sum(item.params for item in sides if item)
 
 
 def describe_evidence(evidence: Evidence | None) -> Iterator[str]:
@@ -176,15 +176,15 @@ def list_ops(group: Group) -> str:
     return f"operators: {', '.join(changes)}" if changes else ""
 
 
-def describe_costless(found: Diff, *, ops: bool) -> Iterator[Note]:
+def describe_costless(diff: Diff, *, ops: bool) -> Iterator[Note]:
     """Changes without MACs in words, and the number of modules that differ only in operators without MACs."""
-    for part in found.components:
+    for part in diff.components:
         groups = [group for group in group_changes(part.loud) if group.costless] if part.old and part.new and not ops else []
         lines = [f"{_label(group)}  {_describe(group, ops=False)}" for group in groups[:_COSTLESS]]
         if len(groups) > _COSTLESS:
             lines.append(f"and {format_count(len(groups) - _COSTLESS, 'other')}")
         if lines:
             yield Note(f"{part.name}: changed without MACs", tuple(lines))
-    quiet = sum(len(part.modules) - len(part.loud) for part in found.components)
+    quiet = sum(len(part.modules) - len(part.loud) for part in diff.components)
     if quiet and not ops:
         yield Note("not listed", (f"{format_count(quiet, 'module')} changed only in operators without MACs; --ops lists them",))

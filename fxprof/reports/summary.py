@@ -227,15 +227,15 @@ def _write_total(label: str, total: Total) -> str:
 
 
 def _tabulate_kinds(profile: Profile, unit: str) -> Table:
-    found = {name: by_kind(component) for name, component in profile.components.items()}
-    others = sorted({kind for kinds in found.values() for kind in kinds if kind not in MAIN_KINDS})
+    by_component = {name: by_kind(component) for name, component in profile.components.items()}
+    others = sorted({kind for kinds in by_component.values() for kind in kinds if kind not in MAIN_KINDS})
     shown: list[tuple[str, ...]] = [(kind,) for kind in (*MAIN_KINDS, *others)]
     if len(others) > _KINDS:
         shown[len(MAIN_KINDS) + _KINDS - 1 :] = [tuple(others[_KINDS - 1 :])]
     titles = [kinds[0] if len(kinds) == 1 else f"{len(kinds):,} others" for kinds in shown]
     named = (Column(shorten(clean(title), _KIND)) for title in titles)
-    rows = tuple(Row((name, *(_add_kinds(kinds, column) for column in shown))) for name, kinds in found.items())
-    sums = (Total.sum(_add_kinds(kinds, column) for kinds in found.values()) for column in shown)
+    rows = tuple(Row((name, *(_add_kinds(kinds, column) for column in shown))) for name, kinds in by_component.items())
+    sums = (Total.sum(_add_kinds(kinds, column) for kinds in by_component.values()) for column in shown)
     columns = (Column("component", words=True, least=14), *named)
     return Table(columns, rows, last=("total", *sums), unit=unit)
 

@@ -131,8 +131,8 @@ def _pipeline_class(path: Path, index: Mapping[str, Any]) -> str:
     if isinstance(name, list):
         raise _remote_code(path, f"`_class_name` names a class of the repository, {name}")
     if not isinstance(name, str) or not name:
-        found = "it has no `_class_name`" if name is None else f"its `_class_name` is {reprlib.repr(name)}, not a name"
-        raise TargetError(f"cannot read {path}: {found}", "a pipeline directory of diffusers names its class there")
+        fault = "it has no `_class_name`" if name is None else f"its `_class_name` is {reprlib.repr(name)}, not a name"
+        raise TargetError(f"cannot read {path}: {fault}", "a pipeline directory of diffusers names its class there")
     return name
 
 

@@ -108,13 +108,13 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
 
 def _read(text: str, directory: Path, code: frozenset[str]) -> PipelineConfig | SingleComponent:
     try:
-        found = read(directory, code=code)
+        config = read(directory, code=code)
     except TargetError as error:
         # The path within the repository helps the user; the path of the cache does not.
         raise error.renamed(str(directory), text) from error
-    if isinstance(found, SingleComponent):
-        return replace(found, name=text)
-    return replace(found, name=text, hub_id=repository(text))
+    if isinstance(config, SingleComponent):
+        return replace(config, name=text)
+    return replace(config, name=text, hub_id=repository(text))
 
 
 def _fetch(text: str, repo: str, revision: str) -> tuple[Path, frozenset[str]]:

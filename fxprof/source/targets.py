@@ -108,12 +108,12 @@ def find_target(given: Any) -> Target:
     text = os.fspath(given)
     path = Path(text)
     if text and holds(path.is_dir):
-        found = _of_directory(text, path)
+        target = _of_directory(text, path)
     elif text and holds(path.is_file):
-        found = _of_file(text, path)
+        target = _of_file(text, path)
     else:
-        found = None
-    return found or _of_name(text, path)
+        target = None
+    return target or _of_name(text, path)
 
 
 def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent | CheckpointFile:
@@ -122,10 +122,10 @@ def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent 
     Raises:
         TargetError: as `find_target`; or the target holds graphs or results already.
     """
-    with find_target(target) as found:
-        if found.sort in CAPTURED:
-            raise unresolved(found.text, Path(found.text))
-        return found.content  # type: ignore[no-any-return]
+    with find_target(target) as resolved:
+        if resolved.sort in CAPTURED:
+            raise unresolved(resolved.text, Path(resolved.text))
+        return resolved.content  # type: ignore[no-any-return]
 
 
 def refuse_untaken(targets: Sequence[Target], options: Mapping[str, Any]) -> None:
@@ -191,13 +191,13 @@ _HEAD = 400
 def _of_file(text: str, path: Path) -> Target | None:
     """The target in a file, by the content first and the name second; None for any other file. Opens the file once."""
     file = _opened(path)
-    found = None
+    target = None
     try:
-        found = _of_opened(text, path, file)
+        target = _of_opened(text, path, file)
     finally:
-        if file is not None and (found is None or found.content is not file):
+        if file is not None and (target is None or target.content is not file):
             file.close()
-    return found
+    return target
 
 
 def _opened(path: Path) -> FileIO | None:
