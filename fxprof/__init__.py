@@ -1,10 +1,10 @@
-"""What an image-generation pipeline computes, where, and what changed between two versions.
+"""The cost of an image-generation pipeline by component, layer and operator, and the changes between two versions.
 
 >>> import fxprof
 >>> profile = fxprof.profile("sd3-medium", height=512, width=512, steps=30)  # doctest: +SKIP
 >>> profile.components["transformer"].calls[0].macs  # doctest: +SKIP
 
-Names are imported when they are first used: `import fxprof` alone loads neither torch nor networkx.
+Public names are imported at their first use: `import fxprof` alone loads neither torch nor networkx.
 """
 
 import sys
@@ -12,20 +12,20 @@ import sys
 
 def interrupted_early(number: int, _frame: object) -> None:
     """Answer Ctrl-C for the command while it starts."""
-    import os  # which Python has loaded long before
+    import os  # Python has loaded it long before
 
     os.write(2, b"fxprof: interrupted; nothing was written\n")
     os._exit(128 + number)
 
 
-# Before anything else is imported: Ctrl-C in the first tenth of a second is one line too, if this is the command and no program
-# that uses the package. The word is the script's, or what follows `-m`.
+# This comes before all other imports: Ctrl-C in the first tenth of a second prints one line too, if this is the command and not
+# a program that uses the package. The word is the script's name, or the argument of `-m`.
 if sys.argv and sys.orig_argv[-len(sys.argv) :][0].replace("\\", "/").rpartition("/")[2] in {
     "fxprof",
     "fxprof.exe",
     "-mfxprof",
 }:
-    import _signal  # type: ignore[import-not-found]  # built in, which `signal` is not
+    import _signal  # type: ignore[import-not-found]  # built in, unlike `signal`
 
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, interrupted_early)
@@ -80,7 +80,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used."""
+    """Import a public name at its first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

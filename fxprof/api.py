@@ -1,4 +1,4 @@
-"""The public functions: each wires the rooms together once. Imports torch and diffusers only when a graph is captured."""
+"""The public functions, each of which calls the other packages in turn. Only a capture imports torch and diffusers."""
 
 from __future__ import annotations
 
@@ -53,38 +53,38 @@ def profile(
     cache: Cache | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Profile:
-    """What one run of a pipeline, or one call of a component, computes, in MACs, exactly; no weights and no GPU.
+    """Count the MACs of one run of a pipeline, or of one call of a component: exactly, without weights or GPU.
 
     Args:
         target: a bundled model's name, a directory in the Hub's layout, a Hub id `org/name` or `org/name@revision`, a
             `.safetensors`, `.gguf` or `.pt2` file, a directory that `fxprof capture` wrote, a saved profile, a
             `PipelineConfig`, or a live `DiffusionPipeline`, which is only read: its weights are neither copied nor run.
-            A directory, or repository, may be that of one component. Or what `fxprof.source.find_target` found of one.
+            A directory or repository may be that of one component. A result of `fxprof.source.find_target` is a target too.
         height: pixels; like everything below, the pipeline's own default when not given.
         width: pixels.
         images: images per prompt.
         steps: denoising steps.
-        guidance_scale: classifier-free guidance, or what the pipeline makes of it.
+        guidance_scale: strength of classifier-free guidance, or of the pipeline's own form of guidance.
         prompt: the prompt.
-        prompt_tokens: the length of the prompt in tokens, special ones not counted, instead of a prompt.
+        prompt_tokens: length of the prompt in tokens, without special ones, instead of a prompt.
         dtype: element type to build in: `float32`, `float16` or `bfloat16`.
         without: optional components to leave out, such as `safety_checker`.
-        enable: what to switch on before the call, as `vae.tiling` for `pipe.vae.enable_tiling()`.
+        enable: features to switch on before the call, such as `vae.tiling` for `pipe.vae.enable_tiling()`.
         arguments: further arguments of the pipeline's `__call__`, real images and tensors included.
         inputs: for one component, the arguments of its `forward`: tensors, plain values, or texts such as
-            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape and `":int64"` for a single number of that type. A
-            number, where the model takes a tensor alone, is one for each sample. The class's own dummy inputs by default.
-        dims: for a `.pt2` file with dynamic shapes, sizes by symbol (`s77`), by place (`x.0`: the first size of the input
+            `"1x16x64x64"` and `"1x77:int64"` for tensors of that shape and `":int64"` for a single number of that type. If
+            the model takes only a tensor, a number means one for each sample. By default the class's own dummy inputs.
+        dims: for a `.pt2` file with dynamic shapes, sizes by symbol (`s77`), by position (`x.0`: the first size of the input
             `x`) or by a name that the file gives; those of its example inputs by default.
         formulas: the table to count with; by default the built-in one with installed plug-ins.
-        whole: export every module of a model, also those that are alike; slower, with the same result.
-        cache: where results are kept, such as `fxprof.cache.default_cache()`; with None, none are. A profile that was computed
-            before of the same content with the same packages is read from it, without torch.
-        progress: told what is being done, a line at a time.
+        whole: export equal modules of a model each time; slower, with the same result.
+        cache: the cache for results, such as `fxprof.cache.default_cache()`; None for no cache. An earlier profile of the same
+            content with the same packages is read from it, without torch.
+        progress: a function that gets one line of text about each step.
 
     Raises:
-        UsageError: a value that no pipeline could use, or an argument that this one does not have.
-        TargetError: the target is not known or not readable.
+        UsageError: a value that no pipeline could use, or an argument that this pipeline does not have.
+        TargetError: the target is unknown or unreadable.
         CaptureError: the pipeline cannot be built, refuses the workload, or fails.
     """
     workload = Workload(
@@ -93,12 +93,12 @@ def profile(
         dict(arguments or {}),
         _names(enable),
     )
-    with find_target(target) as found:
+    with find_target(target) as resolved:
         options = {**_values(workload), "inputs": inputs, "dims": dims, "formulas": formulas, "whole": whole}
-        refuse_untaken((found,), options)
-        if found.sort in CAPTURED:
-            return _profile_captured(found, dims or {}, formulas)
-    source = _to_capture(found)
+        refuse_untaken((resolved,), options)
+        if resolved.sort in CAPTURED:
+            return _profile_captured(resolved, dims or {}, formulas)
+    source = _to_capture(resolved)
     kept = _Kept(cache, source, workload, inputs or {}, formulas, whole=whole)
     known = kept.find()
     if known is not None:
@@ -116,7 +116,7 @@ def profile(
 
 
 class _Kept:
-    """A profile's place in a cache; it has none when there is no cache, or what it depends on is not all known."""
+    """A profile's entry in a cache; there is none without a cache, or if the profile depends on unknown content."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class _Kept:
         if cache is not None and formulas is None and isinstance(target, (PipelineConfig, SingleComponent)):
             from fxprof.cache.keys import key_of, leads_elsewhere
 
-            # Formulas that came from elsewhere are code, which may change from one run to the next.
+            # Formulas from elsewhere are code that may change between two runs.
             own = all(formula.origin == "fxprof" for formula in default_formulas().table.values())
             if own and not leads_elsewhere((workload.arguments, inputs)):
                 self._key = key_of("profile", target, workload, inputs, whole)
@@ -152,7 +152,7 @@ class _Kept:
     def keep(self, profile: Profile) -> None:
         from fxprof.result.views import not_captured
 
-        # What ended a rehearsal may be gone the next time, as a lack of memory is.
+        # The cause that ended a rehearsal, such as a lack of memory, may be gone the next time.
         if self._cache is not None and self._key is not None and not not_captured(profile):
             from fxprof.result.saved.write import dumps
 
@@ -168,7 +168,7 @@ class _Kept:
 
 
 def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formulas | None) -> Profile:
-    """The profile of a file or directory that holds results or graphs."""
+    """The profile from a file or directory that holds results or graphs."""
     assert target.path is not None, "what was captured is in a file or a directory"
     if target.sort is PROFILE:
         return load_bytes(target.content, target.path)
@@ -208,19 +208,19 @@ def save_graphs(
     is a target of `profile` that gives the same profile as the pipeline itself.
 
     Args:
-        target: as for `profile`, but nothing that is captured already.
-        directory: to be written, whole or not at all.
-        force: replace a directory that was written before.
+        target: as for `profile`, but none that is captured already.
+        directory: the directory to write, whole or not at all.
+        force: replace a directory that an earlier call wrote.
         inputs: as for `profile`.
         formulas: as for `profile`.
         progress: as for `profile`.
         workload: `height`, `width`, `steps`, `arguments` and so on, as for `profile`.
 
     Returns:
-        The profile of what was captured.
+        The profile of the captured graphs.
 
     Raises:
-        UsageError: as `profile`; or the target holds results or graphs already.
+        UsageError: as `profile`; or the target already holds results or graphs.
         TargetError: as `profile`.
         CaptureError: as `profile`; or torch cannot write a graph.
         OutputError: the directory exists and `force` is not set, or it cannot be written.
@@ -231,12 +231,12 @@ def save_graphs(
 
     table = formulas if formulas is not None else default_formulas()
     asked = _workload(workload)
-    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part, find_target(target) as found:
-        if found.sort in CAPTURED:
-            what = f"{found} holds no pipeline that could be captured"
-            raise UsageError(what, "name a pipeline; this one can be profiled as it is")
-        refuse_untaken((found,), {**_values(asked), "inputs": inputs, "formulas": formulas})
-        captured = _captured(_to_capture(found), asked, inputs or {}, table, progress, whole=True)
+    with whole_directory(Path(directory), force=force, owned=MANIFEST) as part, find_target(target) as resolved:
+        if resolved.sort in CAPTURED:
+            what = f"{resolved} holds no pipeline that could be captured"
+            raise UsageError(what, "name a pipeline; `fxprof profile` takes this target as it is")
+        refuse_untaken((resolved,), {**_values(asked), "inputs": inputs, "formulas": formulas})
+        captured = _captured(_to_capture(resolved), asked, inputs or {}, table, progress, whole=True)
         if progress is not None:
             progress("writing the graphs")
         with loading():
@@ -266,7 +266,7 @@ def _values(workload: Workload) -> dict[str, Any]:
 
 
 def _to_capture(target: Target) -> PipelineConfig | SingleComponent | DiffusionPipeline:
-    """What a target is captured from; a file of weights is looked up by what diffusers knows of its tensors."""
+    """The source of a capture; for a file of weights, the configuration that diffusers finds by its tensors."""
     if not isinstance(target.content, CheckpointFile):
         return target.content
     with loading():
@@ -285,7 +285,7 @@ def _captured(
     whole: bool,
     cache: Cache | None = None,
 ) -> Capture:
-    """The capture of a target, with its name and the versions of all that captures it."""
+    """The capture of a target, with its name and the versions of the packages that captured it."""
     notable = notable_with(table)
     if isinstance(target, SingleComponent):
         from fxprof.source.stand_ins import input_value
@@ -315,10 +315,10 @@ def _captured(
 
 
 def _as_meant(capture: Callable[[Mapping[str, Any]], Capture], inputs: Mapping[str, Any]) -> Capture:
-    """The capture of a component, where a number may stand for a tensor of it for each sample, such as a timestep.
+    """The capture of a component; a number, such as a timestep, may stand for a tensor with one element per sample.
 
     Raises:
-        CaptureError: as `capture`, about the inputs as they were given.
+        CaptureError: as `capture`, about the given inputs.
     """
     from fxprof.source.stand_ins import for_each_sample
 
@@ -332,13 +332,13 @@ def _as_meant(capture: Callable[[Mapping[str, Any]], Capture], inputs: Mapping[s
         texts = [name for name, value in inputs.items() if isinstance(value, str)]
         if texts and not error.hint:
             taken = f"{' and '.join(texts)} {'were' if len(texts) > 1 else 'was'} taken for a text"
-            hint = f"{taken}; a tensor is written by its shape, as 1x16x64x64 or 1x77:int64"
+            hint = f"{taken}; write a tensor by its shape, such as 1x16x64x64 or 1x77:int64"
             raise CaptureError(error.message, hint) from error
         raise
 
 
 def _heard(progress: Callable[[str], None] | None) -> Callable[[str], None] | None:
-    """The same, with what it prints going where it goes now: while a pipeline runs, standard output may lead elsewhere."""
+    """The same function, printing to the current standard output: while a pipeline runs, that may lead elsewhere."""
     if progress is None:
         return None
     said, stream = progress, sys.stdout
@@ -362,10 +362,10 @@ def diff(
     old: Profile | str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
     new: Profile | str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
 ) -> Diff:
-    """What changed from one profile to another: the run, components, calls, modules and operators.
+    """Compare two profiles: the run, components, calls, modules and operators.
 
     Args:
-        old: a profile, or anything that `profile` takes as its target; that is profiled with the pipeline's own defaults.
+        old: a profile, or a target of `profile`, which is profiled with the pipeline's own defaults.
         new: the same.
 
     `diff(new, old) == -diff(old, new)`; the differences of the rows add up to that of the totals.
@@ -386,15 +386,15 @@ def profile_module(
     formulas: Formulas | None = None,
     whole: bool = False,
 ) -> Profile:
-    """What one call of any `nn.Module` computes. Its weights are neither copied nor computed with.
+    """Count the MACs of one call of any `nn.Module`. Its weights are neither copied nor used.
 
     Args:
-        module: on any device, in any mode, with any hooks; it is looked at in evaluation mode, and is afterwards what it was.
-        args: positional arguments of its `forward`, or the one tensor that is its only argument; of tensors only the shapes
-            matter, unless `forward` reads them.
+        module: a module on any device, in any mode, with any hooks; it is captured in evaluation mode and restored afterwards.
+        args: positional arguments of its `forward`, or a bare tensor as the only one; only the shapes of tensors matter,
+            unless `forward` reads them.
         kwargs: keyword arguments.
         formulas: the table to count with.
-        whole: export every module in it, also those that are alike; slower, with the same result.
+        whole: export equal modules in it each time; slower, with the same result.
 
     The profile has one component, called `model`.
 
@@ -416,18 +416,18 @@ def profile_module(
 def profile_program(
     program: ExportedProgram, *, dims: Mapping[str, int] | None = None, formulas: Formulas | None = None
 ) -> Profile:
-    """What one call of an exported program computes.
+    """Count the MACs of one call of an exported program.
 
     Args:
         program: from `torch.export.export` or `torch.export.load`.
-        dims: for a program with dynamic shapes, sizes by symbol (`s77`) or by place (`x.0`: the first size of the input
-            `x`); the example's sizes by default.
+        dims: for a program with dynamic shapes, sizes by symbol (`s77`) or by position (`x.0`: the first size of the
+            input `x`); the example's sizes by default.
         formulas: the table to count with.
 
     The profile has one component, called `model`.
 
     Raises:
-        UsageError: `dims` names a size that the program does not have, is outside of its range, or that the program refuses.
+        UsageError: `dims` names a size that the program does not have, or a value outside its range or refused by it.
         TargetError: the program contradicts itself.
     """
     check_program(program)
@@ -465,7 +465,7 @@ def _own_version() -> str:
 
 
 def notable_with(formulas: Formulas) -> Callable[[str], bool]:
-    """Whether an operator that runs outside every captured call has to be recorded: all but those known to cost nothing."""
+    """A test whether to record an operator that runs outside every captured call: all but those known to cost nothing."""
     from fxprof.cost.kinds import kind_of
     from fxprof.cost.registry import KINDS
 

@@ -1,6 +1,6 @@
-"""Every error that fxprof raises on purpose, and what each one means for the exit code.
+"""Every error that fxprof raises on purpose, with its exit code.
 
-An error is a sentence for a person: what was attempted, on what, what happened. `hint` says what to try.
+An error is a sentence for a person: the attempt, its object, the event. `hint` suggests a remedy.
 Anything else that escapes is a bug and keeps its traceback.
 """
 
@@ -19,8 +19,8 @@ class FxprofError(Exception):
         """Keep the message on one line of at most `LONGEST` characters, whatever text it quotes.
 
         Args:
-            message: what was attempted, on what, and what happened.
-            hint: what to try, as a sentence; empty when there is nothing to suggest.
+            message: the attempt, its object, and the event, as a sentence.
+            hint: a remedy, as a sentence; empty if there is none to suggest.
         """
         self._given = (_ends(message), _ends(hint))
         self.message = printable(message, LONGEST - len("fxprof: "))
@@ -28,21 +28,21 @@ class FxprofError(Exception):
         super().__init__(printable(f"{self.message} ({self.hint})" if self.hint else self.message))
 
     def renamed(self, old: str, new: str) -> Self:
-        """The same error where `new` stands for `old`, which may be longer than a message can be."""
+        """The same error with `new` in place of `old`, which may be longer than a message."""
         message, hint = (text.replace(old, new) for text in self._given)
         return type(self)(message, hint)
 
 
 LONGEST = 400
-"""Characters of a line that is told."""
+"""Characters of a message line."""
 _READ = 16 * LONGEST
-"""Characters at either end of a text that are looked at: it may be of megabytes."""
+"""Characters to read at either end of a text, which may have megabytes."""
 
 
 def printable(text: str, most: int = LONGEST) -> str:
-    """The text on one line of at most `most` characters, with what would steer a terminal written out.
+    """The text on one line of at most `most` characters, with escapes for characters that would steer a terminal.
 
-    What is too long is left out in the middle: its beginning says what was attempted, its end what happened.
+    A long text loses its middle: its beginning names the attempt, its end the event.
     """
     line = " ".join(_ends(text).split())
     if not line.isprintable():
@@ -51,7 +51,7 @@ def printable(text: str, most: int = LONGEST) -> str:
 
 
 def _ends(text: str) -> str:
-    """The text, or what is looked at of a longer one."""
+    """The text, or both ends of a long one."""
     return text if len(text) <= 2 * _READ else text[:_READ] + text[-_READ:]
 
 
@@ -62,7 +62,7 @@ class UsageError(FxprofError, ValueError):
 
 
 class TargetError(FxprofError):
-    """The target is not known, not readable, or not something that fxprof can profile."""
+    """The target is unknown, unreadable, or nothing that fxprof can profile."""
 
 
 class CaptureError(FxprofError):
@@ -70,7 +70,7 @@ class CaptureError(FxprofError):
 
 
 class FormulaError(FxprofError):
-    """A formula is declared wrongly, or does not fit the operator that it is asked to count."""
+    """A formula is declared wrongly, or does not fit an operator that it has to count."""
 
 
 class ProfileError(FxprofError):
@@ -78,4 +78,4 @@ class ProfileError(FxprofError):
 
 
 class OutputError(FxprofError):
-    """A result could not be written where it was asked for."""
+    """A result could not be written to the requested place."""

@@ -1,7 +1,7 @@
-"""Files and directories that are written whole or not at all. Standard library only.
+"""Files and directories that are written whole or not at all.
 
-What is being written is a *part*: it lies beside its goal, under a random name, and its writer holds a lock on it. A part that
-nobody holds a lock on was left by a writer that was killed, in whatever container or process, and the next writer removes it.
+A file or directory in the making is a *part*: it lies beside its goal, under a random name, and its writer holds a lock on it.
+A part without a lock was left by a killed writer, in whatever container or process, and the next writer removes it.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from typing import BinaryIO, TypeVar
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there nothing is locked, and nothing is taken for left behind
+except ImportError:  # not on Windows: there no part is locked, and none counts as left behind
     fcntl = None  # type: ignore[assignment]
 
 _NAME = re.compile(r"\..*\.fxprof-(?P<goal>[0-9a-f]{8})-[0-9a-f]{16}\.(?P<end>part|old)", re.DOTALL)
 _AT_FDCWD = -100
 _EXCHANGE = 2
 _SHOWN = 100
-"""Bytes of a goal's name in the name of its part, for people: the limit for all of it is 255."""
+"""Bytes of a goal's name in the name of its part, for people; the whole name may have 255."""
 
 _Descriptor = TypeVar("_Descriptor", int, int | None)
 
 _WRITING: dict[Path, int] = {}
-"""Parts that are being written, with the process that does."""
+"""Part in the making to its writer's process."""
 _ASIDE: dict[Path, Path] = {}
-"""Directories that were moved aside for a new one, with where they belong."""
+"""Directory that was moved aside for a new one to its original path."""
 
 
 @contextmanager
 def whole_file(goal: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A file to fill, which takes its place, whatever is there, when the block ends without an error.
+    """A file to fill, which replaces the goal when the block ends without an error.
 
     Raises:
-        OSError: the disk refuses; then all is as before.
+        OSError: the disk refuses; then nothing has changed.
     """
     part, descriptor = _begin(goal, lambda path: os.open(path, _NEW, mode))
     try:
@@ -60,14 +60,14 @@ def whole_file(goal: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 @contextmanager
 def whole_directory(goal: Path, check: Callable[[], None]) -> Iterator[Path]:
-    """A directory to fill, which takes the place of the goal when the block ends without an error.
+    """A directory to fill, which replaces the goal when the block ends without an error.
 
     Args:
-        goal: where there is nothing, or a directory to replace.
-        check: called when all is written, just before; what it raises leaves all as it was.
+        goal: path that is free, or a directory to replace.
+        check: called after the writing, just before the replacement; an exception from it keeps the old goal.
 
     Raises:
-        OSError: the disk refuses; then all is as before.
+        OSError: the disk refuses; then nothing has changed.
     """
     part, descriptor = _begin(goal, _new_directory)
     try:
@@ -82,7 +82,7 @@ def whole_directory(goal: Path, check: Callable[[], None]) -> Iterator[Path]:
 
 
 def recover(goal: Path) -> None:
-    """Remove what writers that were killed left beside a goal, and put a directory back that one had moved aside for it."""
+    """Remove the parts that killed writers left beside a goal, and put back a directory that one had moved aside for it."""
     with suppress(OSError), os.scandir(goal.parent) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
@@ -96,7 +96,7 @@ def recover(goal: Path) -> None:
 
 
 def remove_left(path: Path) -> bool:
-    """Remove a part, unless its writer is alive, it is another user's, or is no file or directory; whether it was removed."""
+    """Remove a part, unless its writer lives, or it belongs to another user, or is no file or directory; whether it did."""
     with _held(path) as left:
         if left:
             _remove(path)
@@ -104,18 +104,18 @@ def remove_left(path: Path) -> bool:
 
 
 def abandon() -> None:
-    """Remove what this process is writing, and put back what it moved aside: for the end of a process at any moment."""
+    """Remove this process's parts, and put back the directories that it moved aside: for the end of a process at any moment."""
     for old, goal in list(_ASIDE.items()):
         if not os.path.lexists(goal):
             with suppress(OSError):
                 old.replace(goal)
     for part, writer in list(_WRITING.items()):
-        if writer == os.getpid():  # and not of the process that this one was forked from
+        if writer == os.getpid():  # not a part of the process that forked this one
             _remove(part)
 
 
 def temporary() -> Path:
-    """A new directory in the system's place for such, which is removed at the end of this process, whatever ends it."""
+    """A new directory among the system's temporary ones; it is removed at the end of this process, whatever ends it."""
     directory = Path(tempfile.mkdtemp(prefix="fxprof-"))
     _WRITING[directory] = os.getpid()
     return directory
@@ -136,7 +136,7 @@ def _new_directory(path: Path) -> int | None:
 
 
 def _begin(goal: Path, make: Callable[[Path], _Descriptor]) -> tuple[Path, _Descriptor]:
-    """A new part that this process holds the lock of."""
+    """A new part, locked by this process."""
     while True:
         part = _name(goal, "part")
         _WRITING[part] = os.getpid()
@@ -147,7 +147,7 @@ def _begin(goal: Path, make: Callable[[Path], _Descriptor]) -> tuple[Path, _Desc
             raise
         if descriptor is None or _lock(descriptor, part) is not False:
             return part, descriptor
-        os.close(descriptor)  # between its making and the lock another process took it for left behind
+        os.close(descriptor)  # before the lock, another process took the part for a left one
         _remove(part)
         _WRITING.pop(part, None)
 
@@ -162,12 +162,12 @@ def _key(goal: Path) -> str:
 
 
 def _lock(descriptor: int, path: Path) -> bool | None:
-    """Take the lock of a path; False where somebody else has it or has removed the path; None where there are no locks."""
+    """Take the lock of a path; False if another process has it or has removed the path; None if there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # some network file systems have none
+    except OSError:  # some network file systems have no locks
         return None
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
@@ -177,7 +177,7 @@ def _lock(descriptor: int, path: Path) -> bool | None:
 
 @contextmanager
 def _held(path: Path) -> Iterator[bool]:
-    """Whether a part of this user's was left behind; while the block runs, nobody else can take it."""
+    """Whether a path is a part of this user that was left behind; nobody else can take it during the block."""
     descriptor = _opened(path)
     if descriptor is None:
         yield False
@@ -189,7 +189,7 @@ def _held(path: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int | None:
-    """A file or directory of this user's; None for anything else, such as a link or a pipe, which would wait."""
+    """The descriptor of a file or directory of this user; None for anything else: a link, or a pipe, which would wait."""
     if fcntl is None:
         return None
     try:
@@ -210,7 +210,7 @@ def _remove(path: Path) -> None:
 
 
 def _put(part: Path, goal: Path) -> None:
-    """Rename a directory to its goal; what was there has the part's name afterwards, or is gone."""
+    """Rename a directory to its goal; the old directory gets the part's name, or is removed."""
     if not goal.exists():
         part.replace(goal)
     elif not _exchange(part, goal):
@@ -218,17 +218,17 @@ def _put(part: Path, goal: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step, so that there is always something under each; False where that is not possible."""
+    """Exchange two names in one step, so that neither is ever missing; False if the system cannot do that."""
     rename = _renameat2()
     return rename is not None and rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0
 
 
 @cache
 def _renameat2() -> Callable[..., int] | None:
-    """Linux's `renameat2`, which Python has no name for."""
+    """Linux's `renameat2`; Python has no function for it."""
     if sys.platform != "linux":
         return None
-    import ctypes  # not with the module: every start would pay for it
+    import ctypes  # a top-level import would slow every start
 
     try:
         function = ctypes.CDLL(None).renameat2
@@ -240,7 +240,7 @@ def _renameat2() -> Callable[..., int] | None:
 
 
 def _move_aside(part: Path, goal: Path) -> None:
-    """Replace a directory in two steps. Killed in between, it leaves the old one aside, which `recover` puts back."""
+    """Replace a directory in two steps. If killed in between, it leaves the old directory aside, and `recover` puts it back."""
     old = _name(goal, "old")
     descriptor = os.open(goal, os.O_RDONLY) if fcntl is not None else None
     try:

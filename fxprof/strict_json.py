@@ -1,6 +1,6 @@
-"""The one reader of JSON that strangers wrote: within bounds, and what is wrong is one clear sentence. Standard library only.
+"""The one reader of strangers' JSON: within bounds, and with one clear sentence about a fault.
 
-Python's own parser reads the text. Faster ones make a float of an integer beyond 64 bits, or refuse half a pair of UTF-16.
+Python's own parser reads the text. Faster parsers make a float of an integer beyond 64 bits, or refuse half a pair of UTF-16.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from fxprof.texts import TextTooLargeError, read_text
 _QUOTED = 40
 """Characters of a key that an error quotes."""
 _LONGEST = 200
-"""Characters of what Python's parser says."""
+"""Characters of a message of Python's parser."""
 
 
 class JsonError(ValueError):
-    """What is wrong with a JSON text, as the end of a sentence: `nests too deeply`."""
+    """The fault of a JSON text, as the end of a sentence: `nests too deeply`."""
 
 
 class JsonTooLargeError(JsonError):
-    """The text, or what it holds, takes more memory than any real one."""
+    """The text, or its value, takes more memory than any real one."""
 
 
 def read_json(
@@ -39,21 +39,20 @@ def read_json(
     """The value of a JSON text.
 
     Args:
-        data: the text, of which the caller has bounded the size.
-        values: how many values it may hold; commas within texts count as values.
-        levels: how many objects and lists in each other it may hold; without a number, as many as Python's parser can read.
-        repeats: whether a key may stand twice in an object. The last one counts then, as for the libraries that read the same
-            file.
+        data: the text, whose size the caller has bounded.
+        values: number of values that it may hold; commas within texts count as values.
+        levels: levels of objects and lists that it may have; None for as many as Python's parser can read.
+        repeats: whether an object may have a key twice. The last one counts then, as for the libraries that read the same file.
         infinite: whether `NaN`, `Infinity` and `-Infinity` are numbers.
-        encoding: of bytes.
+        encoding: encoding of bytes.
 
     Raises:
-        JsonTooLargeError: it is beyond `values`, or takes too much memory.
-        JsonError: it is not JSON, is beyond `levels`, or holds what it may not hold.
+        JsonTooLargeError: it has more than `values`, or takes too much memory.
+        JsonError: it is not JSON, has more than `levels`, or has a key twice or a number that it may not have.
     """
-    found = count_values(data)
-    if found > values:
-        raise JsonTooLargeError(f"holds some {found:,} values, more than {values:,}")
+    count = count_values(data)
+    if count > values:
+        raise JsonTooLargeError(f"holds some {count:,} values, more than {values:,}")
     text = decoded(data, encoding) if isinstance(data, bytes) else data
     too_deep = f"nests more than {levels} deep" if levels is not None else "nests too deeply"
     try:
@@ -92,14 +91,14 @@ def decoded(data: bytes, encoding: str) -> str:
 
 
 def count_values(data: bytes | str) -> int:
-    """How many values a JSON text holds, at most."""
+    """The most values that a JSON text can hold, by its commas and brackets."""
     if isinstance(data, str):
         return sum(map(data.count, ",[{"))
     return sum(map(data.count, (b",", b"[", b"{")))
 
 
 def nests_deeper(value: Any, most: int) -> bool:
-    """Whether a value of JSON has more than so many objects and lists in each other."""
+    """Whether a value of JSON has more than so many levels of objects and lists."""
     level = [value]
     for _ in range(most + 1):
         level = [item for item in level if type(item) in (dict, list)]
@@ -113,7 +112,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise JsonError(f"the field {twice[:_QUOTED]!r} stands twice in one object")
+        raise JsonError(f"the field {twice[:_QUOTED]!r} appears twice in one object")
     return fields
 
 
@@ -121,7 +120,7 @@ _TOO_LONG = f"it holds an integer of more than {limits.NUMBER_DIGITS:,} digits"
 
 
 def _integer(text: str) -> int:
-    """An integer, where the user's Python has another bound than ours, or none."""
+    """An integer, for a Python whose bound on digits is larger than ours, or missing."""
     if len(text.lstrip("-")) > limits.NUMBER_DIGITS:
         raise JsonError(_TOO_LONG)
     return int(text)

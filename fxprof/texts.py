@@ -1,4 +1,4 @@
-"""Files and texts of strangers, read so that a small file never takes much memory. Standard library only."""
+"""Strangers' files and texts, read so that a small file never takes much memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import BinaryIO
 from fxprof import limits
 
 _PIECE = 2**20
-"""Bytes that are read at once."""
+"""Bytes to read at once."""
 
 
 class TextTooLargeError(ValueError):
-    """A text would take more memory than any real one; says how much, as the end of a sentence."""
+    """A text would take more memory than any real one; the message gives the amount, as the end of a sentence."""
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """At most so many bytes of a file, and one more where it is larger. Memory is taken for what is there alone."""
+    """At most so many bytes of a file, and one more if it is larger. They take memory only for actual content."""
     with Path(path).open("rb") as file:
         return read_most(file, most)
 
 
 def read_most(file: BinaryIO, most: int) -> bytes:
-    """As `read_bytes`, of what is left of an open file."""
+    """As `read_bytes`, for the rest of an open file."""
     pieces: list[bytes] = []
     left = most + 1
     while left > 0 and (piece := file.read(min(_PIECE, left))):
@@ -40,18 +40,18 @@ def read_text(data: bytes, encoding: str = "utf-8") -> str:
     """
     size = _size(data, encoding)
     if size > limits.TEXT_BYTES:
-        wide = "" if data.isascii() else ", for it holds characters that take several bytes each"
+        wide = "" if data.isascii() else ", because some characters take several bytes"
         raise TextTooLargeError(f"takes {size >> 20:,} MiB of memory as a text, more than {limits.TEXT_BYTES >> 20} MiB{wide}")
     return data.decode(encoding)
 
 
 def _size(data: bytes, encoding: str) -> int:
-    """Bytes that the text takes at most: all its characters are as wide as the widest."""
+    """The most bytes that the text can take: all its characters are as wide as the widest."""
     if not encoding.startswith("utf-8"):
         return 4 * len(data) // (4 if encoding.startswith("utf-32") else 2)
     if data.isascii():
         return len(data)
-    # The first byte of a character tells its length; those from 0xC4 on are beyond Latin-1, from 0xF0 on beyond the plane.
+    # The first byte of a character gives its length; from 0xC4 on it is beyond Latin-1, from 0xF0 on beyond the first plane.
     rest = len(data.translate(None, _FOLLOWING))
     first = max(data)
     return rest * (1 if first < _BEYOND_LATIN else 2 if first < _BEYOND_PLANE else 4)

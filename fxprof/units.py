@@ -1,6 +1,6 @@
-"""Numbers as people read them: four significant digits and a scale. Imports the standard library only.
+"""Numbers for people: four significant digits and a scale.
 
-MACs are plain integers everywhere else; these functions are where they become text. Two rules hold for all of them:
+MACs are plain integers everywhere else; these functions turn them into text. They follow two rules:
 "0" stands for zero and nothing else, and "100%" for the whole and nothing else.
 """
 
@@ -13,10 +13,10 @@ DIGITS = 4
 """Significant digits of a scaled number."""
 
 SIGNS: Mapping[str, str] = MappingProxyType({"": "", ">=": "≥", "<=": "≤", "~": "~"})
-"""How the signs of `fxprof.result.Total` are written."""
+"""Sign of `fxprof.result.Total` to its form in a report."""
 
 _SCALES = ("", " k", " M", " G", " T", " P")
-_COUNTS = ("", " k", " M", " B", " T")  # parameters are counted in billions, as in "FLUX, 12 B"
+_COUNTS = ("", " k", " M", " B", " T")  # people count parameters in billions, as in "FLUX, 12 B"
 _UNITS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "auto": ("MACs", "auto"),
@@ -34,11 +34,11 @@ _UNITS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 UNITS = tuple(_UNITS)
-"""What `--unit` can be: `auto` picks a scale for every number, the others use one for all."""
+"""The values of `--unit`: `auto` picks a scale for every number, the others use one for all."""
 
 
 def unit_name(unit: str) -> str:
-    """`MACs` or `FLOPs`: what numbers in this unit count, for titles."""
+    """`MACs` or `FLOPs`: the name of a unit in titles."""
     return _UNITS[unit][0]
 
 
@@ -48,7 +48,7 @@ def format_macs(macs: int, unit: str = "auto", sign: str = "") -> str:
     Args:
         macs: the number to write.
         unit: `auto` writes MACs with the scale that fits; `mac` and `flop` write every digit.
-        sign: what is known about the number, as in `Total.sign`; a lower bound of zero says nothing and reads `uncounted`.
+        sign: exactness of the number, as in `Total.sign`; a lower bound of zero says nothing and reads `uncounted`.
     """
     if not macs and sign in {">=", "~"}:
         return "uncounted"
@@ -60,7 +60,7 @@ def format_macs(macs: int, unit: str = "auto", sign: str = "") -> str:
 def format_delta(macs: int, unit: str = "auto", sign: str = "") -> str:
     """A difference of MACs in a unit of `UNITS`: `+1.204 T`, `-3.1 G`, or `≥+1.204 T` when it may be more.
 
-    Of what is not known, no difference says nothing, and reads `unknown`.
+    A zero difference of uncounted or bounded work says nothing, and reads `unknown`.
     """
     if not macs and sign:
         return "unknown"
@@ -68,7 +68,7 @@ def format_delta(macs: int, unit: str = "auto", sign: str = "") -> str:
 
 
 def format_growth(old: int, new: int) -> str:
-    """What became of a number: `+5.3%`, `-12.0%`, `new` where there was nothing, `gone` where there is nothing left."""
+    """The growth of a number: `+5.3%`, `-12.0%`, `new` from zero, `gone` to zero."""
     if old == new:
         return "0%"
     if not old or not new:
@@ -94,7 +94,7 @@ def format_params(count: int) -> str:
 def format_share(part: int, whole: int) -> str:
     """A part of a whole in percent, to a tenth.
 
-    `0%` only for no part at all and `100%` only for all of it; what would round to these reads `<0.1%` or `>99.9%`.
+    `0%` only for no part at all and `100%` only for all of it; a share that would round to these reads `<0.1%` or `>99.9%`.
     """
     if not part:
         return "0%"
@@ -107,7 +107,7 @@ def format_share(part: int, whole: int) -> str:
 
 
 def _auto(number: int, scales: Sequence[str]) -> str:
-    """Take the scale in which the number, rounded, has one to three digits before the point."""
+    """The number in the scale that leaves one to three digits before the point after rounding."""
     step = 0
     while step < len(scales) - 1 and (abs(number) >= 1000 ** (step + 1) or _scaled(number, step, scales).startswith(_FULL)):
         step += 1
@@ -118,7 +118,7 @@ _FULL = ("1,000", "-1,000")
 
 
 def _scaled(number: int, step: int, scales: Sequence[str]) -> str:
-    """Write with all digits before the point, and after it as many as make up `DIGITS`."""
+    """The number with all digits before the point, and as many after it as make up `DIGITS`."""
     if not number or not step:
         return f"{number:,}"
     whole = 1000**step
@@ -132,7 +132,7 @@ def _scaled(number: int, step: int, scales: Sequence[str]) -> str:
 
 
 def _leading(number: int, whole: int) -> int:
-    """How many digits number / whole has before the point; minus the zeros that follow the point when it has none."""
+    """The number of digits of number / whole before the point; if there are none, minus the zeros after it."""
     if number >= whole:
         return len(str(number // whole))
     places = 0
@@ -142,7 +142,7 @@ def _leading(number: int, whole: int) -> int:
 
 
 def _divide(number: int, by: int) -> int:
-    """Round to the nearest integer, halves up."""
+    """The quotient rounded to the nearest integer, halves up."""
     return (2 * number + by) // (2 * by)
 
 

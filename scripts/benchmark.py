@@ -3,7 +3,7 @@
     python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --bounds | --scale]
     python scripts/benchmark.py --peers [--tools NAME ...] [--components NAME ...] [--write]
 
-Each figure comes from a process of its own. These are seconds of a shared machine: read the ratios.
+Each figure comes from a process of its own. The seconds are those of a shared machine: read the ratios.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 
 
 def worker(model: str) -> None:
-    """Profile one model, and print what it took and what the plain script needs to count the same."""
+    """Profile one model, and print its time and memory, and the input of the plain script for the same count."""
     started = time.perf_counter()
     from fxprof.api import default_formulas, notable_with, versions
     from fxprof.capture.pipeline import capture_pipeline
@@ -61,8 +61,8 @@ def worker(model: str) -> None:
 
 
 def described(config: Any, profile: Any) -> dict[str, Any]:
-    """The components and calls of a profile in the words of `plain_counter.py`."""
-    found = []
+    """The components and calls of a profile, in the form that `plain_counter.py` reads."""
+    components = []
     for component in profile.components.values():
         part = config.components.get(component.name)
         if part is not None:
@@ -78,12 +78,12 @@ def described(config: Any, profile: Any) -> dict[str, Any]:
                 if not call.note
             ]
             entry = {"name": component.name, "library": part.library, "class": part.class_name, "values": dict(part.values)}
-            found.append({**entry, "calls": calls})
-    return {"components": found}
+            components.append({**entry, "calls": calls})
+    return {"components": components}
 
 
 def timed(command: list[str], text: str = "") -> dict[str, Any]:
-    """Run a command, and give what it printed last as JSON, with its wall seconds."""
+    """Run a command, and return the JSON of its last line, with its wall seconds."""
     started = time.perf_counter()
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     return {**json.loads(done.stdout.splitlines()[-1]), "wall": time.perf_counter() - started}
@@ -153,7 +153,7 @@ def start_up(runs: int) -> list[list[str]]:
 
 
 GRAPHS = {"sd3-medium": "transformer.pt2", "flux.1-dev": "transformer.pt2"}
-"""Model to the file of its captured run that is read."""
+"""Model to the file to read of its captured run."""
 GRAPH_HEADERS = [
     "graph",
     "file MB",
@@ -210,7 +210,7 @@ BOUND_HEADERS = [
 
 
 def bounds(models: list[str], runs: int) -> list[list[str]]:
-    """Whole processes in turn: `fxprof profile` with nothing kept, the plain script, and `fxprof profile` again."""
+    """Whole processes in turn: `fxprof profile` with an empty cache, the plain script, and `fxprof profile` again."""
     rows = []
     for model in models:
         command = [sys.executable, "-m", "fxprof", "profile", model, "--height", "512", "--width", "512", "--steps", "30"]
@@ -250,7 +250,7 @@ def _bound_row(model: str, *measured: list[dict[str, Any]]) -> list[str]:
 
 
 def compare_peers(tools: list[str] | None, components: list[str] | None, *, write: bool) -> None:
-    """Print, and write, what other counters make of the same components."""
+    """Print, and write, the counts of other counters on the same components."""
     import peers
 
     results = peers.compare(tools or peers.TOOLS, components or peers.COMPONENTS)
@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the tables of --peers into the documentation")
     parser.add_argument("--worker", metavar="MODEL", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    # As an installed package has it; where Python is told to write none, a checkout would be compiled at each start.
+    # An installed package is compiled; a checkout would be compiled at each start if Python may not write bytecode.
     compileall.compile_dir(HERE.parent / "fxprof", quiet=2)
     if options.worker:
         worker(options.worker)

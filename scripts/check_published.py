@@ -1,9 +1,9 @@
-"""Hold figures printed in papers and repositories to ours under the same conditions.
+"""Compare figures printed in papers and repositories with ours under the same conditions.
 
     python scripts/check_published.py
 
-The figures are facts in `tests/data/published.toml`. A figure that leaves attention out is held to ours without attention; the
-last column says in words what it leaves out or adds.
+The figures are facts in `tests/data/published.toml`. A figure without attention is compared with ours without attention; the
+last column names the parts that a figure leaves out or adds.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _module(name: str) -> Component:
 
 
 def ours(figure: dict[str, Any]) -> int:
-    """Our MACs of the same thing, counting what the figure counts."""
+    """Our MACs of the same model, with the parts that the figure counts."""
     if "module" in figure:
         component = _module(figure["module"])
     else:

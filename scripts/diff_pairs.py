@@ -2,8 +2,8 @@
 
     python scripts/diff_pairs.py [--profiles DIR] [--check]
 
-Each model is profiled once, half a minute or so, and kept in DIR for the next time. With --check the page is only compared.
-Of each report the table by kind of work and the notes below the tables are left out.
+The script profiles each model once, in half a minute or so, and saves the profile in DIR for the next time. With --check it
+only compares the page. It leaves out the table by kind of work and the notes below the tables of each report.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BLOCK = re.compile(r"(<!-- pair: (?P<old>\S+) (?P<new>\S+) -->\n```\n)(?P<shown
 
 @dataclass(frozen=True)
 class Run:
-    """A model and what is not a default of it."""
+    """A model, and the options that are not its defaults."""
 
     model: str
     steps: int | None = None
     image: str = ""
 
     def profile(self) -> Profile:
-        """Profile it, with the network's help in nothing."""
+        """The profile of the model, without network."""
         arguments = {"image": stand_in(self.image)} if self.image else {}
         return profile(self.model, steps=self.steps, arguments=arguments)
 
@@ -44,11 +44,11 @@ RUNS = {
     "sdxl-refiner.json": Run("sdxl-refiner-1.0", image="image:1024x1024"),
     "flux-schnell.json": Run("flux.1-schnell", steps=4),
 }
-"""What the page calls a target, and how it is profiled; a saved profile has options that the other side does not take."""
+"""The page's name of a target to its profile; a saved profile has options that the other side does not take."""
 
 
 def page_with(profiles: Path, text: str) -> str:
-    """The page with its tables anew."""
+    """The page with new tables."""
 
     def shown(match: re.Match[str]) -> str:
         old, new = (_profile(profiles, match[side]) for side in ("old", "new"))
@@ -59,7 +59,7 @@ def page_with(profiles: Path, text: str) -> str:
 
 
 def abridged(text: str) -> str:
-    """The report without the table by kind of work, and without what stands below the tables."""
+    """The report without the table by kind of work, and without the notes below the tables."""
     blocks = text.rstrip("\n").split("\n\n")
     kept = [block for block in blocks if "-----" not in block or "kind of work" not in block.split("---", maxsplit=1)[0]]
     tables = [index for index, block in enumerate(kept) if "-----" in block or block.startswith("per ")]
@@ -74,9 +74,9 @@ def _profile(directory: Path, name: str) -> Profile:
 
 
 def main() -> int:
-    """Write the page, or tell whether it is as it should be."""
+    """Write the page, or check that it is up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profiles", type=Path, help="where profiles are kept")
+    parser.add_argument("--profiles", type=Path, help="directory of the saved profiles")
     parser.add_argument("--check", action="store_true", help="only compare")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,7 +1,7 @@
-"""Change real files at random for as long as asked, and keep what fails: `python scripts/fuzz.py --seconds 3600 --keep DIR`.
+"""Change real files at random, and save those that fail: `python scripts/fuzz.py --seconds 3600 --keep DIR`.
 
 Each round runs every property of tests/test_hostile_fuzz.py with another seed. The directory gets the files that failed, by
-property; the examples, which are tried first in the next round; and what each failing round printed.
+property; the examples, which the next round tries first; and the output of each failing round.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROPERTIES = "tests/test_hostile_fuzz.py::test_whatever_is_changed_at_length"
 
 
 def run_round(seed: int, kept: Path) -> bool:
-    """Whether all properties held with this seed; what was printed is kept if not."""
+    """Whether all properties held with this seed; if not, the output is saved."""
     command = [
         sys.executable,
         "-m",
@@ -39,7 +39,7 @@ def run_round(seed: int, kept: Path) -> bool:
 
 
 def fuzz(seconds: float, kept: Path) -> int:
-    """Run rounds until the time is over, one at least; how many of them failed."""
+    """Run rounds until the time is over, at least one; returns the number that failed."""
     kept.mkdir(parents=True, exist_ok=True)
     end, failed, rounds = time.monotonic() + seconds, 0, 0
     while not rounds or time.monotonic() < end:
@@ -53,8 +53,8 @@ def fuzz(seconds: float, kept: Path) -> int:
 def main() -> None:
     """Read the options; exit with 1 when a round failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3600, help="how long to go on; rounds that began are finished")
-    parser.add_argument("--keep", type=Path, default=ROOT / "fuzz-failures", help="directory for what fails")
+    parser.add_argument("--seconds", type=float, default=3600, help="time to run; the last round is finished")
+    parser.add_argument("--keep", type=Path, default=ROOT / "fuzz-failures", help="directory for files that fail")
     options = parser.parse_args()
     failed = fuzz(options.seconds, options.keep.absolute())
     if failed:

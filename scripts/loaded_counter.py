@@ -1,4 +1,4 @@
-"""Count a `.pt2` file as one does without fxprof: `torch.export.load`, then a run under `FlopCounterMode`.
+"""Count a `.pt2` file without fxprof: `torch.export.load`, then a run under `FlopCounterMode`.
 
     python scripts/loaded_counter.py FILE.pt2
 

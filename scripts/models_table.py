@@ -1,6 +1,6 @@
-"""The table of all bundled models, as each pipeline runs when nothing is asked for.
+"""The table of all bundled models, each with the defaults of its pipeline.
 
-python scripts/models_table.py                  # print it; half an hour, each row is told when it is known
+python scripts/models_table.py                  # print it; half an hour, with progress row by row
 python scripts/models_table.py --write          # put it into docs/RESULTS.md
 python scripts/models_table.py --one sd-1.5     # one row, as JSON
 """
@@ -22,47 +22,47 @@ from fxprof.result.profile import Component
 from fxprof.source import load_zoo, names
 
 INTRO = """\
-Each at the size, the number of steps and the guidance that its pipeline takes when nothing is asked for; models that were
-distilled to a few steps, too. Only Stable Cascade and Wuerstchen are asked for the 1024x1024 that they were trained for,
-of which their combined pipelines take a quarter. Pixels are those that are computed: some pipelines go by sizes of their own.
+Each model runs with its pipeline's default size, steps and guidance, even if it was distilled to a few steps. Only Stable
+Cascade and Wuerstchen run at 1024x1024, for which they were trained; their combined pipelines default to a quarter of that.
+Pixels are the computed ones: some pipelines have sizes of their own.
 MACs are those of one image, for the prompt "a photo of a cat". A call is one evaluation of the denoiser: it holds two samples
-where guidance is in the batch, and there are two calls for a step where guidance is a pass of its own. Where calls differ, the
+if guidance doubles the batch, and a step has two calls if guidance is a separate pass. If calls differ, the
 figure is their mean. "Other" is image encoders and safety checkers. A tilde: the length of the text is approximate, as it is
 not padded and no vocabulary is bundled.
 [zoo.md](zoo.md) says where the models' values come from. `python scripts/models_table.py` makes the table.
 """
 
 ARGUMENTS: Mapping[str, str] = {"sdxl-refiner-1.0": "image:1024x1024"}
-"""Stand-ins for the image that a pipeline starts from."""
+"""Model to a stand-in for the image that its pipeline starts from."""
 
 
 TRAINED_FOR: Mapping[str, int] = {"stable-cascade": 1024, "wuerstchen": 1024}
-"""Height and width of models whose pipeline's own default is another size."""
+"""Model to height and width, if its pipeline's own default is another size."""
 
 
 def is_denoiser(name: str) -> bool:
-    """Whether a component of this name is called for every step."""
+    """Whether the pipeline calls a component of this name for every step."""
     return not is_autoencoder(name) and not any(part in name for part in ("text_encoder", "image_encoder", "safety_checker"))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A bundled model, run as its pipeline runs when nothing is asked for."""
+    """A bundled model, run with the defaults of its pipeline."""
 
     name: str
     pixels: str
-    """What is computed, where a pipeline goes by bins and scales the image up at last."""
+    """The computed size, if a pipeline has sizes of its own and scales the image at last."""
     steps: str
     denoisers: tuple[tuple[str, int, int], ...]
-    """Name, calls and MACs of what is called for every step."""
+    """Name, calls and MACs of each component that is called for every step."""
     text: int
     autoencoder: int
     total: int
     sign: str
-    """`~` where approximate, `≥` or `≤` where not all is counted or something is bounded."""
+    """`~` if approximate, `≥` if something is uncounted, `≤` if something is bounded."""
 
     def cells(self) -> list[str]:
-        """What the table shows."""
+        """The cells of the table."""
         several = len(self.denoisers) > 1
         each = [giga(macs // calls) + f" ({name})" * several for name, calls, macs in self.denoisers]
         calls = "; ".join(str(calls) for _, calls, _ in self.denoisers)
@@ -96,7 +96,7 @@ def one_model(name: str) -> Row:
 
 
 def _evaluations(denoiser: Component) -> int:
-    """How often a denoiser is called; one that is captured by its children, as often as the first of them."""
+    """Calls of a denoiser; for one captured by its children, the calls of the first child."""
     return sum(call.count for call in denoiser.calls if call.entry == denoiser.calls[0].entry)
 
 
@@ -104,7 +104,7 @@ def _apart(name: str) -> list[str]:
     """The cells of a bundled model, counted in a process of its own."""
     done = subprocess.run([sys.executable, __file__, "--one", name], stdout=subprocess.PIPE, text=True, check=True)
     row: list[str] = json.loads(done.stdout.splitlines()[-1])
-    print(*row, sep=" | ", file=sys.stderr)  # minutes pass until the table is whole
+    print(*row, sep=" | ", file=sys.stderr)  # the whole table takes minutes
     return row
 
 
@@ -116,7 +116,7 @@ HEADERS = [
 
 
 def models_section(rows: Iterable[Iterable[str]]) -> str:
-    """What stands between the markers of the table of all bundled models."""
+    """The text between the markers of the table of all bundled models."""
     return f"{INTRO.strip()}\n\n{markdown(rows, HEADERS)}"
 
 

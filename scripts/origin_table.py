@@ -1,4 +1,4 @@
-"""The table that this project started from: printed, counted again by its method, and counted as the pipelines run.
+"""The table that this project started from: as printed, counted again by its method, and counted as the pipelines run.
 
     python scripts/origin_table.py                  # print the section; minutes
     python scripts/origin_table.py --write          # put it into docs/RESULTS.md
@@ -37,7 +37,7 @@ LATENT = SIZE // 8
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one evaluation of a denoiser computes, in MACs, sorted by how the document's counter sees it."""
+    """The MACs of one evaluation of a denoiser, sorted by the view of the document's counter."""
 
     layers: int = 0
     """Linear and Conv2d modules."""
@@ -66,20 +66,20 @@ class Work:
 
     @property
     def exact(self) -> int:
-        """What is computed."""
+        """The MACs that are really computed."""
         return self.layers + self.transposed + self.attention + self.other
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """How the document counts; each field is one of its faults, mended when False."""
+    """The document's way of counting; each field is one of its faults, mended when False."""
 
     square: bool = True
     """The query length stands on both sides."""
     doubled: bool = True
     """A UNet's attention counts twice."""
     blind: bool = True
-    """What is neither a module nor fused attention counts zero."""
+    """Work that is neither in a module nor fused attention counts zero."""
     extras: bool = True
     """thop's transposed convolutions and normalisation, and one MAC for each attention score."""
 
@@ -92,7 +92,7 @@ class Method:
         return work.layers + attention + added + (0 if self.blind else work.other)
 
     def as_redone(self, work: Work, *, unet: bool) -> int:
-        """The figure without what thop adds to the modules: what the column called redone holds."""
+        """The figure without thop's additions to the modules, as in the column `redone`."""
         return self.of(work, unet=unet) - work.transposed_thop - work.norms_thop
 
 
@@ -115,7 +115,7 @@ class Measured:
     tokens: tuple[int, ...]
     """Lengths of the text that the pipeline gives to the denoiser."""
     denoiser: int
-    """MACs of the whole run, as everything below."""
+    """MACs of the whole run, like the numbers below."""
     text: int
     autoencoder: int
     autoencoder_attention: int
@@ -125,8 +125,8 @@ class Measured:
 
 def facts() -> list[dict[str, str]]:
     """The document's rows."""
-    found: list[dict[str, str]] = tomllib.loads(FACTS.read_text(encoding="utf-8"))["model"]
-    return found
+    rows: list[dict[str, str]] = tomllib.loads(FACTS.read_text(encoding="utf-8"))["model"]
+    return rows
 
 
 def work_of(component: CapturedComponent) -> Work:
@@ -187,7 +187,7 @@ def _elements(value: object) -> int:
 
 
 _TEXT_WIDTHS = ("encoder_hid_dim", "joint_attention_dim", "cap_feat_dim", "caption_channels", "cross_attention_dim")
-"""Where a denoiser's configuration says how wide the text is that it takes; the first that is there."""
+"""Keys of a denoiser's configuration for the width of its text; the first existing one counts."""
 
 
 def hand_made(denoiser: Any, latent: int, tokens: int) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _re_enacted(denoiser: Any, latent: int, tokens: int) -> Work:
 
 
 def measure(name: str) -> Measured:
-    """Count one model in all the ways that the section needs."""
+    """Count one model in every way that the section needs."""
     import torch
 
     from fxprof.capture.build import build
@@ -280,7 +280,7 @@ def measured() -> dict[str, Measured]:
 
 
 def _against(counted: int, printed: str | None) -> str:
-    """How far a counted figure lies from one that was written down."""
+    """The distance of a counted figure from a printed one."""
     if printed is None:
         return "-"
     off = counted / GIGA / float(printed.replace(",", "")) - 1
@@ -289,9 +289,9 @@ def _against(counted: int, printed: str | None) -> str:
 
 INTRO = f"""\
 fxprof began as the answer to a document that printed this table for {SIZE}x{SIZE} pixels, {STEPS} steps and guidance
-{GUIDANCE}. Its counter hooked modules with thop, replaced `scaled_dot_product_attention` by a formula, and was handed inputs
-that somebody had made up for each architecture. `python scripts/origin_table.py` counts it three times: by the document's
-method, with one fault mended at a time, and as the pipelines run. The printed figures, and an earlier recount of them, are
+{GUIDANCE}. Its counter hooked modules with thop, replaced `scaled_dot_product_attention` by a formula, and took hand-made
+inputs for each architecture. `python scripts/origin_table.py` counts it three times: by the document's method, with one
+fault mended at a time, and as the pipelines run. The printed figures, and an earlier recount of them, are
 facts in `tests/data/origin.toml`. Every other figure is counted.
 """
 
@@ -303,20 +303,20 @@ compute. Attention counts 2 B H Lq Lq D, the query length on both sides, and B H
 softmax (so says the code behind the document); in a UNet all of it twice. Attention that is not fused counts zero. This
 is "counted again", and the earlier recount its measure.
 To it thop adds transposed convolutions, a whole kernel for each output, and LayerNorm, 2 or 4 MACs for each element; this is
-"with thop's additions", and the printed figure its measure. The last column is what the softmax's MACs make of "counted again".
+"with thop's additions", and the printed figure its measure. The last column is the softmax's MACs relative to "counted again".
 """
 
 FAULTS = """\
 ### Fault by fault
 
-What the denoiser's figure, in GMACs per step, would be if one fault alone were mended. A dash: the figure does not change. The
+The denoiser's figure, in GMACs per step, with one fault alone mended. A dash: the figure does not change. The
 column "thop" is a fault of the counter's parts: LayerNorm and softmax as if they were multiply-accumulates, and transposed
 convolutions without their stride. With everything mended the figure is that of one evaluation in the real run. The faults
-overlap, so what they change does not add up.
+overlap, so their effects do not add up.
 """
 
 FED = """\
-What the denoisers are fed. Lumina refines 256 padded tokens of text, and drops the padding before its joint layers; its
+The inputs of the denoisers. Lumina refines 256 padded tokens of text, and drops the padding before its joint layers; its
 guidance is a second call, with an empty text.
 """
 
@@ -325,15 +325,15 @@ TRUE = """\
 
 Counted by fxprof in the pipelines' own calls. One TMAC is two TFLOPs; the document's "TFLOPs" are TMACs. A step is one
 evaluation of the denoiser, with guidance; PNDM evaluates Stable Diffusion 2.1 once more than it has steps. In the
-document Kandinsky's total lacks the autoencoder, which is called `movq` and was not found, and what could not be run was zero.
+document Kandinsky's total lacks the autoencoder, which is called `movq` and was not found; parts that could not run are zero.
 """
 
 
-def method_table(found: Mapping[str, Measured]) -> str:
+def method_table(measured: Mapping[str, Measured]) -> str:
     """The document's method against its figures."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         again = Method().as_redone(item.hand_made, unet=item.unet)
         whole = Method().of(item.hand_made, unet=item.unet)
         scores = item.hand_made.square_scores * (2 if item.unet else 1)
@@ -343,11 +343,11 @@ def method_table(found: Mapping[str, Measured]) -> str:
     return markdown(rows, headers)
 
 
-def agreement(found: Mapping[str, Measured]) -> str:
-    """How many figures come out to the last digit, and how far the others are off."""
+def agreement(measured: Mapping[str, Measured]) -> str:
+    """The number of figures that agree to the last digit, and the error of the others."""
     pairs = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         pairs.append((row["printed"], Method().of(item.hand_made, unet=item.unet)))
         if "redone" in row:
             pairs.append((row["redone"], Method().as_redone(item.hand_made, unet=item.unet)))
@@ -356,11 +356,11 @@ def agreement(found: Mapping[str, Measured]) -> str:
     return f"{len(pairs) - len(others)} of {len(pairs)} figures come out to the last printed digit.{rest}"
 
 
-def fault_table(found: Mapping[str, Measured]) -> str:
+def fault_table(measured: Mapping[str, Measured]) -> str:
     """One fault mended at a time."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         base = Method().of(item.hand_made, unet=item.unet)
         mended = [
             *(Method().of(work, unet=item.unet) for work in (item.sized, item.worded)),
@@ -376,11 +376,11 @@ def fault_table(found: Mapping[str, Measured]) -> str:
 MENDED = (Method(square=False), Method(doubled=False), Method(blind=False), Method(extras=False))
 
 
-def input_table(found: Mapping[str, Measured]) -> str:
-    """What the denoisers are fed."""
+def input_table(measured: Mapping[str, Measured]) -> str:
+    """The inputs of the denoisers."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         latents = [f"{size}x{size}" for size in item.latents]
         tokens = " and ".join(map(str, item.tokens)) + (", approximately" if item.approximate else "")
         rows.append([row["title"], *latents, str(TEXT), tokens, str(item.evaluations)])
@@ -395,11 +395,11 @@ def input_table(found: Mapping[str, Measured]) -> str:
     return markdown(rows, headers)
 
 
-def true_table(found: Mapping[str, Measured]) -> str:
+def true_table(measured: Mapping[str, Measured]) -> str:
     """The figures of the real runs."""
     rows = []
     for row in facts():
-        item = found[row["name"]]
+        item = measured[row["name"]]
         parts = [tera(macs) for macs in (item.denoiser, item.text, item.autoencoder, item.total)]
         step = giga(item.denoiser // item.evaluations)
         rows.append([row["title"], row["printed"], step, *parts, tera(2 * item.total), row["total"]])
@@ -407,32 +407,32 @@ def true_table(found: Mapping[str, Measured]) -> str:
     return markdown(rows, ["model", "GMACs per step, printed", "GMACs per step", *unit, 'total, printed as "TFLOPs"'])
 
 
-def findings(found: Mapping[str, Measured]) -> str:
+def findings(measured: Mapping[str, Measured]) -> str:
     """The document's four findings, against the real runs."""
     return "### Its four findings\n\n" + "\n".join(
-        f"{number}. {part(found)}" for number, part in enumerate((_first, _second, _third, _fourth), 1)
+        f"{number}. {part(measured)}" for number, part in enumerate((_first, _second, _third, _fourth), 1)
     )
 
 
-def _shares(found: Mapping[str, Measured], part: str) -> str:
-    """What a part is of each model's whole, the largest first."""
+def _shares(measured: Mapping[str, Measured], part: str) -> str:
+    """The share of a part in each model's whole, the largest first."""
     shares = sorted(
-        ((getattr(found[row["name"]], part) / found[row["name"]].total, row["title"]) for row in facts()), reverse=True
+        ((getattr(measured[row["name"]], part) / measured[row["name"]].total, row["title"]) for row in facts()), reverse=True
     )
     return ", ".join(f"{title} {share:.1%}" for share, title in shares)
 
 
-def _first(found: Mapping[str, Measured]) -> str:
-    over = sum(item.denoiser >= 0.95 * item.total for item in found.values())
+def _first(measured: Mapping[str, Measured]) -> str:
+    over = sum(item.denoiser >= 0.95 * item.total for item in measured.values())
     return (
         f'*"Transformer dominates compute: 95%+ of total MACs for all models."* It does dominate, but it reaches 95% '
-        f"in {over} of {len(found)}: {_shares(found, 'denoiser')}."
+        f"in {over} of {len(measured)}: {_shares(measured, 'denoiser')}."
     )
 
 
-def _second(found: Mapping[str, Measured]) -> str:
-    large, row = found["sana-1.6b-512"], next(row for row in facts() if row["name"] == "sana-1.6b-512")
-    ranked = sorted((item.total, row["title"]) for row in facts() for item in [found[row["name"]]])
+def _second(measured: Mapping[str, Measured]) -> str:
+    large, row = measured["sana-1.6b-512"], next(row for row in facts() if row["name"] == "sana-1.6b-512")
+    ranked = sorted((item.total, row["title"]) for row in facts() for item in [measured[row["name"]]])
     times = float(row["printed"].replace(",", "")) * GIGA * large.evaluations / large.denoiser
     return (
         f'*"SANA models are compute-intensive: {row["total"].split(".")[0]} TFLOPs."* The printed step is {times:.1f} times '
@@ -441,8 +441,8 @@ def _second(found: Mapping[str, Measured]) -> str:
     )
 
 
-def _third(found: Mapping[str, Measured]) -> str:
-    deep, flat = found["sana-1.6b-512"], found["sd-2.1-base"]
+def _third(measured: Mapping[str, Measured]) -> str:
+    deep, flat = measured["sana-1.6b-512"], measured["sd-2.1-base"]
     plain = flat.autoencoder - flat.autoencoder_attention
     grown = deep.autoencoder * (deep.latents[0] // deep.latents[1]) ** 2
     return (
@@ -454,22 +454,31 @@ def _third(found: Mapping[str, Measured]) -> str:
     )
 
 
-def _fourth(found: Mapping[str, Measured]) -> str:
-    under = sum(item.text < 0.02 * item.total for item in found.values())
+def _fourth(measured: Mapping[str, Measured]) -> str:
+    under = sum(item.text < 0.02 * item.total for item in measured.values())
     return (
-        f'*"Text encoders are cheap: typically <2% of total compute."* They are below 2% in {under} of {len(found)}: '
-        f"{_shares(found, 'text')}. An encoder costs the same however cheap the rest is, and T5 and Gemma read more than "
+        f'*"Text encoders are cheap: typically <2% of total compute."* They are below 2% in {under} of {len(measured)}: '
+        f"{_shares(measured, 'text')}. An encoder costs the same however cheap the rest is, and T5 and Gemma read more than "
         f"{TEXT} tokens."
     )
 
 
-def section(found: Mapping[str, Measured]) -> str:
-    """What stands between the markers of the document's table."""
-    for name, item in found.items():
+def section(measured: Mapping[str, Measured]) -> str:
+    """The text between the markers of the document's table."""
+    for name, item in measured.items():
         if item.real.exact * item.evaluations != item.denoiser:
             raise ValueError(f"{name}: the sorted work does not add up to the profile")
-    parts = [INTRO, METHOD, method_table(found), agreement(found), FAULTS, fault_table(found), FED, input_table(found)]
-    return "\n\n".join(part.strip() for part in [*parts, TRUE, true_table(found), findings(found)])
+    parts = [
+        INTRO,
+        METHOD,
+        method_table(measured),
+        agreement(measured),
+        FAULTS,
+        fault_table(measured),
+        FED,
+        input_table(measured),
+    ]
+    return "\n\n".join(part.strip() for part in [*parts, TRUE, true_table(measured), findings(measured)])
 
 
 def main() -> None:

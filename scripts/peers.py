@@ -2,13 +2,12 @@
 
     python scripts/benchmark.py --peers [--write] [--tools NAME ...] [--components NAME ...]
 
-The other counters are installed into an environment of their own, which sees the packages of the one that runs this. Each
-figure comes from a process of its own that imports, builds the component without data, and counts one call; what a counter
-calls FLOPs or MACs is converted as its documentation says. A counter is asked on the devices that suit it, in order, until
-it answers. The true count is that of `FlopCounterMode` with attention spelled out as products, which has to be that of
-fxprof.
+The other counters are installed into an environment of their own, which sees the packages of the current one. Each figure
+comes from a process of its own that imports, builds the component without data, and counts one call; a counter's FLOPs or
+MACs are converted as its documentation says. A counter runs on the devices that suit it, in order, until it answers. The true
+count is that of `FlopCounterMode` with attention spelled out as products, and fxprof's count must equal it.
 
-Results are kept in `docs/comparison.json`, so that `--write` with some counters or components replaces only theirs.
+`docs/comparison.json` holds the results, so `--write` with some counters or components replaces only theirs.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ README = HERE.parent / "README.md"
 CONSTRAINTS = HERE.parent / "constraints.txt"
 RESULTS = HERE.parent / "docs" / "comparison.json"
 SECONDS = 600
-"""Until a counter is given up on one device."""
+"""Seconds for a counter on one device."""
 MOST_BYTES = 16 * 2**30
-"""Address space of one counter."""
+"""Bytes of address space of one counter."""
 
 Count = Callable[[Any, dict[str, Any]], float]
 
 
 @dataclass(frozen=True)
 class Component:
-    """One component of a bundled model, and the call that is counted."""
+    """One component of a bundled model, and the counted call."""
 
     title: str
     model: str
@@ -99,7 +98,7 @@ def torchprofile(module: Any, inputs: dict[str, Any]) -> float:
 
 
 def fvcore(module: Any, inputs: dict[str, Any]) -> float:
-    """What it calls a flop is one multiply-add."""
+    """Reports FLOPs, by which it means multiply-adds."""
     import torch
     from fvcore.nn import FlopCountAnalysis
 
@@ -144,7 +143,7 @@ def calflops(module: Any, inputs: dict[str, Any]) -> float:
     """Reports FLOPs and MACs."""
     from calflops import calculate_flops
 
-    positional, traced = _positional(module, inputs)  # it moves every argument to a device, also those that are no tensors
+    positional, traced = _positional(module, inputs)  # it moves every argument to a device, even one that is no tensor
     found = calculate_flops(traced, args=list(positional), print_results=False, print_detailed=False, output_as_string=False)
     return float(found[1])
 
@@ -166,15 +165,15 @@ def deepspeed(module: Any, inputs: dict[str, Any]) -> float:
 
 
 DEVICES = ("meta", "fake", "cpu")
-"""`meta`: tensors without data. `fake`: `FakeTensorMode`, that says they were on the CPU, where masks can be read. `cpu`: it
-really runs, with zeros for weights and inputs; the weights share their memory, so that no model is too large."""
+"""`meta`: tensors without data. `fake`: `FakeTensorMode`, which claims the CPU, so models can read masks. `cpu`: a real run
+with zeros for weights and inputs; the weights share their memory, so no model is too large."""
 
 RUNS = ("cpu", "fake", "meta")
-"""For what replaces functions or listens to the dispatcher: without data, torch runs `addmm` through a decomposition that calls
-`mm` again, and such counters see both."""
+"""For counters that replace functions or listen to the dispatcher: without data, torch runs `addmm` through a decomposition
+that calls `mm` again, and such counters see both."""
 
 TRACES = ("meta", "cpu")
-"""For what needs a jit trace, which knows no fake tensors."""
+"""For counters that need a jit trace, which does not support fake tensors."""
 
 
 @dataclass(frozen=True)
@@ -182,17 +181,17 @@ class Tool:
     """A counter."""
 
     count: Count | None
-    """None for the true count, which `plain_counter.py` makes."""
+    """None for the true count, which comes from `plain_counter.py`."""
     distribution: str = ""
-    """What to install, of the extra `peers` in the version of `constraints.txt`; "" for what is there already."""
+    """The package to install, from the extra `peers` in the version of `constraints.txt`; "" for an installed one."""
     devices: tuple[str, ...] = DEVICES
-    """Where to ask it, the best first."""
+    """Devices to try, the best first."""
 
 
 TRUE = "FlopCounterMode"
 
 TOOLS: Mapping[str, Tool] = {
-    TRUE: Tool(None, devices=("meta",)),  # it goes on to fake tensors itself
+    TRUE: Tool(None, devices=("meta",)),  # it makes fake tensors itself
     "fxprof": Tool(fxprof, devices=("meta",)),
     "torch.profiler": Tool(torch_profiler, devices=RUNS),
     "torchprofile": Tool(torchprofile, "torchprofile", TRACES),
@@ -204,7 +203,7 @@ TOOLS: Mapping[str, Tool] = {
     "torchinfo": Tool(torchinfo, "torchinfo"),
     "deepspeed": Tool(deepspeed, "deepspeed", RUNS),
 }
-"""By name; the first one is the true count."""
+"""Counters by name; the first one is the true count."""
 
 
 def _positional(module: Any, inputs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
@@ -231,7 +230,7 @@ def _positional(module: Any, inputs: dict[str, Any]) -> tuple[tuple[Any, ...], A
 
 
 def worker(tool: str, device: str) -> None:
-    """Count the component and call on standard input with one counter on one device, and print what it says."""
+    """Count the component and call on standard input with one counter on one device, and print the result."""
     spec = json.load(sys.stdin)
     from plain_counter import arguments, build, count_all
 
@@ -249,7 +248,7 @@ def worker(tool: str, device: str) -> None:
             from fxprof.capture.zero_weights import empty_out
 
             empty_out(component)
-        if count is None:  # on fake tensors where a model reads its mask, which meta tensors do not allow
+        if count is None:  # on fake tensors if a model reads its mask, which meta tensors do not allow
             macs = count_all(torch, component, {**spec, "calls": [spec["call"]]})[0] / 2
         else:
             module = component.get_submodule(spec["call"]["entry"])
@@ -259,15 +258,15 @@ def worker(tool: str, device: str) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one counter and component."""
+    """The outcome of one counter on one component."""
 
     tool: str
     component: str
     macs: float | None
     device: str
-    """Where it answered; "" for nowhere."""
+    """The device on which it answered; "" for none."""
     reasons: dict[str, str]
-    """By device that was tried, why there is no number."""
+    """Tried device to the reason why there is no number."""
     seconds: float
     megabytes: float
     version: str
@@ -295,13 +294,13 @@ def version_of(tool: str) -> str:
 
 
 def pinned() -> dict[str, str]:
-    """Package to the version that was tested."""
+    """Package to its tested version."""
     lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
     return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
 def run(python: str, tool: str, device: str, spec: Mapping[str, Any]) -> tuple[float | None, str, float, float]:
-    """One counter on one device, in a process of its own: MACs, or the reason why not, seconds and peak MB."""
+    """One counter on one device, in a process of its own: MACs, or the reason for their lack, seconds and peak MB."""
     command = [python, __file__, tool, device]
     started = time.perf_counter()
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -341,7 +340,7 @@ def _wait(process: subprocess.Popen[bytes], started: float) -> tuple[int | None,
 
 
 def shorten(errors: Iterable[str]) -> str:
-    """The last line of a traceback that says something, without addresses and paths."""
+    """The last line of a traceback with some content, without addresses and paths."""
     lines = [line.strip() for line in errors if line.strip() and not line.startswith(" ")]
     told = [line for line in lines if ": " in line or line.endswith(("Error", "Exception"))]
     text = (told or lines or ["it ended without a word"])[-1]
@@ -358,7 +357,7 @@ def environment(folder: Path, tools: Iterable[str]) -> tuple[str, dict[str, str]
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    # It sees what this environment has, so that no second torch is needed; what it installs itself goes first.
+    # It sees the packages of this environment, so it needs no second torch; its own packages come first.
     shared = [sysconfig.get_path("purelib"), str(HERE.parent)]
     Path(site, "shared.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
     failed = {}
@@ -374,7 +373,7 @@ def environment(folder: Path, tools: Iterable[str]) -> tuple[str, dict[str, str]
 
 
 def specs(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """For each component what `plain_counter.build` needs, and its dearest call, from a profile of its pipeline."""
+    """Component to the input of `plain_counter.build` with its most expensive call, from a profile of its pipeline."""
     found: dict[str, dict[str, Any]] = {}
     wanted = [COMPONENTS[name] for name in names]
     for model in dict.fromkeys(item.model for item in wanted):
@@ -428,7 +427,7 @@ def table(results: list[Result]) -> str:
 
 
 def failures(results: list[Result]) -> str:
-    """Where a counter did not answer, and why, a row each."""
+    """Counters that did not answer, with the reason, a row each."""
     rows = [
         [item.component, item.tool, device, reason, item.device or "nowhere"]
         for item in results
@@ -453,29 +452,29 @@ def short_table(results: list[Result]) -> str:
 
 
 def error(macs: float, true: float) -> str:
-    """How far off, in percent of the true count."""
+    """The error in percent of the true count."""
     if macs == true:
         return "exact"
     percent = 100 * (macs - true) / true
     if abs(percent) < 1:
         return f"{percent:+.2f}%"
     whole = f"{percent:+.0f}%"
-    return f"{percent:+.1f}%" if macs and whole == error(0, true) else whole  # nearly nothing is not nothing
+    return f"{percent:+.1f}%" if macs and whole == error(0, true) else whole  # a tiny error is not zero
 
 
 def versions(results: Iterable[Result]) -> str:
-    """Counters with their versions, and the packages that the components are of."""
+    """Counters with their versions, and the packages of the components."""
     libraries = [f"{name} {importlib.metadata.version(name)}" for name in ("diffusers", "transformers")]
     return ", ".join(dict.fromkeys([*libraries, *(item.version for item in results)]))
 
 
 def kept() -> list[Result]:
-    """What was written before."""
+    """The earlier results."""
     return [Result(**item) for item in json.loads(RESULTS.read_text(encoding="utf-8"))] if RESULTS.exists() else []
 
 
 def write(results: list[Result]) -> None:
-    """Put results in the place of earlier ones, and the tables of all into the pages between their marks."""
+    """Replace earlier results, and write the tables of all results between the marks of the pages."""
     by_place = {(item.component, item.tool): item for item in [*kept(), *results]}
     order = [by_place[place] for place in product(COMPONENTS, TOOLS) if place in by_place]
     lines = ",\n".join(json.dumps(asdict(item)) for item in order)
@@ -486,7 +485,7 @@ def write(results: list[Result]) -> None:
 
 
 def replace(page: Path, mark: str, text: str) -> None:
-    """Replace what stands between two marks of a page."""
+    """Replace the text between two marks of a page."""
     begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     _, found, after = rest.partition(end)

@@ -1,10 +1,10 @@
-"""What people write by hand: build components on the meta device, call them with ready-made inputs under `FlopCounterMode`.
+"""A counter as people write it by hand: components on the meta device, called with ready-made inputs under `FlopCounterMode`.
 
-Independent of fxprof on purpose: it is the oracle of the full-size tests and the yardstick of `scripts/benchmark.py`.
+It is independent of fxprof on purpose: the oracle of the full-size tests and the yardstick of `scripts/benchmark.py`.
 
-Reads from standard input a JSON object with `components`, a list of `name`, `library`, `class`, `values` and `calls`, each
-with `entry` and `inputs` (`name`, `shape`, `dtype`, `value`). Prints a JSON object with the FLOPs of each call, in order, and
-the seconds and peak memory that it took.
+It reads from standard input a JSON object with `components`, a list of `name`, `library`, `class`, `values` and `calls`, each
+with `entry` and `inputs` (`name`, `shape`, `dtype`, `value`). It prints a JSON object with the FLOPs of each call, in order,
+the seconds and the peak memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def build(torch: Any, entry: dict[str, Any], device: str = "meta") -> Any:
 
 
 def arguments(torch: Any, module: Any, inputs: list[dict[str, Any]], device: str) -> dict[str, Any]:
-    """Keyword arguments with tensors of the right shapes; those that `module` insists on and that are not given are None."""
+    """Keyword arguments with tensors of the right shapes; None for an argument that `module` requires but that is not given."""
     parameters = inspect.signature(module.forward).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     given = {item["name"].partition(".")[0] for item in inputs}
@@ -54,13 +54,13 @@ def arguments(torch: Any, module: Any, inputs: list[dict[str, Any]], device: str
             place[name] = place = place.get(name) or {}
         if item["shape"] is None:
             place[last] = ast.literal_eval(item["value"])
-        elif item["name"] != "attention_mask" or device != "meta":  # where there is nothing to read in a mask
+        elif item["name"] != "attention_mask" or device != "meta":  # there a mask has no values to read
             place[last] = torch.zeros(item["shape"], dtype=getattr(torch, item["dtype"]), device=device)
     return {name: nested(value) for name, value in found.items()}
 
 
 def nested(value: Any) -> Any:
-    """The same with lists for dictionaries whose keys are positions, as dotted names make them of both."""
+    """The same value with lists for dictionaries whose keys are positions: dotted names make dictionaries of both."""
     if not isinstance(value, dict):
         return value
     inner = {name: nested(item) for name, item in value.items()}
@@ -74,7 +74,7 @@ def count(torch: Any, component: Any, call: dict[str, Any], device: str = "meta"
 
     module = component.get_submodule(call["entry"])
     keywords = arguments(torch, module, call["inputs"], device)
-    # It sees attention on the CPU only when that is spelled out as products.
+    # The counter sees attention on the CPU only if it is spelled out as products.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module(**keywords)
     return int(counter.get_total_flops())
@@ -87,7 +87,7 @@ def count_all(torch: Any, component: Any, entry: dict[str, Any]) -> list[int]:
     except (RuntimeError, TypeError) as error:
         if "meta" not in str(error) and "attention_mask" not in str(error):
             raise
-    # Some models read their masks, or insist on one; meta tensors do not allow the first, and fake ones on the CPU do.
+    # Some models read their masks, or require one; meta tensors do not allow reading, and fake ones on the CPU do.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -96,7 +96,7 @@ def count_all(torch: Any, component: Any, entry: dict[str, Any]) -> list[int]:
 
 
 def main() -> None:
-    """Count what standard input describes."""
+    """Count the components of standard input."""
     spec = json.load(sys.stdin)
     import torch
 

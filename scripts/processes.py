@@ -1,4 +1,4 @@
-"""Whole processes and what they took."""
+"""Whole processes, with their time and memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def accounted(command: list[str], text: str = "") -> dict[str, Any]:
-    """Run a command, and give what it printed, its wall and CPU seconds and its peak memory."""
+    """Run a command, and return its output, its wall and CPU seconds and its peak memory."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as file:
         given.write(text.encode())

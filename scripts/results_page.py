@@ -1,4 +1,4 @@
-"""What the scripts share that write tables into docs/RESULTS.md."""
+"""Functions shared by the scripts that write tables into docs/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ TITLES = {"origin": "The table that this project started from", "models": "All b
 
 
 def shown(which: str, page: str) -> str:
-    """What a page holds between two markers, or nothing."""
+    """The text of a page between two markers, or nothing."""
     after = page.partition(f"<!-- {which}: begin -->")[2]
     return after.partition(f"<!-- {which}: end -->")[0].strip()
 
 
 def written(which: str, text: str, page: str) -> str:
-    """The page with a text between its markers, which are added at the end when there are none."""
+    """The page with a text between its markers; a page without markers gets them at its end."""
     begin, end = f"<!-- {which}: begin -->", f"<!-- {which}: end -->"
     if begin not in page:
         page = f"{page.rstrip()}\n\n## {TITLES[which]}\n\n{begin}\n{end}\n"

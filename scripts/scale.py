@@ -1,8 +1,8 @@
 """Time and memory of counting and of the commands, against the number of operators: `python scripts/benchmark.py --scale`.
 
-Graphs are those of `scripts/synthetic.py`. Each figure comes from a process of its own, which is given its graph or its files
-before the clock starts; commands are whole processes. Seconds are those of the processor, which are those of the clock where
-nobody else uses it: all that is measured here runs in one thread.
+Graphs are those of `scripts/synthetic.py`. Each figure comes from a process of its own, which gets its graph or its files
+before the clock starts; commands are whole processes. Seconds are those of the processor, which equal those of the clock on an
+idle machine: all measured code runs in one thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fxprof.trace.captured import Capture
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ONCE = 1_000_000
-"""Operators of a graph on which each figure is taken once, whatever is asked for."""
+"""Operators of a graph that is measured once, whatever the number of runs."""
 AWKWARD = 100_000
 """Operators of each of the awkward cases."""
 COMMANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -65,11 +65,11 @@ def _save(capture: Capture, file: Path) -> Callable[[], object]:
 STAGES: Mapping[str, Callable[[Capture, Path], Callable[[], object]]] = MappingProxyType(
     {"graph": _nothing, "count": _count, "assemble": _assemble, "save": _save}
 )
-"""What is measured in a process that holds the graph: each makes ready what it needs, and gives what is timed."""
+"""Name of a stage, measured in a process that holds the graph, to a function that prepares it and returns the timed part."""
 
 
 def worker(stage: str, kind: str, ops: int, version: str, file: Path) -> None:
-    """One stage on one graph; prints its seconds, the peak memory of the process, and what the graph is made of."""
+    """Measure one stage on one graph; prints its seconds, the peak memory of the process, and the sizes of the graph."""
     if stage == "load":
         started = time.process_time()
         result: object = load(file)
@@ -81,7 +81,7 @@ def worker(stage: str, kind: str, ops: int, version: str, file: Path) -> None:
         started = time.process_time()
         result = work()
     seconds = time.process_time() - started
-    del result  # freeing it is not what is measured
+    del result  # the time to free the graph does not count
     print(json.dumps({"cpu": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "modules": modules}))
 
 
@@ -114,16 +114,16 @@ class _Series:
         self.found[label or name] = [accounted(command) for _ in range(self._runs)]
 
     def median(self, name: str, figure: str) -> float:
-        """The middle one of the runs."""
+        """The median of the runs."""
         return float(statistics.median(run[figure] for run in self.found[name]))
 
     def row(self, figure: str, digits: int) -> Iterator[str]:
-        """The medians of all that was measured."""
+        """The medians of all measurements."""
         yield from (f"{self.median(name, figure):.{digits}f}" for name in self.found)
 
 
 def growth(runs: int, folder: Path) -> Iterator[str]:
-    """Two tables: seconds, and peak memory, of a transformer of more and more operators."""
+    """Two tables, seconds and peak memory, of a transformer of more and more operators."""
     seconds, memory = [], []
     for ops in SIZES:
         series = _Series("model", ops, runs if ops < ONCE else 1, folder)
@@ -138,7 +138,7 @@ def growth(runs: int, folder: Path) -> Iterator[str]:
 
 
 def awkward(runs: int, folder: Path) -> Iterator[str]:
-    """One table: what is worst for one step or another."""
+    """One table: the worst graphs for each step."""
     rows = []
     for kind in KINDS:
         series = _Series(kind, AWKWARD, runs, folder)
@@ -150,7 +150,7 @@ def awkward(runs: int, folder: Path) -> Iterator[str]:
 
 
 def unfolded(runs: int, folder: Path) -> Iterator[str]:
-    """One table: reports that are as long as they can be, in each format."""
+    """One table: the longest possible reports, in each format."""
     series = _Series("distinct", AWKWARD, runs, folder)
     rows = []
     for name, options in (("layers", ("--depth", "all")), ("hotspots", ("-n", "all")), ("diff", ("-n", "all", "--ops"))):

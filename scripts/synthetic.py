@@ -1,6 +1,6 @@
-"""Graphs of any number of operators, made by hand: what a real transformer looks like, and the awkward cases. No torch.
+"""Synthetic graphs of any number of operators: one like a real transformer, and the awkward cases.
 
-`scripts/scale.py` measures fxprof on them, `tests/test_scale.py` holds it to their MACs, which `Net.macs` derives without it.
+`scripts/scale.py` measures fxprof on them; `tests/test_scale.py` holds it to their MACs, which `Net.macs` derives without it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, Capt
 
 BATCH, TOKENS, HEAD = 2, 256, 64
 WIDTHS = (1024, 1536, 2048, 3072)
-"""Of the stages, in turn."""
+"""Widths of the stages, in turn."""
 STAGE = 50
 """Blocks in a list; FLUX.1 has 57."""
 BLOCK = 90
 """Operators in a block, 4.3 for each module, as in FLUX.1."""
 CHILDREN = 100_000
-"""Of one module, at most."""
+"""Most children of one module."""
 LEVELS = 90
-"""Modules nested in one another; more than 100 are no real ones to fxprof."""
+"""Levels of modules; fxprof refuses more than 100."""
 
 Shape = tuple[int, ...]
 Stack = tuple[Frame, ...]
 
 
 class Net:
-    """A network while it is written down, operator by operator.
+    """A network under construction, operator by operator.
 
     Args:
-        ops: operators that it is to have.
-        changed: whether it is the second version, in which modules were added, changed and moved.
+        ops: number of operators of the finished network.
+        changed: whether it is the second version, with modules added, changed and moved.
     """
 
     def __init__(self, ops: int, *, changed: bool) -> None:
@@ -42,14 +42,14 @@ class Net:
         self.modules = {"": CapturedModule("", "Net", 0)}
         self.ops: list[Op] = []
         self.macs = 0
-        """Of all operators so far, as the products that their sizes make."""
+        """MACs of all operators so far, as products of their sizes."""
 
     def left(self) -> int:
-        """Operators that are still missing."""
+        """Number of operators that are still missing."""
         return self.size - len(self.ops)
 
     def module(self, outer: Stack, name: str, class_name: str, params: int = 0) -> Stack:
-        """The stack of a new module, and the lists that hold it where there are dots in its name."""
+        """Add a module, and the lists that hold it if its name has dots; returns its stack."""
         path = outer[-1].path
         for part in name.split(".")[:-1]:
             path = f"{path}.{part}" if path else part
@@ -59,31 +59,31 @@ class Net:
         return (*outer, Frame(path, class_name))
 
     def op(self, target: str, stack: Stack, source: str, shape: Shape, operands: Mapping[str, Shape]) -> None:
-        """An operator on tensors."""
+        """Add an operator on tensors."""
         args = tuple((name, Tensor(size, "float32")) for name, size in operands.items())
         self.ops.append(Op(f"aten.{target}", args, (Tensor(shape, "float32"),), stack, source))
 
     def free(self, stack: Stack, source: str, shape: Shape, *targets: str) -> None:
-        """Operators that cost nothing, one behind the other, each in a line of its own."""
+        """Add operators that cost nothing, one after the other, each in a source line of its own."""
         for line, target in enumerate(targets):
             self.op(target, stack, f"{source}{line:02}", shape, {"self": shape})
 
     def linear(self, stack: Stack, name: str, rows: Shape, inside: int, outside: int) -> None:
-        """A linear layer."""
+        """Add a linear layer."""
         here = self.module(stack, name, "Linear", inside * outside + outside)
         operands: Mapping[str, Shape] = {"input": (*rows, inside), "weight": (outside, inside), "bias": (outside,)}
         self.op("linear.default", here, "torch/nn/modules/linear.py:125", (*rows, outside), operands)
         self.macs += prod(rows) * inside * outside
 
     def attention(self, stack: Stack, width: int) -> None:
-        """A fused attention of all tokens over all."""
+        """Add a fused attention of all tokens over all."""
         shape = (BATCH, width // HEAD, TOKENS, HEAD)
         line = "diffusers/models/attention_processor.py:1463"
         self.op("scaled_dot_product_attention.default", stack, line, shape, dict.fromkeys(("query", "key", "value"), shape))
         self.macs += 2 * BATCH * TOKENS * TOKENS * width
 
     def capture(self) -> Capture:
-        """The network as the one call of the one component of a pipeline; modules depth first, as they are built."""
+        """The network as the only call of a pipeline's only component; modules depth first, as they are built."""
         call = CapturedCall("", 1, Trace(tuple(self.ops), (("hidden_states", Tensor((BATCH, TOKENS, WIDTHS[0]), "float32")),)))
         component = CapturedComponent("transformer", "Net", tuple(_depth_first(self.modules)), (call,))
         return Capture("SyntheticPipeline", (component,), {"height": 512, "width": 512})
@@ -94,12 +94,12 @@ def _depth_first(modules: Mapping[str, CapturedModule]) -> list[CapturedModule]:
     for path in modules:
         if path:
             below[path.rpartition(".")[0]].append(path)
-    found, waiting = [], [""]
+    ordered, waiting = [], [""]
     while waiting:
         path = waiting.pop()
-        found.append(modules[path])
+        ordered.append(modules[path])
         waiting.extend(reversed(below[path]))
-    return found
+    return ordered
 
 
 _CHUNKS = ("silu.default", *("unsqueeze.default",) * 7)
@@ -113,9 +113,9 @@ _GATE = ("unsqueeze.default", "mul.Tensor", "add.Tensor", "clamp.default")
 
 
 def block(net: Net, outer: Stack, name: str, width: int, *, inner: int = 4, extra: bool = False) -> None:
-    """A transformer block as diffusers writes it: modulation, attention with rotary embedding, feed-forward.
+    """Add a transformer block as in diffusers: modulation, attention with rotary embedding, feed-forward.
 
-    `BLOCK` operators in 21 modules. `extra` puts in another linear layer, `inner` times the width is that of the feed-forward.
+    It has `BLOCK` operators in 21 modules. `extra` adds a linear layer; the feed-forward has `inner` times the width.
     """
     rows, shape, heads = (BATCH, TOKENS), (BATCH, TOKENS, width), (BATCH, width // HEAD, TOKENS, HEAD)
     here = net.module(outer, name, "TransformerBlock")
@@ -151,7 +151,7 @@ def block(net: Net, outer: Stack, name: str, width: int, *, inner: int = 4, extr
 
 
 def model(net: Net) -> None:
-    """Stages of equal blocks. In the second version some have wider ones and new layers, some one more, some another name."""
+    """Stages of equal blocks. The second version widens some and adds layers, lengthens some by a block, and renames some."""
     stage = 0
     while net.left() > BLOCK:
         kind = stage % len(WIDTHS)
@@ -169,7 +169,7 @@ _ALTERED, _LONGER, _MOVED = 0, 1, 2
 
 
 def distinct(net: Net) -> None:
-    """A list of blocks of which no two are equal: nothing folds. In the second version there is a new one in the middle."""
+    """A list of blocks, no two of them equal, so nothing folds. The second version has a new one in the middle."""
     widths = list(range(1, net.size // BLOCK + 1))
     if net.changed:
         widths.insert(len(widths) // 2, widths.pop() + 1)
@@ -179,7 +179,7 @@ def distinct(net: Net) -> None:
 
 
 def flat(net: Net) -> None:
-    """Many modules in one, all alike. In the second version their numbers start at one, and some are wider."""
+    """Many equal modules in one. In the second version their numbers start at one, and some are wider."""
     count = min(net.size, CHILDREN)
     for number in range(count):
         wide = net.changed and number % 100 == 0
@@ -190,7 +190,7 @@ def flat(net: Net) -> None:
 
 
 def renamed(net: Net) -> None:
-    """Many modules in one, all alike but for the first; in the second version they have other names, and there is one less."""
+    """Many modules in one, all equal but the first. In the second version they have other names, and there is one less."""
     net.linear(net.root, "first", (BATCH, TOKENS), WIDTHS[0], WIDTHS[0])
     for number in range(1, min(net.size, CHILDREN) - net.changed):
         net.linear(net.root, f"{'new' if net.changed else 'old'}{number}", (BATCH, TOKENS), WIDTHS[0], WIDTHS[1])
@@ -198,7 +198,7 @@ def renamed(net: Net) -> None:
 
 
 def deep(net: Net) -> None:
-    """Modules in modules, `LEVELS` of them. In the second version the innermost is wider here and there."""
+    """Chains of `LEVELS` modules within modules. In the second version some innermost modules are wider."""
     chain = 0
     while net.left() >= 4 * LEVELS:
         stack = net.root
@@ -212,7 +212,7 @@ def deep(net: Net) -> None:
 
 
 def sizes(net: Net) -> None:
-    """One module that runs again and again, on more tokens each time; in the second version on one more each."""
+    """One module that runs again and again, on more tokens each time. In the second version each run has one token more."""
     net.linear(net.root, "linear", (1,), WIDTHS[0], WIDTHS[0])
     weight = (WIDTHS[0], WIDTHS[0])
     for visit in range(1, net.size):
@@ -224,18 +224,18 @@ def sizes(net: Net) -> None:
 
 
 def fill(net: Net) -> None:
-    """Bring the network to its size."""
+    """Fill the network up to its size."""
     net.free(net.root, "net.py:1", (BATCH, TOKENS), *("view.default",) * net.left())
 
 
 KINDS: Mapping[str, Callable[[Net], None]] = MappingProxyType(
     {item.__name__: item for item in (model, distinct, flat, renamed, deep, sizes)}
 )
-"""What a network can look like, by name."""
+"""The builder of each kind of network, by name."""
 
 
 def network(kind: str, ops: int, *, changed: bool = False) -> Net:
-    """A network of one of `KINDS` with so many operators."""
+    """A network of one of `KINDS` with this number of operators."""
     net = Net(ops, changed=changed)
     KINDS[kind](net)
     return net

@@ -250,7 +250,7 @@ def test_what_is_no_file_is_neither_read_nor_replaced(
     assert outside.stat().st_mtime == 1
     assert not (tmp_path / "nowhere").exists()
     assert [record.getMessage() for record in caplog.records] == [
-        f"fxprof: the cache {cache.directory} holds something else than a file under the name of a result; going on without it"
+        f"fxprof: the cache {cache.directory} holds something other than a file under the name of a result; going on without it"
     ]
 
 

@@ -206,7 +206,7 @@ def test_force_overwrites(saved: Path, tmp_path: Path) -> None:
 def test_unknown_suffix_is_a_usage_error_before_any_work(api: FakeApi, tmp_path: Path) -> None:
     result = run("profile", "sd3-medium", "-o", tmp_path / "out.docx")
     assert result.exit_code == 2
-    assert result.stderr.startswith("fxprof: no format goes by the name of the output file ")
+    assert result.stderr.startswith("fxprof: the suffix of the output file ")
     assert api.calls == []
 
 

@@ -167,7 +167,7 @@ def grown() -> str:
 
 
 DIFFERS = "the workload differs in steps"
-SAME_WORKLOAD = "  try: compare runs of one workload: give the options that the old side was profiled with"
+SAME_WORKLOAD = "  try: compare runs of one workload: give the options of the old profile"
 
 
 def test_within_the_limits_nothing_is_said(pair: tuple[Path, Path]) -> None:

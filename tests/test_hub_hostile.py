@@ -54,7 +54,7 @@ def test_a_commit_is_forty_digits_or_refused(hub: Hub, tmp_path: Path, commit: o
 
 def test_the_commit_that_was_asked_for_is_the_one_that_is_answered(hub: Hub) -> None:
     hub.commit = "2" * 40
-    assert refusal(f"org/tiny@{'1' * 40}").message.endswith(f"its commit is {'2' * 40}, not the one that was asked for")
+    assert refusal(f"org/tiny@{'1' * 40}").message.endswith(f"its commit is {'2' * 40}, not the requested one")
 
 
 @pytest.mark.parametrize("value", ["../../../../victim", "/victim", "..", "a/b", "x" * 5000, ""])
@@ -214,14 +214,14 @@ def test_a_file_that_is_said_to_be_too_large_is_not_asked_for(hub: Hub) -> None:
 def test_all_files_together_are_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HUB_TOTAL_BYTES", 2**20)
     hub.repositories["org/tiny"].files["unet/config.json"] = b" " * 2**20
-    assert refusal("org/tiny").message == f"{REFUSED}its files are larger than 1 MiB together"
+    assert refusal("org/tiny").message == f"{REFUSED}its files are together larger than 1 MiB"
 
 
 @pytest.mark.parametrize("part", [INFO, "unet/config.json"])
 def test_what_is_packed_is_not_unpacked(hub: Hub, part: str) -> None:
     hub.answer = sending(gzip.compress(b" " * 2**26), part=part, Content_Encoding="gzip")
     what = "the list of its files" if part == INFO else part
-    assert refusal("org/tiny").message == f"{REFUSED}{what} is packed, which was not asked for"
+    assert refusal("org/tiny").message == f"{REFUSED}{what} is packed, although fxprof asked for plain content"
 
 
 def test_a_body_that_breaks_off_is_not_kept(hub: Hub, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def cut_short(size: int) -> Answer:
 def test_a_file_that_is_cut_short_is_refused_and_the_next_run_fetches_it(hub: Hub, tmp_path: Path, size: int) -> None:
     hub.answer = cut_short(size)
     error, whole = refusal("org/tiny"), files()["unet/config.json"]
-    assert error.message == f"{REFUSED}unet/config.json came with {size} bytes, and the list of files says {len(whole)}"
+    assert error.message == f"{REFUSED}unet/config.json has {size} bytes, but the list of files says {len(whole)}"
     assert error.hint.startswith("try again")
     assert not list(tmp_path.rglob("unet/*"))
     hub.answer = None
@@ -268,7 +268,7 @@ def test_what_was_stored_cut_short_before_is_fetched_again(hub: Hub, tmp_path: P
     assert stored.read_bytes() == whole
 
 
-OTHER = f"{REFUSED}unet/config.json came with other bytes than the list of files describes"
+OTHER = f"{REFUSED}unet/config.json has other bytes than the list of files says"
 
 
 def test_a_file_of_the_right_length_with_other_bytes_is_refused(hub: Hub, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_redirects_are_counted(hub: Hub, status: int) -> None:
 @pytest.mark.parametrize("goal", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,{}", "javascript:1"])
 def test_redirects_lead_to_servers_only(hub: Hub, goal: str) -> None:
     hub.answer = redirecting(goal)
-    assert refusal("org/tiny").message == f"{REFUSED}model_index.json is redirected to an address that is not safe"
+    assert refusal("org/tiny").message == f"{REFUSED}model_index.json is redirected to an unsafe address"
 
 
 def test_a_redirect_is_followed_without_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +357,7 @@ def test_a_hub_that_dawdles_is_given_up(hub: Hub, monkeypatch: pytest.MonkeyPatc
         "cannot profile 'org/tiny': there is no such directory, and it could not be fetched from the Hub: "
         "its answers took more than 1 seconds"
     )
-    assert error.hint == "try again, which goes on with the rest; on a slow line, set FXPROF_HUB_SECONDS to more"
+    assert error.hint == "try again, which continues with the missing files; on a slow line, set FXPROF_HUB_SECONDS to more"
 
 
 def flooding(part: str, piece: bytes, *, start: bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") -> Answer:
@@ -381,8 +381,8 @@ def flooding(part: str, piece: bytes, *, start: bytes = b"HTTP/1.1 200 OK\r\nTra
 @pytest.mark.parametrize(
     ("piece", "start", "told"),
     [
-        (b"1\r\n \r\n", None, "comes in pieces of a few bytes, each of which takes time"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", b"", "it sends more around its files than any of them needs"),
+        (b"1\r\n \r\n", None, "comes in pieces of a few bytes, which take too much time"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"", "it sends more data around its files than they need"),
     ],
 )
 def test_a_hub_that_keeps_a_processor_busy_is_refused(
@@ -418,7 +418,7 @@ def test_what_is_refused_does_not_wait_for_what_dawdles(hub: Hub) -> None:
     )
     hub.answer = lambda request, path: refusing(request, path) or slow(request, path)
     started = time.monotonic()
-    assert refusal("org/tiny").message == f"{REFUSED}unet/config.json is packed, which was not asked for"
+    assert refusal("org/tiny").message == f"{REFUSED}unet/config.json is packed, although fxprof asked for plain content"
     assert time.monotonic() - started < 10
 
 
@@ -468,9 +468,7 @@ def test_a_variable_that_the_client_cannot_read_is_named(
     given = str(tmp_path / target) if target == "a-directory" else target
     result = command(hub, tmp_path, "profile", given, "--no-cache", program=MODULE, **{name: value})
     assert (result.returncode, result.stdout) == (3, "")
-    assert result.stderr == (
-        f"fxprof: the variable {name} of the environment is {value!r}, which is {what}\n  try: unset {name}\n"
-    )
+    assert result.stderr == (f"fxprof: the environment variable {name} is {value!r}, which is {what}\n  try: unset {name}\n")
 
 
 @pytest.mark.parametrize("value", ["1e", "http://[::1"])
@@ -489,7 +487,7 @@ def test_an_error_of_many_lines_is_one_line(hub: Hub, tmp_path: Path) -> None:
     told = "there is no such directory, and it could not be fetched from the Hub: "
     assert first.startswith(f"fxprof: cannot profile 'org/tiny': {told}")
     assert len(first) < 400
-    assert second == "  try: check the network, the proxy and HF_ENDPOINT; what was fetched once needs no network"
+    assert second == "  try: check the network, the proxy and HF_ENDPOINT; fetched files need no network later"
 
 
 @pytest.mark.parametrize(

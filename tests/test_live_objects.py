@@ -432,7 +432,7 @@ def test_a_module_that_fails_is_one_sentence(error: Exception, said: str) -> Non
 
 
 LINEAR = nn.Linear(8, 8)
-ITSELF = "pass the module itself: what is profiled is a call of its forward"
+ITSELF = "pass the module itself: fxprof profiles a call of its forward"
 KEYWORDS = "pass a dictionary from the names of forward's arguments to their values"
 
 

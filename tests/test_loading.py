@@ -34,7 +34,7 @@ def test_a_variable_that_diffusers_cannot_read_is_one_line() -> None:
     first, second = result.stderr.splitlines()
     assert first.startswith("fxprof: diffusers cannot be loaded: ")
     assert "nope" in first
-    assert second.startswith("  try: python -c 'import diffusers' says more")
+    assert second.startswith("  try: python -c 'import diffusers' shows the whole error")
 
 
 @pytest.mark.parametrize(

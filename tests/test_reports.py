@@ -198,7 +198,7 @@ def test_notes_of_calls_are_told() -> None:
     noted = replace(unet, calls=tuple(replace(call, note="by its children", entry="mid") for call in unet.calls))
     lines = render("profile", replace(profile, components={"unet": noted})).splitlines()
     assert lines[-2:] == [
-        "captured otherwise than by exporting the module that the pipeline calls:",
+        "not captured by an export of the whole module that the pipeline calls:",
         "  unet.mid: by its children",
     ]
 
@@ -319,7 +319,7 @@ def test_format_by_name_or_suffix(name: str | None, output: str | None, expected
 def test_unknown_suffix_is_refused(output: str) -> None:
     with pytest.raises(UsageError) as caught:
         pick_format(None, output)
-    assert caught.value.message == f"no format goes by the name of the output file {output}"
+    assert caught.value.message == f"the suffix of the output file {output} names no format"
     assert ".csv" in caught.value.hint
 
 

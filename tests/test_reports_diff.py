@@ -112,7 +112,7 @@ def test_a_program_finds_what_moved_and_what_was_exchanged() -> None:
     parsed = json.loads(render(diff(*refactored()), "json"))
     rows = {(row["old_path"], row["new_path"]): row for row in parsed["rows"] if row["component"] == "transformer"}
     assert rows["transformer_blocks", "blocks"]["change"] == "moved"
-    assert rows["transformer_blocks", "blocks"]["evidence"].endswith("31 modules inside; behind pos_embed")
+    assert rows["transformer_blocks", "blocks"]["evidence"].endswith("31 modules inside; after pos_embed")
     attention = rows["transformer_blocks.2.attn", "blocks.2.attn"]
     assert attention["lost"] == "aten.scaled_dot_product_attention.default x1"
     assert attention["gained"] == "aten.matmul.default x2, aten.softmax.int x1"

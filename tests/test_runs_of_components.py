@@ -77,8 +77,8 @@ def test_what_does_not_fit_is_named(name: str) -> None:
 def test_the_report_shows_calls_by_distinct_cost() -> None:
     (table,) = summary(profile_with(*RUNS)).sections[0].tables
     assert [row.cells[:4] for row in table.rows][1:] == [
-        ("  3 of 6 calls", "that cost alike", None, 3),
-        ("  3 of 6 calls", "that cost alike", None, 3),
+        ("  3 of 6 calls", "of equal cost", None, 3),
+        ("  3 of 6 calls", "of equal cost", None, 3),
     ]
     assert table.rows[0].cells[3] == 6
 

@@ -224,7 +224,7 @@ def test_a_huge_file_is_refused(pipeline: Path) -> None:
     with (pipeline / "unet/config.json").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     assert refusal(pipeline).message == (
-        f"cannot read {pipeline / 'unet/config.json'}: it is larger than 64 MiB, so no configuration"
+        f"cannot read {pipeline / 'unet/config.json'}: it is larger than 64 MiB, too large for a configuration"
     )
 
 

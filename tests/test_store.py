@@ -154,7 +154,7 @@ def test_tree_must_hold_what_operators_mention_and_nothing_without_a_reason() ->
         ("[]", "it has no field 'format'"),
         ("{}", "it has no field 'format'"),
         ('{"format": NaN}', "NaN is no number of JSON"),
-        ('{"format": 1, "format": 1}', "the field 'format' stands twice in one object"),
+        ('{"format": 1, "format": 1}', "the field 'format' appears twice in one object"),
         ('{"format": 1' + "0" * 5000 + "}", "is not a profile, or is damaged"),
         ('{"format": 1e999}', "format is Infinity, not a count"),
         ('{"format": 1, "macs": 1, "uncounted": 0, "bounded": 0, "target": null}', "target is null, not a text"),

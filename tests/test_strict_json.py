@@ -38,7 +38,7 @@ def test_an_integer_has_as_many_digits_whatever_the_user_s_python_allows() -> No
         (b'"\x01"', "is not JSON: Invalid control character"),
         (b"[NaN]", "is not JSON: NaN is no number of JSON"),
         (b"[-Infinity]", "is not JSON: -Infinity is no number of JSON"),
-        (b'{"a": {"b": 1, "b": 1}}', "is not JSON: the field 'b' stands twice in one object"),
+        (b'{"a": {"b": 1, "b": 1}}', "is not JSON: the field 'b' appears twice in one object"),
         (b"[" * 100_000, "nests more than 3 deep"),
         (b"[[[[1]]]]", "nests more than 3 deep"),
         (b'{"a":' * 4 + b"1" + b"}" * 4, "nests more than 3 deep"),

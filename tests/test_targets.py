@@ -109,7 +109,7 @@ def test_a_capture_refuses_what_a_profile_does(sort: Sort, name: str, named: dic
 def test_what_is_captured_already_is_not_captured(sort: Sort, named: dict[str, str], tmp_path: Path) -> None:
     target = named[sort.words]
     result = run("capture", target, "-o", tmp_path / "graphs")
-    hint = "  try: name a pipeline; this one can be profiled as it is"
+    hint = "  try: name a pipeline; `fxprof profile` takes this target as it is"
     assert result.stderr == f"fxprof: {target} holds no pipeline that could be captured\n{hint}\n"
 
 

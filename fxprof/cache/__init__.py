@@ -1,4 +1,4 @@
-"""Results kept on this machine, found again by what they were computed from. Loads neither torch nor networkx."""
+"""Results cached on this machine, under keys made of everything that they depend on."""
 
 from fxprof.cache.files import Cache, Entry, default_cache
 from fxprof.cache.notes import note, noted, tell

@@ -1,10 +1,10 @@
-"""A directory of results, each in a file of its own, under the hash of what it was computed from.
+"""A directory of results, each in a file of its own, named by the hash of everything that the result depends on.
 
-Files are plain text behind one line that says what they are and what their content's hash is. They are written under another
-name and renamed, so that two processes at once, a full disk or a kill at any moment leave whole files or none; whatever is not
-whole, or not ours, is not used. When there is more than the bound allows, what was used least recently goes first.
+Files are plain text behind one line that names their format and the hash of their content. They are written under another
+name and renamed, so two processes at once, a full disk or a kill at any moment leave whole files or none. A file that is not
+whole, or not ours, is not used. When the results outgrow the bound, the least recently used ones are removed first.
 
-The directory is the user's own: made for this user alone, and not used where anybody else could have put something into it.
+The directory is the user's own: made for this user alone, and not used if anybody else could have put a file into it.
 """
 
 from __future__ import annotations
@@ -38,34 +38,34 @@ _PRIVATE = 0o700
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
 _LAST_TIME = 253_402_300_799
-"""The last second that has a date."""
+"""The last second for which Python has a date."""
 _ABOUT = 300
-"""Characters that tell what a result is of."""
+"""Characters of the description of a result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One result that is kept."""
+    """One cached result."""
 
     kind: str
     """`profile` or `call`."""
     about: str
-    """What it is a result of, for people."""
+    """The target and workload, or the module, that it is a result of, for people."""
     size: int
     """Bytes."""
     used: float
-    """When it was written or last read, in seconds since the epoch."""
+    """The time of its last use, in seconds since the epoch."""
 
 
 @dataclass(slots=True)
 class Cache:
-    """Results in a directory. Whatever goes wrong with it is no error: a result is computed anew, and that is said once."""
+    """Results in a directory. Trouble with it is no error: a result is computed anew, and the trouble is reported once."""
 
     directory: Path
     most_bytes: int = _MOST_MB * 10**6
 
     def find(self, kind: str, key: str) -> str | None:
-        """The text that was kept under a key; None when there is none, or it is damaged."""
+        """The text cached under a key; None if it is missing or damaged."""
         path = self._path(kind, key)
         if not self._is_private():
             return None
@@ -83,12 +83,12 @@ class Cache:
         if text is None:
             self.drop(kind, key)
             return None
-        with contextlib.suppress(OSError):  # a directory that can only be read is of use all the same
+        with contextlib.suppress(OSError):  # a read-only directory is useful too
             os.utime(path)
         return text
 
     def keep(self, kind: str, key: str, about: str, text: str) -> None:
-        """Keep a text; the least recently used go where there is more than the bound then."""
+        """Cache a text, and remove the least recently used results beyond the bound."""
         body = text.encode("utf-8", "surrogatepass")
         goal = self._path(kind, key)
         head = json.dumps({"fxprof cache": _FORMAT, "about": about[:_ABOUT], "hash": _hash(goal.name, body)})
@@ -104,13 +104,13 @@ class Cache:
             self._say("cannot be written to", error)
 
     def drop(self, kind: str, key: str) -> None:
-        """Forget a result that turned out to be damaged, and say so."""
+        """Remove a damaged result, and report it."""
         self._say("held a damaged file", None)
         with contextlib.suppress(OSError):
             self._path(kind, key).unlink(missing_ok=True)
 
     def entries(self) -> list[Entry]:
-        """What is kept, the last used first.
+        """The cached results, the last used first.
 
         Raises:
             OSError: the directory cannot be read.
@@ -123,10 +123,10 @@ class Cache:
         ]
 
     def clear(self) -> int:
-        """Remove all that is kept, and nothing else that may be in the directory; how many results there were.
+        """Remove all cached results, and no other file of the directory; returns their number.
 
         Raises:
-            OSError: the directory cannot be read, or a file not be removed.
+            OSError: the directory cannot be read, or a file cannot be removed.
         """
         count = 0
         for path, status in self._files():
@@ -141,16 +141,16 @@ class Cache:
         return self.directory / f"{kind}-{key}.json"
 
     def _is_free(self, goal: Path) -> bool:
-        """Whether there is nothing, or one of our files; whoever put something else there may want it."""
+        """Whether a path is free, or holds one of our files; the owner of any other file may need it."""
         try:
             return self._is_ours(goal.lstat())
         except FileNotFoundError:
             return True
 
     def _is_ours(self, status: os.stat_result) -> bool:
-        """Whether it is a file, and nobody else's: reading a pipe would wait forever, and a link leads elsewhere."""
+        """Whether it is a file of this user alone: reading a pipe would wait forever, and a link leads elsewhere."""
         if not stat.S_ISREG(status.st_mode):
-            self._say("holds something else than a file under the name of a result", None)
+            self._say("holds something other than a file under the name of a result", None)
             return False
         if _is_foreign(status):
             self._say("holds files that other users have written, or can write", None)
@@ -158,10 +158,10 @@ class Cache:
         return True
 
     def _is_private(self) -> bool:
-        """Whether nobody else can have put something into the directory; so can nobody where there is none."""
+        """Whether nobody else can have put a file into the directory; true also if there is no directory."""
         try:
             status = self.directory.stat()
-        except OSError:  # which is told of where the directory is used
+        except OSError:  # the code that uses the directory reports it
             return True
         if _is_foreign(status):
             self._say("belongs to another user, or others can write to it", None)
@@ -169,16 +169,16 @@ class Cache:
         return True
 
     def _make_private(self) -> None:
-        """Keep others from reading in a directory that was made before."""
+        """Forbid others to read an existing directory."""
         status = self.directory.stat()
         if hasattr(os, "geteuid") and status.st_mode & _OTHERS:
             self.directory.chmod(_PRIVATE)
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """The files that are ours; a link is not, wherever it leads."""
+        """The files of this cache, links excluded."""
         try:
-            with os.scandir(self.directory) as found:
-                items = list(found)
+            with os.scandir(self.directory) as entries:
+                items = list(entries)
         except (FileNotFoundError, NotADirectoryError):
             return
         for item in items:
@@ -206,12 +206,12 @@ class Cache:
 
 
 def _is_foreign(status: os.stat_result) -> bool:
-    """Whether somebody else has written, or can write, to a file or directory. Windows keeps users apart by other means."""
+    """Whether another user has written, or can write, to a file or directory. Windows separates users by other means."""
     return hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or bool(status.st_mode & _OTHERS_WRITE))
 
 
 def default_cache() -> Cache | None:
-    """The cache of this user, or the one that the environment names; None for a user who has no home, as in some containers."""
+    """The cache of this user, or the one that the environment names; None for a user without a home, as in some containers."""
     directory = _directory()
     if directory is None:
         return None
@@ -226,23 +226,23 @@ def _directory() -> Path | None:
         return Path(named)
     try:
         usual = user_cache_path("fxprof", appauthor=False)
-    except (RuntimeError, KeyError, OSError):  # there is neither HOME nor a line of this user in the system's table
+    except (RuntimeError, KeyError, OSError):  # neither HOME nor the system's table names a home of this user
         return None
     return usual if usual.is_absolute() else None  # without a home, a path can also begin with a literal ~
 
 
 _DIGITS = 10
 _MOST_VALUES = 1_000
-"""Values in the line that says what a file is: three, and commas in names."""
+"""Values in the first line of a file: three, and the commas in names."""
 
 
 def _hash(name: str, body: bytes) -> str:
-    """Of a result under its name: a file that was given the name of another result is not that one."""
+    """The hash of a name and a content: a file that was renamed to the name of another result does not pass for it."""
     return hashlib.sha256(name.encode() + b"\n" + body).hexdigest()
 
 
 def _content(raw: bytes, name: str) -> str | None:
-    """The text of a file that is whole and ours."""
+    """The text of a whole file of this cache; None for any other file."""
     head, _, body = raw.partition(b"\n")
     try:
         about = read_json(head, values=_MOST_VALUES)

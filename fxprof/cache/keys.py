@@ -1,6 +1,6 @@
-"""What a result depends on, as one hash: the target's content, what is asked of it, and the code that computes it.
+"""Everything that a result depends on, as one hash: the content of the target, the workload, and the code that computes.
 
-A name or a path is never enough: a directory can change, and a package can be worked on without a new version.
+A name or a path is never enough: a directory can change, and a developer can edit a package without a new version.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from fxprof.texts import read_bytes
 _PACKAGES = ("torch", "diffusers", "transformers")
 _WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx", ".gguf"})
 _LARGE = 64 * 10**6
-"""Bytes of a file whose size and time stand for its content."""
+"""Bytes of a file; a larger one is identified by its size and time instead of its content."""
 _SWITCHES = ("DIFFUSERS_", "PYTORCH_", "TORCH", "TRANSFORMERS_", "USE_", "_CHECK_PEFT")
-"""How the names of environment variables begin that change what the packages compute, such as DIFFUSERS_ATTN_BACKEND."""
+"""Beginnings of the names of environment variables that change the packages' results, such as DIFFUSERS_ATTN_BACKEND."""
 _UNVERSIONED = "fxprof.egg-info"
-"""What a checkout of fxprof holds of itself; it is on the path of some commands and not of others."""
+"""The metadata in a checkout of fxprof itself; it is on the import path of some commands only."""
 
 
 class UnknownContentError(Exception):
-    """An argument that is no data, so that nothing can be kept of what depends on it."""
+    """An argument that is no data, so no result that depends on it can be cached."""
 
 
 def key_of(kind: str, *parts: Any) -> str | None:
-    """The hash of what a result depends on; None when a part is no plain data.
+    """The hash of everything that a result depends on; None if a part is no plain data.
 
     Args:
-        kind: what sort of result.
+        kind: sort of result.
         parts: configurations, workloads, plain values and stand-ins, in any nesting.
     """
     try:
@@ -52,7 +52,7 @@ def key_of(kind: str, *parts: Any) -> str | None:
 
 @cache
 def environment() -> str:
-    """The hash of the code that computes: fxprof's own files, Python, every package that is installed, and their switches."""
+    """The hash of the code that computes: fxprof's own files, Python, all installed packages, and their switches."""
     own = _stamps(Path(__file__).resolve().parents[1])
     worked_on = [_worked_on(name) for name in _PACKAGES]
     switches = sorted(item for item in os.environ.items() if item[0].startswith(_SWITCHES))
@@ -60,20 +60,20 @@ def environment() -> str:
 
 
 def _installed() -> list[str]:
-    """The names, with versions, of all packages that could be imported."""
-    found: list[str] = []
+    """The names, with versions, of all importable packages."""
+    listed: list[str] = []
     places: set[str] = set()
     for entry in sys.path:
-        with suppress(OSError):  # no directory, or one that cannot be read: nothing is imported from there either
+        with suppress(OSError):  # no directory, or an unreadable one: Python imports nothing from there either
             place = os.path.realpath(entry)
             if place not in places:
                 places.add(place)
-                found += os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
-    return sorted(name for name in found if name.endswith((".dist-info", ".egg-info", ".egg-link")) and name != _UNVERSIONED)
+                listed += os.listdir(place)  # noqa: PTH208 - a path object for each of them takes as long as all the rest
+    return sorted(name for name in listed if name.endswith((".dist-info", ".egg-info", ".egg-link")) and name != _UNVERSIONED)
 
 
 def _worked_on(package: str) -> list[Any]:
-    """The state of a package's files where its version does not say: when it is not an installed copy."""
+    """The state of the files of a package that is no installed copy: there the version does not identify them."""
     spec = PathFinder.find_spec(package) or find_spec(package)
     home = Path(spec.origin).resolve().parent if spec and spec.origin else None
     if home is None or {"site-packages", "dist-packages"} & set(home.parts):
@@ -82,20 +82,20 @@ def _worked_on(package: str) -> list[Any]:
 
 
 def _stamps(home: Path) -> list[Any]:
-    found = []
+    stamps = []
     for folder, _, names in os.walk(home):
         for name in names:
             if name.endswith((".py", ".toml")):
-                with suppress(OSError):  # a link that leads nowhere, as editors leave beside a file
+                with suppress(OSError):  # a link that leads nowhere; editors leave such links beside a file
                     status = os.stat(os.path.join(folder, name))  # noqa: PTH116, PTH118 - as above
-                    found.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
-    return sorted(found)
+                    stamps.append((os.path.relpath(folder, home), name, status.st_size, status.st_mtime_ns))
+    return sorted(stamps)
 
 
 def _plain(value: Any) -> Any:
     """Plain data that differs where the content does, whatever the types.
 
-    What it takes is what configurations and workloads hold. `fxprof.capture.plain_values` says it of live values, with torch.
+    It takes the values that configurations and workloads hold. `fxprof.capture.plain_values` does the same for live values.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -110,13 +110,13 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         held = {item.name: getattr(value, item.name) for item in fields(value)}
         if isinstance(value, ComponentConfig) and value.directory is not None:
-            held["directory"] = _files(value.directory)  # by what is in it; any other path is content that is not known
+            held["directory"] = _files(value.directory)  # by its content; the content of any other path is unknown
         return [type(value).__name__, *([name, _plain(item)] for name, item in held.items())]
     raise UnknownContentError(type(value).__name__)
 
 
 def leads_elsewhere(value: Any) -> bool:
-    """Whether an argument names a file or an address, whose content a pipeline may read and no key holds."""
+    """Whether an argument names a file or an address: a pipeline may read its content, which no key holds."""
     if isinstance(value, str):
         with suppress(OSError, ValueError):  # ValueError: a null character
             return "://" in value or os.path.exists(value)  # noqa: PTH110 - which takes any text
@@ -127,7 +127,7 @@ def leads_elsewhere(value: Any) -> bool:
 
 
 def _files(directory: Path) -> list[Any]:
-    """The content of what a component's directory holds beside weights: vocabularies, templates, configurations."""
+    """The content of a component's directory without weights: vocabularies, templates, configurations."""
     try:
         return [
             (str(path.relative_to(directory)), _content(path))

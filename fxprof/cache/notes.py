@@ -1,4 +1,4 @@
-"""What goes wrong with a cache, said once in a process for each directory, and at a time when somebody listens."""
+"""Reports of trouble with a cache: once per process and directory, at a time when logging is on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 _LOG = logging.getLogger("fxprof")
 _NOTED: dict[str, str] = {}
-"""Directory to the first thing that went wrong with it."""
+"""Directory to the report of its first trouble."""
 _UNTOLD: list[str] = []
 
 
 def note(directory: str, line: str) -> None:
-    """Say a line, unless one was said about the same directory before."""
+    """Report a line, unless the directory already has a report."""
     if directory not in _NOTED:
         _NOTED[directory] = line
         _UNTOLD.append(line)
@@ -20,11 +20,11 @@ def note(directory: str, line: str) -> None:
 
 
 def tell() -> None:
-    """Say what could not be said before: while a pipeline runs, everything that logs is switched off."""
+    """Print the reports that had to wait: while a pipeline runs, all logging is switched off."""
     while _UNTOLD and _LOG.isEnabledFor(logging.WARNING):
         _LOG.warning("%s", _UNTOLD.pop(0))
 
 
 def noted() -> Mapping[str, str]:
-    """All that was said, by directory, for another process to say."""
+    """All reports by directory, for another process to print."""
     return dict(_NOTED)

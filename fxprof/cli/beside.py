@@ -1,4 +1,4 @@
-"""One profile computed beside another, in a process of its own, where there is a processor for it."""
+"""Two profiles at a time, the second one in a process of its own, if there is a processor for it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def pays() -> bool:
-    """Whether a second process would be faster: it forks off before torch is there, so that both import it at the same time."""
+    """Whether a second process would be faster. It forks before torch is imported, so both import it at the same time."""
     affinity = getattr(os, "sched_getaffinity", None)
     processors = len(affinity(0)) if affinity is not None else 1
     return processors > 1 and "torch" not in sys.modules and hasattr(os, "fork")
 
 
 def both(here: Callable[[], Profile], beside: Callable[[], Profile]) -> tuple[Profile, Profile]:
-    """What two functions return, the second one computed by a process of its own, which ends with this one at the latest.
+    """The results of two functions, the second from a process of its own, which ends with this one at the latest.
 
-    Where that fails, for whatever reason, the second one is called here, so that its error is told as always.
+    If that process fails, for whatever reason, this one calls the second function itself, so its error is reported as usual.
     """
-    import multiprocessing  # not with the module: every start would pay for it
+    import multiprocessing  # a top-level import would slow every start
 
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
@@ -52,7 +52,7 @@ def both(here: Callable[[], Profile], beside: Callable[[], Profile]) -> tuple[Pr
             second = loads(text)
             for directory, line in notes.items():
                 note(directory, line)
-        except (EOFError, OSError):  # OSError: it ended in the middle of its answer
+        except (EOFError, OSError):  # OSError: the process ended in the middle of its answer
             second = beside()
     finally:
         process.terminate()
@@ -63,18 +63,18 @@ def both(here: Callable[[], Profile], beside: Callable[[], Profile]) -> tuple[Pr
 
 
 class _Parent(NamedTuple):
-    """The process that a second one was forked from."""
+    """The process that forked the second one."""
 
     process: int
     watched: Connection
-    """It reads as ended when the parent has ended, however that came about."""
+    """A pipe that reads as ended when the parent has ended, for whatever reason."""
     ends: tuple[Connection, ...]
-    """The parent's ends of pipes. While the second process has them too, no pipe ever ends."""
+    """The parent's ends of pipes. No pipe ends while the second process holds them too."""
 
 
 @contextlib.contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Hold the signals that end the command back, so that a process that was just forked does not answer them as its parent."""
+    """Hold back the signals that end the command, so a new process does not answer them as its parent would."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
     try:
         yield
@@ -83,27 +83,27 @@ def _signals_wait() -> Iterator[None]:
 
 
 def _send(compute: Callable[[], Profile], sending: Connection, parent: _Parent) -> None:
-    with contextlib.suppress(BaseException):  # which is met again where it can be told
+    with contextlib.suppress(BaseException):  # the parent meets the error again, and reports it
         _end_with(parent)
-        logging.getLogger("fxprof").setLevel(logging.CRITICAL + 1)  # what is noted is told by the parent, once
+        logging.getLogger("fxprof").setLevel(logging.CRITICAL + 1)  # the parent prints the reports, once
         text = dumps(compute())
         sending.send_bytes(json.dumps([text, dict(noted())]).encode())
-    os._exit(0)  # nothing of what the parent has set up is this process's to end
+    os._exit(0)  # the parent ends what it has set up
 
 
 def _end_with(parent: _Parent) -> None:
-    """End when the parent ends, even if it is killed; a signal for both, as of Ctrl-C, is the parent's to tell of."""
+    """End when the parent ends, even if it is killed; the parent reports a signal for both, such as Ctrl-C."""
     for number in ending_signals():
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ending_signals())
     for end in parent.ends:
         end.close()
     threading.Thread(target=_watch, args=(parent.watched,), daemon=True).start()
-    if sys.platform == "linux":  # where it needs no turn of the interpreter
+    if sys.platform == "linux":  # here the system does it, without a turn of the interpreter
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent.process:  # it ended before
+    if os.getppid() != parent.process:  # the parent ended before
         os._exit(1)
 
 

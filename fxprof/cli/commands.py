@@ -1,4 +1,4 @@
-"""The commands. Each maps its options to one document; the work is in the other rooms."""
+"""The commands. Each maps its options to one document; other packages do the work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
 def _examples(*lines: str) -> str:
-    """The end of a help text; the first character tells click to leave the lines as they are."""
+    """The end of a help text; its first character makes click keep the lines."""
     return "\n  ".join(["\b\nExamples:" if len(lines) > 1 else "\b\nExample:", *lines])
 
 
@@ -32,7 +32,7 @@ def _examples(*lines: str) -> str:
 @click.version_option(package.__version__, prog_name="fxprof", message="%(prog)s %(version)s")
 @debug_option
 def fxprof() -> None:
-    """Count what an image-generation pipeline computes.
+    """Count the computation of an image-generation pipeline.
 
     Numbers are multiply-accumulates (MACs) by component, layer and operator: exact, and without weights or GPU.
 
@@ -41,8 +41,8 @@ def fxprof() -> None:
     file of weights as .safetensors or .gguf (only its header is read), an exported graph as a .pt2 file (read without
     torch, never unpickled), a directory of such graphs that capture wrote, or a profile saved as JSON.
 
-    Exit codes: 0 done, 1 something is uncounted and --strict was given or a total grew over --fail-over, 2 wrong usage,
-    3 could not analyse.
+    Exit codes: 0 success; 1 uncounted work with --strict, or growth over --fail-over; 2 wrong usage; 3 the analysis
+    failed.
     """
 
 
@@ -64,19 +64,21 @@ def models(output: Output) -> None:
 def profile(request: Request) -> None:
     """Count each component, and the whole image or video.
 
-    As JSON the report is the whole profile, which profile, layers, hotspots and diff take as TARGET again. What is not
-    given of the workload is the pipeline's own default.
+    The JSON report is the whole profile: profile, layers, hotspots and diff take it as TARGET. An option of the workload
+    that you leave out has the pipeline's own default.
     """
     from fxprof.reports.summary import build_summary
 
-    report_profile(request, lambda found: build_summary(found, request.counting.unit))
+    report_profile(request, lambda result: build_summary(result, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof layers sd3.json --component transformer --depth all --min-share 1%"))
 @click.option(
     "--depth", metavar="N|all", type=count_or_all(0), default="3", show_default=True, help="Levels below a component."
 )
-@click.option("--min-share", metavar="PERCENT", type=percentage, default="0%", help="Sum up branches with less, such as 1%.")
+@click.option(
+    "--min-share", metavar="PERCENT", type=percentage, default="0%", help="Merge branches below this percentage, such as 1%."
+)
 @on_profile
 def layers(request: Request, depth: int | None, min_share: float) -> None:
     """Show the module tree of each component.
@@ -86,21 +88,21 @@ def layers(request: Request, depth: int | None, min_share: float) -> None:
     """
     from fxprof.reports.layers import build_layers
 
-    report_profile(request, lambda found: build_layers(found, depth, min_share, request.counting.unit))
+    report_profile(request, lambda result: build_layers(result, depth, min_share, request.counting.unit))
 
 
 @fxprof.command(epilog=_examples("fxprof hotspots sd3.json --by class -n 10"))
-@click.option("--by", type=click.Choice(tuple(GROUPINGS)), default="layer", show_default=True, help="What a row stands for.")
+@click.option("--by", type=click.Choice(tuple(GROUPINGS)), default="layer", show_default=True, help="Grouping of the rows.")
 @click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
 @on_profile
 def hotspots(request: Request, by: str, limit: int | None) -> None:
     """Show where the MACs are, most expensive first.
 
-    What is uncounted is always shown, whatever the limit.
+    Uncounted rows are always shown, whatever the limit.
     """
     from fxprof.reports.hotspots import build_hotspots
 
-    report_profile(request, lambda found: build_hotspots(found, by, limit, request.counting.unit))
+    report_profile(request, lambda result: build_hotspots(result, by, limit, request.counting.unit))
 
 
 @fxprof.command(
@@ -159,18 +161,22 @@ def devices(output: Output) -> None:
 )
 @click.option("--ops", is_flag=True, help="List the operators that each layer lost and gained.")
 @click.option(
-    "--by", type=click.Choice(("kind", "dtype")), default="kind", show_default=True, help="Sum up by kind of work or type."
+    "--by",
+    type=click.Choice(("kind", "dtype")),
+    default="kind",
+    show_default=True,
+    help="Group the work by kind or by element type.",
 )
 @click.option(
-    "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Layers of a component."
+    "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Rows for each component."
 )
 @on_pair
 def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | None, **shown: Any) -> None:
-    """Show what changed from OLD to NEW: the run, components, layers.
+    """Show the changes from OLD to NEW: the run, components, layers.
 
-    Both are targets of any kind, and each gets the options that it takes: pipelines the workload, .pt2 files --dim.
-    Layers that changed in the same way are one row, those of the largest difference come first. Moved and renamed ones are told
-    by what they are made of.
+    OLD and NEW are targets of any kind. Each gets the options that it takes: a pipeline the workload, a .pt2 file --dim.
+    Layers that changed in the same way share a row, and the largest difference comes first. Moved and renamed layers are
+    recognised by their content.
     """
     from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import build_diff
@@ -180,32 +186,34 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
         old,
         new,
         limits,
-        lambda found, checks: build_diff(found, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
+        lambda changes, checks: build_diff(changes, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
     )
 
 
 @fxprof.command(epilog=_examples("fxprof capture sd3-medium --steps 28 -o sd3-graphs", "fxprof profile sd3-graphs"))
 @on_capture
-@click.option("-o", "--output", "directory", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Directory.")
-@click.option("--force", is_flag=True, help="Replace a directory that was captured before.")
+@click.option(
+    "-o", "--output", "directory", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Directory to write."
+)
+@click.option("--force", is_flag=True, help="Replace an earlier capture.")
 def capture(target: str, workload: Mapping[str, Any], directory: Path, force: bool) -> None:
-    """Write the graph of every distinct call as a .pt2 file, without weights.
+    """Write the graph of every distinct call as a .pt2 file.
 
-    DIR is a target of profile, layers, hotspots and diff, and gives the same numbers. Each file in it opens with
-    torch.export.load and with other tools for exported graphs.
+    The files hold no weights. profile, layers, hotspots and diff take DIR as a target, and give the same numbers.
+    torch.export.load and other tools for exported graphs open each file.
     """
     write(write_graphs(target, directory, workload, force=force), Output())
 
 
 @fxprof.command(epilog=_examples("fxprof cache", "fxprof cache --clear"))
-@click.option("--clear", is_flag=True, help="Remove all that is kept.")
+@click.option("--clear", is_flag=True, help="Remove all cached results.")
 @on_output
 def cache(output: Output, clear: bool) -> None:
-    """Show what is kept of earlier results, or remove it.
+    """Show the cached results, or remove them.
 
-    Profiles and captured calls are kept in the user's cache directory, or in FXPROF_CACHE_DIR, and found again by the
-    content of the target, the workload and the installed packages. Above FXPROF_CACHE_SIZE megabytes (256), those used
-    least recently go.
+    fxprof caches profiles and captured calls in the user's cache directory, or in FXPROF_CACHE_DIR. Their keys are made of
+    the content of the target, the workload and the installed packages. Above FXPROF_CACHE_SIZE megabytes (256), the least
+    recently used results are removed.
     """
     from fxprof.cache import default_cache
     from fxprof.reports.cache import build_cache

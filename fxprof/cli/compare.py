@@ -1,4 +1,4 @@
-"""What `fxprof diff` does: get both profiles, write the report, and hold what grew to the limits."""
+"""The work of `fxprof diff`: get both profiles, write the report, and hold the growth to the limits."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class GrowthError(FxprofError):
 
 
 Build = Callable[[Diff, tuple[LimitCheck, ...]], Document]
-"""Makes the report of a diff and of what the limits say about it."""
+"""A function from a diff and the outcomes of its limits to a report."""
 
 
 def report_diff(old: Request, new: Request, limits: tuple[Limit, ...], build: Build) -> None:
     """Compare two targets, write the document that `build` makes of it, then hold it to the limits.
 
     Raises:
-        FxprofError: anything that fxprof refuses; after the report is written, what grew too much or is uncounted.
+        FxprofError: anything that fxprof refuses; after the report is written, too much growth or uncounted work.
     """
     form = prepare(old.output)
     profiles = _profiles(old, new)
     names = old.counting.component
     whole = compare_profiles(*profiles)
-    found = whole.only(names) if names else whole
+    selected = whole.only(names) if names else whole
     checks = check_limits(whole, limits, names)
-    write(rendered(form, build(found, checks), old.output), old.output)
+    write(rendered(form, build(selected, checks), old.output), old.output)
     _refuse_growth(whole, checks, strict=old.counting.strict)
     if old.counting.strict:
-        _refuse_uncounted(found)
+        _refuse_uncounted(selected)
 
 
 def _profiles(old: Request, new: Request) -> tuple[Profile, Profile]:
@@ -73,13 +73,13 @@ def _fit(request: Request, target: Target) -> Request:
     return replace(request, workload=workload, counting=replace(request.counting, formulas=formulas, whole=whole))
 
 
-def _refuse_growth(found: Diff, checks: tuple[LimitCheck, ...], *, strict: bool) -> None:
+def _refuse_growth(diff: Diff, checks: tuple[LimitCheck, ...], *, strict: bool) -> None:
     exceeded = [_told(check) for check in checks if check.outcome == "exceeded"]
     unsure = [_told(check) for check in checks if check.outcome == "unsure"]
-    names = ", ".join(item.name for item in found.workload)
+    names = ", ".join(item.name for item in diff.workload)
     differs = f"; the workload differs in {names}" if names else ""
     if exceeded:
-        hint = "compare runs of one workload: give the options that the old side was profiled with" if names else ""
+        hint = "compare runs of one workload: give the options of the old profile" if names else ""
         raise GrowthError(f"grew by more than allowed: {'; '.join(exceeded)}{differs}", hint)
     if unsure:
         message = f"uncounted or bounded work may decide whether it grew by more than allowed: {'; '.join(unsure)}{differs}"
@@ -95,10 +95,10 @@ def _told(check: LimitCheck) -> str:
     return f"{check.name} {change}, limit {check.limit.text}"
 
 
-def _refuse_uncounted(found: Diff) -> None:
+def _refuse_uncounted(diff: Diff) -> None:
     for side in ("old", "new"):
-        components = {part.name: component for part in found.components if (component := getattr(part, side))}
-        subject = getattr(found, side)
+        components = {part.name: component for part in diff.components if (component := getattr(part, side))}
+        subject = getattr(diff, side)
         profile = Profile(subject.target, subject.class_name, subject.workload, subject.versions, components)
         if profile.total.uncounted:
             raise strict_error(profile)

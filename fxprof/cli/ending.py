@@ -1,4 +1,4 @@
-"""How the command ends when it is told to: Ctrl-C, SIGTERM, a closed terminal. Imports nothing that takes time."""
+"""The end of the command at a signal: Ctrl-C, SIGTERM, a closed terminal. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import NoReturn
 import fxprof
 
 _TOLD = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
-"""The signals that end the command, with what it says of them."""
+"""The signals that end the command, with the word in its message."""
 _PATIENCE = 0.3
-"""Seconds that the main thread has to answer a signal, before another one does."""
+"""Seconds that the main thread has to answer a signal before another thread does."""
 
 
 def ending_signals() -> list[int]:
@@ -28,13 +28,13 @@ def ending_signals() -> list[int]:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """End the process at once when it is told to, whatever code runs: one line, nothing half-written, exit code 128 + signal.
+    """End the process at once at a signal, whatever code runs: one line, nothing half-written, exit code 128 + signal.
 
     An exception would have to pass through the code of models and packages, which may catch it, wrap it or lose it.
-    What somebody else handles, or has switched off as `nohup` does, stays as it is.
+    A signal that another handler answers, or that is switched off as by `nohup`, stays untouched.
 
-    Python answers a signal between two steps of its own, in the main thread, which native code may keep from that for seconds.
-    While such code lets other threads run, one of them answers; while it does not, `second_signal_ends` is what there is.
+    Python answers a signal in the main thread, between two of its own steps; native code may delay that for seconds.
+    While such code lets other threads run, one of them answers; for other code there is `second_signal_ends`.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -51,20 +51,20 @@ def ending_at_once() -> Iterator[None]:
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    """Have a thread that answers signals where the main thread does not."""
+    """Run a thread that answers signals if the main thread does not."""
     heard, written = os.pipe()
     os.set_blocking(written, False)
     other = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     if other == -1:
         threading.Thread(target=_listen, args=(heard,), daemon=True).start()
-    else:  # somebody else listens
+    else:  # another program part listens
         signal.set_wakeup_fd(other)
     try:
         yield
     finally:
         if other == -1:
             signal.set_wakeup_fd(-1)
-        os.close(written)  # the end of what the thread reads
+        os.close(written)  # the thread reads the end, and stops
 
 
 def _listen(heard: int) -> None:
@@ -72,7 +72,7 @@ def _listen(heard: int) -> None:
         for number in numbers:
             if signal.getsignal(number) is _end:
                 time.sleep(_PATIENCE)
-                if signal.getsignal(number) is _end:  # the main thread, when it answers, begins with switching them off
+                if signal.getsignal(number) is _end:  # the main thread first switches the signals off when it answers
                     _finish(number)
 
 
@@ -80,8 +80,8 @@ def _listen(heard: int) -> None:
 def second_signal_ends() -> Iterator[None]:
     """Let the system itself end the process at a second signal of a kind, until the end of the block.
 
-    For native code that lets no Python code run: the first signal is answered when it returns, and the second is not for
-    Python to answer. Where the system's library cannot do that, signals wait for the end of the block.
+    This is for native code that lets no Python code run: Python answers the first signal when that code returns, and the
+    system answers the second. If the system's library cannot do that, signals wait for the end of the block.
     """
     answered = [number for number in ending_signals() if signal.getsignal(number) is _end]
     once = _once()
@@ -101,8 +101,8 @@ def second_signal_ends() -> Iterator[None]:
 
 @cache
 def _once() -> Callable[[int, int | None], int | None] | None:
-    """The C library's function that sets what answers the next signal of a kind, and no further one; it returns what did."""
-    import ctypes  # not with the module: every start would pay for it
+    """The C library's function that sets a handler for the next signal of a kind alone, and returns the previous handler."""
+    import ctypes  # a top-level import would slow every start
 
     try:
         function = ctypes.CDLL(None).sysv_signal
@@ -119,7 +119,7 @@ _finisher: int | None = None
 
 def _end(number: int, _frame: FrameType | None) -> None:
     for other in ending_signals():
-        signal.signal(other, signal.SIG_IGN)  # what follows takes no time, and is done once
+        signal.signal(other, signal.SIG_IGN)  # the rest takes no time, and runs once
     _finish(number)
 
 
@@ -129,17 +129,17 @@ def _finish(number: int) -> None:
     if not _FINISHING.acquire(blocking=False):
         while _finisher not in (None, me):  # another thread ends the process while this one waits
             time.sleep(1)
-        return  # to where this thread was about to end it
+        return  # this thread was about to end the process
     _finisher = me
     _leave(number)
 
 
 def _leave(number: int) -> NoReturn:
-    parts = sys.modules.get("fxprof.parts")  # nobody writes where it was not imported
+    parts = sys.modules.get("fxprof.parts")  # without this module nothing writes files
     if parts is not None:
-        with suppress(Exception):  # whatever it is, the process ends
+        with suppress(Exception):  # the process ends, whatever the error
             parts.abandon()
-    foreign = sys.modules.get("fxprof.capture.foreign")  # which may have put the descriptor aside
+    foreign = sys.modules.get("fxprof.capture.foreign")  # this module may have moved the descriptor
     stderr = 2 if foreign is None else getattr(foreign, "real_stderr", lambda: 2)()
     with suppress(OSError):
         os.write(stderr, f"fxprof: {_TOLD[signal.Signals(number).name]}; nothing was written\n".encode())

@@ -14,19 +14,19 @@ import click
 from fxprof.errors import LONGEST, FxprofError, printable
 
 INTERRUPTED = 130
-"""As a shell reports a program that Ctrl-C ended."""
+"""The exit code by which a shell reports a program that Ctrl-C ended."""
 BROKEN_PIPE = 141
-"""As a shell reports a program whose reader went away."""
+"""The exit code by which a shell reports a program whose reader closed the pipe."""
 
 _DEBUG = "fxprof.debug"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class Group(click.Group):
-    """Commands whose `FxprofError`s are told in a line or two; what else they raise is a bug, and keeps its traceback."""
+    """Commands that report an `FxprofError` in a line or two; any other exception is a bug and keeps its traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """The commands in the order of their declaration: the way a first look goes."""
+        """The commands in the order of their declaration, which is the order of a first look."""
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -35,7 +35,7 @@ class Group(click.Group):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command and translate what it raises."""
+        """Run the command and translate its exceptions."""
         try:
             with _printable(), _noted():
                 return super().invoke(ctx)
@@ -51,19 +51,19 @@ class Group(click.Group):
 
 @contextmanager
 def _printable() -> Iterator[None]:
-    """Keep what a caller has put into an option from steering the terminal where it is told what is wrong with it."""
+    """Keep text of a caller from steering the terminal in the error about an option."""
     try:
         yield
     except click.ClickException as error:
-        # Which click declares final, and before which it writes the name of the option.
+        # click declares the message final, and writes the name of the option before it.
         vars(error)["message"] = printable(error.message, LONGEST - _NAMED)
         raise
 
 
 @contextmanager
 def _noted() -> Iterator[None]:
-    """Tell what fxprof notes on the side like everything else: paths, and what the environment names, come from outside."""
-    import logging  # not with the module: help needs none
+    """Print fxprof's log with the same care as errors: its paths and environment variables come from outside."""
+    import logging  # not at the top: help needs no logging
 
     class Telling(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -102,10 +102,10 @@ def _tell(ctx: click.Context, error: FxprofError) -> NoReturn:
 
 
 def say(line: str) -> None:
-    """Write one line to stderr, where nothing in it steers a terminal and it is no longer than a message may be."""
+    """Write one line to stderr, within the length of a message and without characters that steer a terminal."""
     click.echo(printable(line), err=True)
 
 
 def _silence_stdout() -> None:
-    """Let the interpreter flush what is left of stdout into nothing when it ends."""
+    """Let the interpreter flush the rest of stdout into nothing when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,40 +27,40 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the report goes, and how it is written."""
+    """The file and the format of a report."""
 
     format: str | None = None
-    """None: by the suffix of the file, or text."""
+    """None for the format of the file's suffix, or text."""
     file: Path | None = None
-    """None: stdout."""
+    """None for stdout."""
     force: bool = False
     plain_cells: bool = False
-    """Whether CSV leaves cells as they are that a spreadsheet would take for formulas."""
+    """Whether CSV writes cells unchanged that a spreadsheet would take for formulas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """How a target is counted and what of it is reported."""
+    """The options for counting a target, and for the extent of the report."""
 
     component: tuple[str, ...]
     """The components to report; empty for all."""
     formulas: tuple[Path, ...]
-    """Files that declare further formulas."""
+    """Files that declare more formulas."""
     unit: str
     strict: bool
     whole: bool
-    """Whether modules that are alike are all exported."""
+    """Whether to export equal modules each time."""
     no_cache: bool
-    """Whether neither to use nor to keep results of earlier commands."""
+    """Whether to bypass the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a command on a profile is asked for, apart from its own options."""
+    """The request to a command on a profile, without the command's own options."""
 
     target: str
     workload: Mapping[str, Any]
-    """Arguments of `fxprof.profile`; None for what is not given."""
+    """Arguments of `fxprof.profile`; None for one that is not given."""
     counting: Counting
     output: Output
 
@@ -79,7 +79,7 @@ def count_or_all(least: int) -> Callable[[str], int | None]:
 
 
 _DIGITS = 9
-"""Of a number of rows or levels; more are a slip."""
+"""Digits of a number of rows or levels; longer is a typo."""
 
 
 def percentage(text: str) -> float:
@@ -122,7 +122,7 @@ def measured(text: str) -> tuple[str, float]:
 
 
 def named_value(text: str) -> tuple[str, Any]:
-    """Read `NAME=VALUE`, with a value that is a stand-in (`image:768x512`), JSON or, failing both, the text itself."""
+    """Read `NAME=VALUE`; the value is a stand-in (`image:768x512`), JSON or, failing both, the text itself."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise click.BadParameter(f"{text!r} is not NAME=VALUE.")
@@ -134,7 +134,7 @@ def named_value(text: str) -> tuple[str, Any]:
         return name, made
     try:
         read = read_json(value, values=limits.CONFIG_VALUES, repeats=True)
-    except JsonError:  # NaN and Infinity are no JSON, so they are texts, too
+    except JsonError:  # NaN and Infinity are no JSON, so they are texts too
         return name, value
     if nests_deeper(read, limits.ARGUMENT_NESTING):
         raise click.BadParameter(f"{name} nests more than {limits.ARGUMENT_NESTING} deep.")
@@ -160,11 +160,11 @@ _SIZE = click.IntRange(min=1)
 
 
 _READERS: dict[Any, Any] = {int: _SIZE, float: finite, dict[str, Any]: named_value, dict[str, int]: named_size}
-"""What reads the text of an option of this type; what is a text itself needs nothing."""
+"""Type of an option to the reader of its text; an option that is a text needs none."""
 
 
 def _analysis_option(option: Option) -> Command:
-    """An option of the table, as click has it."""
+    """The click option for an option of the table."""
     repeatable = option.type not in (int, float, str)
     return click.option(
         flag_of(option.name),
@@ -189,20 +189,20 @@ _COUNTING = (
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="Python file that declares formulas. Repeatable.",
     ),
-    click.option("--unit", type=click.Choice(UNITS), default="auto", help="Unit of the numbers for people."),
+    click.option("--unit", type=click.Choice(UNITS), default="auto", help="Unit of the numbers in text and Markdown."),
     click.option("--strict", is_flag=True, help="Exit with 1 when anything is uncounted."),
     click.option("--whole", is_flag=True, help="Export repeated blocks each time; slower, with the same result."),
-    click.option("--no-cache", is_flag=True, help="Compute anew, and keep nothing."),
+    click.option("--no-cache", is_flag=True, help="Bypass the cache of earlier results."),
 )
 
 _OUTPUT = (
-    click.option("--format", type=click.Choice(tuple(FORMATS)), help="Default: by the suffix of FILE, or text."),
+    click.option("--format", type=click.Choice(tuple(FORMATS)), help="Default: the format of FILE's suffix, or text."),
     click.option(
         "-o", "--output", "file", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file; - is stdout."
     ),
     click.option("--force", is_flag=True, help="Overwrite the file."),
     click.option(
-        "--plain-cells", is_flag=True, help="In CSV, write names as they are, also where a spreadsheet takes them for formulas."
+        "--plain-cells", is_flag=True, help="In CSV, write names unchanged, even if a spreadsheet takes them for formulas."
     ),
 )
 
@@ -246,7 +246,7 @@ def on_capture(command: Command) -> Command:
 
 
 def on_output(command: Command) -> Command:
-    """Give a command the options about the report's format and file alone, as the argument `output`."""
+    """Give a command only the options for the report's format and file, as the argument `output`."""
 
     @functools.wraps(command)
     def call(**given: Any) -> Any:
@@ -256,7 +256,7 @@ def on_output(command: Command) -> Command:
 
 
 def _popped(given: dict[str, Any]) -> dict[str, Any]:
-    """The options of an analysis, taken out of all that are given."""
+    """The options of an analysis, removed from the given ones."""
     return {option.name: given.pop(option.name) for option in OPTIONS if option.name in given}
 
 

@@ -1,4 +1,4 @@
-"""What every command on a profile does: check the output, get the profile, write the report."""
+"""The work of every command on a profile: check the output, get the profile, write the report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def report_profile(request: Request, build: Callable[[Profile], Document]) -> No
     """Profile the target and write the document that `build` makes of it.
 
     Raises:
-        FxprofError: anything that fxprof refuses; where the output cannot be written, before any work is done.
+        FxprofError: anything that fxprof refuses; an output that cannot be written, before any work is done.
     """
     form = prepare(request.output)
     with find_target(request.target) as target:
@@ -48,7 +48,7 @@ def report_profile(request: Request, build: Callable[[Profile], Document]) -> No
 
 
 def prepare(output: Output) -> Format:
-    """The format of the report, after making sure that it can be written."""
+    """The format of the report, after a check that the file can be written."""
     form = pick_format(output.format, output.file)
     if output.file is not None:
         check_writable(output.file, force=output.force)
@@ -56,7 +56,7 @@ def prepare(output: Output) -> Format:
 
 
 def rendered(form: Format, document: Document, output: Output) -> str:
-    """The document as it was asked for."""
+    """The text of the document in the requested form."""
     return form.render(replace(document, rows=replace(document.rows, plain_cells=output.plain_cells)))
 
 
@@ -75,13 +75,13 @@ def write(text: str, output: Output) -> None:
             shown = visible(text) if sys.stdout.isatty() else text
             click.echo(encodable(shown, sys.stdout.encoding or "utf-8"), nl=False)
         except BrokenPipeError:
-            raise  # who reads has seen enough
+            raise  # the reader closed the pipe
         except OSError as error:
             raise OutputError(f"cannot write the report: {reason(error)}") from error
 
 
 def visible(text: str) -> str:
-    """The text with what would steer a terminal written out; its lines stay."""
+    """The text with escapes for characters that would steer a terminal; its lines stay."""
     if text.isascii() and not _STEERS.search(text):
         return text
     return "\n".join(line if line.isprintable() else _written_out(line) for line in text.split("\n"))
@@ -98,7 +98,7 @@ _ASCII = str.maketrans({"≥": ">=", "≤": "<=", "…": "...", "→": "->", "\N
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The text as it is or, where the terminal cannot show it, with signs that it can."""
+    """The text or, if the terminal cannot show it, the text with signs that it can show."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -112,7 +112,7 @@ def profile_of(request: Request, target: Target) -> Profile:
     Raises:
         UsageError: an option that the target does not take.
     """
-    refuse_untaken((target,), options_of(request))  # before the files of formulas are run
+    refuse_untaken((target,), options_of(request))  # before files of formulas run
     from fxprof import api
     from fxprof.cache import default_cache
 
@@ -129,12 +129,12 @@ def profile_of(request: Request, target: Target) -> Profile:
 
 
 def options_of(request: Request) -> dict[str, Any]:
-    """The options that change what is analysed, as `fxprof.profile` names them, to what is given."""
+    """The options that change the analysis: names, as in `fxprof.profile`, to given values."""
     return {**request.workload, "formulas": request.counting.formulas, "whole": request.counting.whole}
 
 
 def _formulas(counting: Counting) -> Formulas | None:
-    """The table that the files add to; None for the default one."""
+    """The table of formulas with those of the files; None for the default table."""
     if not counting.formulas:
         return None
     from fxprof.api import default_formulas
@@ -147,7 +147,7 @@ def _formulas(counting: Counting) -> Formulas | None:
 
 
 def write_graphs(target: str, directory: Path, workload: Mapping[str, Any], *, force: bool) -> str:
-    """Capture the target into a directory, and what to tell about it."""
+    """Capture the target into a directory; returns the line to print about it."""
     from fxprof import api
     from fxprof.reports.words import format_count
 
@@ -159,7 +159,7 @@ def write_graphs(target: str, directory: Path, workload: Mapping[str, Any], *, f
 
 
 def kept_in(cache: Cache) -> list[Entry]:
-    """What is kept.
+    """The cached results.
 
     Raises:
         TargetError: the directory cannot be read.
@@ -171,10 +171,10 @@ def kept_in(cache: Cache) -> list[Entry]:
 
 
 def clear_cache(cache: Cache) -> int:
-    """Remove all that is kept; how many results there were.
+    """Remove all cached results; returns their number.
 
     Raises:
-        OutputError: something cannot be removed.
+        OutputError: the directory cannot be read, or a file cannot be removed.
     """
     try:
         return cache.clear()
@@ -192,11 +192,11 @@ def _progress() -> Callable[[str], None]:
 
 
 def strict_error(profile: Profile) -> StrictError:
-    """What to tell about a profile with something uncounted."""
+    """The error about a profile with uncounted work."""
     failed = not_captured(profile)
     if failed:
         what = "; ".join(f"{name} was not captured to its end: {reason}" for name, reason in failed)
-        return StrictError(what, "look at it alone with fxprof.profile_module, or leave --strict out for what was captured")
+        return StrictError(what, "profile it alone with fxprof.profile_module, or leave out --strict to get the captured part")
     rows = [row for component in profile.components.values() for call in component.calls for row in call.ops]
     ops = sorted({row.op for row in rows if row.macs is None})
     times = f"{profile.total.uncounted:,} execution{'s' if profile.total.uncounted > 1 else ''}"

@@ -35,10 +35,10 @@ def build_cache(directory: str, most_bytes: int, entries: Iterable[Entry], remov
     """The document of the cached results.
 
     Args:
-        directory: of the cache.
+        directory: directory of the cache.
         most_bytes: bytes that it may hold.
         entries: the results in it.
-        removed: results that were removed; None where nobody asked for that.
+        removed: number of removed results; None if nobody asked to remove any.
     """
     columns = (
         Column("kind", words=True),

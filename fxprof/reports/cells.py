@@ -1,4 +1,4 @@
-"""Typed cells of tables for people. Numbers stay integers in them; `display` is the one place where a cell becomes text."""
+"""Typed cells of tables for people. They hold plain integers; `display` alone turns a cell into text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Share:
     part: int
     whole: int
     known: bool = True
-    """False where the part is something uncounted and nothing else."""
+    """False if the part holds uncounted work and nothing else."""
 
     @classmethod
     def of(cls, total: Total, whole: int) -> Share:
@@ -69,7 +69,7 @@ def _display_delta(delta: Delta, unit: str) -> str:
 
 
 def _display_growth(delta: Delta) -> str:
-    """The growth of the counted MACs; with "~" in front where some are unknown, and "?" where all of a side are."""
+    """The growth of the counted MACs; with "~" in front if some are unknown, and "?" if all of a side are."""
     if delta.sign and not (delta.old.macs and delta.new.macs):
         return "?"
     return ("~" if delta.sign else "") + format_growth(delta.old.macs, delta.new.macs)

@@ -12,10 +12,10 @@ from fxprof.result.remarks import fold_remarks
 from fxprof.result.views import fold_repeats
 
 _PROMPT = 50
-"""Characters of a text of the workload that a report quotes."""
+"""Characters that a report quotes of a text in the workload."""
 _FRAMES = ("frames", "num_frames", "video_length")
 """Arguments that the workload of a video has."""
-_REMEDY = "a file that declares formulas, named with --formulas, counts what has none; docs/counting.md shows one"
+_REMEDY = "to count these, declare formulas in a file and name it with --formulas; docs/counting.md shows how"
 _MODULES = 3
 """Modules that a note names."""
 
@@ -36,16 +36,16 @@ def describe_profile(profile: Profile, *facts: tuple[str, str]) -> Overview:
 
 
 def format_workload(profile: Profile) -> str:
-    """The call's arguments on one line; those that are None are the absence of an argument."""
+    """The call's arguments on one line, without those that are None."""
     names = {"images": f"{name_product(profile.workload)}s"}
     given = {names.get(name, name): value for name, value in profile.workload.items() if value is not None}
     if given.get("frames") == given.get("num_frames"):
-        given.pop("frames", None)  # the pipeline made as many as it was asked for
+        given.pop("frames", None)  # the pipeline made the requested number
     return ", ".join(f"{name} {format_value(value)}" for name, value in given.items())
 
 
 def name_product(workload: Mapping[str, object]) -> str:
-    """The product of a pipeline: an `image` or, where frames are counted, a `video`."""
+    """The product of a pipeline: an `image`, or a `video` if the workload has frames."""
     return "video" if any(name in workload for name in _FRAMES) else "image"
 
 
@@ -55,7 +55,7 @@ def name_span(workload: Mapping[str, object]) -> str:
 
 
 def format_value(value: object) -> str:
-    """A value of the workload; texts of several words in quotes, and shortened."""
+    """A value of the workload; a text of several words is shortened and quoted."""
     return f'"{shorten(value, _PROMPT)}"' if isinstance(value, str) and " " in value else str(value)
 
 
@@ -68,7 +68,7 @@ def collect_values(profile: Profile) -> dict[str, object]:
 
 
 def fold_sentences(sentences: Iterable[str]) -> tuple[str, ...]:
-    """The sentences in at most `LONGEST` characters each; those that say the same of many modules are one."""
+    """The sentences in at most `LONGEST` characters each; equal sentences about many modules become one."""
     return tuple(shorten(sentence, LONGEST) for sentence in fold_remarks(sentences))
 
 
@@ -81,22 +81,22 @@ def write_notes(profile: Profile) -> Iterator[Note]:
     bounded = tuple(describe_ops(profile, lambda row: row.bounded)) if profile.total.bounded else ()
     if missing:
         missing += (_REMEDY,) if any(line.endswith("; no formula") for line in missing) else ()
-        yield Note("uncounted (sums with ≥ are lower bounds, shares are of what was counted)", missing)
+        yield Note("uncounted (sums with ≥ are lower bounds; shares are of the counted MACs)", missing)
     if bounded:
-        yield Note("counted as upper bounds (sums with ≤ are at most this)", bounded)
+        yield Note("counted as upper bounds (sums with ≤ are upper bounds)", bounded)
 
 
 def describe_ops(profile: Profile, concerned: Callable[[OpRow], bool]) -> Iterator[str]:
-    """One line for each operator: how often it runs, in which modules, and why it is a concern."""
-    found: dict[str, list[tuple[str, OpRow]]] = {}
+    """One line for each operator: its number of runs, its modules, and the reason for concern."""
+    by_op: dict[str, list[tuple[str, OpRow]]] = {}
     for component in profile.components.values():
         for node in fold_repeats(component.tree).walk():
             for row in filter(concerned, node.ops):
-                found.setdefault(row.op, []).append((f"{component.name}.{node.path}" if node.path else component.name, row))
-    for op in sorted(found):
-        places = list(dict.fromkeys(place for place, _ in found[op]))
-        notes = dict.fromkeys(row.note for _, row in found[op] if row.note)
-        count = sum(row.count for _, row in found[op])
+                by_op.setdefault(row.op, []).append((f"{component.name}.{node.path}" if node.path else component.name, row))
+    for op in sorted(by_op):
+        places = list(dict.fromkeys(place for place, _ in by_op[op]))
+        notes = dict.fromkeys(row.note for _, row in by_op[op] if row.note)
+        count = sum(row.count for _, row in by_op[op])
         yield "".join([f"{op}, {format_count(count, 'time')}, in {_join_places(places)}", *(f"; {note}" for note in notes)])
 
 

@@ -20,7 +20,7 @@ from fxprof.units import format_macs, unit_name
 
 
 def build_diff(
-    found: Diff,
+    diff: Diff,
     limit: int | None = 10,
     *,
     ops: bool = False,
@@ -32,83 +32,83 @@ def build_diff(
     """The document of the changes.
 
     Args:
-        found: the comparison.
+        diff: the comparison.
         limit: rows of each component for people; None for all.
-        ops: whether to list the operators that each layer lost and gained, those that cost nothing included.
+        ops: whether to list the operators that each layer lost and gained, even those that cost nothing.
         unit: one of `fxprof.units.UNITS`.
         checks: the outcomes of the limits on growth.
-        strict: whether a limit that nobody can decide fails.
-        by: one of `GROUPINGS`, by which the work is summed up.
+        strict: whether an undecided limit fails.
+        by: grouping of the work, one of `GROUPINGS`.
     """
     checks = tuple(checks)
-    changed = [part for part in found.components if part.old and part.new and (part.modules if ops else part.loud)]
+    changed = [part for part in diff.components if part.old and part.new and (part.modules if ops else part.loud)]
     overview = Overview(
-        title=f"{found.old.target} → {found.new.target}",
-        facts=tuple(_list_facts(found)),
-        values=collect_values(found, checks, strict=strict),
-        sentences=tuple(line for note in _list_remarks(found) for line in note.lines),
+        title=f"{diff.old.target} → {diff.new.target}",
+        facts=tuple(_list_facts(diff)),
+        values=collect_values(diff, checks, strict=strict),
+        sentences=tuple(line for note in _list_remarks(diff) for line in note.lines),
     )
-    lines = (_write_result(found, unit), *write_limits(found, checks, unit, strict=strict))
+    lines = (_write_result(diff, unit), *write_limits(diff, checks, unit, strict=strict))
     sections = (
-        Section(tables=(tabulate_components(found, unit),), lines=lines),
-        Section(tables=tuple(_tabulate_groups(found, unit, by))),
+        Section(tables=(tabulate_components(diff, unit),), lines=lines),
+        Section(tables=tuple(_tabulate_groups(diff, unit, by))),
         *(show_layers(part, limit, unit, ops=ops) for part in changed),
-        Section(notes=(*describe_costless(found, ops=ops), *_write_notes(found))),
+        Section(notes=(*describe_costless(diff, ops=ops), *_write_notes(diff))),
     )
-    return Document(overview, sections, list_modules(found))
+    return Document(overview, sections, list_modules(diff))
 
 
-def _list_facts(found: Diff) -> Iterator[tuple[str, str]]:
-    yield "old", f"{found.old.target}  {found.old.class_name}"
-    yield "new", f"{found.new.target}  {found.new.class_name}"
-    yield "versions", _join_settings(found, found.versions)
-    yield "workload", _join_settings(found, found.workload)
-    yield "sizes", _join_settings(found, found.sizes)
-    if not found.shapes_compared:
-        unaware = " and ".join(side.target for side in (found.old, found.new) if not side.has_shapes)
+def _list_facts(diff: Diff) -> Iterator[tuple[str, str]]:
+    yield "old", f"{diff.old.target}  {diff.old.class_name}"
+    yield "new", f"{diff.new.target}  {diff.new.class_name}"
+    yield "versions", _join_settings(diff, diff.versions)
+    yield "workload", _join_settings(diff, diff.workload)
+    yield "sizes", _join_settings(diff, diff.sizes)
+    if not diff.shapes_compared:
+        unaware = " and ".join(side.target for side in (diff.old, diff.new) if not side.has_shapes)
         yield "shapes", f"not compared, because an early fxprof saved {unaware} without them"
-    types = [_list_types(found, side) for side in ("old", "new")]
-    if found.types_compared and types[0] != types[1]:
+    types = [_list_types(diff, side) for side in ("old", "new")]
+    if diff.types_compared and types[0] != types[1]:
         yield "element types", f"{types[0] or 'none'} → {types[1] or 'none'}"
 
 
-def _list_types(found: Diff, side: str) -> str:
+def _list_types(diff: Diff, side: str) -> str:
     """The element types of operators that cost something on a side, those with the most MACs first."""
     sums: dict[str, Total] = {}
-    for part in found.components:
+    for part in diff.components:
         component = getattr(part, side)
         for types, total in by_dtype(component).items() if component else ():
             sums[types] = sums.get(types, Total()) + total
     return "; ".join(sorted(sums, key=lambda types: (-sums[types].macs, types)))
 
 
-def _join_settings(found: Diff, settings: tuple[Setting, ...]) -> str:
-    """The settings that differ; where there are several that one side has none of, those of the other."""
+def _join_settings(diff: Diff, settings: tuple[Setting, ...]) -> str:
+    """The settings that differ; if one side has none of several, only the values of the other side."""
     if not settings:
         return "the same"
     for name, values in (
-        (found.old.target, [item.new for item in settings]),
-        (found.new.target, [item.old for item in settings]),
+        (diff.old.target, [item.new for item in settings]),
+        (diff.new.target, [item.old for item in settings]),
     ):
         if len(values) > 1 and values == [None] * len(values):
-            return f"of {name} alone: " + ", ".join(f"{item.name} {_format_setting(item.old or item.new)}" for item in settings)
+            return f"only in {name}: " + ", ".join(f"{item.name} {_format_setting(item.old or item.new)}" for item in settings)
     return ", ".join(f"{item.name} {_format_setting(item.old)} → {_format_setting(item.new)}" for item in settings)
 
 
 def _format_setting(value: object) -> str:
-    """A value; sizes such as `512 x 512` are no texts to quote."""
+    """A value; sizes such as `512 x 512` need no quotes."""
     if isinstance(value, str) and value.replace(" x ", "").replace(" and ", "").isdecimal():
         return value
     return "none" if value is None else format_value(value)
 
 
-def _write_result(found: Diff, unit: str) -> str:
-    if not found.changed:
+def _write_result(diff: Diff, unit: str) -> str:
+    if not diff.changed:
         return "nothing differs"
-    old, new = (format_macs(total.macs, unit, total.sign) for total in (found.delta.old, found.delta.new))
-    spans = {name_span(side.workload) for side in (found.old, found.new)}
+    old, new = (format_macs(total.macs, unit, total.sign) for total in (diff.delta.old, diff.delta.new))
+    spans = {name_span(side.workload) for side in (diff.old, diff.new)}
     span = spans.pop() if len(spans) == 1 else "run"
-    return f"per {span}: {old} → {new} {unit_name(unit)}, {display(found.delta, unit)} ({display(Growth(found.delta))})"
+    return f"per {span}: {old} → {new} {unit_name(unit)}, {display(diff.delta, unit)} ({display(Growth(diff.delta))})"
 
 
 GROUPINGS: Mapping[str, tuple[str, Callable[[Component], dict[str, Total]]]] = {
@@ -118,11 +118,11 @@ GROUPINGS: Mapping[str, tuple[str, Callable[[Component], dict[str, Total]]]] = {
 """The value of `--by` to a heading and the function that sums up the work of a component."""
 
 
-def _tabulate_groups(found: Diff, unit: str, by: str) -> Iterator[Table]:
-    """Where the difference lies by kind of work, or by element types; nothing where there is no difference."""
+def _tabulate_groups(diff: Diff, unit: str, by: str) -> Iterator[Table]:
+    """The difference by kind of work, or by element types; no table if nothing differs."""
     heading, group = GROUPINGS[by]
     sides: list[dict[str, Total]] = [{}, {}]
-    for part in found.components:
+    for part in diff.components:
         for sums, component in zip(sides, (part.old, part.new), strict=True):
             for kind, total in group(component).items() if component else ():
                 sums[kind] = sums.get(kind, Total()) + total
@@ -131,7 +131,7 @@ def _tabulate_groups(found: Diff, unit: str, by: str) -> Iterator[Table]:
         return
     columns = (Column(heading, words=True), *name_delta(unit))
     rows = [Row((kind or "(not known)", *fill_delta(delta))) for kind, delta in sorted(deltas.items(), key=_rank)]
-    yield Table(columns, tuple(rows), last=("total", *fill_delta(found.delta)), unit=unit)
+    yield Table(columns, tuple(rows), last=("total", *fill_delta(diff.delta)), unit=unit)
 
 
 def _rank(item: tuple[str, Delta]) -> tuple[int, str]:
@@ -139,19 +139,19 @@ def _rank(item: tuple[str, Delta]) -> tuple[int, str]:
     return -max(item[1].old.macs, item[1].new.macs), item[0]
 
 
-def _write_notes(found: Diff) -> Iterator[Note]:
+def _write_notes(diff: Diff) -> Iterator[Note]:
     lines = [
         f"{op}{f' on {shapes}' if shapes else ''}: {format_count(old, 'execution')} before, {new:,} now"
-        for (op, shapes), (old, new) in count_unknown_work(found).items()
+        for (op, shapes), (old, new) in count_unknown_work(diff).items()
     ]
     if lines:
-        yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of what was counted)", tuple(lines))
-    yield from _list_remarks(found)
+        yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of the counted MACs)", tuple(lines))
+    yield from _list_remarks(diff)
 
 
-def _list_remarks(found: Diff) -> Iterator[Note]:
-    """Approximations and remarks of each side; once where both have the same under the same name."""
-    sides = found.old, found.new
+def _list_remarks(diff: Diff) -> Iterator[Note]:
+    """Approximations and remarks of each side; one that both sides share, under the same name, appears once."""
+    sides = diff.old, diff.new
     for title, sentences in (
         ("approximate", [(side.target, side.approximations) for side in sides]),
         ("remarks", [(side.target, side.remarks) for side in sides]),
@@ -162,14 +162,14 @@ def _list_remarks(found: Diff) -> Iterator[Note]:
             yield Note(title, tuple(named))
 
 
-def write_limits(found: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
+def write_limits(diff: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *, strict: bool = False) -> Iterator[str]:
     """A line for each limit: the outcome, the change, the growth that it allows.
 
-    A workload that differs is named beside it: then it is not the model alone that grew.
+    It also names a workload that differs: then the growth is not that of the model alone.
     """
-    differs = f"; the workload differs: {_join_settings(found, found.workload)}" if found.workload else ""
+    differs = f"; the workload differs: {_join_settings(diff, diff.workload)}" if diff.workload else ""
     for check in checks:
         delta, word = check.delta, judge(check, strict=strict)
-        why = ", as uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
+        why = "; uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
         change = f"{display(delta, unit)} {unit_name(unit)} ({display(Growth(delta))})"
         yield f"{word}: {check.name} {change}, limit {check.limit.text}{why}{differs}"

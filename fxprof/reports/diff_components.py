@@ -13,18 +13,18 @@ from fxprof.result import Total
 from fxprof.units import format_delta, format_macs, format_params
 
 _ENTRIES = 3
-"""Modules that only one side calls, that are named."""
+"""Names to list of modules that only one side calls."""
 
 
-def tabulate_components(found: Diff, unit: str) -> Table:
+def tabulate_components(diff: Diff, unit: str) -> Table:
     """A row for each component that changed, with the reasons, and one for the equal ones; they add up to the total."""
     columns = (Column("component", words=True, least=20), Column("calls"), *name_delta(unit))
-    equal = [part for part in found.components if part.change == "equal"]
-    rows = [_show_component(part, unit) for part in found.components if part.change != "equal"]
+    equal = [part for part in diff.components if part.change == "equal"]
+    rows = [_show_component(part, unit) for part in diff.components if part.change != "equal"]
     if equal:
         names = equal[0].name if len(equal) == 1 else ", ".join(part.name for part in equal)
         rows.append(Row((f"{len(equal)} equal", None, *fill_delta(Delta.sum(part.delta for part in equal))), note=names))
-    return Table(columns, tuple(rows), last=("total", None, *fill_delta(found.delta)), unit=unit)
+    return Table(columns, tuple(rows), last=("total", None, *fill_delta(diff.delta)), unit=unit)
 
 
 def _show_component(part: ComponentDiff, unit: str) -> Row:
@@ -34,7 +34,7 @@ def _show_component(part: ComponentDiff, unit: str) -> Row:
 
 
 def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
-    """The component's class, how often it is called, the cost of a call."""
+    """The changes of the component's class, its number of calls, and the cost of a call."""
     if part.old is None or part.new is None:
         there = part.new or part.old
         if there is not None:
@@ -54,18 +54,22 @@ def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
 
 
 def _split_change(part: ComponentDiff, unit: str) -> Iterator[str]:
-    """The part that more calls have in the difference, and the part of more expensive ones, where both are known."""
+    """The parts of the difference that come from more calls and from more expensive calls, if both are known."""
     if part.split is None:
         return
     by_calls, by_cost = part.split
     if by_calls:
-        yield f"by the number of calls {format_delta(by_calls, unit)}"
+        old, new = part.counts
+        calls = "more calls" if by_calls > 0 and old < new else "fewer calls" if by_calls < 0 and old > new else "other calls"
+        yield f"{calls}: {format_delta(by_calls, unit)}"
     if by_cost:
-        yield f"by the cost of a call{_compare_calls(part, unit)} {format_delta(by_cost, unit)}"
+        costs, more = _compare_calls(part, unit), "more" if by_cost > 0 else "less"
+        subject = f"each call costs {more}{costs}" if costs else f"calls cost {more}"
+        yield f"{subject}: {format_delta(by_cost, unit)}"
 
 
 def _compare_calls(part: ComponentDiff, unit: str) -> str:
-    """The cost of one call before and after, where they all cost the same."""
+    """The cost of one call before and after, if all calls of a side cost the same."""
     costs = [
         {side.each for side in sides if side} for sides in zip(*((call.old, call.new) for call in part.calls), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The layers of a diff: rows of modules that changed in the same way, and in words how."""
+"""The layers of a diff: rows of modules that changed in the same way, with the change in words."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def fill_delta(delta: Delta) -> tuple[Cell, ...]:
 
 
 def show_layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool) -> Section:
-    """The groups of a component's layers that changed, those of the largest difference first; all rows add up to the component.
+    """The groups of a component's changed layers, the largest difference first; all rows add up to the component.
 
-    Modules that cost nothing, before or after, are left to `describe_costless`, unless operators are asked for.
+    Modules that cost nothing, before and after, are left to `describe_costless`, unless the user asked for operators.
     """
     groups = group_changes(part.modules if ops else part.loud)
     listed = [group for group in groups if ops or not group.costless]
@@ -64,7 +64,7 @@ def show_layers(part: ComponentDiff, limit: int | None, unit: str, *, ops: bool)
 
 
 def _show_types(group: Group, typed: bool) -> tuple[str, ...]:
-    """The element types before and after, where the table has a column for them."""
+    """The element types before and after, if the table has a column for them."""
     change = group.first
     pair = find_type_change(change)
     sides = {side.types for side in (change.old, change.new) if side}
@@ -111,7 +111,7 @@ def _list_changes(group: Group) -> Iterator[str]:
     if "runs" in change.aspects:
         yield "no longer runs" if old.calls or old.total.counts else "runs now, and did not before"
     elif "calls" in change.aspects:
-        yield f"in one call of the component it runs {old.visits:,} → {new.visits:,} times"
+        yield f"runs {old.visits:,} → {new.visits:,} times in one call of the component"
 
 
 def _describe_module(change: ModuleChange) -> str:
@@ -134,18 +134,18 @@ def _cut_sizes(sizes: tuple[Pair, ...]) -> tuple[Pair, ...]:
 
 def _add_params(group: Group, side: str) -> int:
     sides = [getattr(member, side) for member in group.members]
-    return sum(found.params for found in sides if found)
+    return sum(item.params for item in sides if item)
 
 
 def describe_evidence(evidence: Evidence | None) -> Iterator[str]:
-    """Why a module is taken for one of another path."""
+    """The reasons to match a module with one of another path."""
     if evidence is None:
         return
     ops = [format_count(evidence.ops, "operator")] if evidence.ops else []
     params = [f"{evidence.params:,} parameters"] if evidence.params else []
     inside = [format_count(evidence.modules - 1, "module") + " inside"] if evidence.modules > 1 else []
     yield "same " + ", ".join(["class", *params, *ops, *inside])
-    near = [_name_neighbour(word, pair) for word, pair in (("behind", evidence.before), ("before", evidence.after)) if pair]
+    near = [_name_neighbour(word, pair) for word, pair in (("after", evidence.before), ("before", evidence.after)) if pair]
     if near:
         yield " and ".join(near)
 
@@ -176,15 +176,15 @@ def list_ops(group: Group) -> str:
     return f"operators: {', '.join(changes)}" if changes else ""
 
 
-def describe_costless(found: Diff, *, ops: bool) -> Iterator[Note]:
-    """Changes without MACs, in words; and how many modules differ in operators that cost nothing alone."""
-    for part in found.components:
+def describe_costless(diff: Diff, *, ops: bool) -> Iterator[Note]:
+    """Changes without MACs in words, and the number of modules that differ only in operators without MACs."""
+    for part in diff.components:
         groups = [group for group in group_changes(part.loud) if group.costless] if part.old and part.new and not ops else []
         lines = [f"{_label(group)}  {_describe(group, ops=False)}" for group in groups[:_COSTLESS]]
         if len(groups) > _COSTLESS:
             lines.append(f"and {format_count(len(groups) - _COSTLESS, 'other')}")
         if lines:
             yield Note(f"{part.name}: changed without MACs", tuple(lines))
-    quiet = sum(len(part.modules) - len(part.loud) for part in found.components)
+    quiet = sum(len(part.modules) - len(part.loud) for part in diff.components)
     if quiet and not ops:
-        yield Note("not listed", (f"{format_count(quiet, 'module')} with other operators that cost nothing; --ops lists them",))
+        yield Note("not listed", (f"{format_count(quiet, 'module')} changed only in operators without MACs; --ops lists them",))

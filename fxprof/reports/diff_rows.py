@@ -2,7 +2,7 @@
 
 The values have the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
 `shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and
-`components`. Rows are single modules, never folded and never left out, and one row `equal` for the others of each component.
+`components`. A row is a single module, never folded and never omitted; one row `equal` holds the rest of each component.
 They add up to `delta`.
 """
 
@@ -20,32 +20,32 @@ from fxprof.reports.diff_layers import describe_evidence
 from fxprof.reports.rows import DELTA_FIELDS, Field, Rows, Value, split_delta
 
 
-def collect_values(found: Diff, checks: Iterable[LimitCheck] = (), *, strict: bool = False) -> dict[str, Any]:
+def collect_values(diff: Diff, checks: Iterable[LimitCheck] = (), *, strict: bool = False) -> dict[str, Any]:
     """Plain values of a diff as a whole; MACs are unscaled."""
     return {
-        "old": _describe_side(found.old),
-        "new": _describe_side(found.new),
-        "delta": found.delta.macs,
-        "shapes_compared": found.shapes_compared,
-        "types_compared": found.types_compared,
-        "versions": _list_settings(found.versions),
-        "workload": _list_settings(found.workload),
-        "sizes": _list_settings(found.sizes),
-        "limits": [_describe_check(found, check, strict=strict) for check in checks],
-        "components": [_describe_component(part) for part in found.components],
+        "old": _describe_side(diff.old),
+        "new": _describe_side(diff.new),
+        "delta": diff.delta.macs,
+        "shapes_compared": diff.shapes_compared,
+        "types_compared": diff.types_compared,
+        "versions": _list_settings(diff.versions),
+        "workload": _list_settings(diff.workload),
+        "sizes": _list_settings(diff.sizes),
+        "limits": [_describe_check(diff, check, strict=strict) for check in checks],
+        "components": [_describe_component(part) for part in diff.components],
     }
 
 
-def _describe_check(found: Diff, check: LimitCheck, *, strict: bool) -> dict[str, Any]:
-    """A limit and its outcome; `workload` names the arguments that differ, so that it is not the model alone that grew."""
+def _describe_check(diff: Diff, check: LimitCheck, *, strict: bool) -> dict[str, Any]:
+    """A limit and its outcome; `workload` names arguments that differ, with which the growth is not that of the model alone."""
     sides = {"old": check.delta.old.macs, "new": check.delta.new.macs, "delta": check.delta.macs}
-    judged = {"outcome": judge(check, strict=strict), "workload": [item.name for item in found.workload]}
+    judged = {"outcome": judge(check, strict=strict), "workload": [item.name for item in diff.workload]}
     growth = display(Growth(check.delta))
     return {"name": check.name, "limit": check.limit.text, **sides, "growth": growth, **judged}
 
 
 def judge(check: LimitCheck, *, strict: bool) -> str:
-    """`pass` or `fail`; `undecided` where unknown work may decide, and nobody asked to be strict about that."""
+    """`pass` or `fail`; `undecided` if unknown work may decide, unless `strict`."""
     undecided = "fail" if strict else "undecided"
     return {"within": "pass", "exceeded": "fail", "unsure": undecided}[check.outcome]
 
@@ -61,7 +61,7 @@ def _list_settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
 
 
 def _describe_component(part: ComponentDiff) -> dict[str, Any]:
-    """A component; `by_calls` and `by_cost` add up to `delta`, and are null where they cannot be told apart."""
+    """A component; `by_calls` and `by_cost` add up to `delta`, and are null if they cannot be separated."""
     by_calls, by_cost = part.split or (None, None)
     sides: dict[str, Any] = {}
     for name, side, calls in zip(("old", "new"), (part.old, part.new), part.counts, strict=True):
@@ -96,9 +96,9 @@ FIELDS = (
 """The columns."""
 
 
-def list_modules(found: Diff) -> Rows:
+def list_modules(diff: Diff) -> Rows:
     """A row for each module that changed, and one for the equal ones of each component."""
-    return Rows(FIELDS, tuple(row for part in found.components for row in _list_component(part)))
+    return Rows(FIELDS, tuple(row for part in diff.components for row in _list_component(part)))
 
 
 def _list_component(part: ComponentDiff) -> Iterator[tuple[Value, ...]]:

@@ -1,7 +1,7 @@
 """A report before any format, in three parts: an overview of the profile as a whole, sections for people, rows for programs.
 
-A report is a function that builds a document, and a format one that writes it. A part that a format has no use for is left
-alone: text and Markdown write the overview and the sections, CSV and JSON the overview and the rows.
+A report is a function that builds a document, and a format is one that writes it. Text and Markdown write the overview and the
+sections, CSV and JSON the overview and the rows.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class Overview:
     """Statements about the profile as a whole, or about both profiles of a diff."""
 
     title: str = ""
-    """For people."""
+    """Title for people."""
     facts: tuple[tuple[str, str], ...] = ()
-    """(label, text), for people."""
+    """(label, text) for people."""
     values: Mapping[str, object] = field(default_factory=dict)
-    """Name to plain value, for programs; MACs are unscaled."""
+    """Name to plain value for programs; MACs are unscaled."""
     sentences: tuple[str, ...] | None = None
-    """Remarks and approximations, for a format of rows alone; None where the report can have none."""
+    """Remarks and approximations, for a format that writes rows alone; None if the report can have none."""
     saved: Profile | None = None
-    """The profile whose saved form is this report as JSON."""
+    """The profile to save as this report's JSON; None for a report with a JSON of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Column:
     """A column of a table for people."""
 
     title: str
-    """Its lines are separated by a newline."""
+    """The title, in lines separated by a newline."""
     words: bool = False
-    """Whether it holds words, which stand on the left and may be shortened, and not numbers."""
+    """Whether it holds words, aligned left and shortened if need be, instead of numbers."""
     least: int = 16
-    """Characters that words keep."""
+    """Least width of words."""
     heading: str = ""
-    """The title where it has to be one line and stands by itself; the lines of `title` where it is empty."""
+    """The title on one line, for a format that shows no lines above it; "" for the lines of `title`."""
     tail: bool = False
-    """Whether words that are too long lose their beginning instead of their middle."""
+    """Whether to shorten long words at their beginning instead of their middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Row:
     cells: tuple[Cell, ...]
     """One for each column."""
     note: str = ""
-    """A sentence about it, on a line of its own."""
+    """A sentence about the row, on a line of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,14 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     last: tuple[Cell, ...] = ()
-    """The line below the rows, with their sums; empty for none."""
+    """The line of sums below the rows; empty for none."""
     unit: str = "auto"
     """The unit of its MACs, one of `fxprof.units.UNITS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Sentences below a title of their own."""
+    """Sentences with a title of their own."""
 
     title: str
     lines: tuple[str, ...]
@@ -78,14 +78,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a report for people: its title, tables, lines right below the tables, notes."""
+    """A part of a report for people: title, tables, lines right below the tables, notes."""
 
     title: str = ""
     tables: tuple[Table, ...] = ()
     lines: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     folds: bool = False
-    """Whether it is long, so that a format that can hides it behind its title."""
+    """Whether a format that can fold text should fold this long section behind its title."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from fxprof.units import unit_name
 
 
 def build_hotspots(profile: Profile, by: str = "layer", limit: int | None = 20, unit: str = "auto") -> Document:
-    """The document of the most expensive rows; the others are summed up below them.
+    """The document of the most expensive rows, with the sum of the others below them.
 
     Args:
         profile: the profile.
-        by: the sort of a row, one of `fxprof.result.views.GROUPINGS`.
+        by: meaning of a row, one of `fxprof.result.views.GROUPINGS`.
         limit: rows to list; None for all.
         unit: one of `fxprof.units.UNITS`.
 

@@ -1,4 +1,4 @@
-"""The report of `fxprof layers`: the module tree of each component, repeated blocks folded, small branches summed up."""
+"""The report of `fxprof layers`: the module tree of each component, with repeated blocks folded and small branches merged."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FIELDS = (
 def build_layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit: str = "auto") -> Document:
     """The document of the module trees.
 
-    A module's numbers contain those of the modules below it. The rows that nothing is listed below add up to the component;
-    so do the `self_macs` that programs get, in which a module that is listed without its descendants contains theirs.
+    A module's numbers contain those of the modules below it. The rows at the ends of the tree add up to the component. So do
+    the `self_macs` for programs: those of a module that is listed without its descendants contain theirs.
 
     Args:
         profile: of a pipeline.
@@ -68,26 +68,26 @@ def _tabulate(component: Component, tree: Node, unit: str) -> Table:
 
 
 def _show_node(component: Component, node: Node, whole: int, level: int, times: int, *, marked: bool = False) -> Iterator[Row]:
-    """The node, its own operators where other rows stand beside them, and the nodes below it.
+    """The node, its own operators if it has other rows below, and the nodes below it.
 
     Args:
-        component: of the node.
-        node: a module, or several that were folded.
+        component: component of the node.
+        node: a module, or several folded ones.
         whole: MACs of the component.
         level: its depth below the component.
-        times: modules that its parent stands for.
+        times: number of modules folded into its parent.
         marked: whether a row above says that nobody uses the results.
     """
     name = "  " * level + (node.name if level else component.name)
     folded = f" \N{MULTIPLICATION SIGN}{node.times // times}" if node.times > times and not node.name.startswith("(") else ""
-    calls = None if node.total.macs and not node.calls else node.calls  # a list of modules is never called, only its items
+    calls = None if node.total.macs and not node.calls else node.calls  # nobody calls a list of modules, only its items
     class_name = node.class_name if level else component.class_name
     never = bool(node.unused) and node.unused == node.total_macs
     mark = " (never used)" if never and not marked else ""
     share = Share.of(node.total, whole)
     yield Row((name + folded + mark, class_name, Params(node.total_params), calls, node.total, share))
     if node.children and node.self_total.counts:
-        own = f"{'  ' * (level + 1)}(own operators)"
+        own = f"{'  ' * (level + 1)}(computed here)"
         yield Row((own, "", Params(node.params), None, node.self_total, Share.of(node.self_total, whole)))
     for child in node.children:
         yield from _show_node(component, child, whole, level + 1, node.times, marked=never)

@@ -27,7 +27,7 @@ class Entry(Protocol):
 
     @property
     def hub_id(self) -> str:
-        """Where it was published."""
+        """The repository that published it."""
 
     @property
     def params(self) -> int:
@@ -35,7 +35,7 @@ class Entry(Protocol):
 
     @property
     def confidence(self) -> str:
-        """How sure the bundled configuration is."""
+        """The origin of the bundled configuration: `verbatim`, or the reconstructed components."""
 
 
 def build_models(entries: Iterable[Entry]) -> Document:

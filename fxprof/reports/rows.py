@@ -17,7 +17,7 @@ class Field:
 
     name: str
     unit: str = ""
-    """Of its numbers: `MACs`, `parameters`, `calls`, `executions`, `modules`, `seconds` ...; "" for words and ranks."""
+    """Unit of its numbers: `MACs`, `parameters`, `calls`, `executions`, `modules`, `seconds` ...; "" for words and ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Rows:
     values: tuple[tuple[Value, ...], ...] = ()
     """Row by row, one value for each field."""
     plain_cells: bool = False
-    """Whether a spreadsheet may take cells for formulas, because who asked for the report wants all names as they are."""
+    """Whether the user wants all names unchanged, even those that a spreadsheet takes for formulas."""
 
     def pair_up(self) -> list[dict[str, Value]]:
-        """Each row as the names of its columns to its values."""
+        """Each row as a dictionary from column to value."""
         names = [field.name for field in self.fields]
         return [dict(zip(names, row, strict=True)) for row in self.values]
 

@@ -1,4 +1,4 @@
-"""The report of `fxprof profile`: the cost of each component, by call and by kind of work, and the geometry it follows from."""
+"""The report of `fxprof profile`: the cost of each component, by call and by kind of work, and the geometry behind it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fxprof.result.views import by_kind
 from fxprof.units import format_flops, format_macs, unit_name
 
 MAIN_KINDS = ("linear", "convolution", "attention", "matmul")
-"""Kinds that every report shows; further ones appear where they cost something."""
+"""Kinds that every report shows; others appear if they cost something."""
 
 _CALLS = 6
-"""Rows for the calls of one component; one that is captured by its children has hundreds of calls."""
+"""Rows for the calls of one component; a component captured by its children has hundreds of calls."""
 _KINDS = 4
-"""Further kinds that get a column each."""
+"""Other kinds that get a column each."""
 _KIND = 16
-"""Characters of the name of a kind."""
+"""Characters shown of the name of a kind."""
 
 
 def build_summary(profile: Profile, unit: str = "auto") -> Document:
@@ -70,7 +70,10 @@ def _describe_geometry(profile: Profile) -> Iterator[tuple[str, str]]:
     if geometry.text_tokens:
         yield "text", ", ".join(f"{name} {_join_lengths(lengths)}" for name, lengths in geometry.text_tokens) + " tokens"
     if geometry.attention:
-        yield "attention", "longest: " + ", ".join(f"{name} {format_sizes(pair)}" for name, pair in geometry.attention)
+        yield (
+            "attention",
+            "longest (queries x keys): " + ", ".join(f"{name} {format_sizes(pair)}" for name, pair in geometry.attention),
+        )
     if geometry.denoiser:
         yield "denoiser", _describe_denoiser(geometry, profile.workload.get("steps"))
     if geometry.tiling or geometry.slicing:
@@ -84,7 +87,8 @@ def _join_lengths(lengths: tuple[int, ...]) -> str:
 
 def _describe_denoiser(geometry: Geometry, steps: object) -> str:
     steps_text = f" for {format_count(steps, 'step')}" if isinstance(steps, int) else ""
-    guidance = f", guidance {geometry.guidance}" if geometry.guidance else ""
+    doubled = geometry.guidance == "in the batch"
+    guidance = ": guidance doubles it" if doubled else f", guidance {geometry.guidance}" if geometry.guidance else ""
     calls = format_count(geometry.denoiser_calls, "call")
     return f"{geometry.denoiser}: {calls}{steps_text}, batch {geometry.denoiser_batch}{guidance}"
 
@@ -107,7 +111,7 @@ def _tabulate_components(profile: Profile, unit: str) -> Table:
 
 
 def _show_component(component: Component, whole: int) -> Iterator[Row]:
-    """The component, and its calls where they are several; `whole` is the MACs of the profile."""
+    """The component, and its calls if there are several; `whole` is the MACs of the profile."""
     costs = component.costs
     calls = _count_calls(component)
     each = next(iter(costs)) if len(costs) == 1 else component.calls[0].total if len(component.calls) == 1 else None
@@ -120,13 +124,13 @@ def _show_component(component: Component, whole: int) -> Iterator[Row]:
 
 
 def _show_costs(costs: Mapping[Total, int], calls: int, whole: int) -> Iterator[Row]:
-    """A row for the calls that cost alike; where there are very many costs, for those that make up most."""
+    """A row for all calls of equal cost; if there are too many costs, for those with the largest sums."""
     ranked = sorted(costs, key=lambda cost: -(cost * costs[cost]).macs)
     shown = set(ranked if len(ranked) <= _CALLS else ranked[: _CALLS - 1])
     for cost in (cost for cost in costs if cost in shown):
         count, total = costs[cost], cost * costs[cost]
         label = f"  {count:,} of {calls:,} calls"
-        yield Row((label, "that cost alike", None, count, cost, total, Share.of(total, whole)))
+        yield Row((label, "of equal cost", None, count, cost, total, Share.of(total, whole)))
     rest = [cost for cost in costs if cost not in shown]
     if rest:
         total = Total.sum(cost * costs[cost] for cost in rest)
@@ -136,7 +140,7 @@ def _show_costs(costs: Mapping[Total, int], calls: int, whole: int) -> Iterator[
 
 
 def _show_calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
-    """A row for each call, and one for equal calls of modules that are alike; of very many, for the most expensive."""
+    """A row for each call, or for equal calls of equal modules; if there are too many, for the most expensive."""
     alike = _group_alike(calls)
     ranked = sorted(range(len(alike)), key=lambda index: -_add_up(alike[index]).macs)
     shown = set(ranked if len(alike) <= _CALLS else ranked[: _CALLS - 1])
@@ -153,7 +157,7 @@ def _show_calls(calls: tuple[Call, ...], whole: int) -> Iterator[Row]:
 
 
 def _group_alike(calls: tuple[Call, ...]) -> list[list[Call]]:
-    """The calls in groups, in order: those of modules that differ in numbers alone, with equal arguments at equal cost."""
+    """The calls in groups, in order: a group has modules whose names differ only in numbers, equal arguments and equal cost."""
     groups: dict[tuple[object, ...], list[Call]] = {}
     for index, call in enumerate(calls):
         entry = re.sub(r"\b\d+\b", "0", call.entry)
@@ -173,7 +177,7 @@ def _name_entry(group: list[Call]) -> str:
 
 
 def _find_common_inputs(calls: tuple[Call, ...], entries: Iterable[str]) -> dict[str, set[Input]]:
-    """Entry to the arguments that all its calls have."""
+    """Entry to the arguments that all its calls share."""
     common: dict[str, set[Input]] = {}
     wanted = set(entries)
     for call in calls:
@@ -188,8 +192,8 @@ def _pick_input(call: Call, common: AbstractSet[Input]) -> str:
     """The first tensor or, among calls of the same entry, the argument that tells them apart.
 
     Args:
-        call: one of them.
-        common: the arguments that all of them have.
+        call: one of these calls.
+        common: the arguments that all of them share.
     """
     tensors = [argument for argument in call.inputs if argument.shape is not None]
     main = tensors[0] if tensors else None
@@ -223,15 +227,15 @@ def _write_total(label: str, total: Total) -> str:
 
 
 def _tabulate_kinds(profile: Profile, unit: str) -> Table:
-    found = {name: by_kind(component) for name, component in profile.components.items()}
-    others = sorted({kind for kinds in found.values() for kind in kinds if kind not in MAIN_KINDS})
+    by_component = {name: by_kind(component) for name, component in profile.components.items()}
+    others = sorted({kind for kinds in by_component.values() for kind in kinds if kind not in MAIN_KINDS})
     shown: list[tuple[str, ...]] = [(kind,) for kind in (*MAIN_KINDS, *others)]
     if len(others) > _KINDS:
         shown[len(MAIN_KINDS) + _KINDS - 1 :] = [tuple(others[_KINDS - 1 :])]
     titles = [kinds[0] if len(kinds) == 1 else f"{len(kinds):,} others" for kinds in shown]
     named = (Column(shorten(clean(title), _KIND)) for title in titles)
-    rows = tuple(Row((name, *(_add_kinds(kinds, column) for column in shown))) for name, kinds in found.items())
-    sums = (Total.sum(_add_kinds(kinds, column) for kinds in found.values()) for column in shown)
+    rows = tuple(Row((name, *(_add_kinds(kinds, column) for column in shown))) for name, kinds in by_component.items())
+    sums = (Total.sum(_add_kinds(kinds, column) for kinds in by_component.values()) for column in shown)
     columns = (Column("component", words=True, least=14), *named)
     return Table(columns, rows, last=("total", *sums), unit=unit)
 
@@ -249,4 +253,4 @@ def _write_notes(profile: Profile) -> Iterator[Note]:
         if call.note
     )
     if captured:
-        yield Note("captured otherwise than by exporting the module that the pipeline calls", fold_sentences(captured))
+        yield Note("not captured by an export of the whole module that the pipeline calls", fold_sentences(captured))

@@ -1,4 +1,4 @@
-"""Words and numbers inside of a report: on one line, within a width, with a noun in the singular or the plural."""
+"""Words and numbers of a report: on one line, within a width, with a noun in the singular or the plural."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def clean(text: str) -> str:
 
 
 def shorten(text: str, width: int, *, tail: bool = False) -> str:
-    """The text in at most `width` characters, left out in the middle: both ends of a name tell more than its beginning.
+    """The text in at most `width` characters, without its middle: both ends of a name say more than its beginning.
 
-    With `tail`, only its end is kept.
+    With `tail`, only its end remains.
     """
     if len(text) <= width:
         return text

@@ -1,7 +1,4 @@
-"""What to profile: a name, a directory or a Hub id, as a configuration; and the options of an analysis.
-
-Imports the standard library only, and `huggingface_hub` for a Hub id.
-"""
+"""From a target (a name, a directory, a file or a Hub id) to a configuration; and the options of an analysis."""
 
 from fxprof.source.checkpoint import CheckpointFile
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent

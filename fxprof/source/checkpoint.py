@@ -1,6 +1,6 @@
-"""A model in a single file: the header of a `.safetensors` or `.gguf` file. Imports the standard library only.
+"""A model in a single file: the header of a `.safetensors` or `.gguf` file.
 
-Names and shapes of tensors are read, and no tensor. Everything that a header says is checked against the file's size.
+The reader takes names and shapes of tensors, and no tensor. It checks all statements of a header against the file's size.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from fxprof.errors import TargetError
 from fxprof.strict_json import JsonError, read_json
 
 SUFFIXES = (".safetensors", ".gguf")
-MAX_HEADER = limits.HEADER_BYTES  # those of the largest models have less than a tenth
+MAX_HEADER = limits.HEADER_BYTES  # headers of the largest models have less than a tenth
 MAX_TENSORS = limits.HEADER_TENSORS
 _MAX_DIMENSIONS = 8
 _MAX_SIZE = 2**40
-"""Of one dimension, and of all together."""
+"""Elements of one dimension, and of all together."""
 _MAX_NAME = 1000
 _DEEPEST = 4
-"""Arrays within arrays, in the metadata of a GGUF file."""
+"""Levels of arrays within arrays, in the metadata of a GGUF file."""
 
 _TYPES = {
     4: ("F4",),
@@ -40,23 +40,23 @@ _ELEMENT_BITS = {name: bits for bits, names in _TYPES.items() for name in names}
 _GGUF = b"GGUF"
 _GGUF_VERSIONS = (2, 3)
 _GGUF_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Type of a value in the metadata to its bytes; 8 is a text, 9 an array."""
+"""Type of a value in the metadata to its size in bytes; 8 is a text, 9 an array."""
 _TEXT, _ARRAY = 8, 9
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFile:
-    """A single file with weights, of which only the header is known."""
+    """A single file with weights, known by its header alone."""
 
     name: str
-    """What the user called it: the last part of the path."""
+    """The last part of the user's path."""
     path: Path
     tensors: Mapping[str, tuple[int, ...]]
-    """Names to shapes."""
+    """Name of a tensor to its shape."""
 
 
 def looks_like_checkpoint(path: Path, head: bytes) -> bool:
-    """Whether a file is called as one, or begins as a GGUF file does."""
+    """Whether a file has a suffix of such files, or begins as a GGUF file does."""
     return path.suffix.lower() in SUFFIXES or head.startswith(_GGUF)
 
 
@@ -64,11 +64,11 @@ def read_checkpoint(path: Path, opened: FileIO | None = None) -> CheckpointFile:
     """The names and shapes of the tensors in a file.
 
     Args:
-        path: of the file.
-        opened: the file where it is open, at its beginning; it is closed afterwards.
+        path: path of the file.
+        opened: the file if the caller has opened it, at its beginning; closed afterwards.
 
     Raises:
-        TargetError: the file is unreadable, or its header is not what its format says.
+        TargetError: the file is unreadable, or its header breaks its format.
     """
     try:
         with BufferedReader(opened or FileIO(path)) as file:
@@ -84,7 +84,7 @@ def read_checkpoint(path: Path, opened: FileIO | None = None) -> CheckpointFile:
 
 
 class _BadHeaderError(Exception):
-    """What is wrong with a header, as the end of a sentence."""
+    """The fault of a header, as the end of a sentence."""
 
 
 def _read_safetensors(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
@@ -110,11 +110,11 @@ def _read_safetensors(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_overlaps(entries: Mapping[str, Any]) -> None:
-    """Refuse two tensors in one place: a small file would hold any number of large ones."""
+    """Refuse tensors that overlap: with them a small file could hold any number of large tensors."""
     places = sorted((*entry["data_offsets"], name) for name, entry in entries.items())
     for (_, end, _), (start, after, name) in itertools.pairwise(places):
         if start < end and start < after:
-            raise _BadHeaderError(f"the tensor {_short(name)} lies where another one is")
+            raise _BadHeaderError(f"the tensor {_short(name)} overlaps another one")
 
 
 def _safetensors_shape(name: str, entry: Any, room: int) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ def _safetensors_shape(name: str, entry: Any, room: int) -> tuple[int, ...]:
     if dtype not in _ELEMENT_BITS:
         raise _BadHeaderError(f"the tensor {_short(name)} is of the unknown type {_short(dtype)}")
     if not 0 <= start <= end <= room or (end - start) * 8 != _elements(shape) * _ELEMENT_BITS[dtype]:
-        raise _BadHeaderError(f"the place of the tensor {_short(name)} does not fit its shape and the file")
+        raise _BadHeaderError(f"the position of the tensor {_short(name)} does not fit its shape and the file")
     return shape
 
 
@@ -135,7 +135,7 @@ def _read_gguf(file: BinaryIO, size: int) -> dict[str, tuple[int, ...]]:
     reader.take(len(_GGUF))
     version = reader.number("<I")
     if version not in _GGUF_VERSIONS:
-        raise _BadHeaderError(f"it is a GGUF file of version {version}, and versions 2 and 3 are read")
+        raise _BadHeaderError(f"it is a GGUF file of version {version}, but fxprof reads versions 2 and 3")
     count, pairs = reader.number("<Q"), reader.number("<Q")
     _check_count(count)
     _check_count(pairs)
@@ -154,11 +154,11 @@ def _gguf_tensor(reader: _Reader, size: int) -> tuple[str, tuple[int, ...]]:
     reader.take(4)  # the type of its elements
     if reader.number("<Q") > size:
         raise _BadHeaderError(f"the tensor {_short(name)} lies outside of the file")
-    return name, _shape(name, sizes[::-1])  # the innermost dimension comes first there
+    return name, _shape(name, sizes[::-1])  # a GGUF file lists the innermost dimension first
 
 
 class _Reader:
-    """Reads a GGUF header, up to a number of bytes."""
+    """Reader of a GGUF header, up to a number of bytes."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file, self._left, self._values = file, most, limits.HEADER_VALUES
@@ -167,7 +167,7 @@ class _Reader:
         self._left -= count
         data = self._file.read(count) if self._left >= 0 else b""
         if len(data) < count:
-            raise _BadHeaderError("its header does not end where the file, or the limit, does")
+            raise _BadHeaderError("its header goes beyond the end of the file, or beyond the limit")
         return data
 
     def number(self, form: str) -> int:
@@ -193,7 +193,7 @@ class _Reader:
             if item in _GGUF_SIZES:
                 self.take(count * _GGUF_SIZES[item])
                 return
-            for _ in range(count):  # each takes bytes and counts, so that a limit ends it
+            for _ in range(count):  # each item takes bytes and counts, so a limit ends the loop
                 self.skip_value(item, depth + 1)
         elif kind in _GGUF_SIZES:
             self.take(_GGUF_SIZES[kind])
@@ -203,16 +203,16 @@ class _Reader:
 
 def _check_count(count: int) -> None:
     if count > MAX_TENSORS:
-        raise _BadHeaderError(f"it names {count:,} tensors or values, and more than {MAX_TENSORS:,} are not read")
+        raise _BadHeaderError(f"it names {count:,} tensors or values, more than the limit of {MAX_TENSORS:,}")
 
 
 def _shape(name: str, sizes: list[Any]) -> tuple[int, ...]:
     if len(name) > _MAX_NAME:
         raise _BadHeaderError(f"it holds a name of {len(name):,} characters")
     if len(sizes) > _MAX_DIMENSIONS or not all(type(size) is int and 0 <= size <= _MAX_SIZE for size in sizes):
-        raise _BadHeaderError(f"the tensor {_short(name)} has a shape that none has")
+        raise _BadHeaderError(f"the tensor {_short(name)} has an impossible shape")
     if _elements(sizes) > _MAX_SIZE:
-        raise _BadHeaderError(f"the tensor {_short(name)} is larger than any is")
+        raise _BadHeaderError(f"the tensor {_short(name)} is impossibly large")
     return tuple(sizes)
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline is made of, as data: the one thing that capture builds from. Imports the standard library only."""
+"""The parts of a pipeline as data: the one source from which capture builds."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class ComponentConfig:
     values: Mapping[str, Any] = field(default_factory=dict)
     """The configuration, as in its `config.json`."""
     directory: Path | None = None
-    """Where its files are, for what is more than a configuration (tokenizer vocabularies)."""
+    """The directory of its files, for data beyond the configuration (tokenizer vocabularies)."""
     members: tuple[ComponentConfig, ...] = ()
-    """The models of a list of them, such as several ControlNets in one `MultiControlNetModel`."""
+    """The models of a component that is a list of models, such as the ControlNets in one `MultiControlNetModel`."""
     published_params: int | None = None
-    """Parameters according to the source, when the source says."""
+    """Parameters according to the source; None when the source gives no number."""
     published_where: str = ""
-    """Where the source says so."""
+    """The place in the source that gives this number."""
     instantiated_params: int | None = None
-    """Parameters of the class built from `values`, as checked when the entry was written."""
+    """Parameters of the class built from `values`, as the author of the entry checked them."""
     sources: tuple[str, ...] = ()
-    """Where the values were seen."""
+    """The sources of the values."""
     confidence: str = ""
-    """`verbatim` for a published configuration; otherwise what was reconstructed, and from what."""
+    """`verbatim` for a published configuration; otherwise the reconstructed values and their origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,19 @@ class PipelineConfig:
     """A pipeline class and the configurations of its components."""
 
     name: str
-    """What the user called it; for a directory its last part."""
+    """The user's name for it; for a directory its last part."""
     class_name: str
     """The pipeline class of diffusers."""
     components: Mapping[str, ComponentConfig | None]
-    """By the names of the pipeline's constructor; None where the pipeline is to have none."""
+    """Argument of the pipeline's constructor to component; None for a component to leave out."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further plain arguments of the constructor, such as `force_zeros_for_empty_prompt`."""
     hub_id: str = ""
-    """Where the model was published."""
+    """The repository that published the model."""
     title: str = ""
     """One line about the model, for lists."""
     note: str = ""
-    """What surprises about the model's defaults, as a sentence; mostly empty."""
+    """A surprise in the model's defaults, as a sentence; mostly empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +58,5 @@ class SingleComponent:
     """A model by itself: one component's directory or repository."""
 
     name: str
-    """What the user called it; for a directory its last part."""
+    """The user's name for it; for a directory its last part."""
     component: ComponentConfig

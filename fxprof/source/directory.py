@@ -1,6 +1,6 @@
 """A local directory of a pipeline or of one component, as `save_pretrained` writes it and the Hub holds it.
 
-Imports the standard library only. Only JSON files are read. Weights are never opened, and code in the directory is never run.
+The reader reads JSON files alone. It never opens weights, and never runs code of the directory.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _CONFIG_FILES = {
     "FeatureExtractor": "preprocessor_config.json",
     "": CONFIG,
 }
-"""The file that holds the configuration, by what the name of the class contains; the first that fits."""
+"""Part of a class name to the file with the configuration; the first part that fits decides."""
 _WITHOUT_FILES = frozenset({"cosmos_guardrail"})
 """Libraries whose components have no folder."""
 _AUTO = re.compile(r"(Flax|TF)?Auto(?=[A-Z])")
-"""How the classes are called that look for the class of a model themselves, in code that comes with it, too."""
+"""The names of factories: classes that pick the class of a model themselves, even from code that comes with the model."""
 _PREPARATION = tuple(("preprocessor_config.json", key) for key in ("image_processor_type", "feature_extractor_type"))
 _CONCRETE = {
     "Tokenizer": (("tokenizer_config.json", "tokenizer_class"),),
@@ -44,17 +44,17 @@ _CONCRETE = {
     ),
     "": ((CONFIG, "_class_name"), (CONFIG, "architectures")),
 }
-"""Where the class itself is named, by how the name of the one that looks for it ends."""
+"""End of a factory's name to the (file, key) pairs that may name the class itself."""
 _OTHER_FILES = (CONFIG, "processor_config.json", "guider_config.json")
-"""Looked for when that file is not there."""
+"""Files to read where that file is missing."""
 
 
 def read(directory: Path, *, code: Collection[str] = ()) -> PipelineConfig | SingleComponent:
-    """What a directory holds: a pipeline where it has a `model_index.json`, otherwise one component.
+    """The configuration in a directory: of a pipeline if there is a `model_index.json`, otherwise of one component.
 
     Args:
-        directory: it has a `model_index.json` or a `config.json`.
-        code: Python files that belong to it but are not there.
+        directory: a directory with a `model_index.json` or a `config.json`.
+        code: Python files that belong to the repository but are missing in the directory.
 
     Raises:
         TargetError: as `read_directory` and `read_component`.
@@ -92,8 +92,8 @@ def read_directory(directory: Path, *, code: Collection[str] = ()) -> PipelineCo
     """The configuration of a pipeline from its directory.
 
     Args:
-        directory: it has a `model_index.json`.
-        code: Python files that belong to it but are not there.
+        directory: a directory with a `model_index.json`.
+        code: Python files that belong to the repository but are missing in the directory.
 
     Raises:
         TargetError: `model_index.json` or the configuration of a component is missing, unreadable or not what
@@ -114,7 +114,7 @@ def read_directory(directory: Path, *, code: Collection[str] = ()) -> PipelineCo
 
 
 def holds(test: Callable[[], bool]) -> bool:
-    """What a test of a path says, and False where the path cannot be looked at."""
+    """The result of a test of a path; False if the system refuses the test."""
     try:
         return test()
     except OSError:
@@ -122,7 +122,7 @@ def holds(test: Callable[[], bool]) -> bool:
 
 
 def _name(directory: Path) -> str:
-    # "." and ".." and "/" have no last part that says anything.
+    # The last part of ".", ".." and "/" is no name.
     return directory.name if directory.name not in {"", ".."} else directory.resolve().name or str(directory)
 
 
@@ -131,13 +131,13 @@ def _pipeline_class(path: Path, index: Mapping[str, Any]) -> str:
     if isinstance(name, list):
         raise _remote_code(path, f"`_class_name` names a class of the repository, {name}")
     if not isinstance(name, str) or not name:
-        found = "it has no `_class_name`" if name is None else f"its `_class_name` is {reprlib.repr(name)}, not a name"
-        raise TargetError(f"cannot read {path}: {found}", "a pipeline directory of diffusers names its class there")
+        fault = "it has no `_class_name`" if name is None else f"its `_class_name` is {reprlib.repr(name)}, not a name"
+        raise TargetError(f"cannot read {path}: {fault}", "a pipeline directory of diffusers names its class there")
     return name
 
 
 def _is_argument(value: Any) -> bool:
-    """Whether an entry of the index is a plain argument: components are lists of names."""
+    """Whether an entry of the index is a plain argument; components are lists of names."""
     if isinstance(value, list):
         return bool(value) and all(isinstance(item, int | float) for item in value)
     return True
@@ -164,7 +164,7 @@ def _read_component(directory: Path, name: str, entry: list[Any], code: Collecti
 
 
 def _concrete(folder: Path, class_name: str) -> str:
-    """The class that the files of a component name; the one that would look for it where they name none."""
+    """The class that the files of a component name; the factory itself if they name none."""
     places = next(places for end, places in _CONCRETE.items() if class_name.endswith(end))
     for file, key in places:
         path = folder / file
@@ -177,7 +177,7 @@ def _concrete(folder: Path, class_name: str) -> str:
 
 
 def _read_members(folder: Path, class_name: str) -> tuple[ComponentConfig, ...]:
-    """The models of a list of them, which diffusers saves beside each other: `controlnet`, `controlnet_1`, `controlnet_2`."""
+    """The models of a component that is a list; diffusers saves them side by side: `controlnet`, `controlnet_1`, and so on."""
     path = folder / CONFIG
     is_list = re.search("Multi[A-Z]", class_name) and holds(path.is_file)
     if not is_list or read_object(path).get("_class_name") == class_name:
@@ -218,7 +218,7 @@ def _read_values(folder: Path, class_name: str) -> dict[str, Any]:
 
 
 def refuse_modular(path: Path) -> TargetError:
-    """What to do about a modular pipeline: its blocks are put together by the code that calls them."""
+    """The error for a modular pipeline, whose blocks are put together by the code that calls them."""
     values = read_object(path / MODULAR).values()
     specs = [entry[-1] for entry in values if isinstance(entry, list) and entry and isinstance(entry[-1], dict)]
     keys = ("pretrained_model_name_or_path", "repo")
@@ -231,7 +231,7 @@ def refuse_modular(path: Path) -> TargetError:
 
 
 def read_object(path: Path, values: int = limits.CONFIG_VALUES) -> dict[str, Any]:
-    """A JSON object. NaN and infinities are numbers here, as schedulers write them.
+    """The JSON object in a file. NaN and infinities are numbers here, as schedulers write them.
 
     Raises:
         TargetError: the file is unreadable, larger than `MAX_BYTES`, no JSON, or no object.
@@ -239,12 +239,12 @@ def read_object(path: Path, values: int = limits.CONFIG_VALUES) -> dict[str, Any
     try:
         data = read_bytes(path, MAX_BYTES)
         if len(data) > MAX_BYTES:
-            raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, so no configuration")
+            raise TargetError(f"cannot read {path}: it is larger than {MAX_BYTES // 2**20} MiB, too large for a configuration")
         value = read_json(
             data,
             values=values,
             levels=limits.CONFIG_NESTING,
-            repeats=True,  # real files have some
+            repeats=True,  # real files repeat some keys
             infinite=True,
             encoding="utf-8-sig",
         )

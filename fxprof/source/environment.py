@@ -1,4 +1,4 @@
-"""Variables of the environment that the Hub's client reads while it is loaded, with diffusers and transformers behind it."""
+"""Environment variables that the Hub's client, diffusers and transformers read during their import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fxprof.errors import CaptureError, FxprofError, TargetError
 
 
 def _level(value: str) -> str:
-    """A level of a library's log, which says in a line of its own that it knows no other."""
+    """A level of a library's log; on any other value the library prints a line of its own."""
     if value.lower() not in _LEVELS:
         raise ValueError(value)
     return value
@@ -27,11 +27,11 @@ _READ: dict[str, tuple[Callable[[str], object], str]] = {
     "HF_HUB_DOWNLOAD_TIMEOUT": (int, "no number of seconds"),
     **dict.fromkeys((f"{name}_VERBOSITY" for name in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB")), (_level, "no level of a log")),
 }
-"""How the client reads each, and what a value is that it cannot read: it would not be loaded, whatever it is loaded for."""
+"""Variable to its reader, and to words for a value that the reader refuses: with such a value the import fails."""
 
 
 def refuse_environment() -> None:
-    """Refuse a variable that keeps the Hub's client from being loaded.
+    """Refuse a variable that makes the import of the Hub's client fail.
 
     Raises:
         TargetError: there is one.
@@ -43,19 +43,17 @@ def refuse_environment() -> None:
         try:
             read(value)
         except ValueError as error:
-            raise TargetError(
-                f"the variable {name} of the environment is {value!r}, which is {what}", f"unset {name}"
-            ) from error
+            raise TargetError(f"the environment variable {name} is {value!r}, which is {what}", f"unset {name}") from error
 
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Tell in one line when torch or another library cannot be loaded, for whatever reason, until the end of the block.
+    """Report in one line, until the end of the block, that torch or another library cannot be loaded, for whatever reason.
 
-    They read variables of the environment and parts of the system when they are loaded.
+    Libraries read environment variables and parts of the system during their import.
 
     Raises:
-        CaptureError: one cannot be loaded.
+        CaptureError: a library cannot be loaded.
     """
     try:
         yield
@@ -68,12 +66,12 @@ def loading() -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = lines[-1] if lines else ""
         message = f"{name} cannot be loaded: {type(error).__name__}{': ' if said else ''}{said}"
-        hint = f"python -c 'import {name}' says more; it may be a variable of the environment that {name} reads"
+        hint = f"python -c 'import {name}' shows the whole error; the cause may be an environment variable that {name} reads"
         raise CaptureError(message, hint) from error
 
 
 def _library(error: Exception) -> str | None:
-    """The library in which an import failed, or that is not there; None where it was fxprof itself that failed."""
+    """The library in which an import failed, or that is missing; None if fxprof itself failed."""
     modules = (str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__))
     packages = [name for module in modules if (name := module.partition(".")[0]) not in sys.stdlib_module_names]
     if packages and packages[-1] != _OURS:

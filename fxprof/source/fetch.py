@@ -1,7 +1,7 @@
-"""Asking the Hub, which is not trusted: its answers are bounded in time, size and redirects, and none of them is a path.
+"""Requests to the Hub, which is not trusted: answers are bounded in time, size and redirects, and no answer becomes a path.
 
-The client's own download is not used: it takes a file's name from a header, retries for as long as the server asks, and reads
-answers without end. Addresses, tokens, errors and connections are the client's.
+The module does not use the client's own download, which takes a file's name from a header, retries for as long as the server
+asks, and reads answers without end. Addresses, tokens, errors and connections are the client's.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _Value = TypeVar("_Value")
 _ERROR_HEADERS = ("X-Error-Code", "X-Error-Message", "Content-Type")
 _LONGEST_HEADER = 300
 _USUAL_PIECE = 512
-"""Bytes that come at once, at least, on the slowest of lines."""
+"""The least bytes of one piece, even on the slowest line."""
 
 
 class RefusedError(Exception):
-    """The Hub's answer is one that no honest Hub gives."""
+    """An answer that no honest Hub gives."""
 
 
 class NotWholeError(RefusedError):
-    """A file that came is not the one that the list of files describes: cut short on the way, or another."""
+    """A fetched file that differs from its entry in the list of files: cut short on the way, or another file."""
 
 
 class TooSlowError(Exception):
@@ -43,19 +43,19 @@ class TooSlowError(Exception):
 
 
 class Described(NamedTuple):
-    """What the list of files says of one; None for what it does not say."""
+    """The entry of a file in the list of files; None for facts that the list does not give."""
 
     size: int | None = None
     blob: str | None = None
-    """Git's name for its bytes, 40 digits."""
+    """Git's name for the bytes, 40 digits."""
     sha256: str | None = None
-    """Of a large file, which Git knows by a pointer to it alone."""
+    """The digest of a large file; Git holds only a pointer to such a file."""
 
 
 class Checked:
-    """A file that is written, and afterwards compared with what was said of it.
+    """A file that is written, and afterwards compared with its entry in the list of files.
 
-    Without a length in its headers, an answer that a server or a proxy cuts short looks whole.
+    An answer without a length in its headers looks whole even if a server or a proxy cut it short.
     """
 
     def __init__(self, file: BinaryIO, described: Described) -> None:
@@ -64,27 +64,27 @@ class Checked:
         self._hash, self._expected = _hash_of(described)
 
     def write(self, chunk: bytes) -> None:
-        """Write what came next."""
+        """Write the next bytes."""
         self._file.write(chunk)
         self._size += len(chunk)
         if self._hash is not None:
             self._hash.update(chunk)
 
     def compare(self, what: str) -> None:
-        """Refuse what is not the file that was described.
+        """Refuse a file that differs from its entry.
 
         Raises:
-            NotWholeError: it has another length or other bytes.
+            NotWholeError: the file has another length or other bytes.
         """
         size = self._described.size
         if size is not None and self._size != size:
-            raise NotWholeError(f"{what} came with {self._size:,} bytes, and the list of files says {size:,}")
+            raise NotWholeError(f"{what} has {self._size:,} bytes, but the list of files says {size:,}")
         if self._hash is not None and self._hash.hexdigest() != self._expected:
-            raise NotWholeError(f"{what} came with other bytes than the list of files describes")
+            raise NotWholeError(f"{what} has other bytes than the list of files says")
 
 
 def _hash_of(described: Described) -> tuple[Any, str | None]:
-    """What to compute over a file's bytes, and what has to come out; None where nothing was said."""
+    """The hash to compute over a file's bytes, and the digest to expect; None if the list gives neither."""
     if described.sha256 is not None:
         return hashlib.sha256(), described.sha256
     if described.blob is not None and described.size is not None:
@@ -96,14 +96,14 @@ class Line:
     """A connection to the Hub for one fetch.
 
     Args:
-        seconds: after which every answer, at whatever point it is, is given up.
+        seconds: time after which the fetch gives up every answer, wherever it stands.
     """
 
     def __init__(self, seconds: float) -> None:
         """Connect to nothing yet."""
         from huggingface_hub.utils import _http
 
-        # A client of its own, made as the user's program has set: another fetch in the same process may use the shared one.
+        # A new client, made as the user's program has set: another fetch in the same process may use the shared one.
         self._client = _http._GLOBAL_CLIENT_FACTORY()  # noqa: SLF001 - there is a function to set it, and none to read it
         packed_has_no_size = {"Accept-Encoding": "identity"}
         self._headers = {"User-Agent": f"fxprof/{fxprof.__version__}", **_authorization(), **packed_has_no_size}
@@ -125,13 +125,13 @@ class Line:
         """A short answer.
 
         Args:
-            url: where to ask.
-            what: what it is, for a message.
-            most: bytes.
+            url: address to ask.
+            what: name of the answer, for a message.
+            most: bytes that the answer may have.
             timeout: seconds without a sign of life.
 
         Raises:
-            RefusedError: it is larger, packed, or behind too many redirects.
+            RefusedError: the answer is larger, packed, or behind too many redirects.
             TooSlowError: the time is over.
         """
         body = io.BytesIO()
@@ -153,13 +153,13 @@ class Line:
         raise RefusedError(f"{what} is behind more than {limits.HUB_REDIRECTS} redirects")
 
     def close(self) -> None:
-        """End all that goes on, in whatever thread: a server that sends a byte now and then would keep it going for ever."""
+        """End every transfer, in whatever thread: a server that sends a byte now and then would keep one going for ever."""
         with self._lock:
             self._closed, sockets = True, list(self._sockets)
         for each in sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        with suppress(Exception):  # whatever state another thread has left it in
+        with suppress(Exception):  # whatever state another thread has left the client in
             self._client.close()
 
     def _stream(self, url: str, headers: Mapping[str, str], timeout: float) -> Any:
@@ -168,7 +168,7 @@ class Line:
         return self._client.stream("GET", url, headers=headers, timeout=seconds, follow_redirects=False, extensions=extensions)
 
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
-        """Remember the sockets: while headers are read, the client itself cannot be stopped."""
+        """Remember the sockets: while the client reads headers, nothing else can stop it."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._count_around(info["return_value"])
             connection = info["return_value"].get_extra_info("socket")
@@ -180,7 +180,7 @@ class Line:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def _count_around(self, stream: Any) -> None:
-        """Have a connection count what comes: headers without end never get as far as a body."""
+        """Have a connection count its bytes: endless headers never get as far as a body."""
         read = stream.read
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ class Line:
             with self._lock:
                 self._around -= len(data)
             if self._around < 0:
-                raise RefusedError("it sends more around its files than any of them needs")
+                raise RefusedError("it sends more data around its files than they need")
             return data
 
         stream.read = counted
@@ -199,7 +199,7 @@ class Line:
         return self.left
 
     def _chunks(self, response: Any, most: int, what: str | None) -> Iterator[bytes]:
-        """The body as it comes; cut at `most`, or refused by its name if it has one."""
+        """The body, piece by piece; cut at `most`, or refused if it has a name (`what`)."""
         size = 0
         for chunk in response.iter_raw():
             self._still()
@@ -208,13 +208,13 @@ class Line:
                 raise RefusedError(f"{what} is larger than {_mebibytes(most)}")
             with self._lock:
                 self._left -= len(chunk)
-                self._around += len(chunk) + len(chunk) // 64  # a piece has its length before it
+                self._around += len(chunk) + len(chunk) // 64  # the length of a piece comes before the piece
                 self._pieces -= 1
             received = limits.HUB_TOTAL_BYTES - self._left
             if self._pieces + received // _USUAL_PIECE < 0:
-                raise RefusedError(f"{what or 'its answer'} comes in pieces of a few bytes, each of which takes time")
+                raise RefusedError(f"{what or 'its answer'} comes in pieces of a few bytes, which take too much time")
             if self._left < 0:
-                raise RefusedError(f"its files are larger than {_mebibytes(limits.HUB_TOTAL_BYTES)} together")
+                raise RefusedError(f"its files are together larger than {_mebibytes(limits.HUB_TOTAL_BYTES)}")
             yield chunk
             if size > most:
                 return
@@ -225,21 +225,21 @@ def _mebibytes(size: int) -> str:
 
 
 def _followed(url: str, headers: Mapping[str, str], location: str, what: str) -> tuple[str, Mapping[str, str]]:
-    """Where a redirect leads; the token goes to no other server than the one it was for."""
+    """The address of a redirect, with headers for it; the token goes to no server but its own."""
     goal = urljoin(url, location)
     before, after = urlsplit(url), urlsplit(goal)
     if after.scheme not in {"http", "https"} or (before.scheme, after.scheme) == ("https", "http"):
-        raise RefusedError(f"{what} is redirected to an address that is not safe")
+        raise RefusedError(f"{what} is redirected to an unsafe address")
     if (before.scheme, before.netloc) != (after.scheme, after.netloc):
         headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     return goal, headers
 
 
 def _authorization() -> dict[str, str]:
-    """The user's token, from where the client looks for it.
+    """The user's token, from the places where the client looks for it.
 
-    Its own functions for headers and tokens are not called: they ask the Hub for other things first, in no time and of no size
-    that anybody bounds.
+    The client's own functions for headers and tokens are not called: they first ask the Hub for other things, without bounds on
+    time and size.
     """
     from huggingface_hub import constants
 
@@ -259,7 +259,7 @@ def _first_line(path: Path) -> str:
 
 
 def _refuse_failure(response: Any, body: Iterable[bytes]) -> None:
-    """Raise the client's own error for an answer that is one."""
+    """Raise the client's own error for an answer that reports a failure."""
     if response.is_success:
         return
     from huggingface_hub.utils._http import hf_raise_for_status
@@ -273,14 +273,14 @@ def _refuse_failure(response: Any, body: Iterable[bytes]) -> None:
 def _refuse_packed(response: Any, what: str) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() not in {"", "identity"}:
-        raise RefusedError(f"{what} is packed, which was not asked for")
+        raise RefusedError(f"{what} is packed, although fxprof asked for plain content")
 
 
 def within(line: Line, work: Callable[[], _Value]) -> _Value:
-    """What a function returns that asks a line, if it does so in the line's time, whatever its thread is waiting for.
+    """The result of a function that asks a line, if it comes in the line's time, whatever the function's thread waits for.
 
     Raises:
-        TooSlowError: it does not.
+        TooSlowError: it does not come in time.
     """
     answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
@@ -303,9 +303,9 @@ def within(line: Line, work: Callable[[], _Value]) -> _Value:
 
 
 def at_once(function: Callable[[_Item], object], items: Iterable[_Item], threads: int) -> None:
-    """Call a function with every item, several at a time, until one call fails; its error is raised.
+    """Call a function with every item, several at a time, until one call fails; raise its error.
 
-    The threads end with the process, whatever they wait for, which those of a pool do not.
+    The threads end with the process, whatever they wait for; threads of a pool do not.
     """
     waiting: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -329,4 +329,4 @@ def at_once(function: Callable[[_Item], object], items: Iterable[_Item], threads
     for _ in range(count):
         error = ended.get()
         if error is not None:
-            raise error  # without waiting for the others, which may take all the time there is
+            raise error  # without waiting for the other threads, which may take all the time

@@ -1,7 +1,7 @@
 """Configurations from the Hub: the files that describe a model, never its weights and never code.
 
-They go to the usual cache of `huggingface_hub`, which is imported when a Hub id is read and at no other time. Its
-environment variables hold: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE and the timeouts.
+Files go to the usual cache of `huggingface_hub`, which is imported only to read a Hub id. Its environment variables
+hold: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE and the timeouts.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ _WANTED = re.compile(
     r"(?P<file>(?:additional_chat_templates/)?[A-Za-z0-9_][\w.-]*(?<!\.index)\.(?:json|txt|model|jinja))",
     re.ASCII,
 )
-"""Configurations, vocabularies and chat templates one folder down, by names that lead nowhere else; no lists of shards."""
+"""Paths of configurations, vocabularies and chat templates, one folder down, that lead nowhere else; no lists of shards."""
 _MEMBER = re.compile(r"_[0-9]+$")
-"""How the folders of the second and later models of a list of them end."""
+"""The end of a folder's name for the second and later models of a component that is a list of models."""
 _CONFIGS = {"config.json", "scheduler_config.json", "guider_config.json", "preprocessor_config.json", "processor_config.json"}
 _READS_FILES = re.compile("Tokenizer|Processor|FeatureExtractor")
-"""Classes that read more than their configuration, as vocabularies."""
+"""Classes that read more than their configuration, such as vocabularies."""
 _LIBRARY_AND_CLASS = 2
 SECONDS = "FXPROF_HUB_SECONDS"
 """The environment variable that sets the time for all answers."""
 _DIGITS = 9
 _LONGEST = 200
-"""Characters of somebody else's message."""
+"""Characters that are shown of another library's message."""
 _DEFAULT_REVISION = "main"
 _AT_ONCE = 8
 """Files that are fetched at the same time."""
 _UNAUTHORIZED = 401
 _NOT_FETCHED = "there is no such directory, and it could not be fetched from the Hub"
-_HINTS = "check HF_ENDPOINT; what it names is not a Hub that can be believed"
-_AGAIN = "try again, which goes on with the rest; if it stays so, check HF_ENDPOINT and the proxy"
+_HINTS = "check HF_ENDPOINT; its server does not behave like a Hub"
+_AGAIN = "try again, which continues with the missing files; if that fails too, check HF_ENDPOINT and the proxy"
 
 
 def is_hub_id(text: str) -> bool:
@@ -67,27 +67,27 @@ def repository(text: str) -> str:
 
 
 def read_hub(text: str) -> PipelineConfig | SingleComponent:
-    """The configuration of a pipeline, or of one component, from the Hub or from what was fetched before.
+    """The configuration of a pipeline, or of one component, from the Hub or from files that were fetched before.
 
     Args:
-        text: `org/name` or `org/name@revision`; also what the result is called.
+        text: `org/name` or `org/name@revision`; also the name of the result.
 
     Raises:
-        TargetError: the repository cannot be had, or is not what diffusers or transformers write.
+        TargetError: the repository cannot be fetched, or diffusers and transformers write no such repository.
     """
     match = _ID.fullmatch(text)
     assert match is not None
     repo, revision = match["repo"], match["revision"] or _DEFAULT_REVISION
     if ".." in revision or {"", "."} & set(revision.split("/")):
-        raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check what is after the @")
+        raise TargetError(f"cannot profile {text!r}: no revision can have the name {revision!r}", "check the part after the @")
     refuse_environment()
     try:
         import_module("huggingface_hub.file_download")
         from huggingface_hub.errors import RevisionNotFoundError
-    except Exception as error:  # it reads variables of the environment when it is loaded
+    except Exception as error:  # the client reads environment variables during its import
         raise TargetError(
             f"cannot profile {text!r}: the client of the Hub cannot be loaded: {_told(error)}",
-            "check the variables of the environment that begin with HF_",
+            "check the environment variables that begin with HF_",
         ) from error
 
     try:
@@ -98,7 +98,7 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
     except RefusedError as error:
         hint = _AGAIN if isinstance(error, NotWholeError) else _HINTS
         raise TargetError(f"cannot profile {text!r}: the Hub's answer is refused: {error}", hint) from error
-    except Exception as error:  # the client raises its own errors, those of its HTTP library and the system's
+    except Exception as error:  # the client raises errors of its own, of its HTTP library and of the system
         cached = None if isinstance(error, RevisionNotFoundError) else _cached(text, repo, revision)
         if cached is None:
             raise _refusal(text, revision, error) from error
@@ -108,21 +108,21 @@ def read_hub(text: str) -> PipelineConfig | SingleComponent:
 
 def _read(text: str, directory: Path, code: frozenset[str]) -> PipelineConfig | SingleComponent:
     try:
-        found = read(directory, code=code)
+        config = read(directory, code=code)
     except TargetError as error:
-        # Where the cache is says nothing; the file of the repository does.
+        # The path within the repository helps the user; the path of the cache does not.
         raise error.renamed(str(directory), text) from error
-    if isinstance(found, SingleComponent):
-        return replace(found, name=text)
-    return replace(found, name=text, hub_id=repository(text))
+    if isinstance(config, SingleComponent):
+        return replace(config, name=text)
+    return replace(config, name=text, hub_id=repository(text))
 
 
 def _fetch(text: str, repo: str, revision: str) -> tuple[Path, frozenset[str]]:
-    """The snapshot's directory, and the Python files that the repository has, which stay where they are."""
+    """The snapshot's directory, and the names of the repository's Python files, which are not fetched."""
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    hf_hub_url(repo, CONFIG)  # refuses a name that no repository can have
+    hf_hub_url(repo, CONFIG)  # raises for a name that no repository can have
     if constants.HF_HUB_OFFLINE:
         raise OfflineModeIsEnabled
     line = Line(_seconds())
@@ -136,7 +136,7 @@ def _seconds() -> float:
 
 
 class _Repository:
-    """A repository, with what its list of files says."""
+    """A repository, with its list of files."""
 
     def __init__(self, line: Line, text: str, repo: str, revision: str) -> None:
         from huggingface_hub import constants
@@ -148,11 +148,11 @@ class _Repository:
         self._directory = snapshot(repo, self._commit)
 
     def fetch(self) -> tuple[Path, frozenset[str]]:
-        """Get the files that say what the repository is, and no others.
+        """Get the files that describe the repository's model, and no others.
 
         Raises:
-            TargetError: it is nothing that can be profiled.
-            RefusedError: it has too many files, or too large ones, or the Hub does not tell the truth.
+            TargetError: fxprof cannot profile such a repository.
+            RefusedError: the repository has too many files, or too large ones, or the Hub does not tell the truth.
         """
         first = next((name for name in (INDEX, CONFIG, MODULAR) if name in self._files), None)
         if first is None:
@@ -176,7 +176,8 @@ class _Repository:
         if size is not None and size > limits.HUB_FILE_BYTES:
             raise RefusedError(f"{name} is larger than {limits.HUB_FILE_BYTES // 2**20} MiB")
         goal = self._directory / name
-        if not goal.is_file() or (size is not None and goal.stat().st_size != size):  # as a file that was cut short was stored
+        # Another program may have stored a file that was cut short.
+        if not goal.is_file() or (size is not None and goal.stat().st_size != size):
             goal.parent.mkdir(parents=True, exist_ok=True)
             recover(goal)
             url = hf_hub_url(self._repo, name, revision=self._commit)
@@ -187,10 +188,10 @@ class _Repository:
 
 
 def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
-    """The commit, and the files with what is said of each.
+    """The commit, and the entry of each file.
 
     Raises:
-        RefusedError: it is not what the Hub answers.
+        RefusedError: the Hub sends no such list.
     """
     try:
         value = read_json(body, values=limits.JSON_VALUES, repeats=True, infinite=True)
@@ -204,7 +205,7 @@ def _listing(body: bytes, revision: str) -> tuple[str, dict[str, Described]]:
     if not isinstance(commit, str) or _COMMIT.fullmatch(commit) is None:
         raise RefusedError(f"its commit is {printable(reprlib.repr(commit), _LONGEST)}, not 40 hexadecimal digits")
     if _COMMIT.fullmatch(revision) and commit != revision:
-        raise RefusedError(f"its commit is {commit}, not the one that was asked for")
+        raise RefusedError(f"its commit is {commit}, not the requested one")
     return commit, files
 
 
@@ -216,13 +217,13 @@ def _text(value: object) -> str:
 
 def _described(item: Mapping[str, Any]) -> Described:
     large = item.get("lfs")
-    if large is not None:  # what Git names is the pointer, and a file of this size is not always said to have a digest
+    if large is not None:  # Git's name is that of the pointer, and the list does not give a digest for every large file
         return Described(_size(item.get("size")), None, _digest(large.get("sha256"), _SHA256))
     return Described(_size(item.get("size")), _digest(item.get("blobId"), _COMMIT))
 
 
 def _digest(value: object, form: re.Pattern[str]) -> str | None:
-    """A digest; None for what has not the form of one, as a mirror may send, by which nothing can be checked."""
+    """A digest; None for a value of another form, which a mirror may send and which allows no check."""
     return value if isinstance(value, str) and form.fullmatch(value) else None
 
 
@@ -233,11 +234,11 @@ def _size(value: object) -> int | None:
 
 
 def needed(names: Iterable[str], index: Path) -> list[str]:
-    """The files of a pipeline's components that say what they are: configurations, and the vocabularies of what reads text.
+    """The files that describe a pipeline's components: configurations, and vocabularies of components that read text.
 
     Args:
         names: all files of the repository.
-        index: its `model_index.json`. What is wrong with it is told when it is read for good.
+        index: its `model_index.json`; its faults are reported later, when the directory is read.
     """
     try:
         described = read_object(index)
@@ -260,7 +261,7 @@ def _is_needed(name: str, classes: Mapping[str, object]) -> bool:
 
 
 def _cached(text: str, repo: str, revision: str) -> PipelineConfig | SingleComponent | None:
-    """What was fetched before, by whatever program, where it is enough; None otherwise."""
+    """The configuration in files that any program fetched before; None if they are not enough."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -276,7 +277,7 @@ def _cached(text: str, repo: str, revision: str) -> PipelineConfig | SingleCompo
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings of the client, which are told as errors when they become one."""
+    """Hide the client's warnings; a warning that becomes an error is reported as one."""
     import logging
 
     logger = logging.getLogger("huggingface_hub")
@@ -315,16 +316,16 @@ def _refusal(text: str, revision: str, error: Exception) -> TargetError:
             reason, hint = "the Hub does not accept the token", "check HF_TOKEN, or unset it for a public repository"
         case _ if _is_offline(error):
             reason = "there is no such directory, the Hub is switched off by HF_HUB_OFFLINE, and it is not in the cache"
-            hint = "unset HF_HUB_OFFLINE for one run; what was fetched once needs no network"
+            hint = "unset HF_HUB_OFFLINE for one run; fetched files need no network later"
         case TooSlowError():
             reason = f"{_NOT_FETCHED}: its answers took more than {error.args[0]:g} seconds"
-            hint = f"try again, which goes on with the rest; on a slow line, set {SECONDS} to more"
+            hint = f"try again, which continues with the missing files; on a slow line, set {SECONDS} to more"
         case OSError() if error.filename is not None:
             reason = f"fetching it failed at the file {error.filename}: {error.strerror}"
             hint = "make room, or set HF_HOME to another directory"
         case _:
             reason = f"{_NOT_FETCHED}: {_told(error)}"
-            hint = "check the network, the proxy and HF_ENDPOINT; what was fetched once needs no network"
+            hint = "check the network, the proxy and HF_ENDPOINT; fetched files need no network later"
     return TargetError(f"cannot profile {text!r}: {reason}", hint)
 
 
@@ -335,7 +336,7 @@ def _is_offline(error: BaseException) -> bool:
 
 
 def _told(error: BaseException) -> str:
-    """The first line of the error that started it."""
+    """The first line of the error at the root of this one."""
     root = list(_causes(error))[-1]
     first = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
     first = first if len(first) <= _LONGEST else f"{first[: _LONGEST - 3]}..."

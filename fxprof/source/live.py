@@ -1,4 +1,4 @@
-"""Objects that people hand to fxprof from Python, told apart by their classes' names: torch need not be imported for it."""
+"""Checks of objects from Python. They go by the names of classes, so they need no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _GRAPH = "GraphModule"
 
 
 def check_pipeline(target: Any) -> None:
-    """Make sure that something is a live pipeline of diffusers.
+    """Refuse an object that is no live pipeline of diffusers.
 
     Raises:
-        UsageError: it is something else, with the function that takes it.
+        UsageError: it is something else; the hint names the function that takes it.
     """
     names = _class_names(target)
     name = _said(target)
@@ -39,14 +39,14 @@ def check_pipeline(target: Any) -> None:
         raise UsageError("this is a profile already", "it has the numbers: profile.macs, profile.components")
     if not _is(names, "diffusers", _PIPELINE):
         hint = "a bundled model's name, a directory, a Hub id, a file, or a live pipeline of diffusers"
-        raise UsageError(f"{name} is nothing that can be profiled", hint)
+        raise UsageError(f"{name} cannot be profiled", hint)
 
 
 def check_module(module: Any, args: Any) -> tuple[Any, ...]:
-    """The positional arguments of a module's call, a bare tensor as the only one.
+    """The positional arguments of a module's call; a bare tensor is the only one.
 
     Raises:
-        UsageError: `module` is no module, with the function that takes it; or `args` is no tuple.
+        UsageError: `module` is no module, and the hint names the function that takes it; or `args` is no tuple.
     """
     names, name = _class_names(module), _said(module)
     if _is(names, "torch.export", _PROGRAM):
@@ -71,7 +71,7 @@ def check_keywords(kwargs: Any) -> dict[str, Any]:
     """The keyword arguments of a module's call.
 
     Raises:
-        UsageError: `kwargs` is no dictionary from names.
+        UsageError: `kwargs` is no dictionary with names as its keys.
     """
     if kwargs is None:
         return {}
@@ -96,7 +96,7 @@ def check_dims(dims: Any) -> dict[str, int]:
 
 
 def check_formulas(formulas: Any) -> None:
-    """Make sure that something is a table of formulas.
+    """Refuse an object that is no table of formulas.
 
     Raises:
         UsageError: it is something else.
@@ -106,11 +106,11 @@ def check_formulas(formulas: Any) -> None:
 
 
 def _instead(thing: Any) -> str:
-    """What to give in the place of something that is no module."""
+    """The hint about an object that is no module."""
     if isinstance(thing, type) and _MODULE in {f"{base.__module__}.{base.__qualname__}" for base in thing.__mro__}:
         return f"pass one of its objects, such as {thing.__name__}(...)"
     if _MODULE in _class_names(getattr(thing, "__self__", None)):
-        return "pass the module itself: what is profiled is a call of its forward"
+        return "pass the module itself: fxprof profiles a call of its forward"
     return "for a function, write a module whose forward calls it" if callable(thing) else "pass a torch.nn.Module"
 
 
@@ -125,10 +125,10 @@ def _a(value: Any) -> str:
 
 
 def check_program(program: Any) -> None:
-    """Make sure that something is an exported graph.
+    """Refuse an object that is no exported graph.
 
     Raises:
-        UsageError: it is something else, with the function that takes it.
+        UsageError: it is something else; the hint names the function that takes it.
     """
     names, name = _class_names(program), _said(program)
     if _is(names, "torch.export", _PROGRAM):
@@ -151,7 +151,7 @@ def _is(names: frozenset[str], package: str, class_name: str) -> bool:
 
 
 def _said(value: Any) -> str:
-    """What something is called in a sentence: never its address."""
+    """The words for an object in a sentence, without its address."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     name = type(value).__name__

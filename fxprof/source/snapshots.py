@@ -1,4 +1,4 @@
-"""Where files from the Hub are kept: the usual cache of `huggingface_hub`, or nowhere for longer than this process."""
+"""The directory for files from the Hub: the usual cache of `huggingface_hub`, or one that is removed with this process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fxprof.parts import remove_temporary, temporary, whole_file
 
 
 def snapshot(repo: str, commit: str) -> Path:
-    """The directory for a commit's files; a temporary one where the cache cannot be written to, or there is no home for it.
+    """The directory for a commit's files; a temporary one if the cache cannot be written, or the user has no home for it.
 
     Args:
-        repo: `org/name`, checked to be a name.
+        repo: `org/name`, already checked.
         commit: 40 hexadecimal digits.
     """
     kept = _folder(repo)
@@ -29,18 +29,18 @@ def snapshot(repo: str, commit: str) -> Path:
 
 
 def remember_revision(repo: str, revision: str, commit: str) -> None:
-    """Note which commit a branch or tag stands for, as the client does, for when there is no network."""
+    """Write down the commit of a branch or tag, as the client does, for a later run without network."""
     kept = _folder(repo)
     if kept is not None:
         path = kept / "refs" / revision
-        with suppress(OSError):  # a cache that can only be read is of use all the same
+        with suppress(OSError):  # a read-only cache is useful too
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 file.write(commit.encode())
 
 
 def _folder(repo: str) -> Path | None:
-    """The repository's place in the cache; None for a user without a home, where the client's path is none."""
+    """The repository's folder in the cache; None for a user without a home, for whom the client has no path."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 

@@ -1,4 +1,4 @@
-"""Images, videos and tensors named by their sizes, for arguments of a pipeline. Imports the standard library only.
+"""Stand-ins: images, videos and tensors named by their sizes, for arguments of a pipeline.
 
     image:768x512          an RGB image, width x height
     mask:768x512           a mask of the same size, white all over
@@ -10,7 +10,7 @@
 Inputs of a single component may leave `tensor:` out: `1x16x64x64`, `1x77:int64`, `1:int64`. Without sizes a tensor is a single
 number of its type: `:int64`.
 
-Only their sizes matter to what a pipeline computes.
+Only sizes matter for the cost of a pipeline.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from fxprof import limits
 from fxprof.errors import UsageError
 
 _KINDS = {"image": 2, "mask": 2, "video": 3, "tensor": None}
-"""Kind to how many sizes it takes; any number for a tensor."""
+"""Kind to its number of sizes; None for a tensor, which has any number."""
 _FORM = re.compile(r"(?P<kind>[a-z]+):(?P<sizes>(?:\d{1,9}(?:x\d{1,9})*)?)(?::(?P<dtype>[a-z]+\d*))?")
 _SHAPE = re.compile(r"\d{1,9}(?:\s*,\s*\d{1,9})+")
 """A shape as Python writes it."""
 _LISTED = re.compile(r"(?:[\[\s,]|null)*(image|mask|video|tensor):[\dx]")
-"""A list whose first item but for `null` looks like a stand-in."""
+"""The beginning of a list whose first item, apart from `null`, looks like a stand-in."""
 _PARTS = re.compile(r"[\[\]]|[^\[\],]+")
 _DEEPEST = 6
-"""Lists within lists."""
+"""Levels of lists within lists."""
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
 _LOOKS_LIKE_ONE = re.compile(rf"(image|mask|video|tensor):[\dx]|tensor::(?:{'|'.join(_DTYPES)})$")
 _LOOKS_SHORT = re.compile(rf"\d+[x:]|:(?:{'|'.join(_DTYPES)})$")
@@ -42,26 +42,26 @@ _MOST = limits.STAND_IN_ELEMENTS
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """An image, mask, video or tensor of which only the size is said."""
+    """An image, mask, video or tensor, known by its size alone."""
 
     kind: str
     sizes: tuple[int, ...]
     """Width and height; frames, width and height; or the shape."""
     dtype: str = "float32"
-    """Of a tensor."""
+    """Element type of a tensor."""
 
     def __str__(self) -> str:
-        """Write it as it is given on the command line."""
+        """The text for the command line."""
         told = self.kind == "tensor" and (self.dtype != "float32" or not self.sizes)
         suffix = f":{self.dtype}" if told else ""
         return f"{self.kind}:{'x'.join(map(str, self.sizes))}{suffix}"
 
 
 def stand_in(text: str) -> Any:
-    """What a text stands for, a stand-in or a list of them; None when it is just a text.
+    """The stand-in of a text, or a list of stand-ins; None for any other text.
 
     Raises:
-        UsageError: it begins like a stand-in and goes on like none, or is larger than any pipeline takes.
+        UsageError: the text begins like a stand-in but is none, or names more elements than any pipeline takes.
     """
     if text.startswith("[") and text.endswith("]"):
         return _several(text) if _LISTED.match(text) else None
@@ -83,15 +83,15 @@ def _several(text: str) -> list[Any]:
         if not open_lists or len(open_lists) > _DEEPEST:
             break
     if len(open_lists) != 1 or len(whole) != 1:
-        raise UsageError(f"the brackets of {text!r} do not fit together", _EXAMPLES)
+        raise UsageError(f"the brackets of {text!r} do not match", _EXAMPLES)
     return list(whole[0])
 
 
 def input_value(value: Any) -> Any:
-    """An input of a module, with each text in it that names a stand-in replaced by that.
+    """An input of a module, with a stand-in for each text in it that names one.
 
     Raises:
-        UsageError: as `stand_in`, and also for a text that begins like a tensor's shape and goes on like none.
+        UsageError: as `stand_in`; or a text begins like a tensor's shape but is none.
     """
     if isinstance(value, str):
         text = re.sub(r"\s*,\s*", "x", value) if _SHAPE.fullmatch(value) else value
@@ -105,9 +105,9 @@ def input_value(value: Any) -> Any:
 
 
 def for_each_sample(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs of a module in which each number is a tensor with one element for each sample, as pipelines pass timesteps.
+    """The inputs of a module, with a tensor of one element per sample for each number, as pipelines pass timesteps.
 
-    There are as many samples as the first tensor says; zeros, as only sizes matter.
+    The first tensor gives the number of samples. Elements are zeros, as only sizes matter.
     """
     batch = next((value.sizes[0] for value in inputs.values() if isinstance(value, StandIn) and value.sizes), 1)
     return {name: _sampled(value, batch) for name, value in inputs.items()}
@@ -129,7 +129,7 @@ def _one(text: str) -> StandIn:
     if wanted not in {None, len(made.sizes)} or 0 in made.sizes or not (made.sizes or match["dtype"]):
         raise UsageError(f"{text!r} needs {wanted or 'its'} sizes, all of at least 1", _EXAMPLES)
     if made.dtype not in _DTYPES or (made.kind != "tensor" and match["dtype"]):
-        raise UsageError(f"{text!r} names no element type that it could have", f"a tensor may be {', '.join(_DTYPES)}")
+        raise UsageError(f"{text!r} has an element type that it cannot have", f"a tensor may be {', '.join(_DTYPES)}")
     elements = 1
     for size in made.sizes:
         elements *= size

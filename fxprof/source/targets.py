@@ -1,7 +1,4 @@
-"""The one door for targets: what the user names is looked at once, which decides what it is and which options it takes.
-
-Imports the standard library only, and `huggingface_hub` for a Hub id.
-"""
+"""The one door for targets: one look at the user's target decides its sort, and so the options that it takes."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ class Sort:
     takes: frozenset[str]
     """The options that change something, as `fxprof.profile` names them."""
     hint: str = ""
-    """What to try instead of an option that it does not take; "": to name another target."""
+    """The hint about an option that it does not take; "" stands for the hint to name another target."""
 
 
 PIPELINE = Sort(
@@ -52,7 +49,7 @@ COMPONENT = Sort(
     "one component",
     "single components",
     frozenset({"dtype", "inputs", "formulas", "whole"}),
-    "--input NAME=SHAPE sets what it is called with",
+    "--input NAME=SHAPE sets its inputs",
 )
 GRAPH = Sort("an exported graph", "exported graphs", frozenset({"dims", "formulas"}))
 RUN = Sort("a captured run", "captured runs", frozenset({"formulas"}))
@@ -60,27 +57,27 @@ PROFILE = Sort("a saved profile", "saved profiles", frozenset())
 
 SORTS = (PIPELINE, COMPONENT, GRAPH, RUN, PROFILE)
 CAPTURED = (GRAPH, RUN, PROFILE)
-"""Those that hold graphs or results already, of one workload."""
+"""The sorts that already hold graphs or results, of one workload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target that was looked at. As a context manager, it closes its file at the end."""
+    """A target of known sort. As a context manager, it closes its file at the end."""
 
     text: str
-    """What the user calls it."""
+    """The user's name for it."""
     sort: Sort
     content: Any = field(repr=False)
-    """What was read of it.
+    """The content that was read.
 
     Of a pipeline the `PipelineConfig`, the `CheckpointFile` or the live object; of a component the `SingleComponent`; of a
-    saved profile the bytes; of an exported graph its file, open at the beginning, or None where it cannot be opened.
+    saved profile the bytes; of an exported graph its file, open at the beginning, or None if it cannot be opened.
     """
     path: Path | None = None
-    """Of a file or a directory."""
+    """The path of a file or a directory; None for any other target."""
 
     def __str__(self) -> str:
-        """What the user calls it."""
+        """The user's name for it."""
         return self.text
 
     def __enter__(self) -> Self:
@@ -94,11 +91,11 @@ class Target:
 
 
 def find_target(given: Any) -> Target:
-    """Decide what a target is: a file, a directory, a bundled model or a repository, tried in this order, or an object.
+    """Decide the sort of a target: a file, a directory, a bundled model or a repository, tried in this order, or an object.
 
     Raises:
-        TargetError: it is nothing of these, or its files are not what diffusers or transformers write; or the environment
-            keeps those from being loaded.
+        TargetError: it is none of these, or diffusers and transformers write no such files; or an environment variable
+            would make the import of these packages fail.
         UsageError: it is an object that is no pipeline.
     """
     if isinstance(given, Target):
@@ -111,36 +108,36 @@ def find_target(given: Any) -> Target:
     text = os.fspath(given)
     path = Path(text)
     if text and holds(path.is_dir):
-        found = _of_directory(text, path)
+        target = _of_directory(text, path)
     elif text and holds(path.is_file):
-        found = _of_file(text, path)
+        target = _of_file(text, path)
     else:
-        found = None
-    return found or _of_name(text, path)
+        target = None
+    return target or _of_name(text, path)
 
 
 def resolve(target: str | os.PathLike[str]) -> PipelineConfig | SingleComponent | CheckpointFile:
-    """What a pipeline or a component is made of.
+    """The configuration of a pipeline or a component, or its file of weights.
 
     Raises:
         TargetError: as `find_target`; or the target holds graphs or results already.
     """
-    with find_target(target) as found:
-        if found.sort in CAPTURED:
-            raise unresolved(found.text, Path(found.text))
-        return found.content  # type: ignore[no-any-return]
+    with find_target(target) as resolved:
+        if resolved.sort in CAPTURED:
+            raise unresolved(resolved.text, Path(resolved.text))
+        return resolved.content  # type: ignore[no-any-return]
 
 
 def refuse_untaken(targets: Sequence[Target], options: Mapping[str, Any]) -> None:
     """Refuse options that none of the targets takes.
 
     Args:
-        targets: all that is named.
-        options: as `fxprof.profile` names them, to their values; what has no value is not given.
+        targets: all targets of the command.
+        options: names, as in `fxprof.profile`, to values; an option without a value is not given.
 
     Raises:
         UsageError: there are such options.
-        TargetError: there are, and a file that is called as a graph holds none, such as pickled weights.
+        TargetError: there are, and a file with the name of a graph holds none, such as pickled weights.
     """
     untaken = [name for name in options_given(options) if not any(name in target.sort.takes for target in targets)]
     if not untaken:
@@ -158,7 +155,7 @@ def refuse_untaken(targets: Sequence[Target], options: Mapping[str, Any]) -> Non
 
 
 def _refuse_other_archives(target: Target) -> None:
-    """Say what a file is that is called as one with a graph and holds none: that comes before what its options are."""
+    """Refuse a file with the name of a graph that holds none: this error comes before errors about options."""
     if target.sort is GRAPH and target.path is not None:
         from fxprof.trace.archive import read_archive
 
@@ -188,23 +185,23 @@ def _of_directory(text: str, path: Path) -> Target | None:
 
 
 _HEAD = 400
-"""Bytes of a file that tell most sorts."""
+"""Bytes at the beginning of a file, enough to recognise most sorts."""
 
 
 def _of_file(text: str, path: Path) -> Target | None:
-    """What a file is, by what is in it before its name; None for what is nothing of ours. It is opened once."""
+    """The target in a file, by the content first and the name second; None for any other file. Opens the file once."""
     file = _opened(path)
-    found = None
+    target = None
     try:
-        found = _of_opened(text, path, file)
+        target = _of_opened(text, path, file)
     finally:
-        if file is not None and (found is None or found.content is not file):
+        if file is not None and (target is None or target.content is not file):
             file.close()
-    return found
+    return target
 
 
 def _opened(path: Path) -> FileIO | None:
-    """The file; None where it cannot be opened, which whoever reads on tells."""
+    """The open file; None if it cannot be opened, an error that its reader reports."""
     with suppress(OSError):
         return FileIO(path)
     return None
@@ -231,7 +228,7 @@ def _of_opened(text: str, path: Path, file: FileIO | None) -> Target | None:
     if not looks_like_checkpoint(path, head):
         return None
     checkpoint = read_checkpoint(path, file)
-    # As diffusers and transformers save it, the configuration lies beside the weights.
+    # diffusers and transformers save the configuration beside the weights.
     beside = holds((path.parent / CONFIG).is_file)
     return _source(text, read_component(path.parent) if beside else checkpoint, path)
 
@@ -240,7 +237,7 @@ _BEGINNING = re.compile(r'\s*\{\s*"format"\s*:\s*-?\d')
 
 
 def _profile(head: bytes, file: BinaryIO | FileIO) -> bytes | None:
-    """The bytes of a saved profile, damaged or not, and one more than any has where it is larger; None for other files."""
+    """The bytes of a saved profile, damaged or not; one byte too many of one that is too large; None for other files."""
     beginning = head.decode(json.detect_encoding(head), errors="replace")
     if not beginning.lstrip().startswith("{"):
         return None
@@ -249,9 +246,9 @@ def _profile(head: bytes, file: BinaryIO | FileIO) -> bytes | None:
 
 
 def _has_fields(raw: bytes) -> bool:
-    """Whether it is a JSON object with the fields of a profile, which another program may have put in another order."""
+    """Whether the bytes are a JSON object with the fields of a profile, in any order: another program may have written it."""
     encoding, values = json.detect_encoding(raw), limits.profile_values(len(raw))
-    try:  # whatever is wrong with it otherwise, reading it says
+    try:  # the reader of profiles reports every other fault
         value = read_json(raw, values=values, repeats=True, infinite=True, encoding=encoding)
     except JsonError:
         return False

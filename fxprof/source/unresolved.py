@@ -1,4 +1,4 @@
-"""What is said about a text that names no target. Imports the standard library only."""
+"""The errors about a text that names no target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIST = "`fxprof models` lists the bundled models"
 
 
 def unresolved(text: str, path: Path) -> TargetError:
-    """Why a text is no target, and what to try."""
+    """The error that says why a text is no target, with a hint."""
     if not text.strip():
         return TargetError("no target was named", f"name a pipeline directory or a bundled model; {_LIST}")
     if holds(path.is_dir):
@@ -36,7 +36,7 @@ def unresolved(text: str, path: Path) -> TargetError:
 
 
 def _missing(text: str) -> str:
-    """What a path that leads nowhere was to be; "" for what is no path."""
+    """The missing thing, `file` or `directory`, if a text looks like a path; otherwise ""."""
     if text.endswith((".pt2", ".json")):
         return "file"
     return "directory" if {"/", os.sep} & set(text) or text.startswith(("~", ".")) else ""

@@ -1,6 +1,6 @@
-"""What is asked of a pipeline: sizes, steps, guidance, prompt. Imports neither torch nor diffusers.
+"""The workload of a pipeline: sizes, steps, guidance, prompt.
 
-`OPTIONS` is the one table of the options: the command line and the names in messages are made of it, and a test holds
+`OPTIONS` is the one table of the options: it makes the command line and the names in messages, and a test holds
 `Workload` and the signature of `fxprof.profile` to it.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from fxprof.errors import UsageError
 
 DEFAULT_PROMPT = "a photo of a cat"
-"""The prompt when none is given. It matters only where text is not padded to a fixed length."""
+"""The prompt when none is given. It matters only if the pipeline does not pad text to a fixed length."""
 
 DTYPES = ("float32", "float16", "bfloat16")
 SHORT_DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -24,19 +24,19 @@ class Option:
     """One option of an analysis."""
 
     name: str
-    """As `fxprof.profile` and `Workload` name it."""
+    """Its name in `fxprof.profile` and `Workload`."""
     type: Any
-    """What it is in Python; `int` is a whole number of at least 1."""
+    """Its type in Python; `int` is a whole number of at least 1."""
     help: str
-    """What it does, in the help text of the command line, which says itself that an option is repeatable."""
+    """Its sentence in the help text of the command line, which adds that an option is repeatable."""
     metavar: str = ""
-    """What stands for its value in the help text."""
+    """The placeholder for its value in the help text."""
     argument: str = ""
-    """The argument of a pipeline's `__call__` that gets the value as it is."""
+    """The argument of a pipeline's `__call__` that gets the value unchanged."""
     choices: tuple[str, ...] = ()
-    """The values that there are, where they are few."""
+    """All possible values, where they are few."""
     flag: str = ""
-    """On the command line, where it is not the name."""
+    """Its name on the command line, if that differs."""
 
 
 OPTIONS = (
@@ -45,37 +45,37 @@ OPTIONS = (
     Option("images", int, "Images in one run.", "N", argument="num_images_per_prompt"),
     Option("steps", int, "Denoising steps.", "N", argument="num_inference_steps"),
     Option("guidance_scale", float, "Strength of guidance.", "X", argument="guidance_scale"),
-    Option("prompt", str, "The prompt.", "TEXT"),  # a pipeline that takes one gets one, whether it is given or not
-    Option("prompt_tokens", int, "A prompt of so many tokens instead.", "N"),
-    Option("dtype", str, "Type that the models are built in.", choices=(*DTYPES, *SHORT_DTYPES)),
-    Option("without", tuple[str, ...], "Leave an optional component out.", "NAME"),
-    Option("enable", tuple[str, ...], "Switch on before the call, such as vae.tiling.", "NAME"),
+    Option("prompt", str, "The prompt.", "TEXT"),  # a pipeline that takes a prompt gets one, given or not
+    Option("prompt_tokens", int, "Assume a prompt of N tokens.", "N"),
+    Option("dtype", str, "Element type of the models.", choices=(*DTYPES, *SHORT_DTYPES)),
+    Option("without", tuple[str, ...], "Optional component to leave out.", "NAME"),
+    Option("enable", tuple[str, ...], "Feature to switch on before the call, such as vae.tiling.", "NAME"),
     Option(
         "arguments",
         dict[str, Any],
-        "Any other argument of the pipeline's call: JSON, a text, or a stand-in such as image:768x512.",
+        "Any other argument of the pipeline's call: JSON, a text, or a placeholder such as image:768x512.",
         "NAME=VALUE",
         flag="--arg",
     ),
     Option(
         "inputs",
         dict[str, Any],
-        "Of one component: an input as 1x16x64x64 or 1x77:int64, or as for --arg.",
+        "Input of a single component: 1x16x64x64, 1x77:int64, or a value as for --arg.",
         "NAME=SHAPE",
         flag="--input",
     ),
     Option(
         "dims",
         dict[str, int],
-        "Of a .pt2 file: a size by symbol, as s77=4, or by place, as x.0=4 or decode:x.0=4.",
+        "Size in a .pt2 file: of a symbol (s77=4), or of an input's axis (x.0=4, decode:x.0=4).",
         "NAME=N",
         flag="--dim",
     ),
 )
-"""All options of an analysis, in the order of every help text. The last two are no part of a pipeline's workload."""
+"""All options of an analysis, in the order of every help text. The last two do not belong to a pipeline's workload."""
 
 CALL_ARGUMENTS = {option.name: option.argument for option in OPTIONS if option.argument}
-"""Options to the arguments of a pipeline's `__call__` that get their values as they are."""
+"""Option to the argument of a pipeline's `__call__` that gets its value unchanged."""
 
 _FLAGS = {option.name: option.flag for option in OPTIONS if option.flag}
 
@@ -109,7 +109,7 @@ class Workload:
     guidance_scale: float | None = None
     prompt: str | None = None
     prompt_tokens: int | None = None
-    """Length of the tokenised prompt without special tokens, in place of a prompt."""
+    """Length of the prompt in tokens, without special ones, instead of a prompt."""
     dtype: str | None = None
     """Element type that the components are built in, one of `DTYPES`."""
     without: tuple[str, ...] = ()
@@ -117,10 +117,10 @@ class Workload:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the pipeline's `__call__`."""
     enable: tuple[str, ...] = ()
-    """What is switched on before the call, such as `vae.tiling`."""
+    """Features to switch on before the call, such as `vae.tiling`."""
 
     def __post_init__(self) -> None:
-        """Refuse what no pipeline could use."""
+        """Refuse values that no pipeline could use."""
         for option in OPTIONS:
             if option.type is int:
                 _check_positive(option.name, getattr(self, option.name))
@@ -129,7 +129,7 @@ class Workload:
         if self.dtype is not None:
             object.__setattr__(self, "dtype", SHORT_DTYPES.get(self.dtype, self.dtype))
         if self.dtype is not None and self.dtype not in DTYPES:
-            raise UsageError(f"{self.dtype!r} is not an element type to build in", f"one of {', '.join(DTYPES)}")
+            raise UsageError(f"{self.dtype!r} is not an element type to build in", f"give one of {', '.join(DTYPES)}")
 
 
 def _check_positive(name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""The bundled models: TOML files of `fxprof.zoo`, read into configurations. Imports the standard library only.
+"""The bundled models: TOML files of `fxprof.zoo`, read into configurations.
 
 `docs/zoo.md` describes the files. They belong to the package, so a mistake in one is a bug: it raises `ValueError`, and
 the tests read every file.
@@ -41,18 +41,18 @@ class ZooEntry:
     """A bundled model, for lists."""
 
     name: str
-    """What `fxprof profile` takes."""
+    """The name that `fxprof profile` takes."""
     title: str
     class_name: str
     """The pipeline class of diffusers."""
     hub_id: str
-    """Where the model was published."""
+    """The repository that published the model."""
     params: int
     """Parameters of all components together."""
     note: str
-    """What surprises about the model's defaults, as a sentence; mostly empty."""
+    """A surprise in the model's defaults, as a sentence; mostly empty."""
     confidence: str
-    """`verbatim` when every configuration is a published one; otherwise the components that are reconstructed."""
+    """`verbatim` if every configuration is a published one; otherwise the reconstructed components."""
 
 
 @cache
@@ -130,7 +130,7 @@ def _component(where: str, entry: Mapping[str, Any]) -> ComponentConfig:
     return ComponentConfig(
         library=table["library"],
         class_name=table["class"],
-        values=deepcopy(table["values"]),  # files are read once; what a caller does to its lists stays with the caller
+        values=deepcopy(table["values"]),  # files are read once; a caller may change its lists without changing those of others
         published_params=table.get("published_params"),
         published_where=table.get("published_where", ""),
         instantiated_params=table.get("instantiated_params"),
@@ -144,7 +144,7 @@ def _merged(where: str, entry: Mapping[str, Any], *, seen: tuple[str, ...]) -> d
     _check_keys(where, entry, known=_COMPONENT_KEYS, required=())
     inherited = _part(where, entry["use"], seen=seen) if "use" in entry else {}
     if "instantiated_params" in entry:
-        # Another size is another model: what was published about the part says nothing about it.
+        # Another size is another model: published facts about the part do not hold for it.
         inherited = {key: value for key, value in inherited.items() if not key.startswith("published_")}
     own = {key: value for key, value in entry.items() if key not in {"use", "none"}}
     return {**inherited, **own, "values": {**inherited.get("values", {}), **_values(where, entry)}}

@@ -250,7 +250,7 @@ COSTLY: dict[str, Case] = {
     "sums of fractions": (expressions(_fractions, 40), "x.pt2 does not say how large s1 is"),
     "profile of wide characters": (
         text(lambda: b'{"format": 2, "a": "' + _FACE + b"a" * 60_000_000 + b'"}'),
-        "x.json: it takes 228 MiB of memory as a text, more than 192 MiB, for it holds characters that take several bytes each",
+        "x.json: it takes 228 MiB of memory as a text, more than 192 MiB, because some characters take several bytes",
     ),
 }
 """Those of a few megabytes that take a second to make, too."""

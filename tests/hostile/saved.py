@@ -56,6 +56,6 @@ CASES: dict[str, Case] = {
 COSTLY: dict[str, Case] = {
     "profile of many lists": (_text(b'{"format": 2, "a": ' + many_values(40_000_000) + b"}"), "values, more than"),
     "profile of 300 MiB": (_text(b'{"format": 2, "a": "' + b"a" * 300 * 2**20 + b'"}'), "it is larger than any profile"),
-    "profile of many fields": (_text(b'{"format": 2, ' + _MANY_FIELDS + b'"a": 1, "a": 2}'), "the field 'a' stands twice"),
+    "profile of many fields": (_text(b'{"format": 2, ' + _MANY_FIELDS + b'"a": 1, "a": 2}'), "the field 'a' appears twice"),
 }
 """Saved profiles that would take more time or memory than there is, if they were let."""

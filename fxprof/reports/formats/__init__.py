@@ -1,6 +1,6 @@
 """The formats: each is a function from a document to text, in a file of its own, and a line of the table `FORMATS`.
 
-Everything that knows of formats (`--format`, suffixes of output files, tests, documentation) goes by that table.
+Everything else about formats (`--format`, suffixes of output files, tests, documentation) goes by that table.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Format:
     name: str
     """The value of `--format`."""
     suffixes: tuple[str, ...]
-    """Names of output files that ask for it."""
+    """Suffixes of output files that select it."""
     render: Callable[[Document], str]
 
 
@@ -41,7 +41,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 
 def pick_format(name: str | None, output: str | Path | None) -> Format:
-    """The format asked for by name or, without one, by the suffix of the output file; the first one for a terminal.
+    """The format of this name or, without a name, of the output file's suffix; the first format for a terminal.
 
     Raises:
         UsageError: the suffix of the output file belongs to no format.
@@ -55,4 +55,4 @@ def pick_format(name: str | None, output: str | Path | None) -> Format:
         if suffix in candidate.suffixes:
             return candidate
     known = ", ".join(suffix for candidate in FORMATS.values() for suffix in candidate.suffixes)
-    raise UsageError(f"no format goes by the name of the output file {output}", f"end it in one of {known}, or pass --format")
+    raise UsageError(f"the suffix of the output file {output} names no format", f"end it in one of {known}, or pass --format")

@@ -1,8 +1,8 @@
 """Comma-separated values: the rows for programs, unscaled MACs, one header line.
 
-Remarks and approximations stand in the last column, `remarks`, of the first row. A spreadsheet runs a cell that
-begins as a formula does; names come from models and files of strangers, so such a cell gets an apostrophe in front. Where
-cells are separated by semicolons or tabs, the text behind one of these within a cell is a cell, too.
+Remarks and approximations go into the last column, `remarks`, of the first row. A spreadsheet runs a cell that begins
+like a formula, and names come from models and files of strangers, so such a cell gets an apostrophe in front. For a reader
+that separates cells by semicolons or tabs, the text behind such a sign within a cell is a cell too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fxprof.reports.rows import Value
 
 
 def render(document: Document) -> str:
-    """The rows, as RFC 4180 but for lines that end in a newline alone; nothing where there are none."""
+    """The rows as in RFC 4180, but with a newline alone at the end of a line; "" without rows."""
     rows, sentences = document.rows, document.overview.sentences
     if not rows.values:
         return ""
@@ -34,13 +34,13 @@ def _join_cells(cells: Iterable[Value], *, plain: bool) -> str:
 
 
 _SIGNS = frozenset("=+-@\N{MINUS SIGN}")
-"""How a formula begins, full-width and small signs included, which are made of these."""
+"""First signs of a formula; full-width and small signs are normalised to these."""
 _ENDS = re.compile(r"([;\t\r\n])")
-"""The end of a cell, or of a line, for some readers, inside of quotes or not."""
+"""Signs that end a cell or a line for some readers, even inside quotes."""
 _BLANK = frozenset('"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0')
-"""Signs that show nothing, besides Unicode's controls, formats, blanks and marks; and quotes, which are taken off."""
+"""Invisible signs, besides Unicode's controls, formats, blanks and marks; and quotes, which readers remove."""
 _QUOTED = re.compile(r'[",;\t\r\n]|^\s|\s$')
-"""Signs that need quotes; for some readers a carriage return by itself ends a line, a tab or a semicolon a cell."""
+"""Signs that need quotes; for some readers a lone carriage return ends a line, and a tab or a semicolon ends a cell."""
 
 
 def _write_cell(cell: Value, *, plain: bool) -> str:
@@ -51,15 +51,15 @@ def _write_cell(cell: Value, *, plain: bool) -> str:
 
 
 def _disarm(text: str) -> str:
-    """The text with an apostrophe before everything in it that would be run, were it a cell."""
-    pieces = _ENDS.split(text)  # every other one ends the piece before it
+    """The text with an apostrophe before every piece that a spreadsheet would run if it were a cell."""
+    pieces = _ENDS.split(text)  # every second item is a sign that ends the piece before it
     disarmed = [f"'{piece}" if place % 2 == 0 and _is_formula(piece) else piece for place, piece in enumerate(pieces)]
-    at_once = "'" if text[:1] in ("\t", "\r", "\n") else ""  # which some readers take off
+    at_once = "'" if text[:1] in ("\t", "\r", "\n") else ""  # some readers remove this sign
     return at_once + "".join(disarmed)
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a cell begins as a formula does, also behind signs that nobody sees."""
+    """Whether a cell begins like a formula, even behind invisible signs."""
     for char in text:
         if unicodedata.normalize("NFKC", char)[:1] in _SIGNS:
             return True

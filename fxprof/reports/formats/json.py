@@ -1,9 +1,9 @@
-"""JSON: a profile as it is saved; any other report as the values of its overview, and its rows.
+"""JSON: a profile in its saved form; any other report as the values of its overview, and its rows.
 
 The object has the keys `target`, `class_name`, `workload`, `versions`, `macs`, `uncounted` and `bounded` (the totals of the
 whole report), `approximations`, `remarks` and `rows`. The list of models has `rows` alone, the cached results have
 `directory`, `bytes`, `most_bytes`, `removed` and `rows`, and `fxprof.reports.diff_rows` lists the keys of a diff. A row is an
-object whose keys are those of the CSV format, too. Every number is an unscaled integer; an empty cell is null.
+object with the keys of the CSV format. Every number is an unscaled integer; an empty cell is null.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fxprof.result.saved.write import dumps
 
 
 def render(document: Document) -> str:
-    """The saved profile where the document has one; otherwise an object with `rows`, one row a line."""
+    """The saved profile if the document has one; otherwise an object with `rows`, one row a line."""
     overview = document.overview
     if overview.saved is not None:
         return dumps(overview.saved)

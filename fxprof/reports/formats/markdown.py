@@ -25,7 +25,7 @@ def _write_overview(overview: Overview) -> Iterator[str]:
 
 
 def _write_section(section: Section) -> str:
-    """The blocks of a section below its title, or hidden behind it."""
+    """The blocks of a section below its title, or folded behind it."""
     blocks = [*map(_write_table, section.tables), *map(escape, section.lines), *map(_write_note, section.notes)]
     if section.title and not section.folds:
         blocks.insert(0, f"### {escape(section.title)}")
@@ -39,19 +39,19 @@ def _write_note(note: Note) -> str:
 
 _MARKS = re.compile(r"([\\`*_\[\]<>|~#&])")
 _BEGINS = re.compile(r"^(?:([-+])(?=\s|$)|([-=+])(?=[-=+\s]*$)|(\d+)([.)])(?=\s|$))")
-"""How a line begins that Markdown takes for a part of a list, or that is a rule or makes a heading of the line before it."""
+"""Beginnings of a line that Markdown takes for a list item, a rule, or the underline of a heading."""
 _LINKED = re.compile(
     r"@(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//|[\w+-]+:)|(?<=www)(?=\.)|(?<=mailto:)|(?<=xmpp:)|(?<=GH-)(?=\d)", re.IGNORECASE
 )
-"""Where a mention of a person, a number of an issue, a bare address or the name of a picture (`:name:`) would begin."""
+"""Beginnings of a mention, a number of an issue, a bare address or the name of a picture (`:name:`)."""
 _NOTHING = "&#8203;"
-"""A space of no width, as tools that write comments on pull requests put it there."""
+"""A space of no width, which tools that comment on pull requests use for this purpose."""
 _DOLLAR = "<span>&#36;</span>"
-"""A dollar that begins no formula, neither in the Markdown nor in the page that is made of it."""
+"""A dollar that begins no formula, neither in the Markdown nor in the page made of it."""
 
 
 def escape(text: str) -> str:
-    """The text with everything that Markdown or HTML would read as a sign made plain; it names, links and computes nothing."""
+    """The text with every sign of Markdown or HTML escaped; it mentions nobody, links nowhere and holds no formula."""
     whole = clean(text)
     line = whole.lstrip()
     parts = _LINKED.split(line)
@@ -59,7 +59,7 @@ def escape(text: str) -> str:
     joined = [_escape_marks(parts[0])]
     for mark, part in zip(marks, parts[1:], strict=True):
         joined.append(f"{mark}{_NOTHING}{_escape_marks(part)}")
-    # Plain blanks in front are dropped, or, where there are four, make code of a line.
+    # Markdown drops plain blanks in front, and four of them turn a line into code.
     return "&nbsp;" * (len(whole) - len(line)) + _BEGINS.sub(_escape_beginning, "".join(joined))
 
 
@@ -73,7 +73,7 @@ def _escape_beginning(match: re.Match[str]) -> str:
 
 
 def _escape_html(text: str) -> str:
-    """The text within a line of HTML, where Markdown's own signs mean nothing."""
+    """The text for a line of HTML, in which Markdown's own signs have no meaning."""
     return _LINKED.sub(lambda match: match[0] + _NOTHING, html.escape(clean(text))).replace("$", _DOLLAR)
 
 

@@ -10,7 +10,7 @@ from fxprof.reports.document import Column, Document, Note, Overview, Section, T
 from fxprof.reports.words import LONGEST_FACT, clean, shorten
 
 WIDTH = 80
-"""Characters that tables and sentences try to fit; a table of many or long numbers may reach 100."""
+"""Characters of a line; a table of many or long numbers may reach 100."""
 _GAP = 2
 
 
@@ -86,7 +86,7 @@ def _insert_notes(lines: list[str], notes: list[list[str]], *, last: bool) -> It
 
 
 def _draw(columns: Sequence[Column], rows: list[list[str]], *, last: bool) -> str:
-    from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate  # loaded when a table is drawn, not at the start
+    from tabulate import SEPARATING_LINE, DataRow, Line, TableFormat, tabulate  # a top-level import would slow every start
 
     split = [column.title.split("\n") for column in columns]
     height = max(map(len, split))
@@ -112,9 +112,9 @@ def _list_cells(table: Table) -> Iterator[tuple[Cell, ...]]:
 
 
 def _fit_widths(columns: list[tuple[str, int]], texts: list[list[str]]) -> list[int]:
-    """Widths of the columns, where the widest words give way until the table fits or all are at their least."""
+    """Widths of the columns: the widest words shrink until the table fits or all words have their least width."""
     widths = [max(map(len, [*title.split("\n"), *(row[index] for row in texts)])) for index, (title, _) in enumerate(columns)]
-    # A name may have thousands of characters, of which none is seen beyond this.
+    # A name may have thousands of characters, and none is visible beyond this width.
     widths = [min(width, max(least, WIDTH)) if least else width for width, (_, least) in zip(widths, columns, strict=True)]
     while sum(widths) + _GAP * (len(widths) - 1) > WIDTH:
         room = [width - least if least else 0 for width, (_, least) in zip(widths, columns, strict=True)]
