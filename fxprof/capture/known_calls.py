@@ -1,4 +1,4 @@
-"""Exports of calls, each made once: known from a module that is the same, from an earlier run, or made now."""
+"""Exports of calls, one for each distinct call: taken from an identical module or from an earlier run, or made now."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class KnownCalls:
     """The exports of one rehearsal.
 
     Args:
-        aliases: by component, other paths of modules that are shared, to the one path that their calls add up at.
-        generators: what modules can draw random numbers from.
-        whole: export every module, also those that are alike, so that programs are complete.
-        kept: calls of earlier runs.
+        aliases: by component, other paths of shared modules, each with the one path at which their calls add up.
+        generators: the generators from which modules can draw random numbers.
+        whole: export every module, also identical ones, so that programs are complete.
+        kept: cached calls of earlier runs.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class KnownCalls:
     def export(
         self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], *, alone: bool
     ) -> ExportedCall:
-        """Export a call, or repeat what is known of a module that is the same, called the same way.
+        """Export a call, or repeat the export of an identical module that was called the same way.
 
         Args:
-            module: what is called.
-            place: where it is.
+            module: the module that is called.
+            place: its component and path.
             args: positional arguments.
             kwargs: keyword arguments.
-            alone: whether it can see more than what makes modules the same, so that nothing is known of it.
+            alone: whether the module can see more than a fingerprint covers, so that no other export applies to it.
 
         Raises:
             NotExportableError: as `export_call`.
@@ -77,17 +77,17 @@ class KnownCalls:
         return replace(known, trace=Trace((occurrence,), origins=origins, gives=trace.gives))
 
     def again(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall | None:
-        """What is known of a call of the same work, wherever that was; None when nothing is."""
+        """The export of a call with the same work, made at any place; None when there is none."""
         known = self._alike.get(self.work_of(module, args, kwargs)) if self._can_be_alike(place) else None
         return known[0] if known is not None and isinstance(known[0], ExportedCall) else None
 
     def work_of(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
-        """What is the same for calls that compute the same, whichever module makes them."""
-        found = fingerprint(module)
+        """A key that is equal for calls that compute the same, whichever module makes them."""
+        identity = fingerprint(module)
         strides = tuple(
             leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor and is_plain(leaf)
         )
-        return (found.structure, found.plain, strides, *key_of(args, kwargs))
+        return (identity.structure, identity.plain, strides, *key_of(args, kwargs))
 
     def _can_be_alike(self, place: Place) -> bool:
         inside = f"{place.path}." if place.path else ""
