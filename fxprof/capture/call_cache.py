@@ -23,7 +23,7 @@ from fxprof.capture.error_causes import causes
 from fxprof.capture.export import ExportedCall, NotExportableError
 from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
-from fxprof.capture.plain_values import is_plain_value, told
+from fxprof.capture.plain_values import is_plain_value, token_of
 from fxprof.capture.returned_values import NotKept
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
@@ -119,7 +119,7 @@ def _attributes(module: nn.Module) -> list[Any]:
         (name, described)
         for part in module.modules()
         for name, value in vars(part).items()
-        if name not in _TORCHS_OWN and (described := told(value, _DEEPEST, _no_data, ignored=_UNORDERED))[0] is not _NO_DATA
+        if name not in _TORCHS_OWN and (described := token_of(value, _DEEPEST, _no_data, ignored=_UNORDERED))[0] is not _NO_DATA
     ]
 
 
@@ -131,7 +131,7 @@ _DEEPEST = 4
 
 
 def _no_data(value: Any, depth: int) -> tuple[str, str]:  # noqa: ARG001  # nothing is looked into
-    """A substitute for an object, the same in every process: a mark that it is no data, and its class."""
+    """A stand-in for an object, the same in every process: a mark that it is no data, and its class."""
     return (_NO_DATA, type(value).__qualname__)
 
 

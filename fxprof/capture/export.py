@@ -237,7 +237,7 @@ def _export(
                 except Exception:
                     if not sharing.stand_ins:
                         raise
-            # The substitute for a call did not fit that call, or the code after it.
+            # The stand-in for a call did not fit that call, or the code after it.
             restore(before)
             put_back(states)
             if not sharing.differed:

@@ -32,7 +32,7 @@ ITERATORS: tuple[type, ...] = (*_OF_CONTAINERS, *_OF_OTHERS)
 
 
 class Standing:
-    """A substitute for an iterator that cannot be copied or reset, such as a generator of Python's."""
+    """A stand-in for an iterator that cannot be copied or reset, such as a generator of Python's."""
 
     def __init__(self, name: str) -> None:
         self._name = name

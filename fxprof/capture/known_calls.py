@@ -83,11 +83,11 @@ class KnownCalls:
 
     def work_of(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
         """A key that is equal for calls that compute the same, whichever module makes them."""
-        identity = fingerprint(module)
+        traits = fingerprint(module)
         strides = tuple(
             leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor and is_plain(leaf)
         )
-        return (identity.structure, identity.plain, strides, *key_of(args, kwargs))
+        return (traits.structure, traits.plain, strides, *key_of(args, kwargs))
 
     def _can_be_alike(self, place: Place) -> bool:
         inside = f"{place.path}." if place.path else ""

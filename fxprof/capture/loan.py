@@ -48,7 +48,7 @@ class Loan:
     _copies: list[tuple[torch.Tensor, torch.Tensor, int]] = field(default_factory=list)
     """A copy with values, its original, and the number of writes to the copy when it was made."""
     _exchanged: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    """A value of the user's and its substitute, by identity of the value."""
+    """A value of the user's and its stand-in, by identity of the value."""
 
     _modules: dict[int, tuple[CapturedModule, ...]] = field(default_factory=dict)
     """A component's modules as they are stored, by identity of the component."""
@@ -83,7 +83,7 @@ class Loan:
             holder.exchange(change)
 
     def exchange(self, value: Any) -> Any:
-        """The substitute for a value for the time of the rehearsal; most values need none and are returned themselves."""
+        """The stand-in for a value for the time of the rehearsal; most values need none and are returned themselves."""
         if isinstance(value, tuple):
             return _rebuilt(value, self.exchange)
         if isinstance(value, nn.Module):
@@ -95,7 +95,7 @@ class Loan:
         return self._exchanged[id(value)][1]
 
     def arguments(self, given: Any) -> Any:
-        """A call's arguments with substitutes; their tensors keep their values, whatever their size, without gradients."""
+        """A call's arguments with stand-ins; their tensors keep their values, whatever their size, without gradients."""
         given = pytree.tree_map_only(torch.Tensor, self._argument, given)
         return pytree.tree_map_only(GeneratorType, self.exchange, given)
 

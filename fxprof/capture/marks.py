@@ -1,4 +1,4 @@
-"""Nodes of a captured graph that are no operators: marks at both ends of a repeated block, and substitutes for repeats."""
+"""Nodes of a captured graph that are no operators: marks at both ends of a repeated block, and stand-ins for repeats."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ BEGIN = torch.ops.fxprof.begin.default
 END = torch.ops.fxprof.end.default
 """Marks the end of that call, and lists the inputs and results of a later call in the later call's own order."""
 REPEAT = torch.ops.fxprof.repeat.default
-"""The substitute for a later call."""
+"""The stand-in for a later call."""
 
 
 def number_of(node: Node) -> int:
-    """The number of the block that a mark or a substitute belongs to."""
+    """The number of the block that a mark or a stand-in belongs to."""
     return int(node.args[0])  # type: ignore[arg-type]  # as it was made below

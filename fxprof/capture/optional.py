@@ -1,9 +1,9 @@
-"""Substitutes for packages that a pipeline imports only if they are installed, and could do without.
+"""Stand-ins for packages that a pipeline imports only if they are installed, and could do without.
 
 diffusers and transformers write `if is_ftfy_available(): import ftfy` at the top of a module, and use the name later. While
-a pipeline is built and rehearsed, the names of such a block are bound to a substitute, and unbound afterwards. Installed
+a pipeline is built and rehearsed, the names of such a block are bound to a stand-in, and unbound afterwards. Installed
 packages are used themselves. A pipeline that asks for a missing package is told the truth, and then does without it. The one
-exception is a function that would raise: there the answer is yes, and the function imports the substitute.
+exception is a function that would raise: there the answer is yes, and the function imports the stand-in.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ _SENTENCES = {
     ),
     "torchvision": "torchvision is not installed, so images were prepared by a stand-in that makes the same sizes",
 }
-"""The remark about each substitute that was used."""
+"""The remark about each stand-in that was used."""
 
 
 @dataclass
 class StandIns:
-    """The substitutes of one capture."""
+    """The stand-ins of one capture."""
 
     modules: Mapping[str, ModuleType]
-    """The substitutes by the names under which they are imported."""
+    """The stand-ins by the names under which they are imported."""
     used: set[str] = field(default_factory=set)
-    """The packages whose substitutes did something."""
+    """The packages whose stand-ins did something."""
     _undo: list[tuple[ModuleType, str, Any]] = field(default_factory=list)
     _bound: set[str] = field(default_factory=set)
 
     def bind(self) -> None:
-        """Bind the names of substitutes in all modules loaded by now that would have imported them."""
+        """Bind the names of stand-ins in all modules loaded by now that would have imported them."""
         if not self.modules:
             return
         while new := [name for name in sys.modules if name.startswith(_OURS) and name not in self._bound]:
@@ -91,13 +91,13 @@ class StandIns:
 
     @property
     def remarks(self) -> list[str]:
-        """The remarks about the substitutes that were used."""
+        """The remarks about the stand-ins that were used."""
         return [_SENTENCES[name] for name in sorted(self.used)]
 
 
 @contextmanager
 def standing_in() -> Iterator[StandIns]:
-    """Put substitutes in the place of optional packages that are not installed, until the end of the block."""
+    """Put stand-ins in the place of optional packages that are not installed, until the end of the block."""
     used: set[str] = set()
     missing = [name for name in _MAKERS if name not in sys.modules and find_spec(name) is None]
     modules: dict[str, ModuleType] = {}
@@ -115,7 +115,7 @@ def standing_in() -> Iterator[StandIns]:
 
 
 def load_past_guard(module: str, name: str) -> Any:
-    """A class that its library hides because of a package whose substitute is bound; None where that is not enough."""
+    """A class that its library hides because of a package whose stand-in is bound; None where that is not enough."""
     try:
         return getattr(importlib.import_module(module), name, None)
     except (ImportError, NameError, AttributeError):
@@ -130,7 +130,7 @@ def _guarded(tree: ast.Module, guards: set[str]) -> Iterator[ast.Module]:
 
 
 def _refusing(tree: ast.Module, guards: set[str]) -> set[str]:
-    """The guards without which a function raises, where a substitute is enough: the function imports it next."""
+    """The guards without which a function raises, where a stand-in is enough: the function imports it next."""
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     return {guard for function in functions for guard in _demanded(function) & guards}
 

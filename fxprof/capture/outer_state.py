@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from fxprof.capture.iterators import ITERATORS
-from fxprof.capture.plain_values import CONTAINERS, is_plain_or_derived, is_plain_value, told, values_in
+from fxprof.capture.plain_values import CONTAINERS, is_plain_or_derived, is_plain_value, token_of, values_in
 from fxprof.capture.reachable import is_looked_into, is_own, names_of
 
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -32,7 +32,7 @@ def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
     tokens = []
     for getter in _getters(part):
         try:
-            token = told(getter(), _DEEPEST, _of_other, most=_LONGEST)
+            token = token_of(getter(), _DEEPEST, _of_other, most=_LONGEST)
         except _ObjectError:
             return None
         if token[0] != _OPAQUE:

@@ -267,7 +267,7 @@ def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[.
 def _approximate_lengths(
     name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any], again: Callable[[], None]
 ) -> list[str]:
-    """A sentence if shapes depend on how placeholder tokenizers split texts: a second rehearsal with longer texts shows it."""
+    """A sentence if shapes depend on how stand-in tokenizers split texts: a second rehearsal with longer texts shows it."""
     stand_ins = {key: value for key, value in built.tokenizers.items() if isinstance(value, StandInTokenizer)}
     if not stand_ins:
         return []

@@ -1,6 +1,6 @@
 """Processors of texts and images for a model, put together part by part, without any Auto class.
 
-The classes are those of transformers, whose code decides all sizes. A placeholder replaces a tokenizer without its vocabulary.
+The classes are those of transformers, whose code decides all sizes. A stand-in replaces a tokenizer without its vocabulary.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Say = Callable[[str], None]
 
 
 def tokenizer(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
-    """A tokenizer with its own vocabulary where that is there and readable, otherwise a placeholder.
+    """A tokenizer with its own vocabulary where that is there and readable, otherwise a stand-in.
 
     Raises:
         CaptureError: transformers has no such class, or cannot read its files.
@@ -84,7 +84,7 @@ def tokenizer(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
 
 
 def stand_in(part: ComponentConfig, input_names: Any) -> StandInTokenizer:
-    """A placeholder tokenizer that counts words."""
+    """A stand-in tokenizer that counts words."""
     return StandInTokenizer(part.class_name, {"model_input_names": input_names, **_of_files(part)})
 
 

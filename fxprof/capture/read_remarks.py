@@ -44,9 +44,7 @@ def _first_of_lines(reads: Iterable[Read]) -> tuple[Read, ...]:
 
 
 def _approximate(read: Read) -> str:
-    return (
-        f"the work of {_where(read)} depends on values that only a real run knows ({_how(read)}); it is counted as for zeros"
-    )
+    return f"the work of {_where(read)} depends on values that only a real run knows ({_how(read)}); it is counted as for zeros"
 
 
 def _unmoved(read: Read, tried: int) -> str:

@@ -1,4 +1,4 @@
-"""What a call returned, without its memory, so that it can be returned again."""
+"""Results of a call without their memory, so that they can be returned again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Given:
     """One of the arguments."""
 
     position: int
-    """Its place among the leaves of the arguments."""
+    """Its position among the leaves of the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +28,24 @@ class Zeros:
 
 
 class NotKeptError(BaseException):
-    """Somebody looked at a result that was not kept. No `Exception`, so that no model's Python takes it for its own."""
+    """Somebody looked at a result that is not cached. It is no `Exception`, so that no model's Python catches it as its own."""
 
 
 class NotKept:
-    """Stands for an object that a call returned and that was not kept, such as a key-value cache.
+    """The stand-in for an object that a call returned and that is not cached, such as a key-value cache.
 
-    Most pipelines never look at it. It can be passed on, copied deeply and told from None; whatever else is done with it raises
-    `NotKeptError`, also to ask for its class.
+    Most pipelines never look at it. It can be passed on, copied deeply and compared with None by `is`; every other use raises
+    `NotKeptError`, also a question for its class.
     """
 
     __slots__ = ()
 
     def __deepcopy__(self, memo: object) -> NotKept:
-        """As good as another one."""
+        """Return the object itself, which is as good as a copy."""
         return self
 
     def __getattribute__(self, name: str) -> Any:
-        """Nothing but how to copy it."""
+        """Allow nothing but copying."""
         if name != "__deepcopy__":
             raise NotKeptError(name)
         return object.__getattribute__(self, name)
@@ -61,7 +61,7 @@ for _name in _LOOKS.split():
 
 
 def made(item: Any, given: Sequence[Any]) -> Any:
-    """The leaf that a description stands for; plain values stand for themselves."""
+    """The leaf for an item of a description; a plain value is returned itself."""
     if isinstance(item, Given):
         return given[item.position]
     return fresh_zeros(item.shape, item.dtype) if isinstance(item, Zeros) else item
