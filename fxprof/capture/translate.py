@@ -210,7 +210,7 @@ class _GraphReader:
             elif _computes(node):
                 parts.append(self._op(module, node, owners, values))
         assert not outer, "every block that begins in a graph ends in it"
-        return tuple(found)
+        return tuple(parts)
 
     def _occurrence(self, known: _Known, node: Node, values: Values) -> Occurrence:
         """A later module's occurrence, with the numbers of its calls as if each had been traced."""

@@ -86,7 +86,7 @@ def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
             _refuse_lists(what, key, value)
         for number in value if isinstance(value, (list, tuple)) else (value,):
             if type(number) is int and abs(number) > limits.BUILT_SIZE:
-                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which is no size of a model")
+                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which is not a size")
             most = limits.BUILT_LAYERS if _LAYERS.search(key) else limits.BUILT_PARTS
             if type(number) is int and number > most and (_COUNTS.search(key) or _LAYERS.search(key)):
                 raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, more than {most:,}")

@@ -77,7 +77,7 @@ def _copy(file: Path, copy: Path, most: int) -> None:
     data = read_bytes(file, most)
     many = file.suffix in _LISTS and data.count(b"\n") > limits.VOCABULARY
     if many or (file.suffix in _PIECES and _pieces(data) > limits.VOCABULARY):
-        raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, which no vocabulary needs")
+        raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, more than any vocabulary has")
     if len(data) <= most:
         copy.write_bytes(data)
 
@@ -160,7 +160,7 @@ def _check_model(path: Path, model: Any, growth: float) -> None:
     vocabulary = fields.get("vocab")
     entries: Sized = vocabulary if isinstance(vocabulary, (dict, list)) else ()
     if len(entries) > limits.VOCABULARY:
-        raise CaptureError(f"cannot use {path}: it has more than {limits.VOCABULARY:,} entries, which no vocabulary needs")
+        raise CaptureError(f"cannot use {path}: it has more than {limits.VOCABULARY:,} entries, more than any vocabulary has")
     longest = fields.get("max_input_chars_per_word")
     # A word is looked up from every position in it to every other one, and each part is copied before.
     work = longest**2 if isinstance(longest, int) else _longest_entry(entries) if fields.get("type") == "Unigram" else 1

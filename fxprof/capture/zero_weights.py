@@ -139,9 +139,9 @@ def counted() -> Iterator[None]:
         nonlocal left
         left -= 1
         if left < 0:
-            raise TooLargeError(f"it is made of more than {limits.BUILT_MODULES:,} modules, which no model needs")
+            raise TooLargeError(f"it is made of more than {limits.BUILT_MODULES:,} modules, more than any model has")
         if time.monotonic() > end:
-            raise TooLargeError(f"building it takes more than {limits.BUILT_SECONDS} seconds, which no model needs")
+            raise TooLargeError(f"building it takes more than {limits.BUILT_SECONDS} seconds, more than any model takes")
         before(module, *args, **kwargs)
 
     nn.Module.__init__ = initialise  # type: ignore[method-assign, assignment]
@@ -161,7 +161,7 @@ class _Sizes(TorchDispatchMode):
         if not given or math.prod(tensor.numel() for tensor in given) > limits.BUILT_ELEMENTS:
             elements = max((tensor.numel() for tensor in _shapes_of(func, args, kwargs)), default=0)
             if elements > (limits.BUILT_SIZE if name in _LAZY else limits.BUILT_ELEMENTS):
-                raise TooLargeError(f"it makes a tensor of {elements:,} elements, which no model needs")
+                raise TooLargeError(f"it makes a tensor of {elements:,} elements, more than any model makes")
         return func(*args, **kwargs)
 
 
