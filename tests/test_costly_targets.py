@@ -100,7 +100,9 @@ def test_a_model_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch
 def test_no_tensor_beyond_all_memory_is_really_made() -> None:
     with sizes_bounded():
         assert torch.empty((3, 4)).shape == (3, 4)
-        with pytest.raises(TooLargeError, match=r"^it makes a tensor of 10,000,000,000,000 elements, more than any model makes$"):
+        with pytest.raises(
+            TooLargeError, match=r"^it makes a tensor of 10,000,000,000,000 elements, more than any model makes$"
+        ):
             torch.zeros(10**6, 10**7)
         with pytest.raises(TooLargeError, match=r"^it makes a tensor of 500,000,000 elements, more than any model makes$"):
             torch.arange(0, 10**9, 2)

@@ -18,13 +18,13 @@ from torch.utils import _pytree as pytree
 from fxprof import limits
 from fxprof.cache import Cache
 from fxprof.cache.keys import key_of
+from fxprof.capture.cached_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.calls import key_of as key_of_call
 from fxprof.capture.error_causes import causes
 from fxprof.capture.export import ExportedCall, NotExportableError
-from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
 from fxprof.capture.plain_values import is_plain_value, token_of
-from fxprof.capture.returned_values import NotKept
+from fxprof.capture.returned_values import NotCached
 from fxprof.capture.sharing import modes
 from fxprof.capture.state import settings_of
 from fxprof.source.config import ComponentConfig
@@ -34,13 +34,13 @@ from fxprof.trace.codec import DamagedError, NotWritableError, read_trace, write
 _KIND = "call"
 
 
-class KeptCalls:
+class CachedCalls:
     """The calls of one pipeline's components in a cache.
 
     Args:
         cache: stores the calls.
         parts: the configuration of each component.
-        objects: whether to find calls that returned objects; `NotKept` takes the place of such an object.
+        objects: whether to find calls that returned objects; `NotCached` takes the place of such an object.
     """
 
     def __init__(self, cache: Cache, parts: Mapping[str, ComponentConfig], *, objects: bool = True) -> None:
@@ -168,7 +168,7 @@ _PARTS = 5
 """The number of fields of a written call."""
 
 
-def _objects(positions: Any, results: int) -> dict[int, NotKept]:
+def _objects(positions: Any, results: int) -> dict[int, NotCached]:
     if not isinstance(positions, list) or not all(type(position) is int and 0 <= position < results for position in positions):
         raise DamagedError("objects")
-    return {position: NotKept() for position in positions}
+    return {position: NotCached() for position in positions}

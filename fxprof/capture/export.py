@@ -214,7 +214,7 @@ def _exported_call(
         # Sizes were given, so a symbolic size depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")
     if any(op.target == "higher_order.flat_apply" for op in trace.distinct()):
-        raise NotExportableError("it calls a Python function that torch.export leaves as it is")
+        raise NotExportableError("it calls a Python function that torch.export leaves untraced")
     # Only now: while torch.export traces, every new tensor is a fake one.
     objects = {position: _without_data(value) for position, value in wrapper.seen.objects.items()}
     output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
@@ -351,10 +351,10 @@ def compiling_unseen() -> Iterator[None]:
 
     def telling(original: Any) -> Any:
         @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # as the compiler's front end itself takes these
-        def told(*args: Any, **kwargs: Any) -> bool:
+        def answer(*args: Any, **kwargs: Any) -> bool:
             return not is_own(_caller()) and bool(original(*args, **kwargs))
 
-        return told
+        return answer
 
     for (owner, name), original in before.items():
         setattr(owner, name, telling(original))

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-_Remembering = functools._lru_cache_wrapper  # noqa: SLF001 - what `lru_cache` makes has no other name
+_Remembering = functools._lru_cache_wrapper  # noqa: SLF001 - the class of its results has no other name
 
 Forget = Callable[[Iterable[nn.Module]], None]
 """Makes the functions of models cache nothing from now on."""

@@ -188,7 +188,7 @@ def intercepted(module: nn.Module, inner: Callable[..., Any]) -> Iterator[bool]:
     """Call `inner` in the place of the module's own `forward`, with all hooks around it, until the end of the block.
 
     Yields:
-        Whether that is done; a forward that was replaced by hand cannot be told from its class's.
+        Whether that is done; a forward that was replaced by hand looks like its class's.
     """
     registry = vars(module).get("_diffusers_hook")
     references = getattr(registry, "_fn_refs", None)

@@ -82,15 +82,15 @@ class Interception:
         return self._exported_or_run(module, place, args, kwargs)
 
     def _exported_or_run(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        position = (place.component, place.path)
-        if position in self.ran_for_real:
+        key = (place.component, place.path)
+        if key in self.ran_for_real:
             return self._run_or_repeat(module, place, args, kwargs)
-        if position in self._refused:
+        if key in self._refused:
             return CALL(module, *args, **kwargs)
         try:
             return self._exported(module, place, args, kwargs)
         except NotExportableError as error:
-            self.ran_for_real[position] = str(error)
+            self.ran_for_real[key] = str(error)
             return self._run_or_repeat(module, place, args, kwargs)
 
     def _run_or_repeat(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -113,12 +113,12 @@ class Interception:
         return forward
 
     def _exported_forward(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        position = (place.component, place.path)
-        if position not in self._refused:
+        key = (place.component, place.path)
+        if key not in self._refused:
             try:
                 return self._exported(module, place, args, kwargs)
             except NotExportableError:
-                self._refused.add(position)
+                self._refused.add(key)
         return type(module).forward(module, *args, **kwargs)
 
     def _exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

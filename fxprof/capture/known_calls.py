@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.calls import Key, key_of
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.layouts import is_plain
@@ -27,15 +27,15 @@ class KnownCalls:
         aliases: by component, other paths of shared modules, each with the one path at which their calls add up.
         generators: the generators from which modules can draw random numbers.
         whole: export every module, also identical ones, so that programs are complete.
-        kept: cached calls of earlier runs.
+        cached: cached calls of earlier runs.
     """
 
     def __init__(
-        self, aliases: Mapping[str, Mapping[str, str]], generators: Generators, *, whole: bool, kept: KeptCalls | None
+        self, aliases: Mapping[str, Mapping[str, str]], generators: Generators, *, whole: bool, cached: CachedCalls | None
     ) -> None:
         self._aliases, self._generators = aliases, generators
         self._whole = whole
-        self._kept = kept
+        self._cached = cached
         self._alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
 
     def export(
@@ -58,7 +58,7 @@ class KnownCalls:
         key = self.work_of(module, args, kwargs)
         if key not in self._alike:
             try:
-                call = self._kept_or_exported(module, place, args, kwargs)
+                call = self._cached_or_exported(module, place, args, kwargs)
             except NotExportableError as error:
                 self._alike[key] = error, place
                 raise
@@ -94,19 +94,21 @@ class KnownCalls:
         aliases = self._aliases[place.component]
         return not self._whole and not any(path.startswith(inside) for pair in aliases.items() for path in pair)
 
-    def _kept_or_exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
-        if self._kept is None:
+    def _cached_or_exported(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ExportedCall:
+        if self._cached is None:
             return self._new(module, place, args, kwargs)
-        key = self._kept.key(place, module, args, kwargs)
-        known = self._kept.find(key)
+        key = self._cached.key(place, module, args, kwargs)
+        known = self._cached.find(key)
         if known is not None:
             return known
         try:
             call = self._new(module, place, args, kwargs)
         except NotExportableError as error:
-            self._kept.keep_refusal(key, place, module, error)
+            self._cached.keep_refusal(key, place, module, error)
             raise
-        self._kept.keep(key, place, module, call)
+        self._cached.keep(key, place, module, call)
         return call
 
     def _new(

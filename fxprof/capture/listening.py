@@ -81,7 +81,7 @@ class Listening:
             future: Future[Any] = Future()
             try:
                 future.set_result(function(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001 - whoever asks for the result is told
+            except Exception as error:  # noqa: BLE001 - the result raises it
                 future.set_exception(error)
             return future
 

@@ -161,7 +161,7 @@ class Loan:
             needs = tensor.requires_grad and (made.is_floating_point() or made.is_complex())
             if kind is nn.Parameter:
                 return nn.Parameter(made, requires_grad=needs)
-            return torch.Tensor._make_subclass(kind, made, needs)  # noqa: SLF001 - what nn.Parameter itself does
+            return torch.Tensor._make_subclass(kind, made, needs)  # noqa: SLF001 - as nn.Parameter itself does
 
 
 def uncompiled(module: nn.Module) -> nn.Module:

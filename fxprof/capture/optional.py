@@ -2,7 +2,7 @@
 
 diffusers and transformers write `if is_ftfy_available(): import ftfy` at the top of a module, and use the name later. While
 a pipeline is built and rehearsed, the names of such a block are bound to a stand-in, and unbound afterwards. Installed
-packages are used themselves. A pipeline that asks for a missing package is told the truth, and then does without it. The one
+packages are used themselves. A pipeline that asks for a missing package gets a true answer, and then does without it. The one
 exception is a function that would raise: there the answer is yes, and the function imports the stand-in.
 """
 
@@ -102,7 +102,7 @@ def standing_in() -> Iterator[StandIns]:
     missing = [name for name in _MAKERS if name not in sys.modules and find_spec(name) is None]
     modules: dict[str, ModuleType] = {}
     for name in missing:
-        modules |= _MAKERS[name](lambda name=name: used.add(name))  # type: ignore[misc]  # the loop's value is what is wanted
+        modules |= _MAKERS[name](lambda name=name: used.add(name))  # type: ignore[misc]  # bound to the loop's value
     stand_ins = StandIns(modules, used)
     sys.modules.update(modules)
     try:

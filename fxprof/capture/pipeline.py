@@ -14,7 +14,7 @@ from torch import nn
 from fxprof.cache import Cache
 from fxprof.capture.build import Built, Progress, build, of_live
 from fxprof.capture.built_modules import modules_of
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.error_causes import failure, is_from_elsewhere, is_our_bug, lacks
 from fxprof.capture.function_caches import Forget, remembering_nothing
 from fxprof.capture.inputs import plain, real
@@ -23,8 +23,8 @@ from fxprof.capture.optional import standing_in
 from fxprof.capture.process_state import alone, unchanged
 from fxprof.capture.read_remarks import read_remarks
 from fxprof.capture.rehearse import Rehearsal
-from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
-from fxprof.capture.returned_values import NotKeptError
+from fxprof.capture.remedies import missing_arguments, unknown_argument, with_remedy
+from fxprof.capture.returned_values import NotCachedError
 from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
 from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
@@ -86,7 +86,7 @@ def _attempt(
             return _capture(target, workload, notable, report, whole=whole, cache=None, objects=True, loan=loan)
     try:
         return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
-    except NotKeptError:
+    except NotCachedError:
         return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
 
 
@@ -147,10 +147,10 @@ def _captured(
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
     parts = target.components if isinstance(target, PipelineConfig) else {}
     known = {part: config for part, config in parts.items() if config is not None and not config.members}
-    kept = KeptCalls(cache, known, objects=objects) if cache is not None else None
+    cached = CachedCalls(cache, known, objects=objects) if cache is not None else None
     live = not isinstance(target, PipelineConfig)
     rehearsal = Rehearsal(
-        built.modules, notable=notable, outside=outside, whole=whole, kept=kept, own_code=live, progress=report
+        built.modules, notable=notable, outside=outside, whole=whole, cached=cached, own_code=live, progress=report
     )
     watched = Watched(built.pipeline)
     result, ended = _rehearse(name, rehearsal, built, watched, arguments)
@@ -216,9 +216,9 @@ def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[s
     for name in given:
         if name not in accepted:
             raise UsageError(*unknown_argument(type(built.pipeline).__name__, name, options.get(name, ""), accepted))
-    absent = absent_arguments(type(built.pipeline).__name__, accepted, given)
-    if absent:
-        raise UsageError(*absent)
+    missing = missing_arguments(type(built.pipeline).__name__, accepted, given)
+    if missing:
+        raise UsageError(*missing)
     return given, approximations
 
 

@@ -102,7 +102,7 @@ def unchanged() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
-        weights = dict(parametrize._cache)  # noqa: SLF001 - what `parametrize.cached` holds is the user's
+        weights = dict(parametrize._cache)  # noqa: SLF001 - the contents of `parametrize.cached` are the user's
         parametrize._cache.clear()  # noqa: SLF001 - as above
         try:
             yield

@@ -28,7 +28,7 @@ WHOLE = "values of a tensor"
 _LARGE = 1 << 15
 """The number of elements from which an operator on unknown values is not computed."""
 
-_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # noqa: SLF001 - what classes have that leave operators to torch
+_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # noqa: SLF001 - of classes that leave operators to torch
 _COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
 """Higher-order operators that have a formula; of all others the recorder sees the operators inside."""
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import nn
 
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.failure import Failure, failure_of
 from fxprof.capture.interception import Interception
 from fxprof.capture.known_calls import KnownCalls
@@ -47,7 +47,7 @@ class Rehearsal:
         notable: whether an operator outside every exported call is to be recorded: all but those known to cost nothing.
         outside: the name for operators that run in no component, and the class to show for it.
         whole: export every module, also identical ones, so that programs are complete.
-        kept: cached calls of earlier runs, which are not exported again.
+        cached: cached calls of earlier runs, which are not exported again.
         own_code: whether the modules may be of the user's own classes, as in a live pipeline.
         progress: gets the component and entry before each capture.
     """
@@ -59,7 +59,7 @@ class Rehearsal:
         notable: Callable[[str], bool],
         outside: tuple[str, str],
         whole: bool = False,
-        kept: KeptCalls | None = None,
+        cached: CachedCalls | None = None,
         own_code: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class Rehearsal:
         """Values for Python to read instead of unknown ones, in a run that shows whether they matter."""
         self._places, self._aliases = find_modules(components)
         generators = Generators(components.values() if own_code else ())
-        known = KnownCalls(self._aliases, generators, whole=whole, kept=kept)
+        known = KnownCalls(self._aliases, generators, whole=whole, cached=cached)
         self._listening = listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
         self._runs = RealRuns(
             self.calls, notable=notable, outside=outside, generators=generators, unseen=self._listening.unseen

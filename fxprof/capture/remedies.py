@@ -118,7 +118,7 @@ def _stand_in(name: str, given: Mapping[str, Any]) -> str:
     return f"[{made}]" if name.endswith("images") else made
 
 
-def absent_arguments(
+def missing_arguments(
     class_name: str, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
 ) -> tuple[str, str] | None:
     """The error and a hint where arguments without a default are missing; None where none are."""

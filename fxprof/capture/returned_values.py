@@ -27,37 +27,37 @@ class Zeros:
     dtype: torch.dtype
 
 
-class NotKeptError(BaseException):
+class NotCachedError(BaseException):
     """Somebody looked at a result that is not cached. It is no `Exception`, so that no model's Python catches it as its own."""
 
 
-class NotKept:
+class NotCached:
     """The stand-in for an object that a call returned and that is not cached, such as a key-value cache.
 
     Most pipelines never look at it. It can be passed on, copied deeply and compared with None by `is`; every other use raises
-    `NotKeptError`, also a question for its class.
+    `NotCachedError`, also a question for its class.
     """
 
     __slots__ = ()
 
-    def __deepcopy__(self, memo: object) -> NotKept:
+    def __deepcopy__(self, memo: object) -> NotCached:
         """Return the object itself, which is as good as a copy."""
         return self
 
     def __getattribute__(self, name: str) -> Any:
         """Allow nothing but copying."""
         if name != "__deepcopy__":
-            raise NotKeptError(name)
+            raise NotCachedError(name)
         return object.__getattribute__(self, name)
 
 
-def _look(self: NotKept, *_: object) -> Any:  # noqa: ARG001  # called as a method
-    raise NotKeptError
+def _look(self: NotCached, *_: object) -> Any:  # noqa: ARG001  # called as a method
+    raise NotCachedError
 
 
 _LOOKS = "bool len iter next getitem setitem contains call eq ne hash repr str setattr delattr"
 for _name in _LOOKS.split():
-    setattr(NotKept, f"__{_name}__", _look)  # Python looks for these at the class, not by __getattribute__
+    setattr(NotCached, f"__{_name}__", _look)  # Python looks for these at the class, not by __getattribute__
 
 
 def made(item: Any, given: Sequence[Any]) -> Any:

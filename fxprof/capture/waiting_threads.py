@@ -52,7 +52,7 @@ class Gate:
         Raises:
             UsageError: a call in progress waits for this thread.
         """
-        global _gate  # noqa: PLW0603 - one thread at a time rehearses, and what it exchanges in torch is the process's, too
+        global _gate  # noqa: PLW0603 - one thread at a time rehearses, and its changes in torch hold for the whole process, too
         before = _patched({type(item) for item in called})
         hook = threading.excepthook
         threading.excepthook = self._ended(hook)
