@@ -175,7 +175,7 @@ def test_a_picture_that_is_missing_is_asked_for_in_the_words_of_the_command_line
     pipeline = diffusers.StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(pipeline, steps=2)
-    assert caught.value.hint == "give it stand-ins, of which only the sizes matter: --arg image=image:1024x1024"
+    assert caught.value.hint == "give it placeholders, of which only the sizes matter: --arg image=image:1024x1024"
     assert fxprof.profile(pipeline, steps=2, arguments={"image": Image.new("RGB", (32, 32)), "strength": 1.0}).macs > 0
 
 
@@ -204,7 +204,7 @@ def test_a_text_for_a_picture_or_a_tensor_is_answered_with_how_to_write_it() -> 
     pipeline = diffusers.StableDiffusionImg2ImgPipeline(**components, requires_safety_checker=False)
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(pipeline, steps=2, arguments={"image": "cat.png"})
-    assert caught.value.hint == "give it stand-ins, of which only the sizes matter: --arg image=image:1024x1024"
+    assert caught.value.hint == "give it placeholders, of which only the sizes matter: --arg image=image:1024x1024"
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, arguments={"prompt_embeds": "1x77x32"})
     assert caught.value.hint == "a tensor for a pipeline is written --arg prompt_embeds=tensor:1x77x32"
@@ -228,7 +228,7 @@ def test_every_kind_of_picture_is_asked_for(name: str) -> None:
     with pytest.raises((CaptureError, UsageError)) as caught:
         fxprof.profile(case.make(), steps=2, arguments=given)
     size = f"{given.get('width', 1024)}x{given.get('height', 1024)}"
-    hint = f"give it stand-ins, of which only the sizes matter: {PICTURES[name].format(size)}"
+    hint = f"give it placeholders, of which only the sizes matter: {PICTURES[name].format(size)}"
     assert caught.value.hint == hint
 
 

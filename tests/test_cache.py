@@ -36,11 +36,11 @@ from fxprof import api
 from fxprof.cache import Cache, default_cache, note, noted, tell
 from fxprof.cache.keys import _stamps, environment, key_of, leads_elsewhere
 from fxprof.capture import known_calls, pipeline
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.export import export_call
 from fxprof.capture.places import Place
 from fxprof.capture.rehearse import Rehearsal
-from fxprof.capture.returned_values import NotKept, NotKeptError
+from fxprof.capture.returned_values import NotCached, NotCachedError
 from fxprof.result import Profile
 from fxprof.source import load_zoo, resolve
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
@@ -705,20 +705,20 @@ class Layer(nn.Module):
 )
 def test_what_a_pipeline_made_of_a_component_is_part_of_a_calls_key(change: Any, cache: Cache) -> None:
     part = ComponentConfig("diffusers", "Layer", {"a": 1})
-    kept = KeptCalls(cache, {"one": part, "two": replace(part, published_params=5)})
+    cached = CachedCalls(cache, {"one": part, "two": replace(part, published_params=5)})
     given: Any = ((torch.zeros(1, 4),), {})
     layer, other = Layer().eval(), Layer().eval()
-    found = kept.key(Place("one", ""), layer, *given)
+    found = cached.key(Place("one", ""), layer, *given)
     assert found is not None
-    assert kept.key(Place("two", ""), other, *given) == found  # in another pipeline, under another name
-    assert kept.key(Place("one", "inside"), layer, *given) != found
-    assert kept.key(Place("one", ""), layer, (torch.zeros(2, 4),), {}) != found
-    assert kept.key(Place("one", ""), layer, (torch.zeros(4, 1).T,), {}) != found
-    assert kept.key(Place("one", ""), layer, (object(),), {}) is None
+    assert cached.key(Place("two", ""), other, *given) == found  # in another pipeline, under another name
+    assert cached.key(Place("one", "inside"), layer, *given) != found
+    assert cached.key(Place("one", ""), layer, (torch.zeros(2, 4),), {}) != found
+    assert cached.key(Place("one", ""), layer, (torch.zeros(4, 1).T,), {}) != found
+    assert cached.key(Place("one", ""), layer, (object(),), {}) is None
     with torch.autocast("cpu", torch.bfloat16):
-        assert kept.key(Place("one", ""), layer, *given) != found
+        assert cached.key(Place("one", ""), layer, *given) != found
     change(layer)
-    assert kept.key(Place("one", ""), layer, *given) != found
+    assert cached.key(Place("one", ""), layer, *given) != found
 
 
 def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, model: Path, exports: list[str]) -> None:
@@ -753,8 +753,8 @@ def test_what_cannot_be_exported_is_tried_once(error: Any, times: int, cache: Ca
     found = []
     for _ in range(2):
         model = Reading(error).eval()
-        kept = KeptCalls(cache, parts)
-        rehearsal = Rehearsal({"one": model}, notable=bool, outside=("pipeline", "Pipeline"), kept=kept)
+        cached = CachedCalls(cache, parts)
+        rehearsal = Rehearsal({"one": model}, notable=bool, outside=("pipeline", "Pipeline"), cached=cached)
         rehearsal.run(model, torch.zeros(2, 3))
         found.append((_traces(rehearsal.calls.of("one")), rehearsal.ran_for_real))
     assert found[0] == found[1]
@@ -780,9 +780,9 @@ def test_an_object_among_the_results_is_computed_only_where_somebody_looks_at_it
     part, found = ComponentConfig("diffusers", "Remembering", {}), []
 
     def capture(*_: Any, cache: Cache, objects: bool, **__: Any) -> Any:
-        kept = KeptCalls(cache, {"one": part}, objects=objects)
+        cached = CachedCalls(cache, {"one": part}, objects=objects)
         model = Remembering().eval()
-        rehearsal = Rehearsal({"one": model}, notable=lambda _: False, outside=("pipeline", "Pipeline"), kept=kept)
+        rehearsal = Rehearsal({"one": model}, notable=lambda _: False, outside=("pipeline", "Pipeline"), cached=cached)
 
         def run() -> None:
             hidden, memory = model(torch.zeros(1, 5))
@@ -822,8 +822,8 @@ def test_an_object_among_the_results_is_computed_only_where_somebody_looks_at_it
     ],
 )
 def test_whoever_looks_at_what_was_not_kept_is_told(look: Any) -> None:
-    with pytest.raises(NotKeptError):
-        look(NotKept())
+    with pytest.raises(NotCachedError):
+        look(NotCached())
 
 
 def test_a_live_pipeline_is_never_kept(cache: Cache) -> None:

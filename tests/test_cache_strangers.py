@@ -27,11 +27,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from fxprof import limits
 from fxprof.cache import Cache, default_cache
 from fxprof.capture import call_cache
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.cached_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
-from fxprof.capture.kept_results import Form, NotLoadedError, read_leaves, read_spec, write_leaf, write_spec
 from fxprof.capture.places import Place
-from fxprof.capture.returned_values import Given, NotKept, Zeros
+from fxprof.capture.returned_values import Given, NotCached, Zeros
 from fxprof.source.config import ComponentConfig
 from fxprof.trace.codec import DamagedError, NotWritableError
 
@@ -445,10 +445,10 @@ class Two(nn.Module):
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> tuple[KeptCalls, str, Cache]:
+def kept(tmp_path: Path) -> tuple[CachedCalls, str, Cache]:
     """A call that is kept, with its key."""
     cache, module = Cache(tmp_path / "calls"), Two().eval()
-    calls = KeptCalls(cache, {"one": ComponentConfig("diffusers", "Two", {})})
+    calls = CachedCalls(cache, {"one": ComponentConfig("diffusers", "Two", {})})
     args, kwargs = (torch.zeros(4, 4),), {"mask": torch.zeros(2)}
     found = calls.key(Place("one", ""), module, args, kwargs)
     assert found is not None
@@ -463,7 +463,7 @@ def body(cache: Cache, key: str) -> dict[str, Any]:
     return value
 
 
-def test_a_call_is_found_as_it_was_kept(kept: tuple[KeptCalls, str, Cache]) -> None:
+def test_a_call_is_found_as_it_was_kept(kept: tuple[CachedCalls, str, Cache]) -> None:
     calls, key, _ = kept
     found = calls.find(key)
     assert isinstance(found, ExportedCall)
@@ -499,7 +499,7 @@ def test_a_call_is_found_as_it_was_kept(kept: tuple[KeptCalls, str, Cache]) -> N
     ],
 )
 def test_a_call_that_is_none_is_removed_and_not_found(
-    kept: tuple[KeptCalls, str, Cache], change: Callable[[dict[str, Any]], Any], caplog: pytest.LogCaptureFixture
+    kept: tuple[CachedCalls, str, Cache], change: Callable[[dict[str, Any]], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     calls, key, cache = kept
     value = copy.deepcopy(body(cache, key))
@@ -511,14 +511,14 @@ def test_a_call_that_is_none_is_removed_and_not_found(
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "7", '"x"', "{}", "[" * 100_000, "9" * 5000, "{"])
-def test_what_is_no_call_at_all_is_removed(kept: tuple[KeptCalls, str, Cache], text: str) -> None:
+def test_what_is_no_call_at_all_is_removed(kept: tuple[CachedCalls, str, Cache], text: str) -> None:
     calls, key, cache = kept
     cache.keep("call", key, "wrong", text)
     assert calls.find(key) is None
     assert not cache._path("call", key).exists()
 
 
-def test_a_call_with_a_class_that_is_not_there_is_not_found_and_stays(kept: tuple[KeptCalls, str, Cache]) -> None:
+def test_a_call_with_a_class_that_is_not_there_is_not_found_and_stays(kept: tuple[CachedCalls, str, Cache]) -> None:
     calls, key, cache = kept
     value = body(cache, key)
     value["spec"]["tuple"][0] = {"output": [None, None], "keys": ["a", "b"], "class": "diffusers.not_loaded.Output"}
@@ -527,12 +527,12 @@ def test_a_call_with_a_class_that_is_not_there_is_not_found_and_stays(kept: tupl
     assert cache._path("call", key).exists()
 
 
-def test_objects_and_refusals_are_found(kept: tuple[KeptCalls, str, Cache]) -> None:
+def test_objects_and_refusals_are_found(kept: tuple[CachedCalls, str, Cache]) -> None:
     calls, key, cache = kept
     cache.keep("call", key, "objects", json.dumps({**body(cache, key), "objects": [1]}))
     found = calls.find(key)
     assert found is not None
-    assert type(found.objects[1]) is NotKept
+    assert type(found.objects[1]) is NotCached
     cache.keep("call", key, "refused", json.dumps({"refused": "it reads a value"}))
     with pytest.raises(NotExportableError, match="it reads a value"):
         calls.find(key)
@@ -540,6 +540,6 @@ def test_objects_and_refusals_are_found(kept: tuple[KeptCalls, str, Cache]) -> N
 
 def test_nothing_in_the_reading_of_calls_can_import_by_name() -> None:
     source = Path(call_cache.__file__).read_text(encoding="utf-8") + Path(call_cache.__file__).with_name(
-        "kept_results.py"
+        "cached_results.py"
     ).read_text(encoding="utf-8")
     assert not [word for word in ("treespec_loads", "getattr(", "import_module", "eval(", "pickle") if word in source]

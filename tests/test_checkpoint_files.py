@@ -204,7 +204,7 @@ def test_a_transformer_belongs_to_its_bundled_pipeline(tmp_path: Path, name: str
     found = config_of_checkpoint(read_checkpoint(tmp_path / name))
     known = load_zoo(model)
     assert (found.name, found.class_name, found.components) == (name, known.class_name, known.components)
-    assert found.note == f"{name} holds the transformer; everything else is that of the bundled model {model}"
+    assert found.note == f"{name} holds the transformer; everything else comes from the bundled model {model}"
 
 
 def test_a_whole_checkpoint_of_stable_diffusion_belongs_to_its_pipeline(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_whole_checkpoint_of_stable_diffusion_belongs_to_its_pipeline(tmp_path
     write_safetensors(tmp_path / "v1-5-pruned.safetensors", {**tensors, **others})
     found = config_of_checkpoint(read_checkpoint(tmp_path / "v1-5-pruned.safetensors"))
     assert found.components == load_zoo("sd-1.5").components
-    assert found.note == "v1-5-pruned.safetensors holds the unet; everything else is that of the bundled model sd-1.5"
+    assert found.note == "v1-5-pruned.safetensors holds the unet; everything else comes from the bundled model sd-1.5"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_whole_checkpoint_of_stable_diffusion_belongs_to_its_pipeline(tmp_path
                 "and here it is 100x3072"
             ),
         ),
-        ({"double_blocks.3.img_mlp.0.weight": None}, "diffusers 0.42.1 knows no model whose tensors are called and shaped so"),
+        ({"double_blocks.3.img_mlp.0.weight": None}, "diffusers 0.42.1 knows no model with tensors of these names and shapes"),
     ],
 )
 def test_other_shapes_are_refused_by_name(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -251,7 +251,7 @@ def test_other_tensors_are_of_no_model(tmp_path: Path, tensors: dict[str, tuple[
     from fxprof.capture.checkpoints import config_of_checkpoint
 
     write_safetensors(tmp_path / "x.safetensors", tensors)
-    with pytest.raises(TargetError, match="knows no model whose tensors are called and shaped so"):
+    with pytest.raises(TargetError, match="knows no model with tensors of these names and shapes"):
         config_of_checkpoint(read_checkpoint(tmp_path / "x.safetensors"))
 
 

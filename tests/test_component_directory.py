@@ -150,7 +150,7 @@ def refused(message: str, hint: str, target: Path, **options: Any) -> None:
 
 
 def test_inputs_that_are_missing_are_listed(unet: Path) -> None:
-    message = "UNet2DConditionModel needs sample, timestep, encoder_hidden_states, and no --input says what that is"
+    message = "UNet2DConditionModel needs sample, timestep, encoder_hidden_states, and no --input sets any"
     refused(message, "such as --input sample=1x4x64x64", unet)
     refused("UNet2DConditionModel needs timestep, enc", "--input timestep=", unet, inputs={"sample": "1x4x8x8"})
 

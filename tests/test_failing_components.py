@@ -78,11 +78,11 @@ def test_a_denoiser_that_fails_leaves_the_text_encoders(whole: Profile, ended: P
     assert transformer.calls[0].inputs == whole.components["transformer"].calls[0].inputs
     assert profile.components["vae"].calls == ()
     assert profile.total == Total(sum(whole.components[name].macs for name in encoders), uncounted=1)
-    later = "what the pipeline computes after that, such as all of vae, is not in the totals"
-    assert profile.approximations == (f"the rehearsal ended at transformer: {REASON}; {later}",)
+    later = "the totals leave out everything that the pipeline computes after that, such as all of vae"
+    assert profile.approximations == (f"the dry run ended at transformer: {REASON}; {later}",)
     ((name, entry, path, note),) = only_uncounted(profile)
     assert (name, entry, path) == ("transformer", "", "")
-    assert note.startswith(f"{REASON}; the rehearsal ended here")
+    assert note.startswith(f"{REASON}; the dry run ended here")
     assert profile.remarks == ()
 
 
@@ -99,7 +99,7 @@ def test_children_that_were_captured_before_an_inner_module_failed_stand(whole: 
     profile = profile_of(pipeline)
     transformer = profile.components["transformer"]
     assert only_uncounted(profile)[0][:3] == ("transformer", "", "transformer_blocks.1.attn")
-    assert profile.approximations[0].startswith(f"the rehearsal ended at transformer.transformer_blocks.1.attn: {REASON}; ")
+    assert profile.approximations[0].startswith(f"the dry run ended at transformer.transformer_blocks.1.attn: {REASON}; ")
     before = {node.path: node.total_macs for node in whole.components["transformer"].tree.walk()}
     after = {node.path: node.total for node in transformer.tree.walk()}
     assert after["transformer_blocks.0"] == Total(before["transformer_blocks.0"] // STEPS)
@@ -130,7 +130,7 @@ def test_a_decoder_that_fails_leaves_everything_else(
     assert profile.total.uncounted == 1
     where = ".".join(filter(None, ("vae", path)))
     assert profile.approximations == (
-        f"the rehearsal ended at {where}: {REASON}; what the pipeline computes after that is not in the totals",
+        f"the dry run ended at {where}: {REASON}; the totals leave out everything that the pipeline computes after that",
     )
     assert profile.geometry.latents == (whole.geometry.latents if entry else None)
 
@@ -161,7 +161,7 @@ def test_what_is_to_be_installed_is_said() -> None:
 def test_without_anything_that_stands_it_is_an_error() -> None:
     pipeline = tiny.make("stable_diffusion_3")
     failing(pipeline.text_encoder.text_model.encoder)  # what it embeds is captured, and of the same component
-    with pytest.raises(CaptureError, match=f"could not rehearse .*: StableDiffusion3Pipeline says: {REASON}"):
+    with pytest.raises(CaptureError, match=f"the dry run of .* failed: StableDiffusion3Pipeline says: {REASON}"):
         profile_of(pipeline)
 
 
@@ -228,12 +228,12 @@ def test_every_report_shows_the_failure(ended: Profile) -> None:
     profile = ended
     for document in (summary(profile), layers(profile), hotspots(profile), hotspots(profile, "op")):
         text = " ".join(FORMATS["text"].render(document).split())
-        assert f"{OP}, 1 time, in transformer; {REASON}; the rehearsal ended here" in text
+        assert f"{OP}, 1 time, in transformer; {REASON}; the dry run ended here" in text
         assert "transformer" in text
         assert "uncounted ?" in text
     text = FORMATS["text"].render(summary(profile))
     assert f"per image, approximately: ≥{profile.macs / 1e6:.2f} M MACs" in text
-    assert "the rehearsal ended at transformer" in text
+    assert "the dry run ended at transformer" in text
     tree = profile.hierarchy("transformer")
     assert (tree.nodes[""]["uncounted"], tree.nodes[""]["total_macs"]) == (1, 0)
 
@@ -252,7 +252,7 @@ def test_the_command_line_reports_what_stands_and_strict_fails(misfit: Path, tmp
     saved = tmp_path / "misfit.json"
     result = run("profile", misfit, *workload, "-o", saved)
     assert (result.exit_code, result.output) == (0, "")
-    assert "the rehearsal ended at unet." in " ".join(run("profile", saved).stdout.split())
+    assert "the dry run ended at unet." in " ".join(run("profile", saved).stdout.split())
     for command in (["profile", str(misfit), *workload], ["profile", str(saved)], ["layers", str(saved)]):
         strict = run(*command, "--strict")
         assert strict.exit_code == 1

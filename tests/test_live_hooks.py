@@ -260,7 +260,7 @@ def test_a_threshold_on_a_residual_is_no_exact_number() -> None:
     pipeline = cached(lambda _: diffusers.FirstBlockCacheConfig(threshold=0.05))
     profile = fxprof.profile(pipeline, **SIZE, steps=STEPS, prompt="a cat")
     assert [sentence.partition(" (")[0] for sentence in profile.approximations] == [
-        "what transformer.transformer_blocks.0 computes depends on values that only a real run knows"
+        "the work of transformer.transformer_blocks.0 depends on values that only a real run knows"
     ]
     assert "first_block_cache.py" in profile.approximations[0]
 
@@ -369,7 +369,7 @@ DECISIONS: dict[str, Callable[[torch.Tensor], Any]] = {
 def test_an_early_end_by_a_value_is_no_exact_number(decide: str) -> None:
     profile = fxprof.profile_module(Deciding(DECISIONS[decide]).eval(), (X,))
     (sentence,) = profile.approximations
-    assert sentence.startswith("what model computes depends on values that only a real run knows (")
+    assert sentence.startswith("the work of model depends on values that only a real run knows (")
     assert "test_live_hooks.py:" in sentence
 
 

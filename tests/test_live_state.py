@@ -115,7 +115,7 @@ def test_all_is_put_back_when_a_hook_raises_in_the_middle(error: type[BaseExcept
     before = state_of(pipeline)
     if error is Broken:
         (sentence,) = fxprof.profile(pipeline, **SIZE, steps=2, prompt="a cat").approximations
-        assert sentence.startswith("the rehearsal ended at unet: ")
+        assert sentence.startswith("the dry run ended at unet: ")
         assert "in the middle" in sentence
     else:
         with pytest.raises(error):
@@ -241,7 +241,7 @@ def test_a_generator_that_would_be_advanced_is_told_and_stays() -> None:
     held = strengths()
     with pytest.raises(CaptureError) as caught:
         fxprof.profile_module(Advances(held), (torch.ones(2, 4),))
-    said = "could not capture Advances: it advances the generator strengths, and nobody could put that back afterwards"
+    said = "could not capture Advances: it advances the generator strengths, which cannot be reset afterwards"
     assert str(caught.value).startswith(said)
     assert next(held) == 0.5
     assert fxprof.profile_module(nn.Identity(), (torch.ones(2),)).macs == 0

@@ -132,7 +132,7 @@ def test_a_profile_asked_for_by_a_thread_that_a_callback_waits_for_is_refused(tm
     profile = fxprof.profile(pipeline, **SIZE, steps=2, prompt="a cat", arguments={"callback_on_step_end": after})
     assert profile.macs == cost
     assert said.read_text(encoding="utf-8") == (
-        "a profile was asked for in a thread that another profile waits for"
+        "a thread that another profile waits for asked for a profile"
         " (take the call of fxprof out of the module, the hook or the callback)"
     )
 

@@ -78,7 +78,7 @@ def stays_the_same(name: str, case: Case) -> None:
     used = fxprof.profile(pipeline, arguments=given)
     assert changes(before, state_of(pipeline)) == []
     if name in ENDS:
-        assert used.approximations[0].startswith("the rehearsal ended at ")
+        assert used.approximations[0].startswith("the dry run ended at ")
         with pytest.raises(AttributeError):
             really_run(pipeline, given)
     elif name not in KEEPS:

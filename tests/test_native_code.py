@@ -47,7 +47,7 @@ def precompiled(table: bytes) -> dict[str, Any]:
         ),
         (
             precompiled(struct.pack("<Ii", 4, 0x7FFFFFFF)),
-            "could not rehearse panics: StableDiffusionPipeline says: PanicException: ",
+            "the dry run of panics failed: StableDiffusionPipeline says: PanicException: ",
         ),
     ],
     ids=["read", "read, of merges", "encode"],

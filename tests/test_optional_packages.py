@@ -128,7 +128,7 @@ def test_a_vocabulary_that_cannot_be_read_is_counted_in_words(
     profile = fxprof.profile(tmp_path, **options)
     assert profile.macs == tiny.profile("pixart", height=32, width=32, steps=2).macs
     reason = f"No module named 'sentencepiece' ({ALL.format('sentencepiece')})"
-    assert profile.remarks == (f"tokenizer counted words, for its vocabulary cannot be read: {reason}",)
+    assert profile.remarks == (f"tokenizer counted words, because its vocabulary cannot be read: {reason}",)
     assert profile.approximations == ()  # the text is padded to a fixed length
 
 
@@ -162,7 +162,7 @@ def test_a_pipeline_that_uses_what_it_did_not_import(monkeypatch: pytest.MonkeyP
 
 # --- what a rehearsal can do without
 
-FTFY = "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy"
+FTFY = "ftfy is not installed, so text was used without its corrections; pip install ftfy"
 GUARDRAIL = "cosmos_guardrail is not installed, so its checks of text and video are not in the totals"
 GUARDRAIL += "; pip install cosmos_guardrail"
 FILM: dict[str, Any] = {
@@ -179,7 +179,7 @@ FILM: dict[str, Any] = {
         ("a photo of a cat", ()),
         (
             "a caf\u00e9 &amp; a cat",
-            ("ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",),
+            ("ftfy is not installed, so text was used without its corrections; pip install ftfy",),
         ),
     ],
 )

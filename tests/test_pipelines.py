@@ -345,6 +345,6 @@ def test_what_the_pipeline_refuses_is_said_in_its_own_words() -> None:
 def test_text_that_is_not_padded_is_called_approximate_and_measured_text_is_not() -> None:
     pipeline = tiny.make("sana")
     workload: dict[str, Any] = {"height": SIZE, "width": SIZE, "steps": 1, "arguments": tiny.UNBINNED["sana"]}
-    assert any("length of text is approximate" in sentence for sentence in fxprof.profile(pipeline, **workload).approximations)
+    assert any("length of text is an estimate" in sentence for sentence in fxprof.profile(pipeline, **workload).approximations)
     without = {**workload, "arguments": {**tiny.UNBINNED["sana"], "complex_human_instruction": None}}
     assert fxprof.profile(pipeline, **without).approximations == ()

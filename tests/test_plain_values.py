@@ -17,7 +17,7 @@ import fxprof
 from fxprof.cache.keys import key_of as key_of_result
 from fxprof.capture.calls import key_of
 from fxprof.capture.outer_state import outside_state
-from fxprof.capture.plain_values import is_plain_value, is_same, key_of_value, told
+from fxprof.capture.plain_values import is_plain_value, is_same, key_of_value, token_of
 from fxprof.capture.random_numbers import Generators
 from fxprof.capture.reachable import is_looked_into
 from fxprof.capture.replay import Memory
@@ -101,8 +101,8 @@ class Text(str):
 
 def test_a_text_of_a_class_of_its_own_may_hold_more() -> None:
     assert not is_plain_value(Text("x"))
-    assert told(Text("x"), 1, lambda *_: ("other",)) != ("other",)
-    assert told(Text("x"), 1, lambda *_: ("other",), derived=False) == ("other",)
+    assert token_of(Text("x"), 1, lambda *_: ("other",)) != ("other",)
+    assert token_of(Text("x"), 1, lambda *_: ("other",), derived=False) == ("other",)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_text_of_a_class_of_its_own_may_hold_more() -> None:
 )
 def test_containers_are_told_by_what_is_in_them(one: Any, other: Any) -> None:
     def tell(value: Any) -> Any:
-        return told(value, 4, lambda *_: ("other",))
+        return token_of(value, 4, lambda *_: ("other",))
 
     assert tell(one) == tell(type(one)(one)) != tell(other)
     assert is_same(one, type(one)(one))
@@ -128,10 +128,10 @@ def test_containers_are_told_by_what_is_in_them(one: Any, other: Any) -> None:
 
 
 def test_containers_have_bounds() -> None:
-    assert told([[1]], 1, lambda _, depth: ("other", depth)) == (list, ("other", 0))
-    assert told([1, 2], 1, lambda *_: ("other",), most=1) == ("other",)
-    assert told({"a": 1, "b": 2}, 1, lambda *_: ("other",), ignored={"b"}) == (dict, (str, "a"), (int, 1))
-    assert told({"b", "a"}, 1, lambda *_: ("other",)) == (set, (str, "a"), (str, "b"))
+    assert token_of([[1]], 1, lambda _, depth: ("other", depth)) == (list, ("other", 0))
+    assert token_of([1, 2], 1, lambda *_: ("other",), most=1) == ("other",)
+    assert token_of({"a": 1, "b": 2}, 1, lambda *_: ("other",), ignored={"b"}) == (dict, (str, "a"), (int, 1))
+    assert token_of({"b", "a"}, 1, lambda *_: ("other",)) == (set, (str, "a"), (str, "b"))
 
 
 class Holding(nn.Module):

@@ -129,7 +129,7 @@ def test_an_auto_tokenizer_is_the_class_that_its_files_name(tmp_path: Path) -> N
     spring(tmp_path / "tokenizer", TOKENIZER, {"tokenizer_config.json": {**config, "tokenizer_class": "CLIPTokenizer"}})
     found = fxprof.profile(tmp_path, **SMALL)
     assert found.macs == known.macs
-    assert found.remarks == (*known.remarks, "tokenizer: ignored auto_map, for code that comes with a model is never run")
+    assert found.remarks == (*known.remarks, "tokenizer: ignored auto_map, because code that comes with a model is never run")
 
 
 def test_what_its_files_do_not_name_is_refused_by_name(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_kernel_of_a_repository_is_ignored_by_name(tmp_path: Path, key: str) -
     write(tmp_path / "config.json", {**values, key: "kernels-community/flash-attn", "_name_or_path": "openai/clip"})
     found = fxprof.profile(tmp_path, inputs={"input_ids": "1x77:int64"})
     assert found.macs == known.macs
-    told = f"CLIPTextModel: ignored {key}, for a kernel of a repository is never fetched"
+    told = f"CLIPTextModel: ignored {key}, because a kernel of a repository is never fetched"
     assert [told] == [line for line in found.remarks if "ignored" in line] or key.startswith("_")
 
 
@@ -233,7 +233,7 @@ def test_a_local_pipeline_contacts_nothing(tmp_path: Path) -> None:
 
 def test_what_is_ignored_is_said_once_and_the_rest_is_kept() -> None:
     values = {"a": {"auto_map": {"AutoModel": "x.Y"}, "b": [1, {"auto_map": {"AutoModel": "x.Y"}}]}, "trust_remote_code": False}
-    assert cleaned(values) == ({"a": {"b": [1, {}]}}, ["auto_map, for code that comes with a model is never run"])
+    assert cleaned(values) == ({"a": {"b": [1, {}]}}, ["auto_map, because code that comes with a model is never run"])
 
 
 # --- what grows

@@ -50,7 +50,7 @@ def test_the_pipelines_own_switches_have_no_component() -> None:
 def test_unknown_names_are_answered_with_what_there_is(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         fxprof.profile(tiny.make("stable_diffusion"), enable=[name], **SMALL)
-    assert caught.value.message == f"StableDiffusionPipeline has nothing called {name} that could be enabled"
+    assert caught.value.message == f"StableDiffusionPipeline has no switch {name} that could be enabled"
     assert caught.value.hint == "it has vae.slicing, vae.tiling, attention_slicing"
 
 

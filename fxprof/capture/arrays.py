@@ -1,7 +1,7 @@
-"""Arrays of numpy and images that no model needs, refused before they are made.
+"""Bounds on arrays of numpy and images of PIL, checked before these are made.
 
-Strangers' configurations of what prepares images and sound hold numbers that become sizes, under many names and in products.
-So not the numbers are bounded, but what is made of them: by numpy and by PIL, whose functions look at the size first here.
+Strangers' configurations of image and sound processors hold numbers that become sizes, under many names and in products.
+So the bounds apply to the arrays and not to the numbers: functions of numpy and of PIL check the size first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from fxprof.capture.zero_weights import TooLargeError, sizes_bounded
 from fxprof.errors import CaptureError
 
 _Made = Callable[[Any, Any], tuple[Any, int]]
-"""The arguments of a function, to the shape of what it would make and the elements that it is given."""
+"""Maps the arguments of a function to the shape of its result and the number of elements of its input."""
 _COLOURS = 3
-"""Of a pixel."""
+"""Colours of a pixel."""
 _Refuse = Callable[[str], NoReturn]
 """Raises an error that names a shape."""
 
@@ -54,7 +54,7 @@ def _spaced(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, int]:
 
 
 def _counted(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, int]:
-    numbers = [_given(args, kwargs, place, name) for place, name in enumerate(("start", "stop", "step"))]
+    numbers = [_given(args, kwargs, position, name) for position, name in enumerate(("start", "stop", "step"))]
     start, stop, step = (0, numbers[0], 1) if numbers[1] is None else (numbers[0] or 0, numbers[1], numbers[2])
     return max(math.ceil((stop - start) / (step or 1)), 0), 0
 
@@ -89,8 +89,8 @@ def _new(args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, int]:
     return (*_given(args, kwargs, 1, "size"), _COLOURS), 0
 
 
-def _given(args: Sequence[Any], kwargs: Mapping[str, Any], place: int, name: str) -> Any:
-    return args[place] if place < len(args) else kwargs.get(name)
+def _given(args: Sequence[Any], kwargs: Mapping[str, Any], position: int, name: str) -> Any:
+    return args[position] if position < len(args) else kwargs.get(name)
 
 
 _SHAPED = dict.fromkeys(("zeros", "ones", "empty", "full"), _shaped)
@@ -99,33 +99,33 @@ _WINDOWS = dict.fromkeys(("hanning", "hamming", "blackman", "bartlett", "kaiser"
 _SPACES = dict.fromkeys(("linspace", "geomspace", "logspace"), _spaced)
 _OTHERS: dict[str, _Made] = {"pad": _padded, "tile": _tiled, "repeat": _repeated, "eye": _square, "identity": _square}
 _STEPS: dict[str, _Made] = {**_WINDOWS, **_SPACES, "arange": _counted}
-"""What makes the steps of a scale, of which two together make a table."""
+"""Functions that make the steps of a scale; two scales together make a table."""
 _NUMPY: dict[str, _Made] = {**_SHAPED, **_LIKE, **_STEPS, **_OTHERS}
 _IMAGES: dict[str, _Made] = {"resize": _resized, "crop": _cropped}
 _NEW: dict[str, _Made] = {"new": _new}
-_PLACES: tuple[tuple[Any, Mapping[str, _Made]], ...] = ((np, _NUMPY), (Image.Image, _IMAGES), (Image, _NEW))
+_OWNERS: tuple[tuple[Any, Mapping[str, _Made]], ...] = ((np, _NUMPY), (Image.Image, _IMAGES), (Image, _NEW))
 
 
 @contextmanager
 def images_bounded() -> Iterator[None]:
-    """Let PIL make no image that is larger than any that a pipeline makes, until the end of the block."""
+    """Let PIL make no image that is larger than the largest of a pipeline, until the end of the block."""
 
     def refuse(shape: str) -> NoReturn:
         raise CaptureError(f"it makes an image of {shape}, which is larger than any that a pipeline makes")
 
     with ExitStack() as stack:
-        for where, functions in _PLACES[1:]:
+        for owner, functions in _OWNERS[1:]:
             for name in functions:
-                stack.enter_context(bounded(where, name, limits.REHEARSED_ELEMENTS, refuse))
+                stack.enter_context(bounded(owner, name, limits.REHEARSED_ELEMENTS, refuse))
         yield
 
 
 @contextmanager
 def constructing(steps: int = limits.PREPARED_STEPS) -> Iterator[None]:
-    """Let the constructor of what prepares images or sound make no large array until the end of the block.
+    """Let the constructor of an image or sound processor make no large array until the end of the block.
 
     Args:
-        steps: of a scale; those of a scheduler make no tables.
+        steps: the most steps of a scale; the scales of a scheduler make no tables.
     """
 
     def refuse(shape: str) -> NoReturn:
@@ -136,7 +136,7 @@ def constructing(steps: int = limits.PREPARED_STEPS) -> Iterator[None]:
 
 
 def bounded_calls(prepares: Any) -> Any:
-    """The object that prepares images or sound, of a class whose calls make no large array."""
+    """An image or sound processor, moved to a class whose calls make no large array."""
     class_ = type(prepares)
     defined = {name for base in class_.__mro__ for name in vars(base)}
     calls = {name: _call(getattr(class_, name)) for name in ("__call__", "preprocess") if name in defined}
@@ -150,7 +150,7 @@ def _call(function: Any) -> Any:
     def call(prepares: Any, *args: Any, **kwargs: Any) -> Any:
         def refuse(shape: str) -> NoReturn:
             what = f"{type(prepares).__name__} makes an array of {shape}"
-            raise CaptureError(f"{what}, which is larger than any that prepares images or sound", _SMALLER)
+            raise CaptureError(f"{what}, which is larger than any that an image or sound processor makes", _SMALLER)
 
         with _arrays(limits.PREPARED_ELEMENTS, refuse):
             return function(prepares, *args, **kwargs)
@@ -165,24 +165,24 @@ _SMALLER = "set smaller sizes in its configuration"
 def _arrays(steps: int, refuse: _Refuse) -> Iterator[None]:
     most = limits.PREPARED_ELEMENTS
     with ExitStack() as stack:
-        for where, functions in _PLACES:
+        for owner, functions in _OWNERS:
             for name in functions:
-                stack.enter_context(bounded(where, name, steps if name in _STEPS else most, refuse))
+                stack.enter_context(bounded(owner, name, steps if name in _STEPS else most, refuse))
         yield
 
 
 @contextmanager
-def bounded(where: Any, name: str, most: int, refuse: _Refuse) -> Iterator[None]:
-    """Let a function make nothing of more elements, unless it was given half as many, until the end of the block.
+def bounded(owner: Any, name: str, most: int, refuse: _Refuse) -> Iterator[None]:
+    """Let a function make at most `most` elements, or twice those of its input, until the end of the block.
 
     Args:
-        where: numpy, PIL's images or its module of them.
-        name: of the function there.
-        most: elements.
+        owner: numpy, PIL's class of images or the module that defines it.
+        name: name of the function there.
+        most: number of elements.
         refuse: raises an error.
     """
-    made = dict(_PLACES)[where][name]
-    before, thread = inspect.getattr_static(where, name), threading.get_ident()
+    made = dict(_OWNERS)[owner][name]
+    before, thread = inspect.getattr_static(owner, name), threading.get_ident()
 
     @functools.wraps(before)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -191,20 +191,20 @@ def bounded(where: Any, name: str, most: int, refuse: _Refuse) -> Iterator[None]
             refuse("x".join(map(_shown, sizes)))
         return before(*args, **kwargs)
 
-    setattr(where, name, checked)
+    setattr(owner, name, checked)
     try:
         yield
     finally:
-        setattr(where, name, before)
+        setattr(owner, name, before)
 
 
 def _sizes(made: _Made, args: Any, kwargs: Mapping[str, Any]) -> tuple[list[int], int]:
-    """The sizes of what a function would make, and how many elements it is given; none where its arguments make no sense."""
+    """The sizes of a function's result and the elements of its input; none where its arguments make no sense."""
     try:
         shape, given = made(args, kwargs)
         return [int(size) for size in (shape if isinstance(shape, (list, tuple)) else (shape,))], given
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
-        return [], 0  # what the function itself says about them is better
+        return [], 0  # the function's own message about them is better
 
 
 def _shown(size: int) -> str:

@@ -1,4 +1,4 @@
-"""From configurations, or from a live pipeline, to a real pipeline object whose models hold no data."""
+"""Building a real pipeline object whose models hold no data, from configurations or from a live pipeline."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Built:
     """Its components that compute."""
     remarks: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    """Components that it was asked to leave out."""
+    """Components that the user asked to leave out."""
 
     @property
     def tokenizers(self) -> dict[str, Any]:
-        """Its tokenizers, by component name; that of a processor is in it."""
+        """Its tokenizers, by component name; the tokenizer of a processor stands under the processor's name."""
         parts = {
             name: part.tokenizer if isinstance(part, transformers.ProcessorMixin) and hasattr(part, "tokenizer") else part
             for name, part in vars(self.pipeline).items()
@@ -77,11 +77,11 @@ def build(config: PipelineConfig, dtype: torch.dtype) -> Built:
 
 
 def of_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
-    """A live pipeline that was borrowed, as something that can be rehearsed; what it changes has to be put back.
+    """Prepare a borrowed live pipeline for a rehearsal; the caller has to undo the changes.
 
     Args:
         pipeline: a diffusers pipeline.
-        without: components that it is not to have.
+        without: components to leave out.
 
     Raises:
         UsageError: the pipeline has no such component.
@@ -91,7 +91,7 @@ def of_live(pipeline: Any, without: tuple[str, ...] = ()) -> Built:
         if name not in present:
             what = f"{type(pipeline).__name__} has no component {name} that could be left out"
             raise UsageError(what, f"it has {', '.join(present)}")
-    # What offloading keeps beside its hooks: at the end of a call it would install them again.
+    # Offloading has a list of its hooks, and would install them again from it at the end of a call.
     offloading: dict[str, Any] = {"_all_hooks": []} if "_all_hooks" in vars(pipeline) else {}
     vars(pipeline).update({**dict.fromkeys(without), **offloading})
     return _built(pipeline, ())
@@ -109,7 +109,7 @@ def build_module(config: SingleComponent, dtype: torch.dtype, say: Say = lambda 
     Args:
         config: the model.
         dtype: element type of its parameters.
-        say: told what was ignored.
+        say: gets a line for each ignored setting.
 
     Raises:
         CaptureError: the class is unknown, not permitted or no model, or rejects its configuration.
@@ -118,10 +118,10 @@ def build_module(config: SingleComponent, dtype: torch.dtype, say: Say = lambda 
     what = f"could not build {config.name} ({part.class_name})"
     with _explained(what):
         part = _harmless(what, part.class_name, part, say)
-        found = component_class(what, part)
-        if not issubclass(found, nn.Module):
+        class_ = component_class(what, part)
+        if not issubclass(class_, nn.Module):
             raise CaptureError(f"{what}: it is not a model, so it computes nothing that could be counted")
-        return _module(found, part.values, dtype)
+        return _module(class_, part.values, dtype)
 
 
 def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype, say: Say) -> Any:
@@ -131,42 +131,42 @@ def _component(target: str, name: str, part: ComponentConfig, dtype: torch.dtype
     with _explained(what):
         part = _harmless(what, name, part, say)
         if part.library != "diffusers" and is_processor(part.class_name):
-            # diffusers writes the name of a pipeline's module where that is also the name of one of transformers.
+            # diffusers writes the name of a pipeline's module when transformers has a module of the same name.
             return processor(what, name, replace(part, library="transformers"), say)
         if "Tokenizer" in part.class_name:
             return tokenizer(what, name, part, say)
-        found = component_class(what, part)
+        class_ = component_class(what, part)
         if part.members:
-            return found([_component(target, name, member, dtype, say) for member in part.members]).eval()
-        return _made(what, found, part, dtype)
+            return class_([_component(target, name, member, dtype, say) for member in part.members]).eval()
+        return _made(what, class_, part, dtype)
 
 
-def _made(what: str, found: Any, part: ComponentConfig, dtype: torch.dtype) -> Any:
-    if issubclass(found, nn.Module):
-        return _module(found, part.values, dtype)
-    if issubclass(found, _PREPARATION):
+def _made(what: str, class_: Any, part: ComponentConfig, dtype: torch.dtype) -> Any:
+    if issubclass(class_, nn.Module):
+        return _module(class_, part.values, dtype)
+    if issubclass(class_, _PREPARATION):
         return image_processor(what, part)
-    if issubclass(found, ConfigMixin) and not issubclass(found, _WHOLE):
+    if issubclass(class_, ConfigMixin) and not issubclass(class_, _WHOLE):
         refuse_steps(what, part.values)
         with constructing(limits.PREPARED_ELEMENTS):
-            return found.from_config(dict(part.values))
+            return class_.from_config(dict(part.values))
     raise CaptureError(f"{what}: it is no model, scheduler, tokenizer or processor", REFUSED)
 
 
 _WHOLE = (DiffusionPipeline, ModularPipeline, ModularPipelineBlocks)
-"""What is no part of a pipeline but one itself: it would read its own parts from wherever its configuration says."""
+"""Classes of whole pipelines: they would read their own parts from any place that their configuration names."""
 _PREPARATION = (transformers.ImageProcessingMixin, transformers.FeatureExtractionMixin)
 
 
 def _harmless(what: str, name: str, part: ComponentConfig, say: Say) -> ComponentConfig:
-    """The part without what leads to code or to other repositories.
+    """The part without settings that lead to code or to other repositories.
 
     Raises:
         CaptureError: it cannot be built without another repository.
     """
     values, ignored = cleaned(part.values)
     refuse_backbones(what, values)
-    if "Tokenizer" not in part.class_name:  # whose longest text may be a number that stands for none
+    if "Tokenizer" not in part.class_name:  # a tokenizer's longest text may be a number that means "no limit"
         refuse_sizes(what, values)
     for words in ignored:
         say(f"{name}: ignored {words}")
@@ -192,10 +192,10 @@ def _module(class_: Any, values: Mapping[str, Any], dtype: torch.dtype) -> nn.Mo
 def _transformers_config(class_: Any, values: dict[str, Any], dtype: torch.dtype) -> Any:
     inner = getattr(class_, "base_config_key", "")
     if values.get("model_type") not in {None, class_.model_type}:
-        # The file of a larger model, of which this is a part: by its key, otherwise by its type, as transformers looks for it.
+        # The file of a larger model: this one is found in it by its key, otherwise by its type, as in transformers.
         typed = (item for item in values.values() if isinstance(item, dict) and item.get("model_type") == class_.model_type)
         values = values[inner] if inner and isinstance(values.get(inner), dict) else next(typed, values)
-    # A published configuration names the type that its weights were saved in; what is asked for goes before it.
+    # A published configuration names the type that its weights were saved in; the requested type goes before it.
     values = {name: value for name, value in values.items() if name not in {"dtype", "torch_dtype"}}
     config = class_.from_dict(values)
     config.dtype = dtype
@@ -203,7 +203,7 @@ def _transformers_config(class_: Any, values: dict[str, Any], dtype: torch.dtype
 
 
 def _own_config(class_: Any, values: dict[str, Any], dtype: torch.dtype) -> Any:
-    """The configuration that a model's constructor takes: for one half of a model, that half's, as in `T5GemmaEncoder`."""
+    """The configuration for a model's constructor; a class for half of a model, such as `T5GemmaEncoder`, takes that half's."""
     config = _transformers_config(class_.config_class, values, dtype)
     for name, half in getattr(class_.config_class, "sub_configs", {}).items():
         if class_.__name__.endswith(name.title()) and hasattr(half, "from_dict"):
@@ -233,7 +233,7 @@ def _parameters_on_meta(dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn whatever a library raises into one line that says what was attempted."""
+    """Turn any exception of a library into one line that names the attempt."""
     try:
         yield
     except FxprofError:

@@ -1,4 +1,4 @@
-"""What a call of a module is made of: a key that tells distinct calls apart, and readable inputs."""
+"""A key that tells distinct calls of a module apart, and readable inputs of calls."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _LONGEST_VALUE = 60
 
 
 def key_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key:
-    """What decides the graph of a call: the structure of its arguments, tensors by shape, plain values by value.
+    """The parts of a call that decide its graph: the structure of its arguments, tensors by shape, plain values by value.
 
-    The contents of containers are part of it, so that a call that finds a filled cache differs from one that does not.
+    The contents of containers belong to the key, so that a call with a filled cache differs from one with an empty cache.
     """
     leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
     return (repr(spec), tuple(_leaf_key(leaf) for leaf in leaves))
@@ -37,7 +37,7 @@ def _leaf_key(leaf: Any) -> Key:
 
 
 def inputs_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Value], ...]:
-    """The arguments that were given, by the names of `module.forward`; None and empty containers are left out."""
+    """The given arguments by their names in `module.forward`; None and empty containers are left out."""
     return tuple(item for name, value in _named(module, args, kwargs) for item in _flatten(name, value))
 
 
@@ -77,14 +77,14 @@ def _readable(value: Any) -> Value:
 
 
 def has_containers(value: Any) -> bool:
-    """Whether a callee could change what it was given: a list or dictionary anywhere in the arguments."""
+    """Whether the arguments hold a list or dictionary anywhere, which a callee could change."""
     if isinstance(value, (list, dict)):
         return True
     return isinstance(value, tuple) and any(has_containers(item) for item in value)
 
 
 def write_back(given: Any, after: Any) -> None:
-    """Make the caller's containers what the callee left in them, keeping their identity."""
+    """Copy the callee's changes into the caller's containers, which keep their identity."""
     if isinstance(given, list) and isinstance(after, (list, tuple)):
         merged = [_merged(given[at] if at < len(given) else None, item) for at, item in enumerate(after)]
         given[:] = merged

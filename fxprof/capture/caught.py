@@ -1,6 +1,6 @@
-"""Operators that fail for some values, where the user's own code would catch that and go on in another way.
+"""Operators that fail for some values, where the user's own code would catch the error and continue in another way.
 
-Zeros are a matrix that has no inverse and numbers that are always in range: what really happens, nobody knows.
+Zeros are a matrix without an inverse, and indices that are always in range: a rehearsal cannot know the real outcome.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _FAILING = re.compile(
     r"aten[.:]+(linalg_|_linalg|cholesky|inverse|lu_|embedding|gather|index|scatter|multinomial|binary_cross_entropy|nll_loss|"
     r"cross_entropy|one_hot|_assert_async|_functional_assert)"
 )
-"""Operators that look at values, or at numbers of places, and may refuse them."""
+"""Operators that look at values or at indices, and may refuse them."""
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ')
 """A line of a stack trace, as torch writes it into a graph."""
 
 
 def can_fail(name: str) -> bool:
-    """Whether an operator may refuse what it is given because of its values."""
+    """Whether an operator may refuse its inputs because of their values."""
     return _FAILING.match(name) is not None
 
 
@@ -39,12 +39,12 @@ def is_caught_in(trace: str | None) -> bool:
 
 
 def is_caught_here() -> bool:
-    """Whether the running code was called from a `try` of the user's own."""
+    """Whether the running code was called from a `try` of the user's own code."""
     return any(_is_tried(frame.f_code.co_filename, frame.f_lineno) for frame in _frames())
 
 
 def _frames() -> Iterator[FrameType]:
-    """The frames from an operator up to where the rehearsal begins."""
+    """The frames from an operator up to the start of the rehearsal."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - there is no other way to ask
     while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != _BEGIN:
         yield frame
@@ -67,7 +67,7 @@ def _is_no_users(file: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _tries(file: str) -> tuple[tuple[int, int], ...]:
-    """First and last lines of what a file tries and has handlers for."""
+    """First and last lines of those statements of a file whose errors are caught."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):

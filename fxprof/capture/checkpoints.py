@@ -1,4 +1,4 @@
-"""Which pipeline a single file of weights belongs to, by diffusers' own rules, and whether its shapes are that pipeline's."""
+"""The pipeline that a single file of weights belongs to, by diffusers' own rules, and a check of the file's shapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fxprof.source.checkpoint import CheckpointFile
 from fxprof.source.config import ComponentConfig, PipelineConfig, SingleComponent
 
 _DENOISERS = ("transformer", "unet", "decoder", "prior")
-"""The components that such files are made for, the first that a pipeline has."""
+"""The components that such files are made for; the first that a pipeline has counts."""
 _HINT = "name the directory of its pipeline, or the Hub's id, as org/name"
 
 
@@ -31,23 +31,23 @@ def config_of_checkpoint(file: CheckpointFile) -> PipelineConfig:
         file: names and shapes of its tensors.
 
     Raises:
-        TargetError: diffusers does not know such a file, its pipeline is not bundled, or its shapes are others.
+        TargetError: diffusers does not know such a file, its pipeline is not bundled, or its shapes differ.
     """
     _refuse_parts(file)
     with unchanged():
         tensors = {name: torch.empty(shape, device="meta") for name, shape in file.tensors.items()}
         published = _published(file, tensors)
-        found = _bundled(file, published["pretrained_model_name_or_path"])
-        name = next(name for name in (published.get("subfolder", ""), *_DENOISERS) if found.components.get(name))
-        part = found.components[name]
-        assert part is not None, "a bundled pipeline has what its files are published as"
-        _check(file, found, name, part, tensors)
-    note = f"{file.name} holds the {name}; everything else is that of the bundled model {found.name}"
-    return replace(found, name=file.name, note=note)
+        pipeline = _bundled(file, published["pretrained_model_name_or_path"])
+        name = next(name for name in (published.get("subfolder", ""), *_DENOISERS) if pipeline.components.get(name))
+        part = pipeline.components[name]
+        assert part is not None, "a bundled pipeline has the component that its files are published as"
+        _check(file, pipeline, name, part, tensors)
+    note = f"{file.name} holds the {name}; everything else comes from the bundled model {pipeline.name}"
+    return replace(pipeline, name=file.name, note=note)
 
 
 def _published(file: CheckpointFile, tensors: Mapping[str, Any]) -> dict[str, str]:
-    """Where diffusers takes the configuration from for such tensors."""
+    """The repository and folder from which diffusers takes the configuration for such tensors."""
     try:
         return dict(fetch_diffusers_config(dict(tensors)))
     except Exception as error:
@@ -55,29 +55,29 @@ def _published(file: CheckpointFile, tensors: Mapping[str, Any]) -> dict[str, st
 
 
 _LORA = re.compile(r"(^|[._])lora_|\.(hada|lokr)_|\.(alpha|dora_scale|diff|diff_b)$")
-"""What the name of each tensor of a LoRA contains, in one of the ways in which such files are written."""
+"""A pattern in the name of each tensor of a LoRA, for all the ways in which such files are written."""
 _WORDS = re.compile(r"emb_params|string_to_param(\..*)?|clip_[lg]|<[^<>]+>")
-"""How the tensors of a textual inversion are called."""
+"""The names of a textual inversion's tensors."""
 
 
 def _refuse_parts(file: CheckpointFile) -> None:
-    """Refuse a file that plainly holds something to be loaded into a model, and no model.
+    """Refuse a file that plainly holds an addition to a model, and no model.
 
     Raises:
-        TargetError: it does.
+        TargetError: it holds a LoRA or a textual inversion.
     """
-    for what, is_one, method in (
+    for content, is_one, method in (
         ("a LoRA, which changes the weights of a model", _LORA.search, "load_lora_weights"),
         ("a textual inversion, which adds words to a model", _WORDS.fullmatch, "load_textual_inversion"),
     ):
         if file.tensors and all(map(is_one, file.tensors)):
             hint = f"profile the pipeline that it is for; in Python, fxprof.profile(pipe) after pipe.{method}(...)"
-            raise TargetError(f"cannot profile {file.path}: it is {what}, and no model", hint)
+            raise TargetError(f"cannot profile {file.path}: it is {content}, and no model", hint)
 
 
 def _unknown(file: CheckpointFile) -> TargetError:
     return TargetError(
-        f"cannot profile {file.path}: diffusers {diffusers.__version__} knows no model whose tensors are called and shaped so",
+        f"cannot profile {file.path}: diffusers {diffusers.__version__} knows no model with tensors of these names and shapes",
         _HINT,
     )
 
@@ -85,21 +85,21 @@ def _unknown(file: CheckpointFile) -> TargetError:
 def _bundled(file: CheckpointFile, published: str) -> PipelineConfig:
     names = [entry.name for entry in models() if entry.hub_id.lower() == published.lower()]
     if not names:
-        message = f"cannot profile {file.path}: it seems to be of {published}, whose configuration is not bundled"
+        message = f"cannot profile {file.path}: it seems to belong to {published}, whose configuration is not bundled"
         raise TargetError(message, f"name the pipeline itself: its directory, or {published} to fetch its configuration")
     return load_zoo(names[0])
 
 
 def _check(
-    file: CheckpointFile, found: PipelineConfig, name: str, part: ComponentConfig, tensors: Mapping[str, torch.Tensor]
+    file: CheckpointFile, pipeline: PipelineConfig, name: str, part: ComponentConfig, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Hold the shapes in the file to those of the model that they are to be of.
+    """Compare the shapes in the file with those of the model that it should hold.
 
     Raises:
-        TargetError: they are others.
+        TargetError: they differ.
     """
     try:
-        model = build_module(SingleComponent(found.name, part), torch.float32)
+        model = build_module(SingleComponent(pipeline.name, part), torch.float32)
     except CaptureError as error:
         raise TargetError(error.message, error.hint) from error
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -111,7 +111,7 @@ def _check(
         there = "x".join(map(str, given[wrong])) if wrong in given else "missing"
         wanted = "x".join(map(str, expected[wrong]))
         message = (
-            f"cannot profile {file.path}: the {name} of {found.name} has a tensor {wrong} of {wanted}, and here it is {there}"
+            f"cannot profile {file.path}: the {name} of {pipeline.name} has a tensor {wrong} of {wanted}; here it is {there}"
         )
         raise TargetError(message, _HINT)
 
@@ -119,7 +119,7 @@ def _check(
 def _converted(
     file: CheckpointFile, part: ComponentConfig, model: Any, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, Any]
 ) -> Mapping[str, torch.Tensor]:
-    """The tensors under the names that diffusers' model has for them."""
+    """The tensors under their names in diffusers' model."""
     if expected.keys() <= tensors.keys():
         return tensors
     function = SINGLE_FILE_LOADABLE_CLASSES.get(part.class_name, {}).get("checkpoint_mapping_fn")

@@ -1,4 +1,4 @@
-"""What torch's compiler remembers of torch, which must not be what torch is like while a model is rehearsed."""
+"""Tables of torch's functions in torch's compiler, which must not be filled with torch's state during a rehearsal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 _MODULES = ("torch._dynamo.trace_rules", "torch._dynamo.variables.torch")
-"""Where it keeps tables of torch's functions and methods, made when they are first needed."""
+"""The modules with the compiler's tables of torch's functions and methods, which are made at their first use."""
 
 
 @contextmanager
 def forgotten_tables() -> Iterator[None]:
-    """Have the compiler make anew, afterwards, the tables that it makes until the end of the block.
+    """Have the compiler make again, afterwards, the tables that it makes until the end of the block.
 
-    Some functions of torch are others meanwhile. In such a table the true ones are missing, and the user's own
+    Some functions of torch are replaced meanwhile. Such a table would lack the original ones, and the user's own
     `torch.compile` would no longer know them.
     """
     filled = {name for name, cached in _tables() if cached.cache_info().currsize}
@@ -28,7 +28,7 @@ def forgotten_tables() -> Iterator[None]:
 
 
 def _tables() -> Iterator[tuple[str, Any]]:
-    """The functions that remember what they returned, by name."""
+    """The functions that cache their results, by name."""
     for name in _MODULES:
         module = sys.modules.get(name)
         holders = [module, *(value for value in vars(module).values() if isinstance(value, type))] if module else []

@@ -1,4 +1,4 @@
-"""Whose fault an exception is, and how to say it in one line, with what to install where a package is missing."""
+"""The cause of an exception, in one line for people, with the command that installs a missing package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPTIONAL = {
     "sentencepiece": "sentencepiece",
     "tiktoken": "tiktoken",
 }
-"""What libraries and errors call the packages of the extra `all`, to the packages."""
+"""The packages of the extra `all`, by their names in libraries and errors."""
 _IN_TEXT = (
     r"requires the (.+?) library",
     r"No module named '([\w.]+)'",
@@ -35,11 +35,11 @@ _IN_TEXT = (
     r"need to have (\w+)",
     r"pip install (?:-U )?([\w-]+)",
 )
-"""How it is said that a package is missing."""
+"""Phrases that report a missing package."""
 
 
 def failure(what: str, error: BaseException) -> CaptureError:
-    """What was attempted and what a library said to it, with what to install where it misses a package."""
+    """An error that names the attempt, the library's message, and the command that installs a missing package."""
     if isinstance(error, CaptureError):
         return CaptureError(f"{what}: {error.message}", error.hint)
     package = missing_package(error)
@@ -47,26 +47,26 @@ def failure(what: str, error: BaseException) -> CaptureError:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, with what to install where it misses a package."""
+    """An error's message, with the command that installs a missing package."""
     package = missing_package(error)
     return f"{describe(error)} ({_installation(package)})" if package else describe(error)
 
 
 def missing_package(error: BaseException) -> str | None:
-    """The package that an error, or one that it came from, complains about; None when it is about something else."""
+    """The package that an error or one of its causes reports as missing; None when no cause is about a package."""
     for cause in causes(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             return _package(cause.name)
         if isinstance(cause, NameError) and cause.name in _OPTIONAL:
             return _OPTIONAL[cause.name]  # diffusers imports some packages only if they are there, and then uses them
-        if isinstance(cause, (ImportError, ValueError, RuntimeError)) and (package := _told(cause)):
+        if isinstance(cause, (ImportError, ValueError, RuntimeError)) and (package := _package_in(cause)):
             return package
     return None
 
 
-def _told(error: BaseException) -> str | None:
-    found = (re.search(pattern, " ".join(_said(error).split())) for pattern in _IN_TEXT)
-    names = [match[1] for match in found if match]
+def _package_in(error: BaseException) -> str | None:
+    matches = (re.search(pattern, " ".join(_said(error).split())) for pattern in _IN_TEXT)
+    names = [match[1] for match in matches if match]
     known = next((name for name in names if name.lower() in _OPTIONAL), None)
     if known is None and not isinstance(error, ImportError):
         return None
@@ -85,7 +85,7 @@ def _installation(package: str) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or while handling, the latest first."""
+    """An error, and the errors that it was raised from or while handling, the latest first."""
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
@@ -95,12 +95,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_from_elsewhere(error: BaseException) -> bool:
-    """Whether an error may come from code that fxprof called: a panic in Rust is no `Exception`, and is one."""
+    """Whether an error may come from code that fxprof called; a panic in Rust may too, although it is no `Exception`."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def lacks(name: str, error: BaseException) -> bool:
-    """Whether an error came from a line that takes an argument of this name to be given, and it was None."""
+    """Whether an error came from a line that needs an argument of this name, and the argument was None."""
     for cause in causes(error):
         frames = list(traceback.walk_tb(cause.__traceback__))
         if frames and isinstance(cause, (TypeError, AttributeError)):
@@ -111,28 +111,28 @@ def lacks(name: str, error: BaseException) -> bool:
 
 
 def is_our_bug(error: BaseException) -> bool:
-    """Whether it was raised by fxprof itself rather than by a model's or a library's code that fxprof ran."""
+    """Whether fxprof itself raised an error, rather than a model's or a library's code that fxprof ran."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and not isinstance(error, FxprofError) and Path(frames[-1].filename).is_relative_to(_PACKAGE)
 
 
 _ALL_BACKENDS = " This could be because the operator doesn't exist for this backend"
-"""Before a list of all backends that torch has."""
+"""The text before torch's list of all its backends."""
 
 
 def _said(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a class of somebody's whose text cannot be had says nothing
+    except Exception:  # noqa: BLE001 - an error whose text cannot be read says nothing
         return ""
 
 
 def describe(error: BaseException) -> str:
-    """The first line of an error's own message; with its type and place where the message alone would say too little."""
+    """The first line of an error's own message; with its type and position where the message alone would say too little."""
     lines = [line.strip() for line in _ADDRESS.sub("", _said(error)).splitlines() if line.strip()]
     text = lines[0].partition(_ALL_BACKENDS)[0] if lines else ""
     if text and isinstance(error, _EXPLAINED):
         return text
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+    position = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {text}{position}" if text else f"{type(error).__name__}{position}"

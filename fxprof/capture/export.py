@@ -1,4 +1,4 @@
-"""One call of a module through `torch.export`: its trace, and what the call would return."""
+"""One call of a module through `torch.export`: its trace and its results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.trace import Expr, Tensor, Trace, Value
 
 WRAPPED = "module"
-"""Where a captured program has the module that was called."""
+"""The name of the called module in a captured program."""
 
 
 class NotExportableError(Exception):
@@ -52,45 +52,45 @@ class NotExportableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ExportedCall:
-    """A captured call and how to answer it again."""
+    """A captured call, which can answer the same call again."""
 
     trace: Trace
     program: ExportedProgram | None
-    """What it was made of; None for one that was kept from an earlier run."""
+    """The program that the trace was made from; None for a cached call."""
     objects: Mapping[int, Any]
-    """Results that are no tensors, plain values or containers of them, such as a cache: by their place among the leaves."""
+    """Results other than tensors, plain values and containers of them, such as a cache: by position among the leaves."""
     returns_arguments: bool
     """Whether the graph also returns the arguments as the module left them."""
     results: tuple[Any, ...]
-    """For each leaf of what it returns: a plain value, a `Given` or a `Zeros`."""
+    """A plain value, a `Given` or a `Zeros` for each leaf of the results."""
     spec: pytree.TreeSpec
     draws: tuple[Draw, ...] = ()
-    """What a run draws from torch's random generator, so that who draws next gets what it would after a run."""
+    """A run's draws from torch's random generator; an answer repeats them, so that later draws are those after a run."""
 
     def given_back(self, read: Collection[int]) -> tuple[int, ...] | None:
-        """The places in `trace.gives` of results that were read, and of arguments; None where they cannot be told."""
-        tensors = [place for place, item in enumerate(self.results) if isinstance(item, (Given, Zeros))]
+        """The positions in `trace.gives` of arguments and of results that were read; None where they cannot be determined."""
+        tensors = [position for position, item in enumerate(self.results) if isinstance(item, (Given, Zeros))]
         if len(tensors) != len(self.trace.gives):
             return None
-        return tuple(at for at, place in enumerate(tensors) if place in read or isinstance(self.results[place], Given))
+        return tuple(at for at, position in enumerate(tensors) if position in read or isinstance(self.results[position], Given))
 
     def answer(self, args: tuple[Any, ...], kwargs: dict[str, Any], read: set[int] | None = None) -> Any:
-        """What the call returns, as zeros of the right shapes; arguments that it passes through come back as they are.
+        """The results of the call as zeros of the right shapes; an argument that it passes through is returned itself.
 
-        Containers among the arguments are left as the module would leave them.
+        Containers among the arguments change as the module would change them.
 
         Args:
             args: positional arguments.
             kwargs: keyword arguments.
-            read: gets the places of those results that somebody reads.
+            read: gets the positions of those results that somebody reads.
         """
         for draw in self.draws:
             draw.again()
         given = pytree.tree_leaves((args, kwargs))
         leaves = [made(item, given) for item in self.results]
-        for place, item in enumerate(self.results if read is not None else ()):
+        for position, item in enumerate(self.results if read is not None else ()):
             if isinstance(item, Zeros) and read is not None:
-                watch(leaves[place], read, place)
+                watch(leaves[position], read, position)
         for position, value in self.objects.items():
             leaves[position] = copy.deepcopy(value)
         result, (args_after, kwargs_after) = pytree.tree_unflatten(leaves, self.spec)
@@ -103,20 +103,20 @@ class ExportedCall:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a wrapper noticed beside the graph."""
+    """A wrapper's observations that are not in the graph."""
 
     objects: dict[int, Any] = field(default_factory=dict)
     kept: str = ""
 
 
 class _Wrapper(nn.Module):
-    """Calls a module, and returns beside its result the arguments as it left them, so that both show in the graph."""
+    """Calls a module, and also returns the arguments after the call, so that both show in the graph."""
 
     def __init__(self, module: nn.Module, *, returns_arguments: bool) -> None:
         super().__init__()
         self.module = module
-        self.training = False  # alone: all below it is evaluating already
-        # Not attributes of the module itself: torch.export puts those back before it returns.
+        self.training = False  # alone: all modules below it are evaluating already
+        # Not attributes of the module itself: torch.export resets those before it returns.
         self.seen = _Seen()
         self._returns_arguments = returns_arguments
 
@@ -132,7 +132,7 @@ class _Wrapper(nn.Module):
 
 
 _GRAPH_VALUES = (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool, int, float, complex, str, type(None))
-"""What torch.export can return."""
+"""The types of values that torch.export can return."""
 
 
 def export_call(
@@ -147,7 +147,7 @@ def export_call(
 ) -> ExportedCall:
     """Capture one call.
 
-    Random generators stand afterwards where one run would leave them, but for torch's own, which an answer moves on.
+    Afterwards random generators are in the state after one run, except torch's own, which an answer advances.
 
     Args:
         module: the module that is called.
@@ -155,18 +155,18 @@ def export_call(
         kwargs: keyword arguments.
         prefix: the module's path below its component.
         aliases: see `translate`.
-        generators: what the module could draw from; the global ones by default.
+        generators: the generators that the module could draw from; the global ones by default.
         whole: trace every module, also those that are alike, so that the program is complete.
 
     Raises:
-        NotExportableError: torch.export refuses the call, or the module changed itself while it ran. Then generators stand
-            where they stood before.
+        NotExportableError: torch.export refuses the call, or the module changed itself while it ran. Then generators have the
+            state from before.
     """
     states = (generators or Generators()).states()
     try:
         call = _exported_call(module, args, kwargs, prefix=prefix, aliases=aliases, states=states, whole=whole)
         if not any(own_functions(part) for part in module.modules()):
-            return call  # modules of libraries draw to train, and do nothing with it otherwise
+            return call  # modules of libraries draw for training, and ignore the draws otherwise
         _refuse_draws(call.trace, states)
         return replace(call, draws=draws_of(call.trace))
     except BaseException:
@@ -199,22 +199,22 @@ def _exported_call(
     finally:
         restore(before)
     if asked:
-        raise NotExportableError("it goes on where torch.export could not tell it a value")
+        raise NotExportableError("it continues where torch.export could not give it a value")
     if any(can_fail(str(node.target)) and is_caught_in(node.meta.get("stack_trace")) for node in program.graph.nodes):
         raise NotExportableError("it catches an error that depends on values")
     if wrapper.seen.kept:
         raise NotExportableError(f"it keeps state in {wrapper.seen.kept}")
     _refuse_transforms(program)
-    program.example_inputs = None  # it would keep every argument alive for as long as it is kept itself
+    program.example_inputs = None  # otherwise it would keep every argument alive as long as itself
     weights = dict(
         itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     )
     trace = translate(program, prefix=prefix, skip=1, aliases=aliases, weights=weights)
     if any(_is_symbolic(value) for op in trace.distinct() for value in op.outputs):
-        # Sizes were given, so whatever is symbolic depends on the contents of a tensor.
+        # Sizes were given, so a symbolic size depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")
     if any(op.target == "higher_order.flat_apply" for op in trace.distinct()):
-        raise NotExportableError("it calls a Python function that torch.export leaves as it is")
+        raise NotExportableError("it calls a Python function that torch.export leaves untraced")
     # Only now: while torch.export traces, every new tensor is a fake one.
     objects = {position: _without_data(value) for position, value in wrapper.seen.objects.items()}
     output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
@@ -226,7 +226,7 @@ def _exported_call(
 def _export(
     wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, states: list[tuple[Holder, Any]], whole: bool
 ) -> ExportedProgram:
-    with muted("stderr"):  # where it prints the graph that it could not finish
+    with muted("stderr"):  # torch prints an unfinished graph there
         if whole:
             return torch.export.export(wrapper, args, kwargs, strict=False)
         before = snapshot(wrapper.module)
@@ -237,7 +237,7 @@ def _export(
                 except Exception:
                     if not sharing.stand_ins:
                         raise
-            # What stood for a call did not do for it, or not for what came after it.
+            # The stand-in for a call did not fit that call, or the code after it.
             restore(before)
             put_back(states)
             if not sharing.differed:
@@ -246,13 +246,13 @@ def _export(
 
 
 def _refuse_draws(trace: Trace, states: list[tuple[Holder, Any]]) -> None:
-    """The next call draws other numbers, and the same graph would not do for it."""
+    """Refuse a module whose Python draws random numbers: its next call draws others, and the same graph would not fit."""
     if moved(states) or draws_of_others(trace):
         raise NotExportableError("its Python draws random numbers")
 
 
 def _refuse_parameters(module: nn.Module) -> None:
-    """A trace takes parameters for plain tensors; one whose class gives its bytes a meaning would lose that."""
+    """Refuse parameters whose class gives their bytes a meaning: a trace would take them for plain tensors."""
     for part in module.modules():
         for name, tensor in part._parameters.items():  # noqa: SLF001 - one module's own
             if tensor is not None and carries_more(tensor):
@@ -260,14 +260,14 @@ def _refuse_parameters(module: nn.Module) -> None:
 
 
 def _refuse_layouts(leaves: list[Any]) -> None:
-    """A graph does not say how many elements of a sparse or nested tensor there are; a run does."""
+    """Refuse sparse and nested tensors: a graph does not record their number of elements; a run does."""
     for leaf in leaves:
         if isinstance(leaf, torch.Tensor) and not is_plain(leaf):
             raise NotExportableError(f"it is given a {'nested' if leaf.is_nested else 'sparse or quantised'} tensor")
 
 
 def _refuse_transforms(program: ExportedProgram) -> None:
-    """Inside of `torch.vmap` and its like shapes are those of one example; no graph says how much a sparse tensor stores."""
+    """Refuse `torch.vmap` and its like, where shapes are those of one example, and sparse tensors, whose size no graph has."""
     for node in program.graph.nodes:
         home = str(getattr(node.target, "__module__", "")) if node.op == "call_function" else ""
         if home.startswith("torch._functorch") or getattr(node.target, "__name__", "").startswith("_vmap_"):
@@ -278,7 +278,7 @@ def _refuse_transforms(program: ExportedProgram) -> None:
 
 
 def _without_meta(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with fake tensors in the place of those on the meta device, which may be larger than any memory."""
+    """The arguments with fake tensors in place of those on the meta device, which may be larger than any memory."""
     if not any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in pytree.tree_leaves((args, kwargs))):
         return args, kwargs
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True)
@@ -295,7 +295,7 @@ def _without_meta(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[
 
 @contextmanager
 def no_gradients() -> Iterator[None]:
-    """Refuse to trace a gradient: what torch's engine computes for it is only seen when it runs."""
+    """Refuse to trace a gradient: the work of torch's engine for it shows only in a run."""
     functions = {name: getattr(torch.autograd, name) for name in ("grad", "backward")}
 
     def refused(*_: Any, **__: Any) -> Any:
@@ -312,7 +312,7 @@ def no_gradients() -> Iterator[None]:
 
 @contextmanager
 def values_asked() -> Iterator[list[str]]:
-    """Collect where the module's own code asks for a value without an error: in an `except` of its own, or by `repr`."""
+    """Collect requests of the module's own code for a value that raise no error: in an `except` of its own, or by `repr`."""
     asked: list[str] = []
     before: dict[tuple[Any, str], Any] = {(error, "__init__"): error.__init__ for error in _WANT_OF_VALUES}
     before[torch.Tensor, "__repr__"] = shown = torch.Tensor.__repr__
@@ -343,18 +343,18 @@ def values_asked() -> Iterator[list[str]]:
 
 @contextmanager
 def compiling_unseen() -> Iterator[None]:
-    """Tell the user's own code, which asks whether it is compiled or exported, what it is told in a run.
+    """Give the user's own code, when it asks whether it is compiled or exported, the answer of a run.
 
-    Libraries are told the truth: they leave out checks of values, which cost nothing that is counted.
+    Libraries get the true answer: they leave out checks of values, which cost nothing that is counted.
     """
     before = {(owner, name): getattr(owner, name) for owner in _TELLING for name in _STATES if hasattr(owner, name)}
 
     def telling(original: Any) -> Any:
         @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # as the compiler's front end itself takes these
-        def told(*args: Any, **kwargs: Any) -> bool:
+        def answer(*args: Any, **kwargs: Any) -> bool:
             return not is_own(_caller()) and bool(original(*args, **kwargs))
 
-        return told
+        return answer
 
     for (owner, name), original in before.items():
         setattr(owner, name, telling(original))
@@ -370,7 +370,7 @@ _STATES = ("is_compiling", "is_exporting")
 
 
 def _caller() -> str:
-    """The module that asks, also where torch asks in its turn."""
+    """The module that asks, also where torch passes the question on."""
     frame = sys._getframe(2)  # noqa: SLF001 - there is no other way to ask
     while frame.f_back is not None and frame.f_globals.get("__name__") == "torch._tensor":
         frame = frame.f_back
@@ -411,5 +411,5 @@ def _result(value: Any, placeholders: Mapping[str, int]) -> Any:
         return value
     if value.name in placeholders:
         return Given(placeholders[value.name])
-    found = value.meta["val"]
-    return Zeros(tuple(map(int, found.shape)), found.dtype) if isinstance(found, torch.Tensor) else found
+    result = value.meta["val"]
+    return Zeros(tuple(map(int, result.shape)), result.dtype) if isinstance(result, torch.Tensor) else result

@@ -1,4 +1,4 @@
-"""Where a run of a pipeline broke off: in which component's Python, called with what, and why."""
+"""The point where a run of a pipeline failed: the component, its inputs and the reason."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Failure:
     entry: str
     """Path of the module that the pipeline had called, below the component."""
     inputs: tuple[tuple[str, Value], ...]
-    """What it was called with; empty when it was called through a method of its own."""
+    """The inputs of that call; empty when the pipeline called a method of the module's own."""
     stack: tuple[Frame, ...]
-    """Down to the innermost module in whose Python the error was raised."""
+    """The modules down to the innermost one in whose Python the error was raised."""
     reason: str
 
     @property
     def trace(self) -> Trace:
-        """What stands for the call: one operator that nothing counts."""
-        reason = f"{self.reason}; the rehearsal ended here, and what the pipeline computes later is not in the totals"
+        """A trace in place of the call's: one operator that nothing counts."""
+        reason = f"{self.reason}; the dry run ended here, and the totals leave out everything that the pipeline computes later"
         return Trace((Op(NOT_CAPTURED, (("reason", reason),), (), self.stack),), self.inputs)
 
     @property
@@ -48,10 +48,10 @@ class Passed:
 
 
 def failure_of(error: BaseException, passed: Iterable[Passed], places: Mapping[int, Place]) -> Failure | None:
-    """Which call of a component failed, if that is what an error that came out of a pipeline is about.
+    """The failed call of a component, if an error that came out of a pipeline is about one.
 
     Args:
-        error: what came out.
+        error: the error that came out.
         passed: modules that errors came through, the innermost first.
         places: modules of components by identity.
     """
@@ -65,7 +65,7 @@ def failure_of(error: BaseException, passed: Iterable[Passed], places: Mapping[i
 
 
 def _passed_in_methods(error: BaseException, places: Mapping[int, Place]) -> list[Passed]:
-    """The same for a component that the pipeline used through a method such as `decode`, innermost first."""
+    """Modules that an error came through when the pipeline used a method such as `decode`, innermost first."""
     frames = [(cause, frame) for cause in causes(error) for frame, _ in traceback.walk_tb(cause.__traceback__)]
     owners = [(cause, frame.f_locals.get("self")) for cause, frame in frames]
     return [

@@ -1,6 +1,6 @@
-"""Calls into native code that reads what strangers wrote: what it says of its own panics, and how it is ended.
+"""Calls into native code that reads strangers' files: no output about its panics, and a way to end it.
 
-A panic in Rust becomes an exception, but Rust itself has told of it in lines on the descriptor 2 by then, which no exception
+A panic in Rust becomes an exception, but by then Rust itself has written lines about it to descriptor 2, which no exception
 handler takes back: with RUST_BACKTRACE=1 they are a hundred.
 """
 
@@ -20,13 +20,13 @@ from transformers import TokenizersBackend
 
 _STDERR = 2
 _PANIC = re.compile(rb"\n?thread '[^'\n]*'[^\n]* panicked at ")
-"""How Rust begins to tell of a panic."""
+"""The beginning of Rust's text about a panic."""
 _CALLS = ("_encode_plus", "_decode", "_add_tokens", "_encode_without_added_tokens", "convert_tokens_to_string")
-"""Methods that lead into Rust with what a stranger's vocabulary says of a text."""
+"""Methods that pass a text to Rust along with a stranger's vocabulary."""
 
 
 class _Aside:
-    """Whether the descriptor 2 is put aside, for all threads of the process."""
+    """The state of descriptor 2, put aside or not, for all threads of the process."""
 
     lock = threading.Lock()
     blocks = 0
@@ -34,15 +34,15 @@ class _Aside:
 
 
 def real_stderr() -> int:
-    """The descriptor that leads to the real stderr at this moment, for who ends the process."""
+    """The descriptor that leads to the real stderr at this moment, for code that ends the process."""
     return _STDERR if _Aside.real is None else _Aside.real
 
 
 @contextmanager
 def panics_untold() -> Iterator[None]:
-    """Let no panic write to the descriptor 2 until the end of the block; what else was written to it is written then.
+    """Let no panic write to descriptor 2 until the end of the block, and write all other output then.
 
-    What follows the beginning of a panic is left out to its end, which nothing marks: another thread may lose a line there.
+    The text of a panic has no mark at its end, so all output after its beginning is left out: another thread may lose a line.
     """
     try:
         _put_aside()
@@ -55,7 +55,7 @@ def _put_aside() -> None:
     with _Aside.lock:
         _Aside.blocks += 1
         if _Aside.blocks == 1:
-            with suppress(OSError):  # it is closed, or there is no room for a file: then nothing is put aside
+            with suppress(OSError):  # it is closed, or there is no room for a file: then it is not put aside
                 real = os.dup(_STDERR)
                 try:
                     file = _file()
@@ -96,7 +96,7 @@ def _write(text: bytes) -> None:
 
 @cache
 def _file() -> int:
-    """A file without a name, kept for all blocks; in memory where the system has such files."""
+    """A file without a name, shared by all blocks; in memory where the system has such files."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("fxprof")
     with tempfile.TemporaryFile() as file:
@@ -105,20 +105,20 @@ def _file() -> int:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Take care while native code reads a file of a stranger's: it may do so for seconds, in which no Python code runs."""
+    """Prepare for native code that reads a stranger's file: it may take seconds, in which no Python code runs."""
     with panics_untold(), _ended_by_a_second_signal():
         yield
 
 
 def _ended_by_a_second_signal() -> AbstractContextManager[None]:
-    """What the command does about signals, if this process is the command."""
-    ending = sys.modules.get("fxprof.cli.ending")  # which this room knows nothing of
+    """The command's treatment of a second signal, if this process is the command."""
+    ending = sys.modules.get("fxprof.cli.ending")  # a room that this one must not import
     return nullcontext() if ending is None else ending.second_signal_ends()
 
 
 @contextmanager
 def tokenizers_untold() -> Iterator[None]:
-    """Let no tokenizer write of its panics until the end of the block, whoever calls it."""
+    """Let no tokenizer write about its panics until the end of the block, whoever calls it."""
     before = {name: TokenizersBackend.__dict__[name] for name in _CALLS if name in TokenizersBackend.__dict__}
     for name, method in before.items():
         setattr(TokenizersBackend, name, _untold(method))

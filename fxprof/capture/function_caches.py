@@ -1,7 +1,7 @@
-"""Functions of models that remember their results (`functools.lru_cache`): while a model is captured, they compute each time.
+"""Functions of models that cache their results (`functools.lru_cache`): during a capture, they compute each time.
 
-What such a cache keeps outlives a capture. Filled by an export, it holds tensors without values, on which the module's next run
-would fail; filled by a rehearsal of a user's model, it holds zeros, which the user's next image would be made of.
+The contents of such a cache outlive a capture. Filled by an export, it holds tensors without values, which make the module's
+next run fail; filled by a rehearsal of a user's model, it holds zeros, and the user's next image would be made of them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 from torch import nn
 
-_Remembering = functools._lru_cache_wrapper  # noqa: SLF001 - what `lru_cache` makes has no other name
+_Remembering = functools._lru_cache_wrapper  # noqa: SLF001 - the class of its results has no other name
 
 Forget = Callable[[Iterable[nn.Module]], None]
-"""Takes models whose functions are to remember nothing from now on."""
+"""Makes the functions of models cache nothing from now on."""
 
 
 @contextmanager
 def remembering_nothing() -> Iterator[Forget]:
-    """Let functions of some models compute each time, until the end of the block; what they remembered before is kept."""
+    """Let functions of some models compute each time, until the end of the block; results cached before stay cached."""
     changed: list[tuple[Any, str, Any]] = []
 
     def forget(models: Iterable[nn.Module]) -> None:
@@ -41,7 +41,7 @@ def remembering_nothing() -> Iterator[Forget]:
 
 
 def _owners(models: Iterable[nn.Module]) -> list[Any]:
-    """The classes of all modules, and the Python modules that define them; without those of torch."""
+    """The classes of all modules, and the Python modules that define them, without those of torch."""
     types = {type(module) for model in models for module in model.modules()}
     classes = {base: None for kind in types for base in kind.__mro__ if not base.__module__.startswith(("torch.", "builtins"))}
     homes = {base.__module__: sys.modules.get(base.__module__) for base in classes}
@@ -49,7 +49,7 @@ def _owners(models: Iterable[nn.Module]) -> list[Any]:
 
 
 def _remembers(value: Any) -> bool:
-    """Whether this is a function with a cache, or one that asks a cache sometimes, as diffusers has it."""
+    """Whether a value is a function with a cache, or one that sometimes asks a cache, as diffusers has it."""
     if isinstance(value, _Remembering):
         return True
     cells = getattr(value, "__closure__", None) or ()
@@ -64,7 +64,7 @@ def _content(cell: Any) -> Any:
 
 
 def _computing(function: Any) -> Any:
-    """A function that does the same, without a cache; who asks for its cache to be cleared finds nothing to clear."""
+    """A function that does the same without a cache; clearing its cache does nothing."""
     if not isinstance(function, FunctionType):
         return function
     made = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)

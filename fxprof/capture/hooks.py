@@ -1,7 +1,7 @@
-"""What stands between a module's call and its `forward`: hooks, replaced forwards, and state that its Python sees elsewhere.
+"""Code around a module's `forward`: hooks, replaced forwards, and state that the module's Python sees elsewhere.
 
-Hooks that only move weights stand aside for a rehearsal, which has no weights to move. Those that compute run for real, around
-the module's own `forward`, which is captured as ever.
+Hooks that only move weights are taken out for a rehearsal, which has no weights to move. Hooks that compute run for real,
+around the module's own `forward`, which is captured as usual.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _MOVE_WEIGHTS = frozenset(
     {"GroupOffloadingHook", "LazyPrefetchGroupOffloadingHook", "LayerExecutionTrackerHook"}  # of diffusers
     | {"AlignDevicesHook", "CpuOffload", "LayerwiseDeviceHook"}  # of accelerate
 )
-"""Classes of hooks that change where weights are, and nothing else."""
+"""Classes of hooks that only change where weights are."""
 
 _TABLES = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def stand_aside(module: nn.Module) -> None:
-    """Take out what moves weights, and what torch.compile put in the place of a module's call; the caller puts all back."""
+    """Take out hooks that move weights and torch.compile's replacement of a module's call; the caller puts all back."""
     for part in module.modules():
         attributes = vars(part)
         if attributes.get("_compiled_call_impl") is not None:
@@ -64,24 +64,24 @@ def _is_its_own(part: nn.Module, forward: Any) -> bool:
 
 
 def _take_out_of_registry(part: nn.Module, registry: Any, name: str) -> None:
-    """What the registry's own `remove_hook` does, without the hook's farewell, which would move weights."""
-    place = registry._hook_order.index(name)  # noqa: SLF001 - there is no public way
+    """Do the work of the registry's own `remove_hook`, except the hook's last action, which would move weights."""
+    position = registry._hook_order.index(name)  # noqa: SLF001 - there is no public way
     references = registry._fn_refs  # noqa: SLF001
-    before = references[place].original_forward or references[place].forward
-    if place + 1 < len(references):
-        following = references[place + 1]
+    before = references[position].original_forward or references[position].forward
+    if position + 1 < len(references):
+        following = references[position + 1]
         setattr(following, "original_forward" if following.original_forward is not None else "forward", before)
     elif _is_its_own(part, before):
         vars(part).pop("forward", None)
     else:
         vars(part)["forward"] = before
     del registry.hooks[name]
-    registry._hook_order.pop(place)  # noqa: SLF001
-    references.pop(place)
+    registry._hook_order.pop(position)  # noqa: SLF001
+    references.pop(position)
 
 
 class Surroundings:
-    """What is around the modules of a rehearsal that an export would miss.
+    """Code and state around the modules of a rehearsal that an export would miss.
 
     Args:
         own_code: whether modules may be the user's own, whose Python may see state elsewhere.
@@ -93,30 +93,30 @@ class Surroundings:
         self._identity: dict[int, str] = {}
 
     def reason_to_run(self, module: nn.Module) -> str:
-        """Why a module's Python has to run for real; or ""."""
+        """The reason for which a module's Python has to run for real; or ""."""
         return next((reason for part in module.modules() if (reason := _hooked(part))), "") or self._reason_outside(module)
 
     def reason_inside(self, module: nn.Module) -> str:
-        """The same, with the hooks around the module itself left out."""
+        """The same reason, without the hooks around the module itself."""
         parts = (part for part in module.modules() if part is not module)
         return next((reason for part in parts if (reason := _hooked(part))), "") or self._reason_outside(module)
 
     def outside(self, module: nn.Module) -> tuple[Hashable, ...]:
-        """The plain state that a module and its parts see elsewhere, as it is now."""
+        """The present plain state that a module and its parts see elsewhere."""
         return tuple(outside_state(part) for part in self._see_outside(module))
 
     def functions(self, module: nn.Module) -> list[FunctionType]:
-        """The user's functions through which it does."""
+        """The user's functions through which a module sees such state."""
         return [function for part in self._see_outside(module) for function in own_functions(part)]
 
     def _reason_outside(self, module: nn.Module) -> str:
-        told = self._told_by_identity(module)
-        if told:
-            return told
+        reason = self._reason_of_identity(module)
+        if reason:
+            return reason
         objects = any(outside_state(part) is None for part in self._see_outside(module))
         return "its Python sees objects that are not in a module" if objects else ""
 
-    def _told_by_identity(self, module: nn.Module) -> str:
+    def _reason_of_identity(self, module: nn.Module) -> str:
         if not self._own_code:
             return ""
         if id(module) not in self._identity:
@@ -132,7 +132,7 @@ class Surroundings:
 
 
 def _hooked(part: nn.Module) -> str:
-    """What runs around one module."""
+    """The reason that the hooks or the forward of one module give; or ""."""
     attributes = vars(part)
     if any(not _is_plain_work(hook) for table in _TABLES for hook in attributes[table].values()):
         return "a hook runs with it"
@@ -163,13 +163,13 @@ def made_attributes(part: nn.Module) -> frozenset[str]:
 
 
 def has_own_hooks(module: nn.Module) -> bool:
-    """Whether something is called before or after the module's `forward` that is no part of its work."""
+    """Whether a hook that is no part of a module's work runs before or after its `forward`."""
     return any(makes_attribute(hook) is None for table in _TABLES for hook in vars(module)[table].values())
 
 
 @contextmanager
 def bare(module: nn.Module) -> Iterator[None]:
-    """For the time, a module without the hooks around it: what its class alone makes of a call."""
+    """Leave out the hooks around a module until the end of the block, so that its class alone decides about a call."""
     attributes = vars(module)
     before = {name: attributes[name] for name in (*_TABLES, "forward", "_diffusers_hook") if name in attributes}
     try:
@@ -185,10 +185,10 @@ def bare(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def intercepted(module: nn.Module, inner: Callable[..., Any]) -> Iterator[bool]:
-    """For the time, have `inner` called where the module's own `forward` would be, with all hooks around it.
+    """Call `inner` in the place of the module's own `forward`, with all hooks around it, until the end of the block.
 
     Yields:
-        Whether it is; a forward that was replaced by hand cannot be told from its class's.
+        Whether that is done; a forward that was replaced by hand looks like its class's.
     """
     registry = vars(module).get("_diffusers_hook")
     references = getattr(registry, "_fn_refs", None)

@@ -1,7 +1,7 @@
-"""Whether the user's functions decide by what a tensor is rather than by what it holds: its class, its address, its identity.
+"""Search of the user's functions for decisions by a tensor's class, address or identity instead of its values.
 
 While torch.export traces, each tensor is a fake one: `type(x) is torch.Tensor` is false then, and true in a run. So a module
-with such a line runs for real. What a function does with the answer is not looked at: to run for real is right either way.
+with such a line runs for real. A function's use of the answer is not examined: a real run is right either way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADDRESS = frozenset({"data_ptr"})
 
 
 def reason_of_identity(part: nn.Module) -> str:
-    """Why one module's Python has to run for real; or ""."""
+    """The reason for which one module's Python has to run for real; or ""."""
     codes = {code: function for function in _all_functions(part) for code in _codes(function.__code__)}
     if any(_ADDRESS & set(code.co_names) for code in codes):
         return "it asks where a tensor is in memory (data_ptr), which differs from run to run"
@@ -37,7 +37,7 @@ def reason_of_identity(part: nn.Module) -> str:
 
 
 def _all_functions(part: nn.Module) -> Iterator[types.FunctionType]:
-    """The user's functions that run when a module does, with those that they call by a name."""
+    """The user's functions that run when a module runs, with those that they call by a name."""
     seen: set[types.FunctionType] = set()
     waiting = [(function, _DEEPEST) for function in own_functions(part)]
     while waiting:
@@ -66,7 +66,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _compares_classes(code: types.CodeType, function: types.FunctionType) -> bool:
-    """Whether it asks for a class, compares, and names a class of tensors, or asks for two."""
+    """Whether code compares, and asks for a class and names a class of tensors, or asks for two classes."""
     asked = [name for name in _asked(code) if name == "__class__" or "type" not in function.__globals__]
     if not asked:
         return False
@@ -91,7 +91,7 @@ def _is_class(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _asked(code: types.CodeType) -> tuple[str, ...]:
-    """Where it asks for a class: `type`, which nothing else of this name hides, and `__class__`."""
+    """The names by which code asks for a class: `type`, if nothing else has this name, and `__class__`."""
     asking = {("LOAD_GLOBAL", "type"), ("LOAD_ATTR", "__class__")}
     return tuple(item.argval for item in dis.get_instructions(code) if (item.opname, item.argval) in asking)
 

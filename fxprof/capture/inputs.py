@@ -1,4 +1,4 @@
-"""Arguments of a pipeline or a module as objects that it takes: stand-ins made real, tensors brought to the CPU."""
+"""Arguments as objects that a pipeline or a module takes: placeholders made real, tensors brought to the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fxprof.source.stand_ins import StandIn
 
 
 def real(value: Any) -> Any:
-    """The object that a pipeline is to be given for an argument."""
+    """The object that a pipeline gets for an argument."""
     if isinstance(value, StandIn):
         return _made(value)
     if isinstance(value, torch.Tensor):
@@ -25,7 +25,7 @@ def real(value: Any) -> Any:
 
 
 def described(value: Any) -> str:
-    """An object in the words of stand-ins where there are some, otherwise the name of its type."""
+    """The placeholder for an object in words where there is one, otherwise the name of its type."""
     if isinstance(value, torch.Tensor):
         return str(StandIn("tensor", tuple(value.shape), dtype_name(value.dtype)))
     if isinstance(value, Image.Image):
@@ -34,7 +34,7 @@ def described(value: Any) -> str:
 
 
 def plain(value: Any) -> int | float | str | bool | None:
-    """An argument as a profile keeps it; images and tensors as the stand-ins that have their size."""
+    """An argument in the form that a profile holds; images and tensors as placeholders of their size."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):

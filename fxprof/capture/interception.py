@@ -1,4 +1,4 @@
-"""What a call of a component's module is answered with: its export gives the results, or its Python runs for real."""
+"""Answers to calls of a component's modules: an export gives the results, or the module's Python runs for real."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Interception:
     """Stands between a pipeline and the modules of its components.
 
     Args:
-        places: the modules by identity; a call of any other module is left alone.
-        listening: what is exchanged in torch meanwhile.
+        places: the modules by identity; calls of other modules run as usual.
+        listening: the functions of torch that are replaced meanwhile.
         known: the exports of calls.
-        calls: where calls are recorded.
-        runs: what runs modules for real.
+        calls: records calls.
+        runs: runs modules for real.
         own_code: whether modules may be of the user's own classes, as in a live pipeline.
-        progress: told the component and entry before each capture.
+        progress: gets the component and entry before each capture.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Interception:
         progress: Callable[[str], None],
     ) -> None:
         self.ran_for_real: dict[tuple[str, str], str] = {}
-        """(component, path) of modules whose Python ran for real, to the reason."""
+        """The reasons for which the Python of modules ran for real, by (component, path)."""
         self.export_seconds = 0.0
         self._places, self._listening, self._known = places, listening, known
         self._calls, self._runs, self._progress = calls, runs, progress
@@ -61,7 +61,7 @@ class Interception:
         """(component, path) of modules whose class's `forward` cannot be exported between the hooks around it."""
 
     def answer(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What stands for `module(*args, **kwargs)`."""
+        """The answer to `module(*args, **kwargs)`."""
         place = self._places.get(id(module))
         if place is None or self._listening.silent:
             return CALL(module, *args, **kwargs)
@@ -82,19 +82,19 @@ class Interception:
         return self._exported_or_run(module, place, args, kwargs)
 
     def _exported_or_run(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        where = (place.component, place.path)
-        if where in self.ran_for_real:
+        key = (place.component, place.path)
+        if key in self.ran_for_real:
             return self._run_or_repeat(module, place, args, kwargs)
-        if where in self._refused:
+        if key in self._refused:
             return CALL(module, *args, **kwargs)
         try:
             return self._exported(module, place, args, kwargs)
         except NotExportableError as error:
-            self.ran_for_real[where] = str(error)
+            self.ran_for_real[key] = str(error)
             return self._run_or_repeat(module, place, args, kwargs)
 
     def _run_or_repeat(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._around.functions(module):  # whose state no memory of runs holds
+        if self._around.functions(module):  # no record of runs holds the state of these
             return self._run(module, place, args, kwargs)
         return self._runs.run_or_repeat(module, place, args, kwargs, self._own_forward(module, place))
 
@@ -102,7 +102,7 @@ class Interception:
         return self._runs.run(module, place, args, kwargs, self._own_forward(module, place))
 
     def _own_forward(self, module: nn.Module, place: Place) -> Callable[..., Any]:
-        """What stands for the `forward` of a module's class when hooks around it run for real."""
+        """A replacement for the `forward` of a module's class when hooks around it run for real."""
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             if _is_differentiated(module, args, kwargs) or self._around.reason_inside(module):
@@ -113,24 +113,24 @@ class Interception:
         return forward
 
     def _exported_forward(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        where = (place.component, place.path)
-        if where not in self._refused:
+        key = (place.component, place.path)
+        if key not in self._refused:
             try:
                 return self._exported(module, place, args, kwargs)
             except NotExportableError:
-                self._refused.add(where)
+                self._refused.add(key)
         return type(module).forward(module, *args, **kwargs)
 
     def _exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         key = (place.component, place.path, settings_of(module), self._around.outside(module), *key_of(args, kwargs))
-        found = self._calls.find(key)
-        if found is None:
-            found = self._capture(module, place, args, kwargs)
-        assert found.call is not None
+        recorded = self._calls.find(key)
+        if recorded is None:
+            recorded = self._capture(module, place, args, kwargs)
+        assert recorded.call is not None
         with self._listening.unseen():
             taken(tensors_of((args, kwargs)))
-            answer = found.call.answer(args, kwargs, found.read)
-        self._calls.count(key, found)
+            answer = recorded.call.answer(args, kwargs, recorded.read)
+        self._calls.count(key, recorded)
         return answer
 
     def _capture(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recorded:
@@ -153,10 +153,10 @@ class Interception:
 
     @contextmanager
     def _nothing_outside_changed(self, module: nn.Module) -> Iterator[None]:
-        """Put back what an export changed of state that its module sees elsewhere.
+        """Undo an export's changes to state that its module sees elsewhere.
 
         Raises:
-            NotExportableError: there was something to put back, so that a repeated answer would not do what a call does.
+            NotExportableError: there were such changes, so that a repeated answer would not do the work of a call.
         """
         if not self._own_code:
             yield
@@ -176,7 +176,7 @@ class Interception:
 
 
 def _is_differentiated(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a call is part of a gradient, or of a function that torch transforms: then all that it does has to be seen."""
+    """Whether a call is part of a gradient, or of a function that torch transforms: then every operator has to be seen."""
     if torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001 - as torch.func itself asks
         return True
     if not torch.is_grad_enabled():

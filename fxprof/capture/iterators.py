@@ -1,4 +1,4 @@
-"""Iterators that the user's objects hold: another one goes on in a rehearsal, and theirs stay where they are."""
+"""Iterators in the user's objects: a rehearsal advances duplicates, so that the user's own stay at their position."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _OF_OTHERS: tuple[type, ...] = (
     _TEE,
     *(kind for kind in vars(itertools).values() if isinstance(kind, type)),
 )
-"""Iterators that go over others, most of them."""
+"""Classes of iterators that mostly go over other iterators."""
 _OF_TUPLES: type = type(iter(()))
 ITERATORS: tuple[type, ...] = (*_OF_CONTAINERS, *_OF_OTHERS)
-"""All that are exchanged for duplicates; generators are none of them."""
+"""All classes of iterators that are exchanged for duplicates; generators are not among them."""
 
 
 class Standing:
-    """Stands for an iterator that nobody can copy, such as a generator of Python's, and so nobody can put back."""
+    """A stand-in for an iterator that cannot be copied or reset, such as a generator of Python's."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -44,24 +44,24 @@ class Standing:
         self.send()
 
     def send(self, *_: Any) -> NoReturn:
-        """Refuse to go on.
+        """Refuse to advance.
 
         Raises:
-            CaptureError: always; says what was to be advanced.
+            CaptureError: always; names the iterator.
         """
-        what = f"it advances the {self._name}, and nobody could put that back afterwards"
+        what = f"it advances the {self._name}, which cannot be reset afterwards"
         raise CaptureError(what, "let it keep a list or an iterator over one, or count in a number")
 
     throw = close = send
 
 
 def duplicate(iterator: Any) -> Any:
-    """An iterator that gives the same, from where another one is, and leaves that one there."""
+    """A new iterator that gives the same items from the present position of another one, which stays there."""
     if not isinstance(iterator, (*_OF_OTHERS, _OF_TUPLES)):
         return copy.copy(iterator)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python from 3.14 on cannot tell any more how far most of them are
+            warnings.simplefilter("ignore")  # from Python 3.14 on, most of them no longer report their position
             held: Any = copy.copy(iterator) if isinstance(iterator, _TEE) else iterator
             make, given, *state = held.__reduce__()
     except TypeError:
@@ -81,7 +81,7 @@ def _remade(make: Callable[..., Any], given: tuple[Any, ...], state: list[Any]) 
 
 
 def _with_duplicates(value: Any) -> Any:
-    """A value whose iterators are others, also those in a tuple of it."""
+    """A value with duplicates of its iterators, also of those in a tuple."""
     if type(value) is tuple:
         return tuple(map(_with_duplicates, value))
     return duplicate(value) if isinstance(value, ITERATORS) else value

@@ -1,4 +1,4 @@
-"""Exports of calls, each made once: known from a module that is the same, from an earlier run, or made now."""
+"""Exports of calls, one for each distinct call: taken from an identical module or from an earlier run, or made now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.calls import Key, key_of
 from fxprof.capture.export import ExportedCall, NotExportableError, export_call
 from fxprof.capture.layouts import is_plain
@@ -24,31 +24,31 @@ class KnownCalls:
     """The exports of one rehearsal.
 
     Args:
-        aliases: by component, other paths of modules that are shared, to the one path that their calls add up at.
-        generators: what modules can draw random numbers from.
-        whole: export every module, also those that are alike, so that programs are complete.
-        kept: calls of earlier runs.
+        aliases: by component, other paths of shared modules, each with the one path at which their calls add up.
+        generators: the generators from which modules can draw random numbers.
+        whole: export every module, also identical ones, so that programs are complete.
+        cached: cached calls of earlier runs.
     """
 
     def __init__(
-        self, aliases: Mapping[str, Mapping[str, str]], generators: Generators, *, whole: bool, kept: KeptCalls | None
+        self, aliases: Mapping[str, Mapping[str, str]], generators: Generators, *, whole: bool, cached: CachedCalls | None
     ) -> None:
         self._aliases, self._generators = aliases, generators
         self._whole = whole
-        self._kept = kept
+        self._cached = cached
         self._alike: dict[Key, tuple[ExportedCall | NotExportableError, Place]] = {}
 
     def export(
         self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], *, alone: bool
     ) -> ExportedCall:
-        """Export a call, or repeat what is known of a module that is the same, called the same way.
+        """Export a call, or repeat the export of an identical module that was called the same way.
 
         Args:
-            module: what is called.
-            place: where it is.
+            module: the module that is called.
+            place: its component and path.
             args: positional arguments.
             kwargs: keyword arguments.
-            alone: whether it can see more than what makes modules the same, so that nothing is known of it.
+            alone: whether the module can see more than a fingerprint covers, so that no other export applies to it.
 
         Raises:
             NotExportableError: as `export_call`.
@@ -58,7 +58,7 @@ class KnownCalls:
         key = self.work_of(module, args, kwargs)
         if key not in self._alike:
             try:
-                call = self._kept_or_exported(module, place, args, kwargs)
+                call = self._cached_or_exported(module, place, args, kwargs)
             except NotExportableError as error:
                 self._alike[key] = error, place
                 raise
@@ -77,36 +77,38 @@ class KnownCalls:
         return replace(known, trace=Trace((occurrence,), origins=origins, gives=trace.gives))
 
     def again(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall | None:
-        """What is known of a call of the same work, wherever that was; None when nothing is."""
+        """The export of a call with the same work, made at any place; None when there is none."""
         known = self._alike.get(self.work_of(module, args, kwargs)) if self._can_be_alike(place) else None
         return known[0] if known is not None and isinstance(known[0], ExportedCall) else None
 
     def work_of(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
-        """What is the same for calls that compute the same, whichever module makes them."""
-        found = fingerprint(module)
+        """A key that is equal for calls that compute the same, whichever module makes them."""
+        traits = fingerprint(module)
         strides = tuple(
             leaf.stride() for leaf in pytree.tree_leaves((args, kwargs)) if type(leaf) is torch.Tensor and is_plain(leaf)
         )
-        return (found.structure, found.plain, strides, *key_of(args, kwargs))
+        return (traits.structure, traits.plain, strides, *key_of(args, kwargs))
 
     def _can_be_alike(self, place: Place) -> bool:
         inside = f"{place.path}." if place.path else ""
         aliases = self._aliases[place.component]
         return not self._whole and not any(path.startswith(inside) for pair in aliases.items() for path in pair)
 
-    def _kept_or_exported(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall:
-        if self._kept is None:
+    def _cached_or_exported(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ExportedCall:
+        if self._cached is None:
             return self._new(module, place, args, kwargs)
-        key = self._kept.key(place, module, args, kwargs)
-        known = self._kept.find(key)
+        key = self._cached.key(place, module, args, kwargs)
+        known = self._cached.find(key)
         if known is not None:
             return known
         try:
             call = self._new(module, place, args, kwargs)
         except NotExportableError as error:
-            self._kept.keep_refusal(key, place, module, error)
+            self._cached.keep_refusal(key, place, module, error)
             raise
-        self._kept.keep(key, place, module, call)
+        self._cached.keep(key, place, module, call)
         return call
 
     def _new(

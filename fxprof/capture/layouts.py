@@ -1,4 +1,4 @@
-"""Tensors that are more than memory with strides: sparse and nested ones, which have no shape or no strides of their own."""
+"""Tensors that are more than memory with strides: sparse and nested ones, which lack a shape or strides of their own."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
 
 
 def stored_elements(tensor: torch.Tensor) -> int | None:
-    """How many elements a sparse or nested tensor stores of those of its shape; None for one that stores all of them."""
+    """The number of elements that a sparse or nested tensor stores; None for a tensor that stores all of its shape."""
     if tensor.is_nested:
         return sum(torch.Size(part).numel() for part in _part_shapes(tensor))
     return int(values_of(tensor).numel()) if tensor.layout in SPARSE else None
 
 
 def look_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """What tells tensors that are not plain apart, but for their contents."""
+    """A key that tells tensors that are not plain apart, except by their contents."""
     sizes = tuple(_part_shapes(tensor)) if tensor.is_nested else shape_of(tensor)
     return (str(tensor.layout), sizes, stored_elements(tensor), tensor.dtype)
 
 
 def stored_bytes(tensor: torch.Tensor) -> int:
-    """Bytes of the elements that a tensor stores, and of the numbers of their places."""
+    """Bytes of the elements that a tensor stores, and of the indices of these elements."""
     if tensor.is_nested:
         return (stored_elements(tensor) or 0) * tensor.element_size()
     return sum(part.numel() * part.element_size() for part in _memory(tensor))
@@ -64,7 +64,7 @@ def _part_shapes(tensor: Any) -> list[tuple[int, ...]]:
     """The sizes of each part of a nested tensor."""
     if tensor.layout is torch.strided:
         return [tuple(sizes) for sizes in tensor._nested_tensor_size().tolist()]  # noqa: SLF001 - there is no public way
-    # Of a jagged one, the size along which parts differ is no number.
+    # The size along which the parts of a jagged tensor differ is no number.
     lengths = tensor.lengths() if tensor.lengths() is not None else tensor.offsets().diff()
     ragged = tensor._ragged_idx  # noqa: SLF001 - as above
     return [

@@ -1,4 +1,4 @@
-"""Standing between a process's calls of modules and what they would do, for one thread and for the time of a rehearsal."""
+"""Interception of a process's calls of modules, for one thread and for the time of a rehearsal."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _APPLY = nn.Module._apply  # noqa: SLF001 - the one place through which .to(), .
 
 
 class Listener(Protocol):
-    """Who answers calls of modules."""
+    """Answers calls of modules."""
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Stand in for `module(*args, **kwargs)`."""
 
 
 class Listening:
-    """What is exchanged in torch while a rehearsal runs.
+    """The functions of torch that are replaced while a rehearsal runs.
 
     Args:
         listener: answers calls.
-        recorder: is shown operators.
+        recorder: sees operators.
         ours: identities of the modules that hold no data.
     """
 
@@ -44,13 +44,13 @@ class Listening:
         self._thread = 0
         self._patches: tuple[Any, Any] = (CALL, _APPLY)
         self.silent = False
-        """Whether neither calls nor operators are looked at."""
+        """Whether calls and operators are both ignored."""
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Intercept calls and show operators; another thread's calls of what is lent wait.
+        """Intercept calls and show operators to the recorder; calls of lent modules in other threads wait.
 
-        How they do is in `fxprof.capture.waiting_threads`.
+        `fxprof.capture.waiting_threads` says how they wait.
         """
         self._thread = threading.get_ident()
         self._patches = (self._call(), self._apply())
@@ -73,7 +73,7 @@ class Listening:
         return call
 
     def _submit(self) -> Callable[..., Future[Any]]:
-        """What a pool of threads is given by the rehearsal is done at once, where its calls are seen."""
+        """Run the rehearsal's jobs for a pool of threads at once, where their calls are seen."""
 
         def submit(pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             if threading.get_ident() != self._thread:
@@ -81,7 +81,7 @@ class Listening:
             future: Future[Any] = Future()
             try:
                 future.set_result(function(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001 - whoever asks for the result is told
+            except Exception as error:  # noqa: BLE001 - the result raises it
                 future.set_exception(error)
             return future
 
@@ -98,7 +98,7 @@ class Listening:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Neither intercept nor record: for calls of modules that are the rehearsal's own."""
+        """Neither intercept nor record: for the rehearsal's own calls of modules."""
         before, self.silent = self.silent, True
         _patch(self._waiting(CALL), _APPLY)
         try:
@@ -109,7 +109,7 @@ class Listening:
             self.silent = before
 
     def _waiting(self, answer: Callable[..., Any]) -> Callable[..., Any]:
-        """Something that answers calls of modules, for the thread of the rehearsal; others wait for their own turn."""
+        """A function that answers calls of modules in the rehearsal's thread; other threads wait for their turn."""
         thread = self._thread
 
         @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # for the compiler's front end reads this, too
@@ -127,7 +127,7 @@ class Listening:
 
     @contextmanager
     def _others_waiting(self) -> Iterator[None]:
-        """While torch traces, it answers calls of modules itself, in whatever thread: there weights have no values."""
+        """Make other threads wait while torch traces: it then answers calls in any thread, and its weights have no values."""
         patcher: Any = _Patcher
         original = patcher.patch_method
 
@@ -143,7 +143,7 @@ class Listening:
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """Record nothing, which is far cheaper: for operators that are the rehearsal's own."""
+        """Record nothing, which is far cheaper: for the rehearsal's own operators."""
         self._recorder.__exit__(None, None, None)
         try:
             yield
@@ -157,7 +157,7 @@ def _patch(call: Any, apply: Any) -> None:
 
 
 def eager() -> Any:
-    """A context in which compiled functions run as they were written, so that their operators are seen."""
+    """A context in which compiled functions run as they were written, so that the recorder sees their operators."""
     return torch.compiler.set_stance("force_eager")
 
 

@@ -1,7 +1,7 @@
-"""A live pipeline or module, lent for a rehearsal: its tensors exchanged for weightless ones, and all put back afterwards.
+"""A live pipeline or module, lent for a rehearsal: its tensors are exchanged for weightless ones, and put back afterwards.
 
-The rehearsal works on the user's own objects, so that hooks, closures and callbacks see what they would see in a real run.
-What it could change is saved first: attributes, containers, closures, globals and random generators, as far as Python can
+The rehearsal works on the user's own objects, so that hooks, closures and callbacks see the same as in a real run. Everything
+that it could change is saved first: attributes, containers, closures, globals and random generators, as far as Python can
 reach them from the pipeline. No tensor of the user's is ever computed with or written to.
 """
 
@@ -34,36 +34,36 @@ from fxprof.trace.captured import CapturedModule
 _SMALL_BUFFER = 1 << 16
 """Elements up to which a tensor that is no parameter is copied with its values."""
 _SMALL_PARAMETER = 1 << 10
-"""Elements up to which a parameter is, so that a gate or a scale that Python reads has its true value."""
+"""Elements up to which a parameter is copied with its values, so that Python reads the true value of a gate or a scale."""
 _LARGE_ARRAY = 1 << 26
 """Bytes above which an array of numpy is not copied."""
 
 
 @dataclass(slots=True)
 class Loan:
-    """What was exchanged, and how things stood when the rehearsal began."""
+    """The exchanged objects, and the state of all objects when the rehearsal began."""
 
     _holders: list[Holder]
     _start: list[tuple[Holder, Any]] = field(default_factory=list)
     _copies: list[tuple[torch.Tensor, torch.Tensor, int]] = field(default_factory=list)
-    """A copy with values, what it is a copy of, and how often it had been written to."""
+    """A copy with values, its original, and the number of writes to the copy when it was made."""
     _exchanged: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    """By identity, a value of the user's and what stands for it."""
+    """A value of the user's and its stand-in, by identity of the value."""
 
     _modules: dict[int, tuple[CapturedModule, ...]] = field(default_factory=dict)
-    """By identity of a component, its modules as they are stored."""
+    """A component's modules as they are stored, by identity of the component."""
 
     def modules_of(self, component: nn.Module) -> tuple[CapturedModule, ...]:
-        """The modules of a component with what they hold, as it was before the rehearsal."""
+        """The modules of a component with the weights that they held before the rehearsal."""
         return modules_since(self._modules.get(id(component), ()), component)
 
     def begin(self) -> None:
-        """Take this as the state to go back to."""
+        """Save the present state as the one to go back to."""
         self._start = saved(self._holders)
         self._renew_iterators()
 
     def again(self) -> None:
-        """Make everything what it was at the beginning, for another rehearsal."""
+        """Put everything back to its state at the beginning, for another rehearsal."""
         put_back(self._start)
         self._renew_iterators()
         for lent, original, writes in self._copies:
@@ -71,7 +71,7 @@ class Loan:
                 lent.data.copy_(original.detach())
 
     def _renew_iterators(self) -> None:
-        """Let duplicates of the iterators go on, so that those of the beginning stay where they are."""
+        """Put duplicates in the place of iterators, so that those of the beginning stay at their position."""
         made: dict[int, Any] = {}
 
         def change(value: Any) -> Any:
@@ -83,7 +83,7 @@ class Loan:
             holder.exchange(change)
 
     def exchange(self, value: Any) -> Any:
-        """What stands for a value for the time of the rehearsal; most stand for themselves."""
+        """The stand-in for a value for the time of the rehearsal; most values need none and are returned themselves."""
         if isinstance(value, tuple):
             return _rebuilt(value, self.exchange)
         if isinstance(value, nn.Module):
@@ -95,7 +95,7 @@ class Loan:
         return self._exchanged[id(value)][1]
 
     def arguments(self, given: Any) -> Any:
-        """The same for what a call is given, in which tensors keep their values, whatever their size, without gradients."""
+        """A call's arguments with stand-ins; their tensors keep their values, whatever their size, without gradients."""
         given = pytree.tree_map_only(torch.Tensor, self._argument, given)
         return pytree.tree_map_only(GeneratorType, self.exchange, given)
 
@@ -123,7 +123,7 @@ class Loan:
         return value if value.type in {"cpu", "meta"} else torch.device("cpu")
 
     def _weightless(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor on the CPU with the shape, the type and the attributes of another, and its values where they are few."""
+        """A tensor on the CPU with the shape, type and attributes of another, and with its values where they are few."""
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             fresh: Any = type(tensor)
             return fresh(requires_grad=tensor.requires_grad, device="cpu", dtype=tensor.dtype)  # type: ignore[no-any-return]
@@ -137,7 +137,7 @@ class Loan:
         return made
 
     def _wrapped(self, tensor: Any) -> torch.Tensor:
-        """The same for a tensor that is made of others, such as a quantised weight."""
+        """A weightless tensor for one that is made of others, such as a quantised weight."""
         names, context = tensor.__tensor_flatten__()
         inner = {name: self.exchange(getattr(tensor, name)) for name in names}
         with torch.no_grad():
@@ -161,11 +161,11 @@ class Loan:
             needs = tensor.requires_grad and (made.is_floating_point() or made.is_complex())
             if kind is nn.Parameter:
                 return nn.Parameter(made, requires_grad=needs)
-            return torch.Tensor._make_subclass(kind, made, needs)  # noqa: SLF001 - what nn.Parameter itself does
+            return torch.Tensor._make_subclass(kind, made, needs)  # noqa: SLF001 - as nn.Parameter itself does
 
 
 def uncompiled(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` was given, which computes the same; any other module as it is."""
+    """The module that `torch.compile` wrapped, which computes the same; any other module is returned itself."""
     return vars(module)["_modules"]["_orig_mod"] if type(module).__name__ == "OptimizedModule" else module
 
 
@@ -173,7 +173,7 @@ _EXCHANGED = (torch.Tensor, torch.Generator, torch.device, np.ndarray, Generator
 
 
 def _with_values(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of a tensor whose elements say how much work there is, a parameter if it is one."""
+    """A copy of a tensor whose elements decide how much work there is; a parameter if the tensor is one."""
     made = tensor.detach().to("cpu", copy=True)
     return nn.Parameter(made, requires_grad=False) if isinstance(tensor, nn.Parameter) else made
 
@@ -187,11 +187,11 @@ def _rebuilt(values: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any
 
 @contextmanager
 def borrowed(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]) -> Iterator[Loan]:
-    """Lend objects to a rehearsal; whatever happens, they are afterwards what they were.
+    """Lend objects to a rehearsal; afterwards they have their old state, whatever happens.
 
     Args:
         roots: a pipeline or module, and the arguments that it will be called with.
-        components: asked, once tensors are exchanged, for the modules in which hooks that move weights stand aside.
+        components: returns, once tensors are exchanged, the modules from which hooks that move weights are taken out.
     """
     roots, lent = list(roots), list(components())
     modules = [part for component in lent for part in component.modules()]
@@ -231,7 +231,7 @@ def _lent(roots: Iterable[Any], components: Callable[[], Iterable[nn.Module]]) -
 
 
 def _knows_training(part: nn.Module) -> TypeGuard[torch.jit.ScriptModule]:
-    """Whether it keeps out of Python's sight if it is in training; one that was frozen does not know."""
+    """Whether a module holds its training mode where Python cannot see it; a frozen one does not hold it."""
     return isinstance(part, torch.jit.ScriptModule) and hasattr(part, "training")
 
 
@@ -245,7 +245,7 @@ def _set_evaluating(component: nn.Module) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end."""
+    """Let Ctrl-C wait until the end of the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Nodes of a captured graph that are no operators: where a block begins and ends that is repeated, and what stands for it."""
+"""Nodes of a captured graph that are no operators: marks at both ends of a repeated block, and stand-ins for repeats."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _LIBRARY.define("begin(int block) -> ()")
 _LIBRARY.define("end(int block, Tensor[] inputs, Tensor[] results) -> ()")
 _LIBRARY.define("repeat(int block, Tensor[] inputs) -> Tensor[]")
 BEGIN = torch.ops.fxprof.begin.default
-"""Marks where the first call of a block starts in a graph."""
+"""Marks the start of a block's first call in a graph."""
 END = torch.ops.fxprof.end.default
-"""Marks where it ends, and says what a later call is given and gives, as that has it: in the same order."""
+"""Marks the end of that call, and lists the inputs and results of a later call in the later call's own order."""
 REPEAT = torch.ops.fxprof.repeat.default
-"""Stands for a later call."""
+"""The stand-in for a later call."""
 
 
 def number_of(node: Node) -> int:
-    """Which block a mark or a stand-in belongs to."""
+    """The number of the block that a mark or a stand-in belongs to."""
     return int(node.args[0])  # type: ignore[arg-type]  # as it was made below

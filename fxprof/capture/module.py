@@ -41,7 +41,7 @@ COMPONENT = "model"
 def capture_module(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, notable: Callable[[str], bool], whole: bool = False
 ) -> Capture:
-    """Capture one call of a live module, which is only read; with `whole`, modules that are alike are all exported.
+    """Capture one call of a live module, which is only read; with `whole`, identical modules are all exported.
 
     Raises:
         CaptureError: the module cannot be copied without its weights, or fails on these arguments.
@@ -55,13 +55,13 @@ def capture_module(
         except CaptureError as error:
             if "does not require grad" not in str(error):
                 raise
-        # It counts on gradients being on, as they are outside of `torch.no_grad`.
+        # The module needs gradients to be on, as they are outside of `torch.no_grad`.
         loan.again()
         return _capture(module, args, kwargs, loan, notable, whole=whole, call=_differentiating(module))
 
 
 def _differentiating(module: nn.Module) -> Callable[..., Any]:
-    """The module's call as it is outside of `torch.no_grad`."""
+    """A call of the module with gradients on, as outside of `torch.no_grad`."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         with torch.enable_grad():
@@ -111,7 +111,7 @@ def _capture(
 
 
 def _shape_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
-    """The shape that was given where a tensor was wanted, as likely as not."""
+    """The shape that was probably given where a tensor was wanted."""
     given = [args, *args, *kwargs.values()]
     return next((tuple(item) for item in given if isinstance(item, (tuple, list)) and item and all(map(_is_size, item))), ())
 
@@ -133,15 +133,15 @@ def capture_component(
 
     Args:
         config: the model.
-        inputs: arguments of its `forward` by name, stand-ins among them; empty for the class's own dummy inputs.
-        dtype: element type to build in; stand-ins for float32 tensors follow it.
+        inputs: arguments of its `forward` by name, with placeholders among them; empty for the class's own dummy inputs.
+        dtype: element type to build in; placeholders for float32 tensors follow it.
         notable: as for a pipeline.
         whole: as for a pipeline.
-        progress: told what is being done, line by line.
+        progress: gets a line for each step.
 
     Raises:
         CaptureError: the model cannot be built, or fails on the inputs.
-        UsageError: the inputs are not those that `forward` takes.
+        UsageError: the inputs do not fit the arguments of `forward`.
     """
     report = progress or (lambda _: None)
     report("building the model")
@@ -164,11 +164,11 @@ def _in_dtype(stand_in: StandIn, dtype: str) -> StandIn:
 
 
 def _dummy_inputs(module: nn.Module) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The inputs that a class gives as an example, where they fit its `forward`."""
-    found = getattr(module, "dummy_inputs", None)
-    if not isinstance(found, dict) or not found or not found.keys() <= _parameters(module).keys():
+    """The example inputs of a class, where they fit its `forward`."""
+    example = getattr(module, "dummy_inputs", None)
+    if not isinstance(example, dict) or not example or not example.keys() <= _parameters(module).keys():
         return {}, ()
-    return found, (f"the inputs are the example that {type(module).__name__} itself gives; --input sets them",)
+    return example, (f"the inputs are the example that {type(module).__name__} itself gives; --input sets them",)
 
 
 def _check_inputs(module: nn.Module, given: Mapping[str, Any]) -> None:
@@ -181,27 +181,27 @@ def _check_inputs(module: nn.Module, given: Mapping[str, Any]) -> None:
     required = [key for key, item in accepted.items() if item.default is item.empty]
     missing = [key for key in required if key not in given]
     if missing or not given:
-        what = f"needs {', '.join(missing)}" if missing else "is to be called with nothing"
+        what = f"needs {', '.join(missing)}" if missing else "would be called without inputs"
         example = (missing or list(accepted) or ["x"])[0]
         hint = f"a shape such as --input {example}=1x4x64x64, a type after it as in 1x77:int64, or JSON; it takes {known}"
-        raise UsageError(f"{name} {what}, and no --input says what that is", hint)
+        raise UsageError(f"{name} {what}, and no --input sets any", hint)
 
 
 def _parameters(module: nn.Module) -> dict[str, inspect.Parameter]:
-    found = inspect.signature(module.forward).parameters
-    return {key: item for key, item in found.items() if item.kind not in {item.VAR_KEYWORD, item.VAR_POSITIONAL}}
+    parameters = inspect.signature(module.forward).parameters
+    return {key: item for key, item in parameters.items() if item.kind not in {item.VAR_KEYWORD, item.VAR_POSITIONAL}}
 
 
 def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Capture:
-    """What an exported program says.
+    """Capture an exported program.
 
     Args:
         program: from `torch.export.export` or `torch.export.load`.
-        dims: sizes by symbol (`s77`) or by place (`x.0`: the first size of the input `x`); the example's by default.
+        dims: sizes by symbol (`s77`) or by position (`x.0`: the first size of the input `x`); the example's by default.
 
     Raises:
-        UsageError: `dims` names a size that the program does not have, or is outside of its range.
-        TargetError: it holds a weight in another shape than its graph takes.
+        UsageError: `dims` names a size that the program does not have, or sets one outside of its range.
+        TargetError: the program holds a weight in another shape than its graph takes.
     """
     _check_weights(program)
     trace, ranges = translate(program), _ranges(program)
@@ -218,7 +218,7 @@ def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Captur
 
 
 def _check_weights(program: ExportedProgram) -> None:
-    """Hold what a program has as its weights to what its graph does with them, as is done for a file."""
+    """Compare a program's weights with their use in its graph, as is done for a file."""
     values = input_values(program)
     for spec in program.graph_signature.input_specs:
         name = spec.target or ""
@@ -233,7 +233,7 @@ def _check_weights(program: ExportedProgram) -> None:
 
 
 def _named_inputs(program: ExportedProgram) -> Inputs:
-    """The inputs of a program by the names that guards give them."""
+    """The inputs of a program by their names in guards."""
     specs = [spec.arg for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
     values = input_values(program)
     signature = next((entry.signature for entry in program.module_call_graph if not entry.fqn), None)
@@ -255,18 +255,18 @@ def _bound(value: Any) -> int | None:
 
 
 def _params(program: ExportedProgram) -> dict[str, int]:
-    """Module path to the parameters that it holds itself; a shared one belongs to the first module that holds it."""
+    """The number of parameters that each module holds itself; a shared one belongs to the first module that holds it."""
     params: dict[str, int] = {}
     seen: set[tuple[Any, ...]] = set()
     for name, parameter in program.named_parameters():
-        path, place = name.rpartition(".")[0], _place(parameter)
-        params[path] = params.get(path, 0) + (0 if place in seen else parameter.numel())
-        seen.add(place)
+        path, memory = name.rpartition(".")[0], _memory_of(parameter)
+        params[path] = params.get(path, 0) + (0 if memory in seen else parameter.numel())
+        seen.add(memory)
     return params
 
 
-def _place(parameter: torch.Tensor) -> tuple[Any, ...]:
-    """Where a parameter's elements lie: `torch.export.load` makes two tensors of one memory out of one that was shared."""
+def _memory_of(parameter: torch.Tensor) -> tuple[Any, ...]:
+    """The memory of a parameter's elements: `torch.export.load` makes two tensors from one shared one, in the same memory."""
     try:
         storage = parameter.untyped_storage()._cdata  # noqa: SLF001 - its address would be 0 for every one without data
     except (NotImplementedError, RuntimeError):  # a subclass without memory of its own

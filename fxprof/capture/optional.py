@@ -1,9 +1,9 @@
-"""Packages that a pipeline imports only if they are there, and could do without: stand-ins for those that are not.
+"""Stand-ins for packages that a pipeline imports only if they are installed, and could do without.
 
 diffusers and transformers write `if is_ftfy_available(): import ftfy` at the top of a module, and use the name later. While
-a pipeline is built and rehearsed, what such a block would have bound is bound to a stand-in, and unbound afterwards. What is
-installed is used as it is. Nothing is said to be available that is not: where a pipeline asks, it goes without by itself.
-The one exception is a function that would raise: there the answer is yes, and what it imports is the stand-in.
+a pipeline is built and rehearsed, the names of such a block are bound to a stand-in, and unbound afterwards. Installed
+packages are used themselves. A pipeline that asks for a missing package gets a true answer, and then does without it. The one
+exception is a function that would raise: there the answer is yes, and the function imports the stand-in.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _MISSING = object()
 
 _SENTENCES = {
     "av": "av is not installed, so images were not compressed before they were used; their sizes are the same; pip install av",
-    "ftfy": "ftfy is not installed, so text was taken to be free of what it mends; pip install ftfy",
+    "ftfy": "ftfy is not installed, so text was used without its corrections; pip install ftfy",
     "bs4": "bs4 is not installed, so markup was removed from text by a simpler rule; pip install beautifulsoup4",
     "cosmos_guardrail": (
         "cosmos_guardrail is not installed, so its checks of text and video are not in the totals; pip install cosmos_guardrail"
     ),
     "torchvision": "torchvision is not installed, so images were prepared by a stand-in that makes the same sizes",
 }
-"""What is said about a stand-in that was used."""
+"""The remark about each stand-in that was used."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class StandIns:
     """The stand-ins of one capture."""
 
     modules: Mapping[str, ModuleType]
-    """By the names under which they are imported."""
+    """The stand-ins by the names under which they are imported."""
     used: set[str] = field(default_factory=set)
     """The packages whose stand-ins did something."""
     _undo: list[tuple[ModuleType, str, Any]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class StandIns:
             self._note(module, before)
 
     def _note(self, module: ModuleType, before: Mapping[str, Any]) -> None:
-        """Keep what the names of a module were, where they are something else now."""
+        """Save the old values of those names of a module that changed."""
         names = vars(module)
         self._undo += [(module, name, before.get(name, _MISSING)) for name in names if names[name] is not before.get(name)]
 
@@ -91,7 +91,7 @@ class StandIns:
 
     @property
     def remarks(self) -> list[str]:
-        """What to say about the stand-ins that were used."""
+        """The remarks about the stand-ins that were used."""
         return [_SENTENCES[name] for name in sorted(self.used)]
 
 
@@ -102,7 +102,7 @@ def standing_in() -> Iterator[StandIns]:
     missing = [name for name in _MAKERS if name not in sys.modules and find_spec(name) is None]
     modules: dict[str, ModuleType] = {}
     for name in missing:
-        modules |= _MAKERS[name](lambda name=name: used.add(name))  # type: ignore[misc]  # the loop's value is what is wanted
+        modules |= _MAKERS[name](lambda name=name: used.add(name))  # type: ignore[misc]  # bound to the loop's value
     stand_ins = StandIns(modules, used)
     sys.modules.update(modules)
     try:
@@ -115,7 +115,7 @@ def standing_in() -> Iterator[StandIns]:
 
 
 def load_past_guard(module: str, name: str) -> Any:
-    """A class of a library that hides it for want of a package whose stand-in is in place; None where that is not enough."""
+    """A class that its library hides because of a package whose stand-in is bound; None where that is not enough."""
     try:
         return getattr(importlib.import_module(module), name, None)
     except (ImportError, NameError, AttributeError):
@@ -130,7 +130,7 @@ def _guarded(tree: ast.Module, guards: set[str]) -> Iterator[ast.Module]:
 
 
 def _refusing(tree: ast.Module, guards: set[str]) -> set[str]:
-    """The guards without which a function raises, where a stand-in is all that it wants: it imports that next."""
+    """The guards without which a function raises, where a stand-in is enough: the function imports it next."""
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     return {guard for function in functions for guard in _demanded(function) & guards}
 
@@ -170,7 +170,7 @@ def _blocks(body: list[ast.stmt]) -> Iterator[ast.If]:
 def _ftfy(used: Callable[[], None]) -> dict[str, ModuleType]:
     def fix_text(text: str, *_args: Any, **_options: Any) -> str:
         if not text.isascii() or "&" in text:
-            used()  # plain text is what it would have returned
+            used()  # the real one returns plain text unchanged
         return html.unescape(text)
 
     return {"ftfy": _module("ftfy", fix_text=fix_text)}

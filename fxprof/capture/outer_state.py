@@ -1,7 +1,7 @@
-"""State that a module's Python sees and the module does not hold: globals, closures, class attributes.
+"""State that a module's Python sees outside of the module: globals, closures, class attributes.
 
-Only the user's own functions are looked at; those of libraries keep nothing there. Where such state is plain, it becomes
-part of what tells calls apart. Where it is an object, nothing can be said of it, and the module has to run for real.
+Only the user's own functions are examined; those of libraries keep nothing there. Plain state becomes part of the key that
+tells calls apart. If the state is an object, nothing is known of it, and the module has to run for real.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from fxprof.capture.iterators import ITERATORS
-from fxprof.capture.plain_values import CONTAINERS, is_plain_or_derived, is_plain_value, told, values_in
+from fxprof.capture.plain_values import CONTAINERS, is_plain_or_derived, is_plain_value, token_of, values_in
 from fxprof.capture.reachable import is_looked_into, is_own, names_of
 
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -28,11 +28,11 @@ Getter = Callable[[], Any]
 
 
 def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
-    """What one module's Python sees elsewhere, as it is now; None when that holds an object."""
+    """The present state that one module's Python sees elsewhere; None when that holds an object."""
     tokens = []
     for getter in _getters(part):
         try:
-            token = told(getter(), _DEEPEST, _of_other, most=_LONGEST)
+            token = token_of(getter(), _DEEPEST, _of_other, most=_LONGEST)
         except _ObjectError:
             return None
         if token[0] != _OPAQUE:
@@ -41,7 +41,7 @@ def outside_state(part: nn.Module) -> tuple[Hashable, ...] | None:
 
 
 def own_functions(part: nn.Module) -> list[types.FunctionType]:
-    """The user's functions that run when a module does: its methods, those of objects that it works with, what it holds."""
+    """The user's functions that run with a module: its methods, those of objects it works with, and those in attributes."""
     values: list[Any] = [*_methods(type(part))]  # type: ignore[arg-type]  # every class can be hashed
     for name, value in vars(part).items():
         if name in _OF_TORCH or name == "forward" or is_plain_value(value):
@@ -57,12 +57,12 @@ def _getters(part: nn.Module) -> list[Getter]:
     getters = [getter for function in own_functions(part) for getter in _of_function(function, _DEEPEST)]
     attributes = [value for name, value in vars(part).items() if name not in _OF_TORCH]
     held = [value for value in attributes if _is_own_object(value)]
-    # Where an iterator is cannot be told, so it is no part of what tells calls apart.
+    # The position of an iterator is unknown, so it is no part of the key that tells calls apart.
     getters += [
         functools.partial(_same, item) for value in (*attributes, *held) for item in _inside(value) if _is_iterator(item)
     ]
     for value in held:
-        # What an object of the user's holds is a setting of the module; what that holds in turn may be shared with others.
+        # The contents of a user's object are settings of the module; the contents of those in turn may be shared with others.
         getters += [functools.partial(_same, item) for item in getattr(value, "__dict__", {}).values() if _is_own_object(item)]
     return getters
 
@@ -72,7 +72,7 @@ def _same(value: Any) -> Any:
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """A value, and what it holds itself."""
+    """A value and the values that it holds itself."""
     if isinstance(value, CONTAINERS):
         return values_in(value)
     return (value, *getattr(value, "__dict__", {}).values()) if _is_own_object(value) else (value,)
@@ -102,7 +102,7 @@ def _functions(value: Any) -> Iterator[types.FunctionType]:
 
 
 def _of_function(function: types.FunctionType, depth: int) -> Iterator[Getter]:
-    """What a function sees that is neither its own nor given to it."""
+    """Getters of the values that a function sees and that are neither its own nor its arguments."""
     own = is_own(function.__module__)
     for cell in function.__closure__ or ():
         content = _content(cell)
@@ -159,18 +159,18 @@ def _is_own_object(value: Any) -> bool:
 
 
 _OPAQUE = "opaque"
-"""First of the token of a library's object, which keeps no state that decides what a module computes."""
+"""The first item of the token for a library's object, which keeps no state that decides what a module computes."""
 
 
 class _ObjectError(Exception):
-    """State is an object of the user's, of which nothing can be said."""
+    """State is an object of the user's, of which nothing is known."""
 
 
 def _of_other(value: Any, depth: int) -> tuple[Hashable, ...]:  # noqa: ARG001  # nothing is looked into
-    """What stands for what is no plain state.
+    """The token of a value that is not plain state.
 
     Raises:
-        _ObjectError: it is an object of the user's.
+        _ObjectError: the value is an object of the user's.
     """
     is_object = isinstance(value, (torch.Tensor, *CONTAINERS)) or _is_own_object(value) or _is_iterator(value)
     if is_object or (hasattr(type(value), "components") and is_looked_into(value)):  # as a pipeline has
@@ -188,7 +188,7 @@ def _codes(held: dict[str, Any]) -> Iterator[types.CodeType]:
 
 @functools.lru_cache(maxsize=256)
 def _set_globals(codes: tuple[types.CodeType, ...]) -> frozenset[str]:
-    """Globals that a function of a file sets anew."""
+    """Globals that a function of a file assigns to."""
     names: set[str] = set()
     waiting = list(codes)
     while waiting:

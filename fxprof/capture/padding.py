@@ -1,4 +1,4 @@
-"""Tokenizers of strangers pad texts to a length that their configuration names; what no text needs is refused by name."""
+"""A bound on the padding of texts by strangers' tokenizers, whose configuration names the length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole pipeline, captured: build it without data, rehearse its `__call__`, gather what it called."""
+"""Capturing a whole pipeline: building it without data, rehearsing its `__call__`, gathering its calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from fxprof.cache import Cache
 from fxprof.capture.build import Built, Progress, build, of_live
 from fxprof.capture.built_modules import modules_of
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.error_causes import failure, is_from_elsewhere, is_our_bug, lacks
 from fxprof.capture.function_caches import Forget, remembering_nothing
 from fxprof.capture.inputs import plain, real
@@ -23,8 +23,8 @@ from fxprof.capture.optional import standing_in
 from fxprof.capture.process_state import alone, unchanged
 from fxprof.capture.read_remarks import read_remarks
 from fxprof.capture.rehearse import Rehearsal
-from fxprof.capture.remedies import absent_arguments, unknown_argument, with_remedy
-from fxprof.capture.returned_values import NotKeptError
+from fxprof.capture.remedies import missing_arguments, unknown_argument, with_remedy
+from fxprof.capture.returned_values import NotCachedError
 from fxprof.capture.signature import Watched, default_of, frames_in_force, parameters_of
 from fxprof.capture.switches import switch_on
 from fxprof.capture.tokenizers import StandInTokenizer, prompt_of_length
@@ -35,7 +35,7 @@ from fxprof.source.workload import CALL_ARGUMENTS, DEFAULT_PROMPT, Workload, fla
 from fxprof.trace.captured import Capture, CapturedComponent, CapturedModule
 
 _OUTSIDE = "pipeline"
-"""The component under which operators are recorded that the pipeline's own code runs."""
+"""The name of the component for operators that the pipeline's own code runs."""
 
 
 def capture_pipeline(
@@ -51,15 +51,15 @@ def capture_pipeline(
 
     Args:
         target: a configuration, or a live `DiffusionPipeline`, which is only read.
-        workload: what is asked of it.
+        workload: the request to the pipeline.
         notable: whether an operator that runs outside every component's call is to be recorded.
-        whole: export every module, also those that are alike.
-        cache: where captured calls are kept.
-        progress: told what is being done, line by line.
+        whole: export every module, also identical ones.
+        cache: stores captured calls.
+        progress: gets a line for each step.
 
     Raises:
         CaptureError: the pipeline cannot be built, refuses the workload, or fails.
-        UsageError: the pipeline has no argument for something that the workload sets.
+        UsageError: the pipeline has no argument for a part of the workload.
     """
     report = progress or (lambda _: None)
     with alone(), unchanged(), among_strangers(target):
@@ -86,12 +86,12 @@ def _attempt(
             return _capture(target, workload, notable, report, whole=whole, cache=None, objects=True, loan=loan)
     try:
         return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=True)
-    except NotKeptError:
+    except NotCachedError:
         return _capture(target, workload, notable, report, whole=whole, cache=cache, objects=False)
 
 
 def _nothing() -> None:
-    """What was built from a configuration needs nothing put back between two rehearsals."""
+    """Do nothing between two rehearsals: a pipeline built from a configuration needs nothing put back."""
 
 
 def _modules(pipeline: Any) -> list[nn.Module]:
@@ -147,10 +147,10 @@ def _captured(
     outside = (_OUTSIDE if _OUTSIDE not in built.modules else "(pipeline)", type(built.pipeline).__name__)
     parts = target.components if isinstance(target, PipelineConfig) else {}
     known = {part: config for part, config in parts.items() if config is not None and not config.members}
-    kept = KeptCalls(cache, known, objects=objects) if cache is not None else None
+    cached = CachedCalls(cache, known, objects=objects) if cache is not None else None
     live = not isinstance(target, PipelineConfig)
     rehearsal = Rehearsal(
-        built.modules, notable=notable, outside=outside, whole=whole, kept=kept, own_code=live, progress=report
+        built.modules, notable=notable, outside=outside, whole=whole, cached=cached, own_code=live, progress=report
     )
     watched = Watched(built.pipeline)
     result, ended = _rehearse(name, rehearsal, built, watched, arguments)
@@ -199,14 +199,14 @@ def _without(config: PipelineConfig, names: tuple[str, ...]) -> PipelineConfig:
 
 
 def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[str]]:
-    """What to call the pipeline with, and what is approximate about it."""
+    """The arguments for the pipeline's call, and sentences on approximations among them."""
     accepted = parameters_of(built.pipeline)
     given = {name: real(value) for name, value in workload.arguments.items()}
     options = {theirs: flag_of(ours) for ours, theirs in _names(accepted).items()}
     asked = {ours: theirs for ours, theirs in _names(accepted).items() if getattr(workload, ours) is not None}
     for ours, theirs in asked.items():
         if theirs in given:
-            raise UsageError(f"{ours} and the argument {theirs} both say the same thing", "give one of them")
+            raise UsageError(f"{ours} and the argument {theirs} mean the same", "give one of them")
     given |= {theirs: getattr(workload, ours) for ours, theirs in asked.items()}
     approximations: list[str] = []
     if "prompt" in accepted and "prompt" not in given and given.get("prompt_embeds") is None:
@@ -216,9 +216,9 @@ def _arguments(built: Built, workload: Workload) -> tuple[dict[str, Any], list[s
     for name in given:
         if name not in accepted:
             raise UsageError(*unknown_argument(type(built.pipeline).__name__, name, options.get(name, ""), accepted))
-    absent = absent_arguments(type(built.pipeline).__name__, accepted, given)
-    if absent:
-        raise UsageError(*absent)
+    missing = missing_arguments(type(built.pipeline).__name__, accepted, given)
+    if missing:
+        raise UsageError(*missing)
     return given, approximations
 
 
@@ -231,7 +231,7 @@ def _prompt(built: Built, workload: Workload) -> tuple[str, list[str]]:
 
 
 def _names(accepted: Mapping[str, object]) -> dict[str, str]:
-    """Workload to the argument of this pipeline's `__call__`; one that makes videos counts those."""
+    """The arguments of this pipeline's `__call__` by workload option; one that makes videos counts those."""
     videos = "num_videos_per_prompt"
     return {**CALL_ARGUMENTS, "images": videos} if videos in accepted else CALL_ARGUMENTS
 
@@ -239,7 +239,7 @@ def _names(accepted: Mapping[str, object]) -> dict[str, str]:
 def _rehearse(
     name: str, rehearsal: Rehearsal, built: Built, pipeline: Watched, arguments: Mapping[str, Any]
 ) -> tuple[Any, list[str]]:
-    """What the pipeline returned; when a component failed after others were captured, nothing, and a sentence about it."""
+    """The pipeline's result; if a component failed after others were captured, no result and a sentence about the failure."""
     try:
         return _call(name, rehearsal.run, built, pipeline, arguments), []
     except CaptureError as error:
@@ -247,9 +247,9 @@ def _rehearse(
         if failure is None:
             raise
     missing = [part for part in built.modules if part not in rehearsal.calls.components]
-    later = f", such as all of {' and '.join(missing)}," if missing else ""
-    what = f"the rehearsal ended at {_dotted(failure.place)}: {failure.reason}"
-    return None, [f"{what}; what the pipeline computes after that{later} is not in the totals"]
+    later = f", such as all of {' and '.join(missing)}" if missing else ""
+    what = f"the dry run ended at {_dotted(failure.place)}: {failure.reason}"
+    return None, [f"{what}; the totals leave out everything that the pipeline computes after that{later}"]
 
 
 def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -260,14 +260,14 @@ def _call(name: str, run: Callable[..., Any], built: Built, pipeline: Callable[.
     except BaseException as error:
         if is_our_bug(error) or not is_from_elsewhere(error):
             raise
-        refused = failure(f"could not rehearse {name}: {type(built.pipeline).__name__} says", error)
+        refused = failure(f"the dry run of {name} failed: {type(built.pipeline).__name__} says", error)
         raise with_remedy(refused, error, built.pipeline, arguments, built.without) from error
 
 
 def _approximate_lengths(
     name: str, rehearsal: Rehearsal, built: Built, arguments: Mapping[str, Any], again: Callable[[], None]
 ) -> list[str]:
-    """Whether the shapes depend on how the stand-in tokenizers split texts: rehearse once more with longer texts."""
+    """A sentence if shapes depend on how stand-in tokenizers split texts: a second rehearsal with longer texts shows it."""
     stand_ins = {key: value for key, value in built.tokenizers.items() if isinstance(value, StandInTokenizer)}
     if not stand_ins:
         return []
@@ -281,9 +281,7 @@ def _approximate_lengths(
         for tokenizer in stand_ins.values():
             tokenizer.count_extra(0)
     names = ", ".join(stand_ins)
-    return [
-        f"the length of text is approximate: {names} counted words for want of the real vocabulary; --prompt-tokens sets it"
-    ]
+    return [f"the length of text is an estimate: {names} counted words (no tokenizer files); --prompt-tokens sets it"]
 
 
 def _components(
@@ -345,7 +343,7 @@ def _in_force(
     size: tuple[int, int] | None,
     observed: Mapping[str, Any],
 ) -> dict[str, int | float | str | bool | None]:
-    """The workload with the pipeline's own defaults filled in, and what was `observed` in the run instead of those."""
+    """The workload with the pipeline's own defaults filled in, and with values that were `observed` in the run instead."""
     accepted = parameters_of(built.pipeline)
     names = _names(accepted)
     values: dict[str, Any] = {ours: arguments.get(theirs, default_of(accepted, theirs)) for ours, theirs in names.items()}

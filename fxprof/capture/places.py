@@ -1,4 +1,4 @@
-"""Where the modules of a pipeline's components are."""
+"""The places of the modules of a pipeline's components."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a module belongs."""
+    """The component of a module and its path there."""
 
     component: str
     path: str
 
 
 def find_modules(components: Mapping[str, nn.Module]) -> tuple[dict[int, Place], dict[str, dict[str, str]]]:
-    """By identity, each module's place; and by component, the other paths of modules that have several."""
+    """Each module's place, by identity; and by component, the other paths of modules that have several."""
     places: dict[int, Place] = {}
     aliases: dict[str, dict[str, str]] = {}
     for name, component in components.items():

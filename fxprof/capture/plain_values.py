@@ -1,7 +1,7 @@
-"""Which values are plain: what Python can see of one is what it says, and nothing can change it.
+"""Plain values: Python can see all of such a value, and nothing can change it.
 
-All that tells calls, modules and states apart goes by this: a plain value by what it says, a container by what is in it. What
-anything else is told by differs from one use to the next, and so does what its user passes to `told`.
+Calls, modules and states are told apart by these rules: a plain value by itself, a container by its contents. The rule for
+any other value differs from one use to the next, so each user passes its own to `token_of`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 _BY_VALUE = frozenset({bool, int, str, bytes, type(None)})
-"""Those that are equal where they say the same. A float need not be: nan differs from itself."""
+"""Classes whose values are equal where they print the same. A float need not be: nan differs from itself."""
 _OF_NUMPY = frozenset(kind for kind in np.sctypeDict.values() if issubclass(kind, (np.number, np.bool_)))
 _PLAIN = (
     _BY_VALUE
@@ -25,26 +25,26 @@ _PLAIN = (
 )
 _CLASSES: tuple[type, ...] = tuple(_PLAIN)  # type: ignore[arg-type]
 NUMBERS = (int, float, complex, np.number)
-"""Classes of numbers; truth values are among them for Python."""
+"""Classes of numbers; truth values belong to them in Python."""
 
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
-"""Classes of what is told by what is in it."""
+"""Classes of values that are told apart by their contents."""
 CHANGEABLE = frozenset({list, dict, set, OrderedDict, defaultdict, Counter, deque})
-"""Containers that can be copied and filled again, as long as they are of no class derived from these."""
+"""Containers that can be copied and filled again, unless their class is derived from one of these."""
 
 
 def is_plain_value(value: Any) -> bool:
-    """Whether a value is plain. One of a derived class is not: it may hold more than what it says."""
+    """Whether a value is plain. A value of a derived class is not: it may hold more than it shows."""
     return type(value) in _PLAIN or issubclass(type(value), Enum)  # `isinstance` would ask the value itself, too
 
 
 def is_plain_or_derived(value: Any) -> bool:
-    """The same where objects of derived classes, such as a text that knows where it is from, do what their bases do."""
+    """Whether a value is plain or of a class derived from a plain one, where such values act like their bases."""
     return is_plain_value(value) or isinstance(value, _CLASSES)
 
 
 def key_of_value(value: Any) -> tuple[Any, ...]:
-    """What tells a plain value apart from all others."""
+    """A key that tells a plain value apart from all others."""
     kind = type(value)
     if kind in _BY_VALUE:
         return (kind, value)
@@ -54,11 +54,11 @@ def key_of_value(value: Any) -> tuple[Any, ...]:
 
 
 def values_in(container: Any) -> Iterable[Any]:
-    """What is in a container; of a dictionary, not its keys."""
+    """The values in a container; of a dictionary, not its keys."""
     return container.values() if isinstance(container, dict) else container
 
 
-def told(
+def token_of(
     value: Any,
     depth: int,
     other: Callable[[Any, int], tuple[Any, ...]],
@@ -67,15 +67,15 @@ def told(
     most: int | None = None,
     ignored: Container[Any] = (),
 ) -> tuple[Any, ...]:
-    """What tells a value apart, with the contents of containers.
+    """A key that tells a value apart, including the contents of containers.
 
     Args:
-        value: any.
-        depth: how many containers in one another are looked into.
-        other: what tells anything else apart; it is given the depth that is left, for what it looks into itself.
-        derived: whether what is of a derived class is told like what it is derived from.
-        most: items above which a container is told as anything else is.
-        ignored: keys of dictionaries that say nothing.
+        value: any value.
+        depth: the number of nested containers to look into.
+        other: makes the key of any other value; it gets the remaining depth, to look into values itself.
+        derived: whether a value of a derived class has the key of its base class's values.
+        most: the number of items above which a container gets its key from `other`.
+        ignored: keys of dictionaries without meaning.
     """
     if is_plain_or_derived(value) if derived else is_plain_value(value):
         return key_of_value(value)
@@ -85,14 +85,14 @@ def told(
     parts = value
     if isinstance(value, dict):
         parts = [part for pair in value.items() if pair[0] not in ignored for part in pair]
-    tokens = [told(part, depth - 1, other, derived=derived, most=most, ignored=ignored) for part in parts]
+    tokens = [token_of(part, depth - 1, other, derived=derived, most=most, ignored=ignored) for part in parts]
     if isinstance(value, (set, frozenset)):
         tokens.sort(key=repr)  # their order differs from one process to the next
     return (type(value), *tokens)
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two values are one object, or say the same, in containers too."""
+    """Whether two values are one object or equal, in containers too."""
     if one is other:
         return True
     if type(one) is not type(other):

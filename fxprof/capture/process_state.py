@@ -1,6 +1,6 @@
-"""Whatever a pipeline's code does to the process, undone: torch's modes, random state, warnings, loggers, output.
+"""Undoing the effects of a pipeline's code on the process: torch's modes, random state, warnings, loggers, output.
 
-Only one thread captures at a time, for modules and torch have state that all threads share; the others wait.
+Only one thread captures at a time, because modules and torch have state that all threads share; the others wait.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from fxprof.errors import UsageError
 
 _CAPTURING = threading.RLock()
 _capturer: list[int] = []
-"""The thread that captures, once for each `unchanged` that it is in."""
+"""The capturing thread, once for each `alone` block that it is in."""
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Be the one thread of the process that captures something, out of the caller's dispatch modes.
+    """Make this the only thread of the process that captures, outside of the caller's dispatch modes.
 
-    A `FakeTensorMode` of the caller's would refuse what is exchanged, and its `FlopCounterMode` would count it.
+    A `FakeTensorMode` of the caller's would refuse exchanged tensors, and its `FlopCounterMode` would count the rehearsal.
 
     Raises:
-        UsageError: this thread is capturing already, or waits for a thread that does: something that was run for a profile
-            asked for another one.
+        UsageError: this thread is capturing already, or waits for a thread that does: code that runs for one profile asked for
+            another one.
     """
     if _capturer and _capturer[0] == threading.get_ident():
-        what = "a profile was asked for by code that runs for another profile"
+        what = "code that runs for one profile asked for another profile"
         raise UsageError(what, "take the call of fxprof out of the module, the hook or the callback")
     _take_turn()
     try:
@@ -60,12 +60,12 @@ def _take_turn() -> None:
         if capturer != waited_for:
             waited_for, patience = capturer, Patience(capturer)
         if patience.is_over():
-            what = "a profile was asked for in a thread that another profile waits for"
+            what = "a thread that another profile waits for asked for a profile"
             raise UsageError(what, "take the call of fxprof out of the module, the hook or the callback")
 
 
 class _Muted:
-    """A stream that drops what one thread writes, and passes on what others do."""
+    """A stream that drops the output of one thread, and passes on the output of others."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._thread, self._dropped = stream, threading.get_ident(), StringIO()
@@ -76,7 +76,7 @@ class _Muted:
 
 @contextmanager
 def muted(name: str) -> Iterator[None]:
-    """Drop what this thread writes to `sys.stdout` or `sys.stderr`."""
+    """Drop this thread's output to `sys.stdout` or `sys.stderr`."""
     before = getattr(sys, name)
     setattr(sys, name, _Muted(before))
     try:
@@ -87,7 +87,7 @@ def muted(name: str) -> Iterator[None]:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Run quietly and without gradients; afterwards, whatever happened, everything global is as before."""
+    """Run quietly and without gradients; afterwards all global state is as before, also after an error."""
     dtype, disabled = torch.get_default_dtype(), logging.root.manager.disable
     numbers, variables = random.getstate(), dict(os.environ)
     arrays = np.random.get_state()  # noqa: NPY002 - models draw from the state that is shared
@@ -102,7 +102,7 @@ def unchanged() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
-        weights = dict(parametrize._cache)  # noqa: SLF001 - what `parametrize.cached` holds is the user's
+        weights = dict(parametrize._cache)  # noqa: SLF001 - the contents of `parametrize.cached` are the user's
         parametrize._cache.clear()  # noqa: SLF001 - as above
         try:
             yield

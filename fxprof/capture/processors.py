@@ -1,6 +1,6 @@
-"""What prepares texts and images for a model: processors put together part by part, without any Auto class.
+"""Processors of texts and images for a model, put together part by part, without any Auto class.
 
-The classes are those of transformers, whose code decides all sizes. A tokenizer without its vocabulary is a stand-in.
+The classes are those of transformers, whose code decides all sizes. A stand-in replaces a tokenizer without its vocabulary.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "image_processor": IMAGE_PROCESSOR_MAPPING_NAMES,
     "feature_extractor": auto_mappings.FEATURE_EXTRACTOR_MAPPING_NAMES,
 }
-"""Part of a processor to the classes that transformers has for it, by type of model."""
+"""The classes that transformers has for a part of a processor, by type of model."""
 _VIDEO_ENTRY = re.compile(r"\(\"([\w-]+)\", \{\"torchvision\": \"(\w+VideoProcessor)\"\}\)")
 _IMAGES = (
     "{% for message in messages %}< {{ message.role }} > "
@@ -52,17 +52,17 @@ _IMAGES = (
     "{% endfor %}{% endif %} < > {% endfor %}"
     "{% if add_generation_prompt %}< assistant > {% endif %}"
 )
-"""A chat with images, where the target brings no template."""
+"""A template for chats with images, for targets without one."""
 
 Say = Callable[[str], None]
 """Takes a remark."""
 
 
 def tokenizer(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
-    """A tokenizer with its own vocabulary where that is there and can be read, otherwise a stand-in.
+    """A tokenizer with its own vocabulary where that is there and readable, otherwise a stand-in.
 
     Raises:
-        CaptureError: transformers has no such class, or its files are not what it reads.
+        CaptureError: transformers has no such class, or cannot read its files.
     """
     class_ = find_class(part.library, part.class_name)
     directory = part.directory if has_vocabulary(part.directory) else None
@@ -79,17 +79,17 @@ def tokenizer(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
         package = missing_package(error)
         if package is None:
             raise
-        say(f"{name} counted words, for its vocabulary cannot be read: {reason_of(error)}")
+        say(f"{name} counted words, because its vocabulary cannot be read: {reason_of(error)}")
     return stand_in(part, getattr(class_, "model_input_names", ("input_ids", "attention_mask")))
 
 
 def stand_in(part: ComponentConfig, input_names: Any) -> StandInTokenizer:
-    """A tokenizer that counts words."""
+    """A stand-in tokenizer that counts words."""
     return StandInTokenizer(part.class_name, {"model_input_names": input_names, **_of_files(part)})
 
 
 def _of_files(part: ComponentConfig) -> dict[str, Any]:
-    """The values of a part; lengths and identifiers that only a bundled model may state are left out of files.
+    """The values of a part, without the lengths and identifiers that only a bundled model may state if they come from files.
 
     Raises:
         CaptureError: they add more tokens than any model has.
@@ -105,7 +105,7 @@ def processor(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
     """A processor of transformers, put together from the files of its directory.
 
     Raises:
-        CaptureError: a class is not known, or a file is not what it reads.
+        CaptureError: a class is unknown, or transformers cannot read a file.
     """
     if part.directory is None:
         return StandInProcessor(part.class_name, part.values)
@@ -128,12 +128,12 @@ def processor(what: str, name: str, part: ComponentConfig, say: Say) -> Any:
     made = _lenient(class_)(**made_of, **options)
     made.chat_template = _template(part.directory, own) or getattr(made.tokenizer, "chat_template", None)
     if isinstance(made.tokenizer, StandInTokenizer) or made.chat_template is None:
-        made.chat_template = _with_places(made)
+        made.chat_template = _with_tokens(made)
     return made
 
 
 def _lenient(class_: type) -> Any:
-    """The class, for parts that transformers would not know: video processors it hides, tokenizers of ours."""
+    """A class that also takes parts that transformers would refuse: video processors that it hides, tokenizers of ours."""
     names = {"__module__": class_.__module__, "check_argument_for_proper_class": lambda *_: object}
     return type(class_.__name__, (class_,), {**names, "__qualname__": class_.__qualname__})
 
@@ -149,32 +149,32 @@ def _other_part(what: str, class_: type, key: str, own: Mapping[str, Any], part:
     nested = own.get(key)
     values = nested if isinstance(nested, Mapping) else _object(part.directory / _FILES.get(key, f"{key}_config.json"))
     named = next((values[item] for item in (f"{key}_type", "feature_extractor_type") if values.get(item)), None)
-    found = named if isinstance(named, str) else _default(class_, key)
-    return image_processor(what, ComponentConfig("transformers", found, dict(values))) if found else None
+    class_name = named if isinstance(named, str) else _default(class_, key)
+    return image_processor(what, ComponentConfig("transformers", class_name, dict(values))) if class_name else None
 
 
 def _default(class_: type, key: str) -> str | None:
-    """The class of a part that transformers takes for a processor, where the files do not say."""
+    """The class that transformers takes for a part of a processor, where the files do not name one."""
     module = class_.__module__.split(".")[-2]
     types = [kind for kind, name in PROCESSOR_MAPPING_NAMES.items() if name == class_.__name__]
     known = _video_processors() if key == "video_processor" else _DEFAULTS.get(key, {})
     for kind in (module, module.replace("_", "-"), *types):
-        found = known.get(kind)
-        if found:
-            return found["torchvision"] if isinstance(found, Mapping) else str(found)
+        entry = known.get(kind)
+        if entry:
+            return entry["torchvision"] if isinstance(entry, Mapping) else str(entry)
     return None
 
 
 @cache
 def _video_processors() -> Mapping[str, str]:
-    """Type of model to its class, out of the source: transformers empties the table where torchvision is not installed."""
+    """The class for each type of model, from the source: transformers empties the table where torchvision is not installed."""
     home = Path(auto_mappings.__file__).parent
     sources = [(home / f"{name}.py").read_text(encoding="utf-8") for name in ("auto_mappings", "video_processing_auto")]
     return dict(entry for source in sources for entry in _VIDEO_ENTRY.findall(source))
 
 
 def image_processor(what: str, part: ComponentConfig) -> Any:
-    """What prepares images, sound or videos, of a class of transformers."""
+    """A processor of images, sound or videos, of a class of transformers."""
     class_ = component_class(what, part)
     values, _ = cleaned(part.values)
     refuse_sizes(what, values)
@@ -185,7 +185,7 @@ def image_processor(what: str, part: ComponentConfig) -> Any:
 
 
 def _complete(tokenizer: Any, class_: type) -> None:
-    """Give a tokenizer the special tokens that a processor takes for granted; each is one token, as in the real one."""
+    """Give a tokenizer the special tokens that a processor expects; each is one token, as in the real one."""
     source = inspect.getsource(class_)
     for name in sorted(set(_TOKEN.findall(source))):
         if f'hasattr(tokenizer, "{name}")' not in source and getattr(tokenizer, name, None) is None:
@@ -197,10 +197,10 @@ def _complete(tokenizer: Any, class_: type) -> None:
         tokenizer.add_tokens(missing, special_tokens=True)
 
 
-def _with_places(made: Any) -> str:
-    places = {"IMAGE": "image_token", "VIDEO": "video_token"}
+def _with_tokens(made: Any) -> str:
+    tokens = {"IMAGE": "image_token", "VIDEO": "video_token"}
     text = _IMAGES
-    for word, attribute in places.items():
+    for word, attribute in tokens.items():
         token = str(getattr(made, attribute, ""))
         text = text.replace(word, "{{ " + repr(token) + " }}")
     return text
@@ -210,8 +210,8 @@ def _template(directory: Path, own: Mapping[str, Any]) -> str | None:
     path = directory / "chat_template.jinja"
     if holds(path.is_file):
         return read_bytes(path, limits.TEMPLATE).decode("utf-8", "replace")
-    found = _object(directory / "chat_template.json").get("chat_template") or own.get("chat_template")
-    return found if isinstance(found, str) else None
+    template = _object(directory / "chat_template.json").get("chat_template") or own.get("chat_template")
+    return template if isinstance(template, str) else None
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -219,9 +219,9 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def is_processor(class_name: str) -> bool:
-    """Whether transformers has a class of this name that is a tokenizer together with preparation of images or sound."""
+    """Whether transformers has a class of this name that joins a tokenizer with a processor of images or sound."""
     plain = class_name.endswith("Processor") and not class_name.endswith(("ImageProcessor", "VideoProcessor"))
-    found = find_class("transformers", class_name) if class_name.endswith("Processor") else None
-    if inspect.isclass(found) and not is_placeholder(found) and issubclass(found, transformers.ProcessorMixin):
+    class_ = find_class("transformers", class_name) if class_name.endswith("Processor") else None
+    if inspect.isclass(class_) and not is_placeholder(class_) and issubclass(class_, transformers.ProcessorMixin):
         return True
     return plain and hasattr(transformers, class_name)

@@ -1,4 +1,4 @@
-"""Weights that are stored otherwise than as one number each: how many numbers they stand for, and how many bytes they take."""
+"""Weights that are not stored as one number each: the count of numbers that they represent, and their bytes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Weight(NamedTuple):
     """One parameter of a module."""
 
     identity: int
-    """The same for parameters that are shared."""
+    """Equal for parameters that are shared."""
     elements: int
-    """Numbers that it stands for, unpacked."""
+    """Numbers that the parameter represents, unpacked."""
     stored_bytes: int
-    """Bytes that it takes, with its scales and tables."""
+    """Bytes of the parameter, with its scales and tables."""
 
 
 def weights_of(part: nn.Module) -> Iterator[Weight]:
-    """The parameters that a module holds itself, packed ones of torch's quantised modules among them."""
+    """The parameters that a module holds itself, including packed ones of torch's quantised modules."""
     if isinstance(part, torch.jit.ScriptModule):
         for _, scripted in part.named_parameters(recurse=False):
             yield Weight(scripted.data_ptr() or id(scripted), scripted.numel(), _bytes(scripted))
@@ -34,7 +34,7 @@ def weights_of(part: nn.Module) -> Iterator[Weight]:
     for tensor in part._parameters.values():  # noqa: SLF001 - one module's own
         if tensor is not None:
             yield Weight(id(tensor), _elements(tensor), _stored(tensor))
-    scales = getattr(vars(part).get("state"), "SCB", None)  # of bitsandbytes: where its layer puts them at its first call
+    scales = getattr(vars(part).get("state"), "SCB", None)  # of bitsandbytes: its layer puts them there at its first call
     if isinstance(scales, torch.Tensor):
         yield Weight(id(scales), 0, _bytes(scales))
     for value in vars(part).values():
@@ -65,7 +65,7 @@ def _packed(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _elements(tensor: torch.Tensor) -> int:
-    """Numbers that a parameter stands for: quantised ones keep the shape that they had before."""
+    """The count of numbers that a parameter represents: quantised ones keep their old shape."""
     if isinstance(tensor, _UNINITIALISED):
         return 0
     state = getattr(tensor, "quant_state", None)  # of bitsandbytes
@@ -74,7 +74,7 @@ def _elements(tensor: torch.Tensor) -> int:
 
 
 def _stored(tensor: torch.Tensor) -> int:
-    """Bytes of a parameter and of the tensors that it carries."""
+    """Bytes of a parameter and of the tensors among its attributes."""
     if isinstance(tensor, _UNINITIALISED):
         return 0
     if hasattr(tensor, "__tensor_flatten__"):

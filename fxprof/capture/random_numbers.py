@@ -1,8 +1,8 @@
-"""Random numbers: what generators stand at, and what a captured call draws.
+"""Random numbers: the states of generators, and the draws of a captured call.
 
 An attempt to export runs a module's Python, which advances the generators of Python and of numpy, and none of torch's: there
-nothing is drawn, for no tensor has values. A run from the user's seed does neither. So whatever came of an attempt, generators
-are put back, and an answer from memory draws of torch's generator what a run would draw.
+nothing is drawn, because tensors have no values. A run from the user's seed does neither. So after every attempt, generators
+are put back, and a repeated answer draws as much from torch's generator as a run would.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from fxprof.capture.reachable import Generating, Holder, reach, saved
 from fxprof.trace import Op, Tensor, Trace, Value
 
 GENERATORS = (random.Random, np.random.RandomState, np.random.Generator, torch.Generator)
-"""Classes of what one can draw from."""
+"""Classes of random generators."""
 _GLOBAL: tuple[Holder, ...] = (
     Generating(random.getstate, random.setstate),
     Generating(np.random.get_state, np.random.set_state),
     Generating(torch.get_rng_state, torch.set_rng_state),
 )
-"""The generators that whoever has none of its own draws from."""
+"""The generators for code that has none of its own."""
 
 
 class Generators:
     """The global random generators, and those that some objects can reach."""
 
     def __init__(self, roots: Iterable[Any] = ()) -> None:
-        found = reach(roots) if (roots := list(roots)) else ()
-        self._holders = [*_GLOBAL, *(holder for holder in found if isinstance(holder, Generating))]
+        holders = reach(roots) if (roots := list(roots)) else ()
+        self._holders = [*_GLOBAL, *(holder for holder in holders if isinstance(holder, Generating))]
 
     def states(self) -> list[tuple[Holder, Any]]:
-        """What they stand at, to be put back with `put_back`."""
+        """The states of the generators, for `put_back`."""
         return saved(self._holders)
 
     def mark(self) -> Any:
-        """What they stand at, to be compared."""
+        """The states of the generators, for comparisons."""
         return mark(self.states())
 
 
 def mark(states: Iterable[tuple[Holder, Any]]) -> Any:
-    """States of generators as something that can be compared."""
+    """States of generators in a form that can be compared."""
     return [_comparable(state) for _, state in states]
 
 
 def moved(states: list[tuple[Holder, Any]]) -> bool:
-    """Whether a generator stands elsewhere than it did."""
+    """Whether the state of a generator has changed."""
     return bool(mark(states) != [_comparable(holder.read()) for holder, _ in states])
 
 
@@ -67,15 +67,15 @@ def _comparable(state: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """An operator that draws from torch's own generator, with what it was given."""
+    """An operator that draws from torch's own generator, with its arguments."""
 
     function: Any
     given: tuple[tuple[str, Value], ...]
 
     def again(self) -> None:
-        """Draw as much; what comes out is of no use, for what the call made of it is not known either."""
+        """Draw as much again, and drop the numbers: the call's use of them is unknown anyway."""
         types = {item.name: str(item.real_type) for item in self.function._schema.arguments}  # noqa: SLF001 - no other way
-        # Contents that each of these operators takes, for sure: a half is a probability, a mean and a rate.
+        # Contents that are valid for each of these operators: a half is a probability, a mean and a rate.
         with suppress(RuntimeError, TypeError, ValueError), torch.no_grad():
             self.function(**{name: _given(value, types[name]) for name, value in self.given})
 
@@ -94,23 +94,23 @@ _NAMED = {
     "int",
     "Optional[int]",
 }
-"""Types of arguments that a trace has by their names in torch."""
+"""Types of arguments that a trace writes as their names in torch."""
 
 
 def draws_of(trace: Trace) -> tuple[Draw, ...]:
-    """What a run of a trace draws from torch's own generator, in order."""
+    """The draws of a trace's run from torch's own generator, in order."""
     if not any(_name(op) in _DRAWING for op in trace.distinct()):
         return ()
     return tuple(Draw(_function(op), op.args) for op in trace.expanded().walk() if _draws(op))
 
 
 def draws_of_others(trace: Trace) -> bool:
-    """Whether it draws from a generator that it holds."""
+    """Whether a trace draws from a generator that its module holds."""
     return any(_draws(op) and dict(op.args).get("generator") is not None for op in trace.distinct())
 
 
 def is_drawing(function: Any) -> bool:
-    """Whether an operator, as torch has it, draws from a generator."""
+    """Whether an operator, given as torch's function, draws from a generator."""
     return function._schema.name in _DRAWING  # noqa: SLF001 - there is no other way to ask
 
 
@@ -140,4 +140,4 @@ _DRAWING = frozenset(
         *("dropout", "native_dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"),
     )
 )
-"""Operators that draw, whatever they are given; others may, such as attention with a dropout of its own."""
+"""Operators that draw for all arguments; others draw for some, such as attention with a dropout of its own."""

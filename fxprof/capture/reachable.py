@@ -1,8 +1,8 @@
-"""What the Python of an object can reach: attributes, containers, closures, globals; to be saved and put back.
+"""State that the Python of an object can reach: attributes, containers, closures, globals; to be saved and put back.
 
-A pipeline that is rehearsed in place changes itself: a scheduler counts its steps, a hook keeps what it cached, a closure
-its number of calls. `reach` finds every place that holds something, a `Holder`; each gives a copy of what it holds, takes
-such a copy back, and can have its values exchanged for the time.
+A pipeline that is rehearsed in place changes itself: a scheduler counts its steps, a hook caches results, a closure counts its
+calls. `reach` finds every place that holds values, a `Holder`; a holder can copy its values, restore them from such a copy, and
+exchange them for the time of a rehearsal.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ LIBRARIES = frozenset(
 _OPAQUE_PACKAGES = (LIBRARIES - {"diffusers", "transformers", "accelerate", "peft", "bitsandbytes", "torchao", "gguf"}) | {
     "pytest"
 }
-"""Packages whose objects are not looked into, but for those of `_LOOKED_INTO`."""
+"""Packages whose objects are not examined, except those of `_LOOKED_INTO`."""
 _LOOKED_INTO = ("torch.nn", "torch.ao.", "collections", "functools", "types", "weakref", "queue", "fxprof.capture.tokenizers")
 _ALSO_WITHOUT_STATE = frozenset({slice, torch.finfo, torch.iinfo})
-"""Classes of values that are not told apart by what they say, but hold nothing that changes either."""
+"""Classes of values that are not plain, but hold nothing that changes either."""
 
 
 class Holder(Protocol):
     """A place that holds values."""
 
     def read(self) -> Any:
-        """A copy of what it holds, which later changes do not touch."""
+        """A copy of the values, which later changes do not touch."""
 
     def write(self, saved: Any) -> None:
-        """Make it hold what a copy says."""
+        """Restore the values from a copy."""
 
     def values(self) -> Iterable[Any]:
-        """What it holds."""
+        """The values that the holder holds."""
 
     def exchange(self, change: Callable[[Any], Any]) -> None:
-        """Replace each value by what `change` makes of it."""
+        """Replace each value by the result of `change`."""
 
 
 class _Mapping:
-    """A dictionary of any class, below whatever its class makes of setting items."""
+    """A dictionary of any class, without the class's own code for setting items."""
 
     def __init__(self, held: dict[Any, Any]) -> None:
         self._held = held
@@ -112,7 +112,7 @@ class _Sequence:
 
 
 class _Set:
-    """A set, whose values are never exchanged: they are found by identity."""
+    """A set, whose values are never exchanged: a set finds them by identity."""
 
     def __init__(self, held: set[Any]) -> None:
         self._held = held
@@ -129,11 +129,11 @@ class _Set:
         return list(self._held)
 
     def exchange(self, change: Callable[[Any], Any]) -> None:
-        """Leave them as they are."""
+        """Leave the values of a set unchanged."""
 
 
 class _Named:
-    """Values that an owner holds by name: slots, class attributes, globals, what a function was made with."""
+    """Values that an owner holds by name: slots, class attributes, globals, defaults of a function."""
 
     def __init__(
         self, owner: Any, names: Iterable[str], get: Callable[[Any, str], Any], put: Callable[[Any, str, Any], None]
@@ -163,7 +163,7 @@ class _Named:
 
 
 class _Namespace(_Named):
-    """What a module of the user's, or a class, has by name, but for what Python itself puts there."""
+    """The names of a user's module or of a class, except those that Python itself puts there."""
 
     def __init__(self, owner: Any, put: Callable[[Any, str, Any], None], delete: Callable[[Any, str], None]) -> None:
         super().__init__(owner, (), getattr, put)
@@ -183,7 +183,7 @@ def _is_state(name: str, value: Any) -> bool:
 
 
 class _Imports:
-    """Which of the user's modules are imported: one that is imported by a rehearsal could keep what it was given there."""
+    """The imported modules of the user: one that a rehearsal imports could keep values that it was given there."""
 
     def read(self) -> frozenset[str]:
         return frozenset(sys.modules)
@@ -200,11 +200,11 @@ class _Imports:
         return ()
 
     def exchange(self, change: Callable[[Any], Any]) -> None:
-        """Leave them as they are."""
+        """Leave imported modules unchanged."""
 
 
 class _State:
-    """An object that tells and takes its state as a whole, such as a random generator."""
+    """An object that gives and takes its state as a whole, such as a random generator."""
 
     def __init__(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
         self.read, self.write = get, put
@@ -213,7 +213,7 @@ class _State:
         return ()
 
     def exchange(self, change: Callable[[Any], Any]) -> None:
-        """There is nothing in it."""
+        """Exchange nothing, since such a state has no values."""
 
 
 class Generating(_State):
@@ -221,14 +221,14 @@ class Generating(_State):
 
 
 def reach(roots: Iterable[Any]) -> list[Holder]:
-    """Every holder that can be reached from some objects, each once."""
+    """Every holder that some objects can reach, each once."""
     holders: list[Holder] = [_Imports()]
     waiting, seen = list(roots), dict[int, Any]()
     while waiting:
         value = waiting.pop()
         if _is_without_state(value) or id(value) in seen:
             continue
-        seen[id(value)] = value  # kept, so that nothing else gets its identity
+        seen[id(value)] = value  # held here, so that no other object gets its identity
         for holder in _holders(value):
             holders.append(holder)
             waiting.extend(holder.values())
@@ -241,7 +241,7 @@ def _is_without_state(value: Any) -> bool:
 
 
 def _inner(value: Any) -> Iterable[Any]:
-    """What is reached through a value that cannot be changed itself."""
+    """The values that can be reached through a value that itself cannot change."""
     if isinstance(value, (tuple, frozenset)):
         return value
     if isinstance(value, types.MethodType):
@@ -278,7 +278,7 @@ def _holders(value: Any) -> Iterator[Holder]:
 
 
 def _of_name(value: types.ModuleType | type) -> Iterator[Holder]:
-    """What a module or a class of the user's has."""
+    """The holders of a user's module or class."""
     if isinstance(value, types.ModuleType):
         if is_users(value):
             yield _Namespace(value, setattr, delattr)
@@ -287,7 +287,7 @@ def _of_name(value: types.ModuleType | type) -> Iterator[Holder]:
 
 
 def is_looked_into(value: Any) -> bool:
-    """Whether the attributes of an object are state that its Python could change."""
+    """Whether an object's attributes are state that its Python could change."""
     kind = type(value)
     if _is_without_state(value) or isinstance(
         value, (type, types.ModuleType, types.FunctionType, types.MethodType, torch.jit.ScriptModule)
@@ -330,7 +330,7 @@ def is_own(module: str | None) -> bool:
 
 
 def _of_class(kind: type) -> Iterator[Holder]:
-    """What classes of the user hold, and what their methods can see."""
+    """The holders of a user's classes, and those that their methods can see."""
     for base in kind.__mro__:
         if not is_own(base.__module__):
             continue
@@ -342,7 +342,7 @@ def _of_class(kind: type) -> Iterator[Holder]:
 
 
 _OWN_METHODS = ("__new__", "__init__", "__call__", "__getattr__", "__getitem__", "__setitem__")
-"""Methods with names of Python's in which a class may keep something."""
+"""Special methods of Python in which a class may keep values."""
 
 
 def _functions(value: Any) -> list[types.FunctionType]:
@@ -378,8 +378,8 @@ def _imported_in(function: types.FunctionType) -> Iterator[types.ModuleType]:
 
 @functools.lru_cache(maxsize=4096)
 def _imports_of(function: types.FunctionType) -> tuple[str, ...]:
-    """The modules that it may import: `import a.b`, and `from a import b`, where `b` may be one."""
-    found: dict[str, None] = {}
+    """The modules that a function may import: `import a.b`, and `from a import b`, where `b` may be one."""
+    modules: dict[str, None] = {}
     waiting = [function.__code__]
     while waiting:
         code = waiting.pop()
@@ -388,17 +388,17 @@ def _imports_of(function: types.FunctionType) -> tuple[str, ...]:
         for item in dis.get_instructions(code) if _MAY_IMPORT & set(code.co_code[::2]) else ():
             if item.opname == "IMPORT_NAME":
                 module = str(item.argval)
-                found[module] = None
+                modules[module] = None
             elif item.opname == "IMPORT_FROM":
-                found[f"{module}.{item.argval}" if module else str(item.argval)] = None
-    return tuple(found)
+                modules[f"{module}.{item.argval}" if module else str(item.argval)] = None
+    return tuple(modules)
 
 
 _MAY_IMPORT = frozenset({dis.opmap["IMPORT_NAME"]})
 
 
 def is_users(module: types.ModuleType | None) -> bool:
-    """Whether a module is a file of the user's, and neither Python's nor installed."""
+    """Whether a module is a file of the user's, and neither Python's own nor installed."""
     file = getattr(module, "__file__", None)
     if module is None or not is_own(module.__name__) or module.__name__ == "builtins":
         return False
@@ -458,7 +458,7 @@ def _set_tokenizer(tokenizer: Tokenizer, truncation: dict[str, Any] | None, padd
 
 
 def saved(holders: Iterable[Holder]) -> list[tuple[Holder, Any]]:
-    """What holders hold now; those that cannot tell are left out."""
+    """The present values of holders; holders that cannot be read are left out."""
     states = []
     for holder in holders:
         try:
@@ -469,10 +469,10 @@ def saved(holders: Iterable[Holder]) -> list[tuple[Holder, Any]]:
 
 
 def put_back(states: Iterable[tuple[Holder, Any]]) -> None:
-    """Make holders hold what they held, whatever happens on the way.
+    """Restore the saved values of holders, even if some of them fail.
 
     Raises:
-        ExceptionGroup: some could not be put back; all others are.
+        ExceptionGroup: some values could not be put back; all others are.
     """
     errors = []
     for holder, state in states:
@@ -481,4 +481,4 @@ def put_back(states: Iterable[tuple[Holder, Any]]) -> None:
         except Exception as error:  # noqa: BLE001 - the others come first
             errors.append(error)
     if errors:
-        raise ExceptionGroup("what was changed for the time of a profile could not all be put back", errors)
+        raise ExceptionGroup("not everything that changed during a profile could be put back", errors)

@@ -1,4 +1,4 @@
-"""What a result has to say where a rehearsal decided by values that only a real run knows."""
+"""Sentences for a result about decisions of a rehearsal by values that only a real run knows."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fxprof.capture.rehearse import Rehearsal
 def read_remarks(
     rehearsal: Rehearsal, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Approximations, and remarks: a sentence for each module whose Python read a value that is not known.
+    """Approximations, and remarks: a sentence for each module whose Python read an unknown value.
 
-    What is counted is approximate where other values change it. Where none of those that were tried does, a remark names the
-    places in the user's own code: it may decide by a value that nobody thought of.
+    The counts are approximate if other values change them. If none of the tried values does, a remark names the lines in the
+    user's own code: it may decide by a value that was not tried.
 
     Args:
         rehearsal: has run `function`.
-        again: makes everything what it was before that.
-        function: what was run.
+        again: restores the state from before that run.
+        function: the function that was run.
         args: its positional arguments.
         kwargs: its keyword arguments.
     """
@@ -31,22 +31,20 @@ def read_remarks(
     tried = rehearsal.decisive_reads(again, function, *args, **kwargs)
     again()
     if tried is None:
-        return tuple(map(_approximate, _places(reads))), ()
-    return (), tuple(_unmoved(read, tried) for read in _places(reads) if read.is_own)
+        return tuple(map(_approximate, _first_of_lines(reads))), ()
+    return (), tuple(_unmoved(read, tried) for read in _first_of_lines(reads) if read.is_own)
 
 
-def _places(reads: Iterable[Read]) -> tuple[Read, ...]:
+def _first_of_lines(reads: Iterable[Read]) -> tuple[Read, ...]:
     """The first read of each line."""
-    places: dict[tuple[str, str], Read] = {}
+    reads_by_line: dict[tuple[str, str], Read] = {}
     for read in reads:
-        places.setdefault((read.component, read.line), read)
-    return tuple(places.values())
+        reads_by_line.setdefault((read.component, read.line), read)
+    return tuple(reads_by_line.values())
 
 
 def _approximate(read: Read) -> str:
-    return (
-        f"what {_where(read)} computes depends on values that only a real run knows ({_how(read)}); it is counted as for zeros"
-    )
+    return f"the work of {_where(read)} depends on values that only a real run knows ({_how(read)}); it is counted as for zeros"
 
 
 def _unmoved(read: Read, tried: int) -> str:
@@ -68,8 +66,8 @@ _WORDS = {
     "equal": "a comparison of tensors",
     "index": "a selection by a mask",
     "masked_select": "a selection by a mask",
-    "nonzero": "a search for what is not zero",
+    "nonzero": "a search for nonzero values",
     "cond": "the branch of a cond",
     "_to_sparse": "a sparse tensor made of a dense one",
 }
-"""Operators that read, in words."""
+"""Operators that read values, in words."""

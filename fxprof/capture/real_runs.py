@@ -1,6 +1,6 @@
-"""Modules whose Python runs for real, and what it runs itself: operators are recorded under the innermost such module.
+"""Modules whose Python runs for real, and the operators that it runs: they are recorded under the innermost such module.
 
-Nothing is exported of it; calls of its children are intercepted as those of any module.
+Such a module is not exported; calls of its children are intercepted as usual.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Running:
     values: SeenValues = field(default_factory=SeenValues)
 
     def trace(self) -> Trace:
-        """Its operators. Who reads their results is not seen, so that all are taken to be returned."""
+        """The module's operators. Nothing shows who reads their results, so all of these count as returned."""
         made = {number: None for op in self.ops for number in op.makes}
         weights = dict(self.values.origins(self._weights()))
         read = dict.fromkeys(number for op in self.ops for number in op.reads if number not in made)
@@ -61,13 +61,13 @@ class Running:
 
 
 class RealRuns:
-    """What runs for real in a rehearsal.
+    """The modules that run for real in a rehearsal.
 
     Args:
-        calls: where operators are recorded that run outside every exported call.
+        calls: records operators that run outside every exported call.
         notable: whether such an operator is to be recorded.
-        outside: the name under which operators are recorded that run in no component, and the class to show for it.
-        generators: what modules can draw random numbers from.
+        outside: the name for operators that run in no component, and the class to show for it.
+        generators: the generators from which modules can draw random numbers.
         unseen: a context in which nothing is recorded.
     """
 
@@ -81,7 +81,7 @@ class RealRuns:
         unseen: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.passed: list[Passed] = []
-        """What errors came through, the innermost first."""
+        """The modules that errors came through, the innermost first."""
         self._calls, self._notable, self._outside = calls, notable, outside
         self._generators, self._unseen = generators, unseen
         self._running: list[Running] = []
@@ -90,21 +90,21 @@ class RealRuns:
 
     @property
     def innermost(self) -> Running | None:
-        """What runs; None outside of a rehearsal."""
+        """The module that runs; None outside of a rehearsal."""
         return self._running[-1] if self._running else None
 
     def is_inside(self, component: str) -> bool:
-        """Whether it is part of a component."""
+        """Whether the running module is part of a component."""
         return self._running[-1].component == component
 
     @contextmanager
     def of_pipeline(self) -> Iterator[None]:
-        """For the time of a rehearsal, the pipeline's own Python runs."""
+        """Record operators as the pipeline's own Python for the duration of a rehearsal."""
         name, class_name = self._outside
         self._running = [Running(name, (Frame("", class_name),))]
         self._threads = torch.get_num_threads()
         try:
-            # What runs is small: to share it out among threads takes longer than the work.
+            # The work is small: sharing it among threads would take longer than the work itself.
             torch.set_num_threads(1)
             yield
         finally:
@@ -114,7 +114,7 @@ class RealRuns:
 
     @contextmanager
     def forgotten(self) -> Iterator[None]:
-        """For the time, no run is repeated from memory that was made before."""
+        """Repeat no run from older records until the end of the block."""
         before, self._memories = self._memories, {}
         try:
             yield
@@ -122,7 +122,7 @@ class RealRuns:
             self._memories = before
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Note an operator that ran outside every exported call."""
+        """Record an operator that ran outside every exported call."""
         if self._running and self._notable(target_name(function)):
             op = record(function, args, kwargs, result)
             running = self._running[-1]
@@ -137,11 +137,11 @@ class RealRuns:
         """Run a module, unless it was called like this before and would do the same again.
 
         Args:
-            module: what is called.
-            place: where it is.
+            module: the module that is called.
+            place: its component and path.
             args: positional arguments.
             kwargs: keyword arguments.
-            forward: stands for the `forward` of its class where hooks around it run for real.
+            forward: replaces the `forward` of its class where hooks around it run for real.
         """
         counts = self._calls.counts()
         with self._unseen():
@@ -149,7 +149,7 @@ class RealRuns:
             attempt = self._memories.setdefault(place, Memory(self._generators)).begin(module, args, kwargs)
         if attempt.known is None:
             result = self.run(module, place, args, kwargs, forward)
-            taken(tensors_of(result))  # where it is repeated from memory, nobody sees who reads it
+            taken(tensors_of(result))  # a repeated answer does not show who reads it
             made = self._calls.made_since(counts)
             with self._unseen():
                 attempt.remember(module, args, kwargs, result, made)
@@ -187,7 +187,7 @@ class RealRuns:
         return outer.stack if outer.component == place.component else ()
 
     def _finish(self, running: Running, path: str) -> None:
-        """Record the operators that it ran directly."""
+        """Record the operators that a module ran directly."""
         if running.ops:
             work = tuple((op.target, op.args, op.outputs, op.stack, op.source) for op in running.ops)
             key = (running.component, path, "direct", work)
@@ -196,7 +196,7 @@ class RealRuns:
 
 
 def _mapped(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor that can be computed with: zeros without memory for one on the meta device."""
+    """A tensor for computing: zeros without memory for one on the meta device."""
     if not tensor.is_meta:
         return tensor
     made = fresh_zeros(tuple(tensor.shape), tensor.dtype)

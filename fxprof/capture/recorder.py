@@ -1,4 +1,4 @@
-"""Every operator that really runs in a rehearsal: seen, followed for unknown values, spared where only its shape counts."""
+"""Recording of every operator that really runs in a rehearsal, with unknown values followed and large work replaced."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from fxprof.capture.zero_weights import fresh_zeros
 from fxprof.errors import CaptureError
 
 WHOLE = "values of a tensor"
-"""How a tensor is read that is made a list or an array."""
+"""The word for a read of a tensor that becomes a list or an array."""
 
 _LARGE = 1 << 15
-"""Elements from which on an operator on unknown values is not computed."""
+"""The number of elements from which an operator on unknown values is not computed."""
 
-_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # noqa: SLF001 - what classes have that leave operators to torch
+_NO_DISPATCH = torch._C._disabled_torch_dispatch_impl  # noqa: SLF001 - of classes that leave operators to torch
 _COUNTED_WHOLE = frozenset({"flex_attention", "flex_attention_backward"})
-"""Higher-order operators that have a formula; of all others the operators inside are seen."""
+"""Higher-order operators that have a formula; of all others the recorder sees the operators inside."""
 
 
 _CHECKS = frozenset({"aten::_linalg_check_errors", "aten::_assert_async", "aten::_functional_assert_async"})
-"""Operators that only look whether values are as they should be; of unknown ones, nobody can say."""
+"""Operators that only check values; for unknown values the outcome is unknown."""
 
 
 _NO_MATRIX: type[Exception] = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # it is documented there
@@ -42,20 +42,20 @@ _ERRORS: Mapping[str, type[Exception]] = {
     **dict.fromkeys(("aten::_linalg_check_errors", "aten::linalg_cholesky"), _NO_MATRIX),
     **dict.fromkeys(("aten::embedding", "aten::index", "aten::index_select"), IndexError),
 }
-"""What is raised by operators that fail, where it is no `RuntimeError`."""
+"""The errors of operators that fail, other than `RuntimeError`."""
 
 
 class Observer(Protocol):
-    """Who is told what runs."""
+    """Gets each operator that runs."""
 
     others: Trial | None
-    """What Python is to read instead of unknown values; None for what there is."""
+    """Values for Python to read instead of unknown ones; None for the present values."""
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """An operator ran."""
+        """Take an operator that ran."""
 
     def read(self, how: str) -> None:
-        """Python read an unknown value."""
+        """Take a read of an unknown value by Python."""
 
 
 class Recorder(TorchDispatchMode):
@@ -64,7 +64,7 @@ class Recorder(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, observer: Observer, *, bounded: bool = False) -> None:
-        """Take who is told, and whether a tensor that is larger than any pipeline's is refused."""
+        """Take the observer, and whether to refuse tensors that are larger than any pipeline's."""
         super().__init__()
         self._observer, self._bounded = observer, bounded
 
@@ -73,7 +73,7 @@ class Recorder(TorchDispatchMode):
         if isinstance(func, HigherOrderOperator):
             return self._higher_order(func, args, kwargs)
         if any(kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types):
-            return NotImplemented  # of a subclass that wraps others: what it does with those is seen
+            return NotImplemented  # of a subclass that wraps others: its operators on those are seen
         if self._bounded:
             _check_size(func, args, kwargs)
         unknown = [tensor for tensor in tensors_in((*args, *kwargs.values())) if is_unknown(tensor)]
@@ -95,7 +95,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _seen(self, value: Any) -> Any:
-        """A function that shows what it runs; any other value as it is."""
+        """A function that shows its operators to the recorder; any other value is returned itself."""
         if not callable(value) or isinstance(value, (torch.Tensor, type)):
             return value
 
@@ -106,7 +106,7 @@ class Recorder(TorchDispatchMode):
         return seen
 
     def whole(self, tensor: torch.Tensor) -> torch.Tensor:
-        """What Python is to read of a tensor whose values it asks for as a whole."""
+        """The tensor that Python reads when it asks for all values of a tensor."""
         if not is_unknown(tensor):
             return tensor
         taken((tensor,))
@@ -123,13 +123,13 @@ class Recorder(TorchDispatchMode):
         return self._observer.others.value(func(*args, **kwargs))
 
     def _fail(self, func: Any) -> None:
-        """Note that an operator may fail, in the user's own `try`; with other values it does now and then."""
+        """Record that an operator may fail in the user's own `try`; with other values it fails now and then."""
         self._observer.read(func._schema.name.removeprefix("aten::"))  # noqa: SLF001 - as above
         if self._observer.others and self._observer.others.value(False):
             raise _ERRORS.get(func._schema.name, RuntimeError)("other values were read")  # noqa: SLF001 - as above
 
     def _decided(self, condition: torch.Tensor) -> bool:
-        """The branch that a `cond` takes by a value that nobody knows."""
+        """The branch that a `cond` takes by an unknown value."""
         self._observer.read("cond")
         truth = bool(torch.ops.aten.is_nonzero(condition))
         return bool(self._observer.others.value(truth)) if self._observer.others else truth
@@ -139,7 +139,7 @@ class Recorder(TorchDispatchMode):
         if func.name() not in _COUNTED_WHOLE and kernel is not None:
             if func.name() == "cond" and isinstance(args[0], torch.Tensor) and is_unknown(args[0]):
                 args = (self._decided(args[0]), *args[1:])
-            # The kernel itself is to run without a mode; the functions that it calls are not.
+            # The kernel itself has to run without a mode, but the functions that it calls need one.
             given, named = pytree.tree_map(self._seen, (args, kwargs))
             return kernel(*given, **named)
         result = _shapes_of(func, args, kwargs)
@@ -148,16 +148,16 @@ class Recorder(TorchDispatchMode):
 
 
 def _check_size(func: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
-    """Refuse to make a tensor of a size that nothing needs.
+    """Refuse to make a tensor of a needlessly large size.
 
     Raises:
-        CaptureError: it is larger than any that a pipeline makes.
+        CaptureError: the tensor is larger than any that a pipeline makes.
     """
     names = [item.name for item in func._schema.arguments[:2]]  # noqa: SLF001 - there is no other way to ask
     if "size" not in names or func._schema.name in _VIEWS:  # noqa: SLF001 - as above
         return
-    place = names.index("size")
-    size = args[place] if place < len(args) else kwargs.get("size", ())
+    position = names.index("size")
+    size = args[position] if position < len(args) else kwargs.get("size", ())
     sizes = [item for item in size if isinstance(item, int)] if isinstance(size, (list, tuple)) else []
     if math.prod(sizes) > limits.REHEARSED_ELEMENTS:
         shape = "x".join(map(str, sizes))
@@ -169,7 +169,7 @@ _SMALLER = "give it a smaller size, as with --height and --width"
 
 
 def _other_size(func: Any, tensor: torch.Tensor) -> torch.Tensor:
-    """Contents of an unknown tensor of which an operator makes a result of another size."""
+    """Other contents for an unknown tensor, with which an operator returns a result of another size."""
     if not is_unknown(tensor):
         return tensor
     if tensor.dtype is torch.bool:
@@ -188,7 +188,7 @@ def _all_different(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _mirrored(tensor: torch.Tensor) -> torch.Tensor:
-    """Numbers of places, in the same bounds; where all are one, another."""
+    """Other indices within the same bounds; if all are equal, the next index."""
     low, high = (tensor.min(), tensor.max()) if tensor.numel() else (tensor, tensor)
     return low + high - tensor if not torch.equal(low, high) else tensor + 1
 
@@ -200,11 +200,11 @@ _OTHER_SIZES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     **dict.fromkeys((f"aten::_to_sparse{layout}" for layout in ("", "_csr", "_csc", "_bsr", "_bsc")), _zeros_exchanged),
     **dict.fromkeys(("aten::_unique2", "aten::_unique", "aten::unique_dim", "aten::unique_consecutive"), _all_different),
 }
-"""For operators whose results have a size that values of numbers decide: other numbers, by which it would be another."""
+"""Changes of an operator's input that change the size of its result, for operators whose values decide that size."""
 
 
 def _shapes_of(func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
-    """Zeros like what a higher-order operator returns."""
+    """Zeros in the shapes of a higher-order operator's results."""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         given, named = pytree.tree_map_only(torch.Tensor, mode.from_tensor, (args, kwargs))
         result = func(*given, **named)
@@ -212,13 +212,13 @@ def _shapes_of(func: HigherOrderOperator, args: Any, kwargs: Any) -> Any:
 
 
 def _result_by_shape(func: Any, args: Any, kwargs: Any) -> Any:
-    """Zeros like what an operator would compute; None when it is as well to run it.
+    """Zeros in the shapes of an operator's results; None where running the operator is as good.
 
-    That is where it is small, works in place or on a part of what it is given, or returns numbers of places that others then
-    go by.
+    That is the case for an operator that is small, works in place or on a part of its input, or returns indices that other
+    operators then use.
     """
     schema = func._schema  # noqa: SLF001 - as above
-    # Who draws next gets other numbers after an operator that draws.
+    # After an operator that draws, the next user of the generator gets other numbers.
     if is_drawing(func) or schema.is_mutable or any(item.alias_info is not None for item in schema.returns):
         return None
     tensors = list(tensors_in((*args, *kwargs.values())))

@@ -1,4 +1,4 @@
-"""Why torch.export refused a module, in words about what the module does."""
+"""The reason for which torch.export refused a module, in words about the module's work."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SAID: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"data-dependent expression", "it decides by values of a tensor"),
     )
 )
-"""What torch says, and what that means; the first that fits."""
+"""Patterns of torch's messages with their meaning; the first that fits counts."""
 
 
 def refusal(error: BaseException) -> str:
-    """What a module does that torch.export cannot hold in a graph; what torch says, where that is not known."""
+    """The work of a module that torch.export cannot put in a graph; torch's own message where the meaning is unknown."""
     if isinstance(error, DataDependentOutputException):
         return "it takes a number out of a tensor"
     if isinstance(error, DynamicOutputShapeException):

@@ -1,4 +1,4 @@
-"""Run a pipeline's own `__call__` with components that hold no data, and record every call of a component.
+"""Running a pipeline's own `__call__` with components that hold no data, and recording every call of a component.
 
 Calls are intercepted in one place, `nn.Module.__call__`, for the time of the rehearsal only. The outermost call of a module
 of a component is exported once per distinct call and answered with zeros of the right shapes (`fxprof.capture.interception`),
@@ -6,7 +6,7 @@ so that the pipeline's own arithmetic, schedulers and post-processing run for re
 
 A module whose Python needs more than shapes (lengths read out of a mask, experts chosen by value, state that it keeps)
 runs for real instead, on its zero weights (`fxprof.capture.real_runs`), and the calls of its children are recorded in its
-place. Operators that run outside every exported call are seen by a dispatch mode and recorded where they ran, never lost.
+place. A dispatch mode sees operators outside every exported call and records them where they ran; none is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import nn
 
-from fxprof.capture.call_cache import KeptCalls
+from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.failure import Failure, failure_of
 from fxprof.capture.interception import Interception
 from fxprof.capture.known_calls import KnownCalls
@@ -36,7 +36,7 @@ from fxprof.capture.time_limit import EndlessError, ended_after
 from fxprof.capture.unknown import Trial, trials
 
 _PATIENCE = 5.0
-"""Seconds that a run with other values is given beside twice those of the first."""
+"""Seconds for a run with other values, in addition to twice those of the first run."""
 
 
 class Rehearsal:
@@ -45,11 +45,11 @@ class Rehearsal:
     Args:
         components: modules by component name, without data (see `fxprof.capture.zero_weights`).
         notable: whether an operator outside every exported call is to be recorded: all but those known to cost nothing.
-        outside: the name under which operators are recorded that run in no component, and the class to show for it.
-        whole: export every module, also those that are alike, so that programs are complete.
-        kept: calls of earlier runs, which are not exported again.
+        outside: the name for operators that run in no component, and the class to show for it.
+        whole: export every module, also identical ones, so that programs are complete.
+        cached: cached calls of earlier runs, which are not exported again.
         own_code: whether the modules may be of the user's own classes, as in a live pipeline.
-        progress: told the component and entry before each capture.
+        progress: gets the component and entry before each capture.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class Rehearsal:
         notable: Callable[[str], bool],
         outside: tuple[str, str],
         whole: bool = False,
-        kept: KeptCalls | None = None,
+        cached: CachedCalls | None = None,
         own_code: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         self.calls = RecordedCalls()
         self.failure: Failure | None = None
-        """What the rehearsal ended at, when it did not come to the end of the pipeline."""
+        """The failed call at which the rehearsal ended, if it did not reach the end of the pipeline."""
         self.others: Trial | None = None
-        """What Python is to read instead of unknown values, in a run that shows whether they matter."""
+        """Values for Python to read instead of unknown ones, in a run that shows whether they matter."""
         self._places, self._aliases = find_modules(components)
         generators = Generators(components.values() if own_code else ())
-        known = KnownCalls(self._aliases, generators, whole=whole, kept=kept)
+        known = KnownCalls(self._aliases, generators, whole=whole, cached=cached)
         self._listening = listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
         self._runs = RealRuns(
             self.calls, notable=notable, outside=outside, generators=generators, unseen=self._listening.unseen
@@ -81,32 +81,32 @@ class Rehearsal:
         )
         self._reads = Reads(outside[0])
         self._seconds = 0.0
-        """Processor's time of the first run."""
+        """The first run's processor time."""
         self._end = math.inf
-        """When, in this thread's time, a run with other values is taken not to end."""
+        """The point in this thread's time after which a run with other values counts as endless."""
 
     @property
     def ran_for_real(self) -> Mapping[tuple[str, str], str]:
-        """(component, path) of modules whose Python ran for real, to the reason."""
+        """The reasons for which the Python of modules ran for real, by (component, path)."""
         return self._interception.ran_for_real
 
     @property
     def export_seconds(self) -> float:
-        """How long exports took."""
+        """The time that exports took."""
         return self._interception.export_seconds
 
     def aliases(self, component: str) -> dict[str, str]:
-        """Other paths of the modules of a component that are shared, to the one path that their calls add up at."""
+        """Other paths of the shared modules of a component, each with the one path at which their calls add up."""
         return dict(self._aliases.get(component, {}))
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `function` and record; everything global is as before afterwards, also when it raises."""
+        """Call `function` and record; all global state is as before afterwards, also when it raises."""
         self._reads.begin()
         started = time.thread_time()
         with self._runs.of_pipeline():
             try:
                 with unchanged(), self._listening.on():
-                    # What it sets in a context variable is gone afterwards.
+                    # Values that it sets in context variables are gone afterwards.
                     result = contextvars.copy_context().run(function, *args, **kwargs)
                     with self._listening.unseen():
                         taken(tensors_of(result))
@@ -115,15 +115,15 @@ class Rehearsal:
                 self._seconds = self._seconds or time.thread_time() - started
 
     def end(self, error: BaseException) -> Failure | None:
-        """Take an error that came out of `run` as the end of the rehearsal, and record the call that failed.
+        """End the rehearsal with an error that came out of `run`, and record the call that failed.
 
         Returns:
-            None, and nothing is recorded, when no component failed, or when no call of another component stands.
+            None, and nothing is recorded, when no component failed, or when no other component has an exported call.
         """
         failure = failure_of(error, self._runs.passed, self._places)
         calls = self.calls.by_key
-        others = [found for found in calls.values() if failure and found.component != failure.component]
-        if failure is None or not any(found.call for found in others):
+        others = [recorded for recorded in calls.values() if failure and recorded.component != failure.component]
+        if failure is None or not any(recorded.call for recorded in others):
             return None
         self.failure, self._runs.passed = failure, []  # errors hold on to all that their frames held
         key = (failure.component, failure.entry, "failed", failure.stack, failure.inputs)
@@ -131,10 +131,10 @@ class Rehearsal:
         return failure
 
     def repeats(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-        """Whether calling `function` makes only calls that are known already; nothing is counted.
+        """Whether calling `function` makes only known calls; nothing is counted.
 
-        It is stopped at the second call of the component that is called most, as text is encoded by then, or where the other
-        one ended.
+        The run stops at the second call of the component that is called most, as text is encoded by then, or at the point where
+        the other run ended.
         """
         with self.calls.closed(ends_early=self.failure is None):
             try:
@@ -151,18 +151,18 @@ class Rehearsal:
         return True
 
     def deciding_reads(self) -> list[Read]:
-        """Where Python read a value that nobody knows and may have decided by it."""
+        """The reads of unknown values by which Python may have decided."""
         return self._reads.deciding(self.calls.events)
 
     def decisive_reads(self, again: Callable[[], None], function: Callable[..., Any], *args: Any, **kwargs: Any) -> int | None:
-        """How many other values were read and changed nothing that was called; None where what was called depends on them.
+        """The number of other values that changed no call when they were read; None where the calls depend on them.
 
-        `function` runs again, several times, and reads other values: if it makes calls that compute the same each time, they
-        do not matter, as far as anybody can tell.
+        `function` runs several times more and reads other values: if its calls compute the same each time, these values do not
+        matter, as far as such a test can show.
 
         Args:
-            again: makes everything what it was before `function` ran.
-            function: what was run.
+            again: restores the state from before `function` ran.
+            function: the function that was run.
             args: its positional arguments.
             kwargs: its keyword arguments.
         """
@@ -191,17 +191,17 @@ class Rehearsal:
                 self.others, self._end = None, math.inf
 
     def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Stand in for `module(*args, **kwargs)` while the rehearsal listens."""
+        """Answer `module(*args, **kwargs)` during the rehearsal."""
         self._check_time()
         return self._interception.answer(module, args, kwargs)
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Note an operator that ran outside every exported call."""
+        """Record an operator that ran outside every exported call."""
         self._check_time()
         self._runs.observe(function, args, kwargs, result)
 
     def read(self, how: str) -> None:
-        """Note that Python read a value that nobody knows."""
+        """Record a read of an unknown value by Python."""
         running = self._runs.innermost
         if running is not None and not self._listening.silent:
             self._reads.note(running, how, self.calls.events)

@@ -1,9 +1,9 @@
-"""What a module that ran for real did, so that it need not run again when it is called the same way.
+"""Records of modules that ran for real, so that they need not run again when they are called the same way.
 
 At full size, running for real takes seconds for each of dozens of blocks in each of dozens of steps, and nearly always on the
-same contents: the zeros that the calls around it were answered with. A run is repeated from memory only if nothing that could
-change it has changed: the contents of every argument, the attributes of the module and of all below it, no random number
-drawn, no argument written to, no result but zeros. Otherwise the module runs again.
+same contents: the zeros that answered the calls around it. A run is repeated from memory only if nothing that could change it
+has changed: the contents of every argument, the attributes of the module and of all below it. It must also have drawn no random
+number, written to no argument, and returned nothing but zeros. Otherwise the module runs again.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from fxprof.capture.state import Snapshot, snapshot
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a call led to."""
+    """The effects of a call."""
 
     calls: Mapping[Key, int]
-    """Recorded calls, to how often each was made."""
+    """The recorded calls, with the number of times that each was made."""
     results: tuple[Any, ...]
-    """For each leaf of what was returned: a plain value, a `Given` or a `Zeros`."""
+    """A plain value, a `Given` or a `Zeros` for each leaf of the result."""
     spec: pytree.TreeSpec
 
     def answer(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What was returned, anew."""
+        """The result of the call, made anew."""
         given = pytree.tree_leaves((args, kwargs))
         return pytree.tree_unflatten([made(item, given) for item in self.results], self.spec)
 
@@ -48,13 +48,13 @@ class Memory:
 
     generators: Generators
     state: Snapshot = field(default_factory=list)
-    """Its attributes, and those of all below it, before and after each of the runs."""
+    """The module's attributes, and those of all below it, before and after each of the runs."""
     writes: tuple[int, ...] = ()
-    """How often each tensor among them had been written to."""
+    """The number of writes to each tensor among them."""
     runs: dict[Key, Run] = field(default_factory=dict)
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Attempt:
-        """What the module is called with, and how things stand; `known` is what it did when it was called like this."""
+        """Save the arguments and the present state of a call; `known` is the run of an equal call, if there was one."""
         if not self.holds_for(module):
             self.state, self.runs = snapshot(module), {}
             self.writes = _writes(_tensors(self.state))
@@ -63,18 +63,18 @@ class Memory:
         return Attempt(self, key, known, _writes(pytree.tree_leaves((args, kwargs))), self.drawn())
 
     def drawn(self) -> Any:
-        """Where all random generators stand, those that the module holds among them."""
+        """The states of all random generators, including those that the module holds."""
         return (self.generators.mark(), Generators(self._held(GENERATORS)).mark())
 
     def iterates(self) -> bool:
-        """Whether the module holds an iterator, which may be elsewhere at each call."""
+        """Whether the module holds an iterator, whose position may differ at each call."""
         return any(True for _ in self._held(ITERATORS))
 
     def _held(self, kinds: tuple[type, ...]) -> Iterator[Any]:
         return (value for _, attributes, _ in self.state for value in attributes.values() if isinstance(value, kinds))
 
     def holds_for(self, module: nn.Module) -> bool:
-        """Whether the module is as it was for the runs that are remembered."""
+        """Whether the module is still in the state of the remembered runs."""
         state = snapshot(module)
         return _same(self.state, state) and self.writes == _writes(_tensors(state))
 
@@ -88,12 +88,12 @@ class Attempt:
     known: Run | None
     writes: tuple[int, ...]
     drawn: Any
-    """Where random generators stood."""
+    """The states of random generators before the call."""
 
     def remember(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, calls: Mapping[Key, int]
     ) -> None:
-        """Keep what the run did, if a repetition could not differ from it; `calls` are those that it made."""
+        """Save the effects of the run, if a repetition could not differ from it; `calls` are those that it made."""
         if self.key is None or self.memory.iterates() or self.writes != _writes(pytree.tree_leaves((args, kwargs))):
             return
         if self.drawn != self.memory.drawn() or not self.memory.holds_for(module):
@@ -105,11 +105,11 @@ class Attempt:
 
 
 _PART = 1 << 24
-"""Elements that are looked at together."""
+"""The number of elements that are compared at a time."""
 
 
 def _contents(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Key | None:
-    """The arguments with the contents of their tensors; None when the module could change them, or hides what they hold."""
+    """The arguments with the contents of their tensors; None when the module could change them, or when these are hidden."""
     leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
     if any(has_containers(value) for value in (*args, *kwargs.values())):
         return None
@@ -133,7 +133,7 @@ def _tensors(state: Snapshot) -> Iterator[torch.Tensor]:
 
 
 def _is_tensor(value: Any) -> bool:
-    # Nobody counts the writes of an inference tensor.
+    # Writes to an inference tensor are not counted.
     return isinstance(value, torch.Tensor) and not value.is_inference() and is_plain(value)
 
 
@@ -142,21 +142,21 @@ def _writes(values: Iterable[Any]) -> tuple[int, ...]:
 
 
 def _described(leaves: list[Any], given: list[Any], held: Iterable[torch.Tensor]) -> tuple[Any, ...] | None:
-    """The leaves of a result, without their memory; None when one holds more than zeros, or has its memory from elsewhere."""
-    found: list[Any] = []
+    """The leaves of a result, without their memory; None when one holds more than zeros, or shares its memory."""
+    results: list[Any] = []
     shared = {_memory(value) for value in (*given, *held) if isinstance(value, torch.Tensor)}
     for leaf in leaves:
         position = next((at for at, value in enumerate(given) if value is leaf and isinstance(leaf, torch.Tensor)), None)
         if position is not None:
-            found.append(Given(position))
+            results.append(Given(position))
         elif is_plain_or_derived(leaf):
-            found.append(leaf)
+            results.append(leaf)
         elif type(leaf) is torch.Tensor and _is_tensor(leaf) and _memory(leaf) not in shared and _is_zero(leaf):
-            found.append(Zeros(tuple(leaf.shape), leaf.dtype))
+            results.append(Zeros(tuple(leaf.shape), leaf.dtype))
             shared.add(_memory(leaf))
         else:
             return None
-    return tuple(found)
+    return tuple(results)
 
 
 def _is_zero(tensor: torch.Tensor) -> bool:
@@ -169,7 +169,7 @@ def _memory(tensor: torch.Tensor) -> int:
 
 
 def _same(before: Snapshot, now: Snapshot) -> bool:
-    """Whether no attribute was set to something else, and nothing was put into a container."""
+    """Whether no attribute was set to another value, and no container got other contents."""
     return len(before) == len(now) and all(
         one[0] is other[0] and is_same(one[1], other[1]) and is_same(one[2], other[2])
         for one, other in zip(before, now, strict=True)

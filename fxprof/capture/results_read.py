@@ -1,7 +1,7 @@
-"""Which results of a call somebody reads: a pipeline that takes one hidden state of many leaves the others alone.
+"""The results of a call that somebody reads: a pipeline that takes one hidden state of many ignores the others.
 
-The memory of each result that a call is answered with carries a note whose it is. Whatever takes a tensor notes it: an
-operator that runs, a call that gets it as an argument, Python that asks for its values, and whoever gets it in the end.
+The memory of each result in an answer carries a note about its origin. Every use of a tensor is recorded with it: an operator
+that runs, a call that gets it as an argument, Python that asks for its values, and the receiver at the end.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _NOTE = "_fxprof_result"
 _DEEPEST = 4
 
 
-def watch(tensor: torch.Tensor, read: set[int], place: int) -> None:
-    """Have `place` added to `read` as soon as somebody takes the tensor, or a view of it."""
+def watch(tensor: torch.Tensor, read: set[int], position: int) -> None:
+    """Have `position` added to `read` as soon as somebody takes the tensor, or a view of it."""
     storage = storage_of(tensor)
     if storage is not None:
-        setattr(storage, _NOTE, (read, place))
+        setattr(storage, _NOTE, (read, position))
 
 
 def taken(tensors: Iterable[torch.Tensor]) -> None:
-    """Note that somebody takes these tensors."""
+    """Record that somebody takes these tensors."""
     for tensor in tensors:
         note = getattr(storage_of(tensor), _NOTE, None)
         if note is not None:
-            read, place = note
-            read.add(place)
+            read, position = note
+            read.add(position)
 
 
 def tensors_of(value: Any, depth: int = _DEEPEST) -> Iterator[torch.Tensor]:

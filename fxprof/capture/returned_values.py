@@ -1,4 +1,4 @@
-"""What a call returned, without its memory, so that it can be returned again."""
+"""Results of a call without their memory, so that they can be returned again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Given:
     """One of the arguments."""
 
     position: int
-    """Its place among the leaves of the arguments."""
+    """Its position among the leaves of the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +27,41 @@ class Zeros:
     dtype: torch.dtype
 
 
-class NotKeptError(BaseException):
-    """Somebody looked at a result that was not kept. No `Exception`, so that no model's Python takes it for its own."""
+class NotCachedError(BaseException):
+    """Somebody looked at a result that is not cached. It is no `Exception`, so that no model's Python catches it as its own."""
 
 
-class NotKept:
-    """Stands for an object that a call returned and that was not kept, such as a key-value cache.
+class NotCached:
+    """The stand-in for an object that a call returned and that is not cached, such as a key-value cache.
 
-    Most pipelines never look at it. It can be passed on, copied deeply and told from None; whatever else is done with it raises
-    `NotKeptError`, also to ask for its class.
+    Most pipelines never look at it. It can be passed on, copied deeply and compared with None by `is`; every other use raises
+    `NotCachedError`, also a question for its class.
     """
 
     __slots__ = ()
 
-    def __deepcopy__(self, memo: object) -> NotKept:
-        """As good as another one."""
+    def __deepcopy__(self, memo: object) -> NotCached:
+        """Return the object itself, which is as good as a copy."""
         return self
 
     def __getattribute__(self, name: str) -> Any:
-        """Nothing but how to copy it."""
+        """Allow nothing but copying."""
         if name != "__deepcopy__":
-            raise NotKeptError(name)
+            raise NotCachedError(name)
         return object.__getattribute__(self, name)
 
 
-def _look(self: NotKept, *_: object) -> Any:  # noqa: ARG001  # called as a method
-    raise NotKeptError
+def _look(self: NotCached, *_: object) -> Any:  # noqa: ARG001  # called as a method
+    raise NotCachedError
 
 
 _LOOKS = "bool len iter next getitem setitem contains call eq ne hash repr str setattr delattr"
 for _name in _LOOKS.split():
-    setattr(NotKept, f"__{_name}__", _look)  # Python looks for these at the class, not by __getattribute__
+    setattr(NotCached, f"__{_name}__", _look)  # Python looks for these at the class, not by __getattribute__
 
 
 def made(item: Any, given: Sequence[Any]) -> Any:
-    """The leaf that a description stands for; plain values stand for themselves."""
+    """The leaf for an item of a description; a plain value is returned itself."""
     if isinstance(item, Given):
         return given[item.position]
     return fresh_zeros(item.shape, item.dtype) if isinstance(item, Zeros) else item

@@ -1,6 +1,6 @@
 """Writing the graphs of a captured run as `.pt2` files that torch and other tools open. They hold no weights.
 
-A weight is written as one zero that stands for all its elements, so files are as small as their graphs, and
+A weight is written as one zero for all its elements, so files are as small as their graphs, and
 `torch.export.load` gives a program whose weights have the right shapes and take no memory.
 """
 
@@ -35,10 +35,10 @@ def save_graphs(capture: Capture, directory: Path) -> dict[tuple[str, int], str]
 
     Args:
         capture: a run that was captured in this process; its programs are changed.
-        directory: it exists.
+        directory: an existing directory.
 
     Returns:
-        (component, place among its calls) to the file's name, for the calls that have a graph.
+        The file's name for each call that has a graph, by (component, position among its calls).
 
     Raises:
         CaptureError: torch cannot write a graph.
@@ -46,16 +46,16 @@ def save_graphs(capture: Capture, directory: Path) -> dict[tuple[str, int], str]
     files: dict[tuple[str, int], str] = {}
     taken: set[str] = set()
     for component in capture.components:
-        for place, call in enumerate(component.calls):
+        for position, call in enumerate(component.calls):
             if isinstance(call.program, ExportedProgram):
                 name = _free_name(component, call, taken)
                 _save(call.program, directory / name)
-                files[component.name, place] = name
+                files[component.name, position] = name
     return files
 
 
 def _free_name(component: CapturedComponent, call: CapturedCall, taken: set[str]) -> str:
-    """`unet.pt2`, `vae.decoder.pt2`; with a number where a component is called in several ways."""
+    """A free name: `unet.pt2`, `vae.decoder.pt2`; with a number where a component is called in several ways."""
     stem = re.sub(r"[^\w.-]+", "_", ".".join(part for part in (component.name, call.entry) if part))[:_LONGEST].lstrip(".")
     names = (f"{stem}.pt2", *(f"{stem}-{number}.pt2" for number in range(2, len(component.calls) + 2)))
     name = next(name for name in names if name.lower() not in taken)
@@ -64,7 +64,7 @@ def _free_name(component: CapturedComponent, call: CapturedCall, taken: set[str]
 
 
 _LONGEST = 150
-"""Characters of a file's name."""
+"""The most characters of a file's name."""
 
 
 def _save(program: ExportedProgram, path: Path) -> None:
@@ -73,14 +73,14 @@ def _save(program: ExportedProgram, path: Path) -> None:
     _empty_weights(program)
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")  # that single zeros are no complete weights
+            warnings.simplefilter("ignore")  # torch would warn that single zeros are no complete weights
             torch.export.save(program, path)
     except Exception as error:
         raise failure(f"could not write the graph of {path.stem}", error) from error
 
 
 def _remove_scaffolding(program: ExportedProgram) -> None:
-    """Take the wrapper out of every name, so that the module that was called is the root."""
+    """Remove the wrapper from every name, so that the called module is the root."""
     for meta in _metas(program):
         if meta.get("nn_module_stack"):
             meta["nn_module_stack"] = dict(_unwrapped(meta["nn_module_stack"]))
@@ -98,7 +98,7 @@ def _remove_scaffolding(program: ExportedProgram) -> None:
 
 
 def _metas(program: ExportedProgram) -> Iterator[dict[str, Any]]:
-    """What torch notes about each node, every note once: in the body of an operator, nodes can share one."""
+    """Torch's notes on each node, every note once: nodes in the body of an operator can share one."""
     graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule)]
     yield from {id(node.meta): node.meta for graph in graphs for node in graph.nodes}.values()
 
@@ -124,10 +124,10 @@ def _drop_texts(program: ExportedProgram) -> None:
     """Return None for a text, such as an argument that was passed through: torch writes it, but does not read it back."""
     specs = program.graph_signature.output_specs
     output = next(node for node in reversed(program.graph.nodes) if node.op == "output")
-    texts = {place for place, value in enumerate(output.args[0]) if isinstance(value, str)}
-    output.args = (tuple(None if place in texts else value for place, value in enumerate(output.args[0])),)
-    for place in texts:
-        specs[place].arg = ConstantArgument(specs[place].arg.name, None)
+    texts = {position for position, value in enumerate(output.args[0]) if isinstance(value, str)}
+    output.args = (tuple(None if position in texts else value for position, value in enumerate(output.args[0])),)
+    for position in texts:
+        specs[position].arg = ConstantArgument(specs[position].arg.name, None)
 
 
 def _flatten_containers(program: ExportedProgram) -> None:
@@ -155,7 +155,7 @@ def _empty_weights(program: ExportedProgram) -> None:
 
 
 def _one_zero(tensor: torch.Tensor) -> torch.Tensor:
-    # Without elements there is nothing to stand for, and torch would take a view for a slice that it cannot complete.
+    # A tensor without elements needs no substitute, and torch would take a view of it for a slice that it cannot complete.
     empty = (
         torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) if tensor.numel() else torch.empty_like(tensor, device="cpu")
     )

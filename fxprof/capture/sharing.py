@@ -1,18 +1,17 @@
-"""Repeated modules, traced once: while `torch.export` traces, a call that is known already is one opaque node.
+"""Tracing of repeated modules once: while `torch.export` traces, a repeated call becomes one opaque node.
 
-Most of a transformer is one block repeated. The first call of a block is traced as usual, between two marks. A later call of a
-module that is the same, with arguments that are the same, is not run: one node stands for it, with the results of the first
-as shapes. `fxprof.capture.translate` makes of it a reference to what was traced between the marks.
+Most of a transformer is one block repeated. The first call of a block is traced as usual, between two marks. A later call of an
+identical module with identical arguments does not run: one node stands in for it, with the results of the first as shapes.
+`fxprof.capture.translate` turns this node into a reference to the operators between the marks.
 
-Two calls are the same when nothing that a module's Python can see differs: class, attributes, shapes of parameters and
-buffers, the modules inside, and of the arguments everything but the contents of tensors. An attribute with another
-plain value, such as a layer's number, may differ if the first call did not read it, for then the second does not
-either.
+Two calls are identical when nothing that a module's Python can see differs: class, attributes, shapes of parameters and
+buffers, the modules inside, and the arguments except the contents of tensors. An attribute with another plain value, such
+as a layer's number, may differ if the first call did not read it, because then the second does not read it either.
 
-Where that cannot be told, because a call gets an object such as a key-value cache and looks its number up in it, the module
-does run, but nothing is traced: only that it calls the same modules and the same functions of torch, from the same
-lines, on the same shapes, which is ten times faster. Whatever cannot be compared at all is taken to differ, and then
-the call is traced in full.
+A call that gets an object such as a key-value cache, and looks its number up in it, cannot be compared this way. Its module
+does run, but nothing is traced: the check is that it calls the same modules and the same functions of torch, from the same
+lines, on the same shapes, which is ten times faster. A call that cannot be compared at all counts as different, and
+is traced in full.
 """
 
 from __future__ import annotations
@@ -40,22 +39,22 @@ from torch.utils import _pytree as pytree
 from fxprof.capture.calls import Key, has_containers
 from fxprof.capture.layouts import is_plain, look_of
 from fxprof.capture.marks import BEGIN, END, REPEAT
-from fxprof.capture.plain_values import is_plain_value, key_of_value, told
+from fxprof.capture.plain_values import is_plain_value, key_of_value, token_of
 from fxprof.capture.returned_values import Given
 from fxprof.trace.stacks import is_torch_file
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a module's Python can see of it, apart from the contents of tensors."""
+    """The features of a module that its Python can see, apart from the contents of tensors."""
 
     structure: Key
     plain: tuple[tuple[type, Any], ...]
-    """Attributes with plain values, by their place."""
+    """Attributes with plain values, by position."""
     places: tuple[tuple[int, str], ...]
-    """For each of those, which of the module's parts holds it, and its name; the same for equal structures."""
+    """For each of those, the number of the part that holds it, and its name; the same for equal structures."""
     watched: bool
-    """Whether a hook watches a part of it."""
+    """Whether a hook watches a part of the module."""
 
 
 @dataclass(slots=True)
@@ -65,16 +64,16 @@ class _Known:
     number: int
     plain: tuple[tuple[type, Any], ...]
     reads: frozenset[int]
-    """Places of those plain attributes that differ between modules of this structure and that the call read."""
+    """Positions of the plain attributes that differ between modules of this structure and that the call read."""
     used: tuple[int, ...]
-    """Which of its arguments' leaves its operators take: what others compute for a call stays of use to it."""
+    """The leaves of its arguments that its operators take; operators that compute these for a call stay in use."""
     renewed: tuple[int, ...]
-    """Which of them go by another value afterwards: `x.to(...)` of its own type gives `x`, which torch takes for new."""
+    """The leaves that have another value in the graph afterwards: `x.to(...)` of its own type gives `x`, new to torch."""
     results: list[Any]
-    """For each leaf of what it returned: a plain value, a `Given` or a `_Made`."""
+    """A plain value, a `Given` or a `_Made` for each leaf of the result."""
     spec: pytree.TreeSpec
     steps: list[Any] | None
-    """What it did, where a later call has to run to be told to do the same."""
+    """The steps of the call, if a later call has to run to show that it does the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +92,21 @@ class _Call:
     """A call that is about to be made."""
 
     key: Key
-    """What is the same for equal calls, but for plain attributes."""
+    """A key that is equal for equal calls, except for plain attributes."""
     module: nn.Module
-    found: Fingerprint
+    traits: Fingerprint
     leaves: list[Any]
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
     has_objects: bool
-    """Whether it can see more than was compared."""
+    """Whether the call can see more than the key compares."""
 
     def named(self, places: Iterable[int]) -> list[tuple[int, str]]:
-        """Plain attributes by the identity of what holds them, and their name."""
+        """The plain attributes at some positions, each as the identity of its holder and its name."""
         parts = list(self.module.modules())
-        return [(id(vars(parts[part])), name) for part, name in (self.found.places[at] for at in places)]
+        return [(id(vars(parts[part])), name) for part, name in (self.traits.places[at] for at in places)]
 
     def state(self) -> Key:
-        """What the call could change that is not its own: contents of tensors that it is given or holds, and of containers."""
+        """Outside state that the call could change: contents of tensors that it gets or holds, and of containers."""
         args, kwargs = self.arguments
         writes = tuple(
             (id(tensor), tensor._version)  # noqa: SLF001 - there is no other way to ask
@@ -122,11 +121,11 @@ class _Call:
 
 @contextmanager
 def repeated_once(root: nn.Module, *, may_run: bool) -> Iterator[Sharing]:
-    """For the time of an export of `root`, trace modules that are alike once; all is as before afterwards.
+    """Trace identical modules once in an export of `root`; all state is as before after the block.
 
     Args:
-        root: what is exported.
-        may_run: whether modules may run to be told to do the same as others, and the export be repeated if they do not.
+        root: the module that is exported.
+        may_run: whether modules may run to show that they do the same as others, and the export be repeated if they do not.
     """
     sharing = Sharing(root, may_run)
     with sharing.installed():
@@ -140,45 +139,45 @@ class Sharing:
     root: nn.Module
     may_run: bool
     differed: bool = False
-    """Whether a module was run that did not do what it was expected to."""
+    """Whether a module ran and did something unexpected."""
     stand_ins: int = 0
-    """How many calls were not traced because they were known."""
+    """The number of calls that were not traced because they were known."""
     _members: dict[int, nn.Module] = field(default_factory=dict)
-    """Modules with one like them, by the identity of their attributes: torch wraps modules in proxies that share these."""
+    """Modules with an identical one, by the identity of their attributes: torch wraps modules in proxies that share these."""
     _unlisted: list[nn.Module] = field(default_factory=list)
-    """Modules whose weights are kept from torch."""
+    """Modules whose weights are hidden from torch."""
     _doubtful: dict[type, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Plain attributes, by class, in which modules differ that are otherwise alike."""
+    """Plain attributes, by class, in which otherwise identical modules differ."""
     _known: dict[Key, list[_Known]] = field(default_factory=lambda: defaultdict(list))
     _refused: set[Key] = field(default_factory=set)
     _read: list[tuple[int, str]] = field(default_factory=list)
-    """Doubtful attributes that were read, in order: whose, and the name."""
+    """The doubtful attributes that were read, in order: identity of the holder, and name."""
     _count: int = 0
     _noting: bool = False
-    """Whether a module runs whose every step is noted."""
+    """Whether a module runs with every step recorded."""
     _modes: Key = ()
     _graph: Any = None
-    """What is traced into."""
+    """The graph that torch traces into."""
     _seen: Any = None
-    """The last of its nodes that was looked at."""
+    """The last node of the graph that was examined."""
     _regions: int = 0
-    """How many regions of autocast are open there."""
+    """The number of open regions of autocast in the graph."""
 
     def __post_init__(self) -> None:
         groups = _alike(self.root)
         self._unlisted = _unlisted([[module for module, _ in group] for group in groups])
         for group in groups:
             first = group[0][1]
-            for module, found in group:
+            for module, traits in group:
                 self._members[id(vars(module))] = module
                 parts = list(module.modules())
-                for at in _differing(first.plain, found.plain):
+                for at in _differing(first.plain, traits.plain):
                     part, name = first.places[at]
                     self._doubtful[type(parts[part])].add(name)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Stand between the modules' calls and their `forward`, and watch the doubtful attributes."""
+        """Intercept the modules' `forward`, and watch the doubtful attributes."""
         self._modes = modes()
         classes = {type(module) for module in self._members.values()}
         with self._hidden(), _replaced({(class_, "forward"): self._forward_of(class_) for class_ in classes}):
@@ -196,7 +195,7 @@ class Sharing:
 
     @contextmanager
     def _hidden(self) -> Iterator[None]:
-        """Keep from torch the weights of modules that are not expected to run: each costs it as much as an operator."""
+        """Hide from torch the weights of modules that are not expected to run: each costs torch as much as an operator."""
         before = {part: part._parameters for part in self._unlisted}  # noqa: SLF001 - a list of them cannot be set otherwise
         try:
             for part, weights in before.items():
@@ -212,7 +211,7 @@ class Sharing:
         @functools.wraps(original)
         def forward(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             member = sharing._members.get(id(vars(module)))
-            # A class may call the `forward` of the one that it is made of, for a part of its work.
+            # A class may call the `forward` of its base class for a part of its work.
             if member is None or type(member) is not class_:
                 return original(module, *args, **kwargs)
             return sharing._call(member, functools.partial(original, module), args, kwargs)
@@ -237,19 +236,19 @@ class Sharing:
             return forward(*args, **kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
         with _unwatched():
-            found = fingerprint(module)
-            inputs = None if found.watched else _inputs(leaves, spec, mode.tracer)
+            traits = fingerprint(module)
+            inputs = None if traits.watched else _inputs(leaves, spec, mode.tracer)
         has_objects = inputs is not None and any(item[0] is _OBJECT for item in inputs[1:])
-        if inputs is None or (found.structure, inputs) in self._refused or (has_objects and not self.may_run):
+        if inputs is None or (traits.structure, inputs) in self._refused or (has_objects and not self.may_run):
             return forward(*args, **kwargs)
-        call = _Call((found.structure, inputs), module, found, leaves, (args, kwargs), has_objects)
+        call = _Call((traits.structure, inputs), module, traits, leaves, (args, kwargs), has_objects)
         known = next((known for known in self._known[call.key] if _is_same(known, call)), None)
         if known is None:
             return self._first(call, forward, mode.tracer)
         return self._stand_in(known, call, forward, mode.tracer)
 
     def _is_in_region(self, tracer: Any) -> bool:
-        """Whether the call is part of what becomes the body of an operator, which takes in all weights that it uses."""
+        """Whether the call is part of a future body of an operator, which takes in all weights that it uses."""
         if self._graph is None:
             self._graph, self._seen = tracer.graph, tracer.graph._root  # noqa: SLF001 - where its list of nodes starts
         if tracer.graph is not self._graph or modes() != self._modes:
@@ -261,7 +260,7 @@ class Sharing:
 
     @contextmanager
     def _noted(self, module: nn.Module, tracer: Any, *, traced: bool) -> Iterator[_Steps]:
-        """Note the modules that are called and what is called of torch."""
+        """Record the calls of modules and of torch's functions."""
         numbers = {id(vars(part)): number for number, part in enumerate(module.modules())}
         steps = _Steps(tracer, {id(tensor) for tensor in _held(module)}, traced=traced)
 
@@ -280,10 +279,10 @@ class Sharing:
     def _run(
         self, known: _Known, call: _Call, forward: Callable[..., Any], tracer: Any
     ) -> tuple[list[torch.Tensor], list[Any]]:
-        """Run a call without tracing it: the tensors that it made, and what of the graph it took.
+        """Run a call without tracing it: returns the tensors that it made, and the values of the graph that it took.
 
         Raises:
-            DifferentError: it did not do what it was expected to.
+            DifferentError: it did something unexpected.
         """
         args, kwargs = call.arguments
         with disable_proxy_modes_tracing(), self._noted(call.module, tracer, traced=False) as steps:
@@ -322,10 +321,10 @@ class Sharing:
         with self._noted(call.module, tracer, traced=True) if call.has_objects else nullcontext() as steps:
             result = forward(*args, **kwargs)
         leaves, spec = pytree.tree_flatten(result)
-        found = call.found
+        traits = call.traits
         with _unwatched():
             results, after, state = _results(leaves, call.leaves), fingerprint(call.module), call.state()
-        changed = before != state or (after.structure, after.plain) != (found.structure, found.plain)
+        changed = before != state or (after.structure, after.plain) != (traits.structure, traits.plain)
         if changed or results is None:
             tracer.create_proxy("call_function", END, (number, [], []), {})
             self._refused.add(call.key)
@@ -334,7 +333,7 @@ class Sharing:
         parts = list(call.module.modules())
         known_reads = frozenset(
             at
-            for at, (part, name) in enumerate(found.places)
+            for at, (part, name) in enumerate(traits.places)
             if name not in self._doubtful.get(type(parts[part]), ()) or (id(vars(parts[part])), name) in noted
         )
         taken = _taken(begin)
@@ -347,23 +346,23 @@ class Sharing:
         inner = [*(get_proxy_slot(leaf, tracer).proxy for leaf in made.values()), *(now[at] for at in renewed)]
         tracer.create_proxy("call_function", END, (number, list(outer), inner), {})
         self._known[call.key].append(
-            _Known(number, found.plain, known_reads, used, renewed, results, spec, steps.noted if steps else None)
+            _Known(number, traits.plain, known_reads, used, renewed, results, spec, steps.noted if steps else None)
         )
         return result
 
 
 class DifferentError(Exception):
-    """A module that was run to show that it does the same as another one did something else."""
+    """A module that ran to show that it does the same as another one did something else."""
 
 
 class _Steps(TorchFunctionMode):
-    """Notes what is called of torch: the function, the line, and the arguments but for the contents of tensors."""
+    """Records calls of torch's functions: the function, the line, and the arguments except the contents of tensors."""
 
     def __init__(self, tracer: Any, own: set[int], *, traced: bool) -> None:
         super().__init__()
         self.noted: list[Any] = []
         self.taken: dict[int, Any] = {}
-        """What the graph had for tensors that were arguments, by their identity; weights of the module apart."""
+        """The graph's values for tensors that were arguments, by their identity, without weights of the module."""
         self._tracer, self._own, self._traced = tracer, own, traced
         self._seen: dict[int, torch.Tensor] = {}
 
@@ -377,7 +376,7 @@ class _Steps(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _take(self, arguments: Any) -> None:
-        """Note what the graph has for arguments now; an operator that returns its argument puts its own result there."""
+        """Record the graph's present values for arguments; an operator that returns its argument puts its own result there."""
         for leaf in pytree.tree_leaves(arguments):
             if type(leaf) is FakeTensor and id(leaf) not in self._seen and id(leaf) not in self._own:
                 self._seen[id(leaf)] = leaf
@@ -387,7 +386,7 @@ class _Steps(TorchFunctionMode):
 
 
 def _held(module: nn.Module) -> Iterator[Any]:
-    """The parameters and buffers of a module and its parts, also those that are kept from torch."""
+    """The parameters and buffers of a module and its parts, also those that are hidden from torch."""
     return (tensor for part in module.modules() for name in _TABLES for tensor in dict.values(vars(part)[name]))
 
 
@@ -403,7 +402,7 @@ _is_torch_file = functools.cache(is_torch_file)
 
 
 def _seen(value: Any) -> Any:
-    """An argument of a function of torch, but for the contents of tensors."""
+    """An argument of a function of torch, except the contents of tensors."""
     if isinstance(value, torch.Tensor):
         return (tuple(map(_size, (*value.shape, *value.stride()))), value.dtype, value.device, value.requires_grad)
     if is_plain_value(value) and not isinstance(value, torch.Size):  # which may hold symbols
@@ -418,15 +417,15 @@ def _seen(value: Any) -> Any:
 
 
 def _is_same(known: _Known, call: _Call) -> bool:
-    """Whether a call does the same as one that is known; where it is run to show it, numbers of layers may differ."""
-    places = (at for at in _differing(known.plain, call.found.plain) if at in known.reads)
-    kinds = ({known.plain[at][0], call.found.plain[at][0]} for at in places)
+    """Whether a call does the same as a known one; if a run shows it, numbers of layers may differ."""
+    places = (at for at in _differing(known.plain, call.traits.plain) if at in known.reads)
+    kinds = ({known.plain[at][0], call.traits.plain[at][0]} for at in places)
     return all(call.has_objects and kind == {int} for kind in kinds)
 
 
 @contextmanager
 def _replaced(attributes: Mapping[tuple[type, str], Any]) -> Iterator[None]:
-    """Set attributes of classes, and put back what they had of their own."""
+    """Set attributes of classes until the end of the block, and restore the classes' own ones then."""
     before = [(class_, name, vars(class_).get(name, _ABSENT)) for class_, name in attributes]
     try:
         for (class_, name), value in attributes.items():
@@ -444,7 +443,7 @@ _ABSENT = object()
 
 
 def _alike(root: nn.Module) -> list[list[tuple[nn.Module, Fingerprint]]]:
-    """Groups of modules that are alike but for plain attributes; those that hold others, for the rest is not worth a node."""
+    """Groups of modules that differ only in plain attributes; only modules with parts, as others would not save a node."""
     paths: dict[int, int] = defaultdict(int)
     for _, module in root.named_modules(remove_duplicate=False):
         paths[id(module)] += 1
@@ -456,13 +455,13 @@ def _alike(root: nn.Module) -> list[list[tuple[nn.Module, Fingerprint]]]:
     groups: dict[Key, list[tuple[nn.Module, Fingerprint]]] = defaultdict(list)
     for members in candidates.values():
         for module in members if len(members) > 1 else ():
-            found = fingerprint(module)
-            groups[found.structure].append((module, found))
+            traits = fingerprint(module)
+            groups[traits.structure].append((module, traits))
     return [group for group in groups.values() if len(group) > 1]
 
 
 class _Unlisted(dict[str, Any]):
-    """Weights that are not listed when torch asks what there is, before it traces; modules, which run later, see them."""
+    """Weights that are hidden when torch lists weights before it traces; modules, which run later, see them."""
 
     def items(self) -> Any:
         return {}.items() if get_proxy_mode() is None else super().items()
@@ -478,22 +477,22 @@ class _Unlisted(dict[str, Any]):
 
 
 def _unlisted(groups: list[list[nn.Module]]) -> list[nn.Module]:
-    """All parts of the modules for which another one is expected to stand."""
-    found: dict[nn.Module, None] = {}
+    """All parts of the modules that another module is expected to stand in for."""
+    parts: dict[nn.Module, None] = {}
     for group in sorted(groups, key=lambda group: -sum(1 for _ in group[0].modules())):
-        for module in [module for module in group if module not in found][1:]:
-            found.update(dict.fromkeys(module.modules()))
-    return list(found)
+        for module in [module for module in group if module not in parts][1:]:
+            parts.update(dict.fromkeys(module.modules()))
+    return list(parts)
 
 
 def _can_stand_for(module: nn.Module) -> bool:
     forward = getattr(type(module), "forward", None)
-    # What a class of torch computes is told by the line that calls it, which is another one for each of its modules.
+    # The line that calls a torch class identifies its work, and each of its modules is called from another line.
     return "forward" not in vars(module) and inspect.isfunction(forward) and not is_torch_file(forward.__code__.co_filename)
 
 
 def fingerprint(module: nn.Module) -> Fingerprint:
-    """What a module is, as its Python can see it."""
+    """The features of a module that its Python can see."""
     structure: list[Any] = []
     plain: list[tuple[type, Any]] = []
     places: list[tuple[int, str]] = []
@@ -503,12 +502,12 @@ def fingerprint(module: nn.Module) -> Fingerprint:
         watched = watched or (at > 0 and any(vars(part).get(name) for name in _HOOKS))
         own: list[Any] = [path, type(part)]
         if isinstance(part, torch.jit.ScriptModule):
-            own.append(id(part))  # its attributes do not show what it computes
+            own.append(id(part))  # its attributes do not show its work
         for name, value in vars(part).items():
             if name in _TABLES:
                 for key, tensor in (
                     dict.items(value) if isinstance(value, dict) else value.items()
-                ):  # also those that are kept from torch
+                ):  # also those that are hidden from torch
                     own.append((name, key, None if tensor is None else _like(tensor)))
                     tensors += [] if tensor is None else [id(tensor)]
             elif name in _INTERNAL:
@@ -518,7 +517,7 @@ def fingerprint(module: nn.Module) -> Fingerprint:
                 places.append((at, name))
                 plain.append(key_of_value(value))
             else:
-                own.append((name, told(value, _DEEPEST, _of_object, derived=False)))
+                own.append((name, token_of(value, _DEEPEST, _of_object, derived=False)))
         structure.append(tuple(own))
     shared = tuple(map(tensors.index, tensors)) if len(set(tensors)) < len(tensors) else ()
     return Fingerprint((*structure, shared), tuple(plain), tuple(places), watched)
@@ -529,13 +528,13 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _INTERNAL = frozenset(vars(nn.Module())) - _TABLES - {"training"}
 _DEEPEST = 6
 _PYTHON_CLASS = 1 << 9
-"""The flag of classes that are written in Python, so that `vars` shows all that their objects hold."""
+"""The flag of classes written in Python, so that `vars` shows all attributes of their objects."""
 
 
 def _of_object(value: Any, depth: int) -> Key:
-    """What stands for an object that a module holds; one that cannot be compared is equal to itself alone."""
+    """The key of an object that a module holds; an object that cannot be compared is equal only to itself."""
     if depth > 0 and _is_work_of_python(value):
-        held = ((name, told(item, depth - 1, _of_object, derived=False)) for name, item in vars(value).items())
+        held = ((name, token_of(item, depth - 1, _of_object, derived=False)) for name, item in vars(value).items())
         return (type(value), tuple(held))
     return ("object", id(value))
 
@@ -562,8 +561,8 @@ def _differing(one: Sequence[Any], other: Sequence[Any]) -> Iterator[int]:
 
 
 def _inputs(leaves: Sequence[Any], spec: pytree.TreeSpec, tracer: Any) -> Key | None:
-    """The arguments of a call but for the contents of tensors and objects; None when they hold a tensor that is known."""
-    found: list[Any] = [repr(spec)]
+    """The arguments of a call except contents of tensors and objects; None when they hold a tensor with known contents."""
+    items: list[Any] = [repr(spec)]
     first: dict[int, int] = {}
     for at, leaf in enumerate(leaves):
         if type(leaf) is FakeTensor:
@@ -571,14 +570,14 @@ def _inputs(leaves: Sequence[Any], spec: pytree.TreeSpec, tracer: Any) -> Key | 
             if proxy is None or proxy.constant is not None:
                 return None  # its contents may be known to the tracer
             sizes = tuple(map(_size, (*leaf.shape, *leaf.stride())))
-            found.append((first.setdefault(id(leaf), at), sizes, leaf.dtype, leaf.device, leaf.layout, leaf.requires_grad))
+            items.append((first.setdefault(id(leaf), at), sizes, leaf.dtype, leaf.device, leaf.layout, leaf.requires_grad))
         elif is_plain_value(leaf):
-            found.append(key_of_value(leaf))
+            items.append(key_of_value(leaf))
         elif isinstance(leaf, torch.SymInt):
-            found.append(("symbol", _size(leaf)))
+            items.append(("symbol", _size(leaf)))
         else:
-            found.append((_OBJECT, type(leaf)))
-    return tuple(found)
+            items.append((_OBJECT, type(leaf)))
+    return tuple(items)
 
 
 _OBJECT = "object"
@@ -589,18 +588,18 @@ def _size(size: Any) -> Any:
 
 
 def _unwatched() -> Any:
-    """A context in which reading attributes of tensors is fast: in an export, torch's modes look at each of them."""
+    """A context in which reading attributes of tensors is fast: in an export, torch's modes intercept each read."""
     return torch._C.DisableTorchFunction()  # noqa: SLF001 - the public one leaves modes on
 
 
 def modes() -> Key:
-    """What a module's Python can see of torch's state."""
+    """The state of torch that a module's Python can see."""
     autocast = [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
     return (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), *autocast)
 
 
 def _made(results: Sequence[Any]) -> list[torch.Tensor]:
-    """New tensors like those that a call made."""
+    """New tensors in the shapes of those that a call made."""
     made: dict[int, torch.Tensor] = {}
     with disable_proxy_modes_tracing():
         for item in results:
@@ -610,7 +609,7 @@ def _made(results: Sequence[Any]) -> list[torch.Tensor]:
 
 
 def _taken(begin: Node) -> set[Node]:
-    """The nodes that those after another one take in."""
+    """The inputs of all nodes after another one."""
     taken: set[Node] = set()
     node = begin.next
     while node.op != "root":
@@ -620,21 +619,21 @@ def _taken(begin: Node) -> set[Node]:
 
 
 def _results(leaves: Sequence[Any], given: Sequence[Any]) -> list[Any] | None:
-    """How to make the same results again; None when some are neither tensors nor plain values."""
-    places: dict[int, int] = {}
+    """A recipe for making the same results again; None when some are neither tensors nor plain values."""
+    positions: dict[int, int] = {}
     for at, leaf in enumerate(given):
         if isinstance(leaf, torch.Tensor):
-            places.setdefault(id(leaf), at)
+            positions.setdefault(id(leaf), at)
     numbers: dict[int, int] = {}
-    found: list[Any] = []
+    results: list[Any] = []
     for leaf in leaves:
-        if id(leaf) in places:
-            found.append(Given(places[id(leaf)]))
+        if id(leaf) in positions:
+            results.append(Given(positions[id(leaf)]))
         elif type(leaf) is FakeTensor and leaf.layout is torch.strided:
             number = numbers.setdefault(id(leaf), len(numbers))
-            found.append(_Made(number, tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device))
+            results.append(_Made(number, tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device))
         elif is_plain_value(leaf):
-            found.append(leaf)
+            results.append(leaf)
         else:
             return None
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""What a pipeline's `__call__` takes, through subclasses that pass on what they are given, and what was in force in a run."""
+"""Arguments of a pipeline's `__call__`, also those that subclasses pass on, and the values in force in a run."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 import torch
 
 _STEPS = frozenset({"timesteps", "sigmas", "custom_timesteps"})
-"""Arguments that set the steps themselves, whatever number is asked for."""
+"""Arguments that set the steps themselves, whatever number is requested."""
 _OWN = "diffusers"
-"""The package whose classes keep to the arguments that they are called with."""
+"""The package whose classes use the arguments of a call unchanged."""
 
 
 def parameters_of(pipeline: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of a pipeline's `__call__` by name, `self` left out.
 
-    Where a class takes `**kwargs`, those of the class below it follow, as it hands on what it does not know.
+    Where a class takes `**kwargs`, the parameters of its base class follow, since it passes unknown arguments on.
     """
-    found: dict[str, inspect.Parameter] = {}
+    parameters: dict[str, inspect.Parameter] = {}
     for cls in type(pipeline).__mro__:
         if "__call__" not in vars(cls):
             continue
         own = list(inspect.signature(vars(cls)["__call__"]).parameters.values())[1:]
         for item in own:
             if item.kind not in {item.VAR_POSITIONAL, item.VAR_KEYWORD}:
-                found.setdefault(item.name, item)
+                parameters.setdefault(item.name, item)
         if not any(item.kind is item.VAR_KEYWORD for item in own):
             break
-    return found
+    return parameters
 
 
 def default_of(parameters: Mapping[str, inspect.Parameter], name: str) -> Any:
@@ -39,19 +39,19 @@ def default_of(parameters: Mapping[str, inspect.Parameter], name: str) -> Any:
 
 
 class Watched:
-    """A pipeline, called; what it really made of its arguments is read off it before anything is put back."""
+    """A pipeline to call; the values that it really used are read before its state is put back."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
         self._before = getattr(getattr(pipeline, "scheduler", None), "timesteps", None)
         self.in_force: dict[str, Any] = {}
-        """`steps` and `guidance_scale`, where the class, or an argument, may have set others than asked for."""
+        """`steps` and `guidance_scale`, where the class or an argument may have set other values than requested."""
 
     def __call__(self, **arguments: Any) -> Any:
         """Call the pipeline.
 
         Raises:
-            Exception: whatever the pipeline does.
+            Exception: any exception of the pipeline.
         """
         result = self._pipeline(**arguments)
         cls = next(cls for cls in type(self._pipeline).__mro__ if "__call__" in vars(cls))
@@ -65,7 +65,7 @@ class Watched:
         return result
 
     def _steps(self) -> int | None:
-        """The steps that the scheduler was set to in this run; it has more timesteps where it evaluates twice in a step."""
+        """The steps that this run set in the scheduler; a scheduler that evaluates twice in a step has more timesteps."""
         scheduler = getattr(self._pipeline, "scheduler", None)
         timesteps = getattr(scheduler, "timesteps", None)
         if timesteps is None or timesteps is self._before:
@@ -75,7 +75,7 @@ class Watched:
 
 
 def frames_in_force(result: Any, parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> int | None:
-    """Frames of one video: of what the pipeline returned or, for latents, as asked for; None for one that makes images."""
+    """Frames of one video: in the result or, for latents, as requested; None for a pipeline that makes images."""
     asked = next((name for name in _FRAMES if name in parameters), "")
     return _frames_of(result) or arguments.get(asked) or default_of(parameters, asked)
 

@@ -1,4 +1,4 @@
-"""What modules hold beside parameters: flags, numbers, caches, and the objects that they work with."""
+"""State of modules besides parameters: flags, numbers, caches, and the objects that modules work with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fxprof.capture.plain_values import CHANGEABLE, CONTAINERS, NUMBERS, is_plai
 from fxprof.capture.random_numbers import GENERATORS
 
 Snapshot = list[tuple[Any, dict[str, Any], dict[str, Any]]]
-"""Each holder of attributes, the attributes, and the contents of those that are containers."""
+"""Each holder of attributes, with the attributes and the contents of containers among them."""
 
 
 def settings_of(module: nn.Module) -> tuple[tuple[Any, ...], ...]:
-    """The plain attributes of a module, of its parts and of what they work with.
+    """The plain attributes of a module, of its parts and of the objects that they work with.
 
     A pipeline can change them from one call to the next: a layer that is only switched on in the first steps, the scale of an
     adapter. Then the same arguments make another graph.
@@ -32,7 +32,7 @@ def settings_of(module: nn.Module) -> tuple[tuple[Any, ...], ...]:
 
 
 def snapshot(module: nn.Module) -> Snapshot:
-    """What a module could change about itself: attributes, and the contents of those that are containers."""
+    """State that a module could change about itself: attributes, and the contents of containers among them."""
     return [
         (part, dict(vars(part)), {name: value.copy() for name, value in vars(part).items() if type(value) in CHANGEABLE})
         for part in _holders(module)
@@ -41,21 +41,21 @@ def snapshot(module: nn.Module) -> Snapshot:
 
 def _holders(module: nn.Module) -> list[Any]:
     """The modules, and the plain objects that they work with, such as attention processors."""
-    found: dict[int, Any] = {}
+    holders: dict[int, Any] = {}
     for part in module.modules():
-        found[id(part)] = part
+        holders[id(part)] = part
         for value in vars(part).values():
             if type(value) not in _USUAL and (
                 hasattr(value, "__dict__")
                 and not isinstance(value, _NOT_HOLDERS)
                 and not callable(getattr(value, "__get__", None))
             ):
-                found.setdefault(id(value), value)
-    return list(found.values())
+                holders.setdefault(id(value), value)
+    return list(holders.values())
 
 
 _USUAL = {bool, int, float, str, type(None), tuple, *CHANGEABLE}
-"""Types of most attributes: to look no further at them makes this several times faster, and every call asks."""
+"""Types of most attributes: not examining these further makes this several times faster, and it runs at every call."""
 _NOT_HOLDERS = (nn.Module, torch.Tensor, type, ModuleType, Enum, *CHANGEABLE)
 
 
@@ -100,7 +100,7 @@ def _carries_state(value: Any) -> bool:
 
 
 def restore(before: Snapshot) -> None:
-    """Make everything what it was when the snapshot was taken."""
+    """Put everything back to the state of the snapshot."""
     for part, attributes, contents in before:
         part.__dict__.clear()
         part.__dict__.update(attributes)

@@ -1,4 +1,4 @@
-"""What a user switches on before the call: `pipe.vae.enable_tiling()` is `vae.tiling`, `pipe.enable_freeu()` is `freeu`."""
+"""Switches to set before the call: `pipe.vae.enable_tiling()` is `vae.tiling`, `pipe.enable_freeu()` is `freeu`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ELSEWHERE = (
     *("offload", "layerwise_casting", "xformers", "flash_attention", "lora", "adapters", "hotswap"),
     *("gradient_checkpointing", "require_grads"),
 )
-"""Words in switches that move weights about, need another package or other weights, or are for training."""
+"""Words in switches that move weights, need another package or other weights, or are for training."""
 
 
 def switch_on(pipeline: Any, names: tuple[str, ...]) -> None:
@@ -26,20 +26,20 @@ def switch_on(pipeline: Any, names: tuple[str, ...]) -> None:
         names: `COMPONENT.NAME`, or `NAME` for the pipeline's own.
 
     Raises:
-        UsageError: there is nothing of such a name that could be switched on without further arguments.
+        UsageError: there is no switch of such a name that needs no arguments.
     """
     if not names:
         return
     methods = dict(_methods(pipeline))
     for name in names:
         if name not in methods:
-            what = f"{type(pipeline).__name__} has nothing called {name} that could be enabled"
-            raise UsageError(what, f"it has {', '.join(methods)}" if methods else "it has nothing that could be")
+            what = f"{type(pipeline).__name__} has no switch {name} that could be enabled"
+            raise UsageError(what, f"it has {', '.join(methods)}" if methods else "it has no switches")
         methods[name]()
 
 
 def _methods(pipeline: Any) -> Iterator[tuple[str, Any]]:
-    """What can be switched on without arguments, by name: of the components first."""
+    """The switches that need no arguments, by name, those of the components first."""
     parts = {name: part for name, part in vars(pipeline).items() if isinstance(part, nn.Module)}
     for prefix, owner in [*((f"{name}.", part) for name, part in parts.items()), ("", pipeline)]:
         for attribute in sorted(set(dir(type(owner)))):

@@ -1,7 +1,7 @@
-"""Chat templates of strangers, rendered with bounds: on repetitions, on sizes and on what a filter or method may be asked.
+"""Rendering strangers' chat templates with bounds: on repetitions, on sizes, and on the work of filters and methods.
 
-transformers renders in Jinja's sandbox, which keeps a template from running code but not from running for ever or from
-growing. While a pipeline is rehearsed, its sandbox is this one: the same results, and an error at the first excess.
+transformers renders in Jinja's sandbox, which keeps a template from running code but not from running forever or from
+growing. A rehearsal replaces that sandbox by this one: the same results, and an error at the first excess.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from fxprof.errors import CaptureError
 _MOST_WORK = limits.TEMPLATE_STEPS
 _LARGEST = limits.TEMPLATE_VALUE
 _LONGEST_NUMBER = 10_000
-"""Bits of a number."""
+"""The most bits of a number."""
 _LONGEST_TEMPLATE = limits.TEMPLATE
 _WIDE = re.compile(r"\d{5}")
-"""A width in a format that nothing needs."""
+"""A needlessly large width in a format."""
 _NUMBERS = re.compile(r"\d+")
 _WITHIN = re.compile(r"\{[^{}]*\{")
-"""A width in a format that is one of the values."""
+"""A width in a format that comes from the values."""
 _GROWING = frozenset({"replace", "join", "translate", "expandtabs", "indent", "wordwrap", "tojson"})
-"""Methods and filters whose result may be as long as the product of what they are given."""
+"""Methods and filters whose result may be as long as the product of their arguments."""
 _SPACING = frozenset({"expandtabs", "indent", "tojson"})
-"""Those among them that are given a number of spaces."""
+"""Those among them that take a number of spaces."""
 _BY_LEVELS = frozenset({"tojson", "pprint"})
-"""Filters whose work grows with the levels of what they are given, too."""
+"""Filters whose work also grows with the levels of their arguments."""
 _LARGEST_PRODUCT = _LARGEST * 50
 _BY_KIND = frozenset(
     {"defined", "undefined", "none", "boolean", "true", "false", "integer", "float", "number", "string", "mapping"}
     | {"callable", "sequence", "iterable", "sameas", "escaped"}
 )
-"""Tests that look at the kind of a value and not into it."""
+"""Tests that examine only the kind of a value."""
 
 
 class ExcessError(CaptureError, SecurityError):
-    """A template asks for more than any chat needs; what the sandbox raises, and an error of the target, not of fxprof."""
+    """A template needs more than any chat; an error of the sandbox and of the target, not of fxprof."""
 
     message: str = ""  # jinja has a property of this name
 
 
 class _Template(jinja2.Template):
-    """A template that has the whole budget for each rendering."""
+    """A template with the whole budget for each rendering."""
 
     environment: BoundedEnvironment
 
@@ -63,7 +63,7 @@ class _Template(jinja2.Template):
 
 
 class _Context(jinja2.runtime.Context):
-    """Names of a template, all of which a block with the names around it copies."""
+    """Names of a template, all of which are copied for a block that sees the names around it."""
 
     environment: BoundedEnvironment
 
@@ -80,7 +80,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     context_class = _Context
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what the sandbox takes."""
+        """Take the arguments of the sandbox."""
         super().__init__(*args, **kwargs)
         self.optimized = False
         self.refill()
@@ -99,14 +99,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return _Metered().visit(tree)  # type: ignore[no-any-return]
 
     def refill(self) -> None:
-        """Begin a rendering."""
+        """Begin a rendering with a full budget."""
         self._left = _MOST_WORK
 
     def spend(self, amount: int) -> None:
-        """Take something off the budget.
+        """Take an amount off the budget.
 
         Raises:
-            ExcessError: there is not enough left.
+            ExcessError: the rest of the budget is not enough.
         """
         self._left -= max(amount, 0)
         if self._left < 0:
@@ -121,13 +121,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.spend(1 + sum(_weight(value) for value in values))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """An arithmetic operator, unless its result would be larger than any chat needs."""
+        """Compute an arithmetic operator, unless its result would be larger than any chat needs."""
         _check_binop(operator, left, right)
         self.weigh(left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """A call of a method or macro, with the same care."""
+        """Call a method or macro with the same checks."""
         receiver = getattr(obj, "__self__", None)
         args = tuple(_listed(self, item) for item in args)
         if isinstance(receiver, (str, list, tuple, dict)):
@@ -139,7 +139,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return result
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """`format` of a text, with the same care."""
+        """Wrap the `format` of a text in the same checks."""
         function = super().wrap_str_format(value)
         if function is None:
             return None
@@ -165,16 +165,16 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 _INSIDE = (jinja2.Environment, jinja2.runtime.Context, nodes.EvalContext)
-"""What jinja itself gives to some filters."""
+"""Classes of arguments that jinja itself gives to some filters."""
 
 
 def _listed(environment: BoundedEnvironment, value: Any) -> Any:
-    """What a lazy value yields: how much that is has to be known."""
+    """A list of a lazy value's items, because its size has to be known."""
     return list(_paid(environment, value)) if isinstance(value, (Iterator, range)) else value
 
 
 def _product(name: str, given: tuple[Any, ...]) -> int:
-    """How large the result of a filter or method may be, or how long it may take, where that is more than it is given."""
+    """The possible size of a filter's or method's result, or its work, where that exceeds the size of the arguments."""
     sizes = [abs(value) if name in _SPACING and isinstance(value, int) else _weight(value) for value in given]
     sizes.sort(reverse=True)
     if name == "sum" and isinstance(given[0], Sized):  # lists are added one by one, and copied each time
@@ -184,7 +184,7 @@ def _product(name: str, given: tuple[Any, ...]) -> int:
 
 
 def _levels(value: Any) -> int:
-    """Values in values."""
+    """The number of levels of values in values."""
     levels, inside = 0, [value]
     while inside:
         levels += 1
@@ -194,7 +194,7 @@ def _levels(value: Any) -> int:
 
 
 class _Filters(dict[str, Callable[..., Any]]):
-    """Filters that pay for what they are given and make."""
+    """Filters that pay for their arguments and results."""
 
     def __init__(self, environment: BoundedEnvironment, filters: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class _Filters(dict[str, Callable[..., Any]]):
 
 
 class _Tests(dict[str, Callable[..., Any]]):
-    """Tests that pay for what they compare."""
+    """Tests that pay for the values that they compare."""
 
     def __init__(self, environment: BoundedEnvironment, tests: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class _Tests(dict[str, Callable[..., Any]]):
 
 
 class _Metered(NodeTransformer):
-    """Puts the meter into a template: into all that is repeated, and into what looks at, copies or makes whole values."""
+    """Puts the meter into a template: into all repeated parts, and into nodes that examine, copy or make whole values."""
 
     def visit_For(self, node: nodes.For, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - jinja's naming
         test = 0 if node.test is None else _count(node.test)
@@ -257,7 +257,7 @@ class _Metered(NodeTransformer):
         return node
 
     def _visit_repeated(self, node: Any, *args: Any, **kwargs: Any) -> nodes.Node:
-        """A body of many statements takes that many steps each time, whatever they are."""
+        """Make a body of many statements take that many steps each time, whatever they are."""
         steps = nodes.ExprStmt(_steps(sum(map(_count, node.body)), node.lineno), lineno=node.lineno)
         self.generic_visit(node, *args, **kwargs)
         node.body = [steps, *node.body]
@@ -289,7 +289,7 @@ class _Metered(NodeTransformer):
         self.generic_visit(node, *args, **kwargs)
         if isinstance(node.arg, nodes.Slice):
             return _filter(node, "_copied")
-        node.arg = _weighed(node.arg)  # the hash of a tuple is that of all in it
+        node.arg = _weighed(node.arg)  # the hash of a tuple needs all of its items
         return node
 
     def visit_List(self, node: Any, *args: Any, **kwargs: Any) -> nodes.Node:  # noqa: N802 - as above
@@ -353,7 +353,7 @@ def _sought(context: Any, value: Any) -> Any:
 
 
 def _searched(environment: BoundedEnvironment, value: Any) -> Any:
-    """What something is looked for in."""
+    """The container to search in, with the search paid for."""
     if isinstance(value, Iterator):
         return _paid(environment, value)
     if isinstance(value, range):
@@ -383,11 +383,11 @@ _METERS: dict[str, Callable[..., Any]] = {
     "_copied": _copied,
     "_searched": _sought,
 }
-"""What the meter puts into a template, by names of filters."""
+"""The filters that the meter puts into a template, by name."""
 
 
 def _weight(value: Any, budget: int = _LARGEST) -> int:
-    """The size of a value with all in it, as it would be written.
+    """The size of a value with all its contents, as text.
 
     Raises:
         ExcessError: it is larger than any chat needs.
@@ -417,8 +417,8 @@ def _check_binop(operator: str, left: Any, right: Any) -> None:
     elif operator == "*" and isinstance(left, int) and isinstance(right, int):
         excess = left.bit_length() + right.bit_length() > _LONGEST_NUMBER
     elif operator == "*":
-        count, what = (left, right) if isinstance(left, int) else (right, left)
-        excess = isinstance(count, int) and hasattr(what, "__len__") and count * _weight(what) > _LARGEST
+        count, repeated = (left, right) if isinstance(left, int) else (right, left)
+        excess = isinstance(count, int) and hasattr(repeated, "__len__") and count * _weight(repeated) > _LARGEST
     elif operator == "%" and isinstance(left, (str, bytes)):
         excess = _is_wide(left, right if isinstance(right, tuple) else (right,))
     else:
@@ -428,7 +428,7 @@ def _check_binop(operator: str, left: Any, right: Any) -> None:
 
 
 def _is_wide(given: Any, values: tuple[Any, ...]) -> bool:
-    """Whether a format may make far more of its values than they are."""
+    """Whether a format may make far more text than its values have."""
     text = given.decode("latin-1") if isinstance(given, bytes) else str(given)
     if _WIDE.search(text):
         return True

@@ -1,7 +1,7 @@
-"""What does not come to its end with values that nobody knows: a loop until a residual is small, a range of 10^30.
+"""A time limit for code that does not end with other values: a loop until a residual is small, a range of 10^30.
 
-Where such a loop calls torch, the rehearsal itself looks at the time. One of Python's own, such as `while t > 0.5: t -= 0.25`,
-is ended from another thread, and only where the user's code is: what is torch's or ours never ends half way.
+Where such a loop calls torch, the rehearsal itself checks the time. A loop of plain Python, such as `while t > 0.5: t -= 0.25`,
+is ended from another thread, and only in the user's code: code of torch or fxprof never ends half way.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class EndlessError(BaseException):
-    """The user's code has run for longer than it is given; no `except Exception` of its own is to hide it."""
+    """The user's code has run longer than its limit; no `except Exception` of its own may hide this."""
 
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """Raise an error in this thread when it has computed for so long.
+    """Raise an error in this thread after some time of computing.
 
     Args:
-        seconds: of the processor's time for this thread.
+        seconds: processor time of this thread.
 
     Raises:
         EndlessError: the time is over.
@@ -63,7 +63,7 @@ def _send(thread: int) -> None:
 
 
 def _stop(lock: threading.Lock, over: threading.Event) -> None:
-    """Have no error sent any more, also where one comes just now."""
+    """Stop the sending of errors, also if one arrives at this moment."""
     while not over.is_set():
         try:
             with lock:
@@ -73,10 +73,10 @@ def _stop(lock: threading.Lock, over: threading.Event) -> None:
 
 
 def _take(thread: int) -> None:
-    """Have no error raised any more that was sent before.
+    """Catch an error that was sent and not yet raised.
 
-    One can only be called back by setting none, after which Python up to 3.12 looks for it at every step for ever: all is
-    slower then, and nothing ends under `sys.setprofile`. So another one takes its place, and is waited for.
+    An error can only be called back by setting none, after which Python up to 3.12 looks for it at every step forever: all code
+    is slower then, and nothing ends under `sys.setprofile`. So another error takes its place, and this function waits for it.
     """
     try:
         _send(thread)

@@ -1,8 +1,8 @@
-"""Tokenizers: the target's own where its files are there, otherwise a stand-in over a word-level vocabulary.
+"""Tokenizers: the target's own where its files are there, otherwise a stand-in with a word-level vocabulary.
 
-A stand-in has the published maximum length and special tokens, so text that a pipeline pads to a fixed length comes out
-exactly as long as it should. Where the pipeline goes by the length of the text itself, a stand-in counts words and
-punctuation marks, which is an approximation that `fxprof.capture` finds out about and reports.
+A stand-in has the published maximum length and special tokens, so text that a pipeline pads to a fixed length gets its exact
+length. Where the pipeline uses the length of the text itself, a stand-in counts words and punctuation marks. That is an
+estimate, which `fxprof.capture` detects and reports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 _WORD = "word"
 
 _AROUND = {"CLIP": ("bos", "eos"), "T5": ("eos",), "Gemma": ("bos",), "Llama": ("bos",), "Bert": ("bos", "eos")}
-"""Special tokens that a family of tokenizers puts around a text, when the configuration does not say."""
+"""Special tokens that a family of tokenizers puts around a text, if the configuration does not name them."""
 
 _DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
@@ -30,7 +30,7 @@ _CHAT = (
     "{% else %}{% for part in message.content %}{{ part.text }} {% endfor %}{% endif %} < > {% endfor %}"
     "{% if add_generation_prompt %}< assistant > {% endif %}"
 )
-"""A chat as most models write it: a mark, the role and a line break before a message, a mark and a line break after it."""
+"""A chat in the form of most models: a mark, the role and a line break before a message, a mark and a line break after it."""
 
 
 class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transformers is not read for types
@@ -52,14 +52,14 @@ class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transf
             padding_side=values.get("padding_side", "right"),
             model_input_names=list(values.get("model_input_names", ("input_ids", "attention_mask"))),
             chat_template=values.get("chat_template") or _CHAT,
-            # Looked for after a measured text is recognised, for it may contain them.
+            # Searched for after a measured text is recognised, because it may contain them.
             **{name: AddedToken(token, normalized=True, special=True) for name, token in self._special.items()},
         )
         self.add_tokens(list(said), special_tokens=True)
         self.count_extra(0)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Tokenize, with everything that the real one returns."""
+        """Tokenize, and add all that the real tokenizer returns."""
         encoded = super().__call__(*args, **kwargs)
         mask = encoded.get("attention_mask")
         if "position_ids" in self.model_input_names and hasattr(mask, "cumsum"):
@@ -84,15 +84,15 @@ class StandInTokenizer(PreTrainedTokenizerFast):  # type: ignore[misc]  # transf
 
 
 class StandInProcessor(StandInTokenizer):
-    """What prepares texts and images for a model, as far as texts go."""
+    """A processor of texts and images that handles texts only."""
 
     @property
     def tokenizer(self) -> StandInProcessor:
-        """Itself: its texts are what a tokenizer makes of them."""
+        """The processor itself, which tokenizes texts."""
         return self
 
     def __call__(self, text: Any = None, images: Any = None, **kwargs: Any) -> Any:
-        """Tokenize; how many tokens an image takes is only known to the real one."""
+        """Tokenize; only the real processor knows the number of tokens of an image."""
         if images is not None or kwargs.get("videos") is not None:
             raise NotImplementedError("images among the texts need the files of the real processor")
         return super().__call__(text, **kwargs)
@@ -110,14 +110,14 @@ def _vocabulary(special: tuple[str, ...], published: Mapping[str, int]) -> dict[
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, int]:
-    """Added tokens by the numbers that a configuration gives them: a model looks for that of an image among the texts'."""
+    """Added tokens with their numbers in a configuration: a model looks for an image's number among those of the text."""
     entries = values.get("added_tokens_decoder")
-    found = {
+    tokens = {
         token: int(index)
         for index, entry in (entries.items() if isinstance(entries, Mapping) else ())
         if isinstance(token := _content(entry), str) and token and index.isascii() and index.isdigit() and len(index) < _LONG
     }
-    return found if len(set(found.values())) == len(found) else {}
+    return tokens if len(set(tokens.values())) == len(tokens) else {}
 
 
 _LONG = 9
@@ -142,7 +142,7 @@ def _replace(entry: Mapping[str, Any], tokens: int, where: str) -> normalizers.N
 
 
 def prompt_of_length(tokens: int, tokenizers: Sequence[PreTrainedTokenizerBase]) -> tuple[str, bool]:
-    """A prompt of so many tokens, special ones not counted, and whether every tokenizer agrees that it is."""
+    """A prompt of this many tokens, special ones not counted, and whether every tokenizer agrees on the number."""
     candidates = [" ".join([word] * tokens) for word in ("a", "cat", "the", "x")]
     for prompt in candidates:
         if all(len(tokenizer(prompt, add_special_tokens=False).input_ids) == tokens for tokenizer in tokenizers):

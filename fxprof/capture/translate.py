@@ -1,8 +1,8 @@
-"""From torch's records of a computation to torch-free ones: exported programs, and single operators as they run.
+"""Torch-free traces from torch's records of a computation: exported programs, and single operators as they run.
 
-What a graph calls an operator, its arguments by schema name, the shapes of its results, the
-modules around it and the source line: all is copied, nothing interpreted. A `.pt2` file holds the same texts, and
-`fxprof.trace.graph` reads the same trace from them.
+The reader copies the graph's names of operators, their arguments by schema name, the shapes of results, the modules around
+an operator and its source line, and interprets nothing. A `.pt2` file holds the same texts, and `fxprof.trace.graph` reads
+the same trace from them.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def translate(
     """The trace of an exported program.
 
     Args:
-        program: as `torch.export.export` or `torch.export.load` gives it.
+        program: a program from `torch.export.export` or `torch.export.load`.
         prefix: path of the exported module below its component, put before every module path.
-        skip: how many of the outermost modules are scaffolding, to be left out of stacks and paths.
-        aliases: other paths of modules that are shared, to the one path that their calls add up at.
+        skip: the number of outermost modules that are scaffolding, to be left out of stacks and paths.
+        aliases: other paths of shared modules, each with the one path at which their calls add up.
         weights: parameters and buffers of the module by name, where the program may have some as constants.
 
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
@@ -73,13 +73,13 @@ def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], resu
         function: an `OpOverload`.
         args: positional arguments.
         kwargs: keyword arguments.
-        result: what it returned.
+        result: its result.
     """
     return Op(target_name(function), bind(function, args, kwargs, plain), _results(plain(result)))
 
 
 def target_name(target: Any) -> str:
-    """The name of what a graph node calls, as in `Op.target`."""
+    """The name of a graph node's target, as in `Op.target`."""
     if isinstance(target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - not exported elsewhere
         return f"{PREFIX}{target.name()}"
     if isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - as above
@@ -92,7 +92,7 @@ def bind(
 ) -> tuple[tuple[str, Value], ...]:
     """Arguments by name: from the operator's schema or signature, or from a table for higher-order operators.
 
-    Those that the caller left out stay out: a file says no more, and a trace from either source is the same.
+    Arguments that the caller left out stay out, as in a file, so that a trace from either source is the same.
     """
     schema = getattr(target, "_schema", None)
     if schema is None:
@@ -132,7 +132,7 @@ def plain(value: Any) -> Value:
 
 
 def _nnz(tensor: torch.Tensor) -> int | None:
-    """Elements that a tensor stores; how many a matrix of unknown values has that are not zero, nobody knows."""
+    """Elements that a tensor stores; for a matrix of unknown values, the number of nonzero elements is unknown."""
     return UNKNOWN_NNZ if tensor.layout in SPARSE and is_unknown(tensor) else stored_elements(tensor)
 
 
@@ -145,13 +145,13 @@ def _name(value: Any) -> str:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`float32` rather than `torch.float32`."""
+    """The name of an element type: `float32` rather than `torch.float32`."""
     return str(dtype).removeprefix("torch.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A block, where it ends, and the values in it."""
+    """A block, its end, and the values in it."""
 
     block: Block
     end: Node
@@ -159,7 +159,7 @@ class _Known:
 
 
 class _GraphReader:
-    """Reads one program; remembers what many nodes share."""
+    """Reads one program, and caches texts and expressions that many nodes share."""
 
     def __init__(self, prefix: str, skip: int, aliases: Mapping[str, str], repeated: frozenset[int]) -> None:
         self.symbols: dict[str, int] = {}
@@ -173,7 +173,7 @@ class _GraphReader:
         self._calls: dict[Block, dict[str, tuple[int, int]]] = {}
 
     def finish(self) -> None:
-        """Find the sizes of symbols that occur inside of expressions only: loaded programs know no others."""
+        """Find the sizes of symbols that occur only inside of expressions: loaded programs hold no others."""
         for expression, size in self._hints.items():
             parsed = self._expressions[expression]
             solved = solve(parsed, size) if isinstance(parsed, Expr) else None
@@ -181,39 +181,39 @@ class _GraphReader:
                 self.symbols.setdefault(*solved)
 
     def rename(self, program: ExportedProgram, owner_of: Mapping[str, str]) -> None:
-        """Give modules their own paths, where the program knows some under others."""
+        """Give modules their own paths, where the program has some under others."""
         modules = {"", *called_paths([entry.fqn for entry in program.module_call_graph]), *owner_of.values()}
         nodes = [node for node in program.graph.nodes if node.op == "call_function" and node.meta.get("nn_module_stack")]
         paths = {path for node in nodes for path, _ in node.meta["nn_module_stack"].values()}
         if paths <= modules:
             return
-        found = other_paths(((_entries(node), _operands(_named(node))) for node in nodes), owner_of, modules)
-        self.stacks.rename = renaming(found) if found else None
+        renamed = other_paths(((_entries(node), _operands(_named(node))) for node in nodes), owner_of, modules)
+        self.stacks.rename = renaming(renamed) if renamed else None
 
     def ops(self, module: GraphModule, owners: Owners, values: Values) -> tuple[Op | Occurrence, ...]:
-        found: list[Op | Occurrence] = []
+        parts: list[Op | Occurrence] = []
         outer: list[tuple[list[Op | Occurrence], Values]] = []
         for node in module.graph.nodes:
             if node.target in (BEGIN, END) and number_of(node) not in self._repeated:
                 continue
             if node.target is BEGIN:
-                outer.append((found, values))
-                found, values = [], Values(values.origin_of, values.tied)
+                outer.append((parts, values))
+                parts, values = [], Values(values.origin_of, values.tied)
             elif node.target is END:
-                inside, body = tuple(found), values
-                found, values = outer.pop()
+                inside, body = tuple(parts), values
+                parts, values = outer.pop()
                 self._blocks[number_of(node)] = known = _Known(Block(self._stack(node), inside), node, body)
                 takes, gives = body.around(values, node)
-                found.append(Occurrence(known.block, known.block.stack, (), takes, gives))
+                parts.append(Occurrence(known.block, known.block.stack, (), takes, gives))
             elif node.target is REPEAT:
-                found.append(self._occurrence(self._blocks[number_of(node)], node, values))
+                parts.append(self._occurrence(self._blocks[number_of(node)], node, values))
             elif _computes(node):
-                found.append(self._op(module, node, owners, values))
+                parts.append(self._op(module, node, owners, values))
         assert not outer, "every block that begins in a graph ends in it"
-        return tuple(found)
+        return tuple(parts)
 
     def _occurrence(self, known: _Known, node: Node, values: Values) -> Occurrence:
-        """A later module, with the numbers of its calls as if each had been traced."""
+        """A later module's occurrence, with the numbers of its calls as if each had been traced."""
         block, stack = known.block, self._stack(node)
         takes, gives = known.values.again(known.end, node, values, block.stack[-1].path, stack[-1].path)
         old, new = block.stack[-1].path, stack[-1].path
@@ -225,7 +225,7 @@ class _GraphReader:
         return Occurrence(block, stack, tuple(shifts), takes, gives)
 
     def _calls_in(self, block: Block) -> dict[str, tuple[int, int]]:
-        """For each module inside of a block, the number of its first call there, and how many there are."""
+        """For each module inside of a block, the number of its first call there, and the number of its calls."""
         if block not in self._calls:
             frames = {frame for op in Trace(block.parts).walk() for frame in op.stack[len(block.stack) :]}
             visits: dict[str, list[int]] = {}
@@ -274,7 +274,7 @@ class _GraphReader:
         return op
 
     def _noted(self, op: Op, node: Node) -> Op:
-        """The operator, with the type that its result was stored in."""
+        """The operator, with the type in which its result was stored."""
         tensors = [self.value(operand) for _, operand in _named_nodes(_named(node))]
         (result,) = op.outputs
         assert isinstance(result, Tensor), "as the node's value is one"
@@ -324,7 +324,7 @@ class _GraphReader:
         node = value.node
         expression = node.expr
         fixed = next((kind for theirs, kind in _FIXED if isinstance(expression, theirs)), None)
-        if fixed is not None:  # as sizes are that turned out to be given, and what follows from them
+        if fixed is not None:  # sizes that turned out to be given, and their results
             return fixed(expression)
         known = "backed_var_to_val" if hasattr(node.shape_env, "backed_var_to_val") else "var_to_val"  # of older torch
         hints = getattr(node.shape_env, known, {})
@@ -334,7 +334,7 @@ class _GraphReader:
             elif expression in hints:
                 self._hints[expression] = int(hints[expression])
         if expression not in self._expressions:
-            # By way of the text that a file would hold, so that both make the same expression.
+            # The text is the one that a file would hold, so that both give the same expression.
             self._expressions[expression] = parse_expression(sympy.srepr(expression))
         return self._expressions[expression]
 
@@ -348,7 +348,7 @@ _FIXED: tuple[tuple[Any, Callable[[Any], Value]], ...] = (
 
 
 def _repeated(module: GraphModule) -> frozenset[int]:
-    """The blocks that something stands for a later call of."""
+    """The blocks that have a later call with a stand-in."""
     graphs = [part.graph for part in module.modules() if isinstance(part, GraphModule)]
     return frozenset(number_of(node) for graph in graphs for node in graph.nodes if node.target is REPEAT)
 
@@ -382,18 +382,18 @@ def _operands(named: Iterable[tuple[str, Any]]) -> list[Operand]:
 
 
 def _value_names(value: Any) -> list[str]:
-    """One name for every value that an argument is; "" for what has none, such as a number."""
+    """One name for every value in an argument; "" for an item without a name, such as a number."""
     return [item.name if item is not None else "" for item in _nodes_of(value)]
 
 
 def _nodes_of(value: Any) -> list[Node | None]:
-    """One node for every value that an argument is; None for what has none, such as a number."""
+    """One node for every value in an argument; None for an item without a node, such as a number."""
     items = value if isinstance(value, (list, tuple)) else (value,)
     return [item if isinstance(item, Node) else None for item in items if not _is_graph(item)]
 
 
 def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
-    """Name in the graph to the path of the module that holds it, for every weight."""
+    """The path of the module that holds each weight, by the weight's name in the graph."""
     owners = {}
     for spec in program.graph_signature.input_specs:
         if spec.kind in _HELD and spec.target is not None and spec.arg.name:
@@ -404,39 +404,39 @@ def _owners(program: ExportedProgram, skip: int) -> dict[str, str]:
 def _origins(
     program: ExportedProgram, stacks: StackReader, skip: int, weights: Mapping[str, torch.Tensor]
 ) -> dict[Node, Origin]:
-    """What the placeholders of a program are."""
+    """The origins of a program's placeholders."""
     held = {_memory(tensor): (name, tensor) for name, tensor in weights.items()}
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if not isinstance(spec.arg, ConstantArgument)}
     constants = [spec.target or "" for spec in specs.values() if spec.kind is InputKind.CONSTANT_TENSOR]
-    numbered, found = constant_names(constants), {}
+    numbered, origins = constant_names(constants), {}
     for node in program.graph.nodes:
         spec = specs.get(node.name) if node.op == "placeholder" else None
         if spec is not None and spec.kind is InputKind.USER_INPUT:
-            found[node] = Origin("input", node.name)
+            origins[node] = Origin("input", node.name)
         elif spec is not None and spec.kind in _HELD:
-            # Torch takes a weight that it was not told of for a constant.
+            # Torch takes a weight that was not declared for a constant.
             name, tensor = held.get(_memory(program.constants.get(spec.target or "")), ("", None))
             kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
             path = name or _below_scaffolding(numbered.get(spec.target or "", spec.target or ""), skip)
-            found[node] = Origin(kind if name else _HELD[spec.kind], _below_component(path, stacks))
-    return found
+            origins[node] = Origin(kind if name else _HELD[spec.kind], _below_component(path, stacks))
+    return origins
 
 
 def _tied(weights: Mapping[str, torch.Tensor], stacks: StackReader) -> dict[str, str]:
-    """Names of weights that are one tensor, to the last of them, which is the one that torch uses."""
+    """For names of weights that are one tensor, the last of them, which is the one that torch uses."""
     last = {id(tensor): name for name, tensor in weights.items()}
     others = {name: last[id(tensor)] for name, tensor in weights.items() if last[id(tensor)] != name}
     return {_below_component(name, stacks): _below_component(one, stacks) for name, one in others.items()}
 
 
 def _below_component(name: str, stacks: StackReader) -> str:
-    """The name of a weight as that of a part of its component."""
+    """The name of a weight below its component."""
     path, _, leaf = name.rpartition(".")
     return ".".join(filter(None, (stacks.path(path), leaf)))
 
 
 def _memory(tensor: Any) -> Any:
-    """Where a tensor has its elements, and its shape; nothing for one that has no memory of its own."""
+    """A key of a tensor's memory and shape; None for a tensor without memory of its own."""
     try:
         return (tensor.untyped_storage()._cdata, tensor.shape)  # noqa: SLF001 - an address is 0 for all without data
     except (AttributeError, NotImplementedError, RuntimeError):

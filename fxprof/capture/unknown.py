@@ -1,8 +1,8 @@
-"""Values that a rehearsal cannot know: which tensors hold them, and where a program reads one.
+"""Values that a rehearsal cannot know: the tensors that hold them, and the reads of them by a program.
 
-Weights are zeros and captured calls are answered with zeros, so all that is computed from these is *unknown*: only its shape
-is true. A tensor made of known ones (a mask, a timestep, a token) is known. Where Python reads an unknown value and then
-decides by it, what follows is a guess, which a result has to say.
+Weights are zeros and captured calls are answered with zeros, so everything that is computed from these is *unknown*: only its
+shape is true. A tensor made of known ones (a mask, a timestep, a token) is known. If Python reads an unknown value and then
+decides by it, the rest is a guess, and the result has to say so.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _SHAPES_ONLY = frozenset(
     | {f"aten::new_{name}" for name in ("empty", "zeros", "ones", "full", "empty_strided")}
     | {f"aten::sym_{name}" for name in ("size", "numel", "stride", "storage_offset")}
 )
-"""Operators whose results do not depend on the values of what they are given."""
+"""Operators whose results do not depend on the values of their arguments."""
 
 _READING = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape})
 _ALSO_READING = frozenset({"aten::equal", "aten::is_nonzero", "aten::allclose", "aten::_is_all_true", "aten::_is_any_true"})
 _TO_SPARSE = "aten::_to_sparse"
-"""How the operators begin that leave out zeros: `_nnz()` and the sizes of `values()` then are values, read."""
+"""The beginning of the names of operators that leave out zeros: `_nnz()` and the sizes of `values()` then read values."""
 _DECIDED_BY = {"aten::masked_select": "mask", "aten::repeat_interleave": "repeats", "aten::index": "indices"}
-"""Of operators that read, the one argument that decides the size of the result."""
+"""For some operators that read, the one argument that decides the size of the result."""
 
 
 def mark(tensor: torch.Tensor) -> torch.Tensor:
-    """Note that the values of a tensor, and of all views of it, are unknown."""
+    """Record that the values of a tensor, and of all views of it, are unknown."""
     storage = storage_of(tensor)
     if storage is not None:
         setattr(storage, _MARK, True)
@@ -50,7 +50,7 @@ def is_unknown(tensor: torch.Tensor) -> bool:
 
 
 def storage_of(tensor: torch.Tensor) -> Any:
-    """The memory of a tensor, which keeps attributes of Python's; None for one without memory of its own."""
+    """The memory of a tensor, which can hold Python attributes; None for a tensor without memory of its own."""
     try:
         return (values_of(tensor) if tensor.layout in SPARSE else tensor).untyped_storage()
     except (NotImplementedError, RuntimeError):  # a subclass without memory of its own
@@ -67,7 +67,7 @@ def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 
 
 def follow(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-    """Mark what an operator computed from unknown values, after it was given some."""
+    """Mark an operator's results, and the arguments that it wrote to, after it was given unknown values."""
     schema = function._schema  # noqa: SLF001 - there is no other way to ask
     if schema.name in _SHAPES_ONLY:
         return
@@ -81,7 +81,7 @@ def follow(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result:
 
 
 def reads(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operator hands an unknown value to Python, or makes a size of one."""
+    """Whether an operator gives an unknown value to Python, or makes a size of one."""
     schema = function._schema  # noqa: SLF001 - as above
     sparse = schema.name.startswith(_TO_SPARSE)
     if not (sparse or _READING & set(function.tags) or schema.name in _ALSO_READING):
@@ -96,14 +96,14 @@ def reads(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 class Trial:
-    """Other values that Python is to read in one more rehearsal, in the place of those that nobody knows.
+    """Other values for Python to read in one more rehearsal, in the place of unknown ones.
 
     Args:
-        floats: what the numbers that are read are, in turn; none for another one at each read, of any size and sign.
-        integers: what is added to, or with `exact` is, every integer; None for what it is.
-        truths: what becomes of truth values: `other`, `same`, `true`, `false`, `odd` and `even` (in turn), or `chance`.
+        floats: the numbers to read, in turn; if empty, each read gets another number, of any size and sign.
+        integers: the number to add to every integer, or with `exact` to replace it; None leaves integers unchanged.
+        truths: the rule for truth values: `other`, `same`, `true`, `false`, `odd` and `even` (in turn), or `chance`.
         exact: whether `integers` are the values themselves.
-        seed: makes the chances of two trials differ.
+        seed: makes the random choices of two trials differ.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Trial:
         return self._number() if isinstance(value, float) else value
 
     def contents(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same for a whole tensor; numbers of things change places, so that their sum stays."""
+        """Other values for a whole tensor; integers change places, so that their sum stays."""
         if tensor.dtype is torch.bool:
             return ~tensor if self._truths == "other" else tensor
         if not tensor.is_floating_point():
@@ -150,7 +150,7 @@ class Trial:
 _Plan = tuple[tuple[float, ...], int | None, str]
 _HALF = 0.5
 _FAR = 1e30
-"""Beyond every threshold that anybody compares with."""
+"""A number beyond every usual threshold."""
 _USUAL: tuple[_Plan, ...] = (((_FAR,), 1, "other"), ((-_FAR,), 1000, "other"), ((), None, "chance"), ((2.0,), None, "true"))
 _CONSTANTS: tuple[_Plan, ...] = (
     *(((0.5,), 0, "same"), ((2.0,), 1, "true"), ((-2.0,), 2, "false"), ((30.0,), 3, "odd"), ((0.01,), 5, "even")),
@@ -159,12 +159,12 @@ _CONSTANTS: tuple[_Plan, ...] = (
 
 
 def trials(*, own: bool) -> list[Trial]:
-    """The rehearsals that show whether values matter.
+    """The rehearsals that show whether unknown values matter.
 
     Args:
-        own: whether the user's own code reads them, which may decide by anything: then there are more.
+        own: whether the user's own code reads such values: it may decide by any of them, so there are more trials.
     """
-    # Numbers of things are few first, for a program may do something as often.
+    # Small numbers come first, because a program may repeat its work that often.
     usual = [Trial(floats, integers, truths) for floats, integers, truths in _USUAL]
     if not own:
         return usual
@@ -177,7 +177,7 @@ _READERS = ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__", "__re
 
 @contextmanager
 def watched_readers(read: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Have `read` told, and change, what Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `repr`."""
+    """Let `read` see and change tensors that Python reads as a whole, unseen by dispatchers: by `tolist`, `numpy`, `repr`."""
     originals = {name: getattr(torch.Tensor, name) for name in _READERS}
     own = {name: name in vars(torch.Tensor) for name in originals}
 
@@ -200,7 +200,7 @@ def watched_readers(read: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[No
 
 
 def marked_result(result: Any) -> Any:
-    """What a call answered, all tensors in it marked."""
+    """The answer to a call, with all tensors in it marked."""
     for leaf in pytree.tree_leaves(result):
         if isinstance(leaf, torch.Tensor):
             mark(leaf)

@@ -1,7 +1,7 @@
-"""What keeps files of strangers from running code, asking questions or contacting anyone while a pipeline is built.
+"""Protection from strangers' files while a pipeline is built: they run no code, ask no questions and contact nobody.
 
-Configurations lose what would lead transformers to code or to another repository before it sees them. As a second line,
-the client of the Hub is offline, and transformers never asks, while a target that is described by files is built and rehearsed.
+Configurations lose all keys that would lead transformers to code or to another repository before it sees them. As a second
+line, the client of the Hub is offline, and transformers never asks, while a target from files is built and rehearsed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _ORIGINS = frozenset(
     {"_name_or_path", "name_or_path", "_commit_hash", "use_pretrained_backbone", "load_custom_tokenizer"}
     | {"pretrained_model_name_or_path"}
 )
-"""Keys that name where something came from, which nothing needs here."""
+"""Keys that name the origin of a model, which is not needed here."""
 _KERNELS = frozenset(
-    f"{before}{what}_implementation{after}"
+    f"{before}{kind}_implementation{after}"
     for before in ("", "_")
-    for what in ("attn", "experts")
+    for kind in ("attn", "experts")
     for after in ("", "_internal")
 )
 """Keys that may name a kernel of a repository."""
@@ -42,22 +42,22 @@ _DEEPEST = limits.CONFIG_NESTING
 
 
 def cleaned(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A configuration without what leads to code or to other repositories, and what was ignored, in words."""
+    """A configuration without keys that lead to code or to other repositories, and the ignored keys, in words."""
     ignored: list[str] = []
     return _cleaned_mapping(values, ignored, 0), list(dict.fromkeys(ignored))
 
 
 def _cleaned_mapping(values: Mapping[str, Any], ignored: list[str], depth: int) -> dict[str, Any]:
-    kept = {}
+    harmless = {}
     for key, value in values.items():
         if key in _CODE:
             if value:
-                ignored.append(f"{key}, for code that comes with a model is never run")
+                ignored.append(f"{key}, because code that comes with a model is never run")
         elif key in _KERNELS and _names_kernel(value):
-            ignored.append(f"{key}, for a kernel of a repository is never fetched")
+            ignored.append(f"{key}, because a kernel of a repository is never fetched")
         elif key not in _ORIGINS:
-            kept[key] = _cleaned(value, ignored, depth + 1)
-    return kept
+            harmless[key] = _cleaned(value, ignored, depth + 1)
+    return harmless
 
 
 def _cleaned(value: Any, ignored: list[str], depth: int) -> Any:
@@ -76,17 +76,17 @@ def _names_kernel(value: Any) -> bool:
 
 
 def refuse_sizes(what: str, values: Any, depth: int = 0) -> None:
-    """Refuse a configuration of a model with a size, or a number of parts, that none has.
+    """Refuse a configuration of a model with a larger size, or a larger number of parts, than any model has.
 
     Raises:
-        CaptureError: it has such a number.
+        CaptureError: the configuration has such a number.
     """
     for key, value in values.items() if isinstance(values, Mapping) else ():
         if isinstance(value, (list, tuple)):
             _refuse_lists(what, key, value)
         for number in value if isinstance(value, (list, tuple)) else (value,):
             if type(number) is int and abs(number) > limits.BUILT_SIZE:
-                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which no size is")
+                raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, which is not a size")
             most = limits.BUILT_LAYERS if _LAYERS.search(key) else limits.BUILT_PARTS
             if type(number) is int and number > most and (_COUNTS.search(key) or _LAYERS.search(key)):
                 raise CaptureError(f"{what}: {key[:_SHOWN]} is {_shown(number)}, more than {most:,}")
@@ -110,7 +110,7 @@ _STEPS = re.compile(r"steps\b", re.IGNORECASE)
 
 
 def _refuse_lists(what: str, key: str, value: Sequence[Any]) -> None:
-    """Refuse more layers in a list than any model has, and numbers of times in a list within a list."""
+    """Refuse more layers in a list than any model has, and large counts in a list within a list."""
     if len(value) > limits.BUILT_LAYERS and _ROWS.search(key):
         raise CaptureError(f"{what}: {key[:_SHOWN]} has {len(value):,} entries, more than {limits.BUILT_LAYERS:,}")
     waiting = [item for item in value if isinstance(item, (list, tuple))]
@@ -123,11 +123,11 @@ def _refuse_lists(what: str, key: str, value: Sequence[Any]) -> None:
 
 
 _ROWS = re.compile(r"block|layer|stage|depth|channels$|hidden_sizes$|_types$", re.IGNORECASE)
-"""What names of lists contain that have an entry for each layer."""
+"""Words in the names of lists that have an entry for each layer."""
 _COUNTS = re.compile(r"layer|block|head|expert|depth|repeat|stage|steps\b|labels|order|(^|_)num_|^n_", re.IGNORECASE)
-"""What names of numbers of parts contain: some libraries make a list of so many before they make a single part."""
+"""Words in the names of numbers of parts: some libraries make a list of that length before they make a single part."""
 _LAYERS = re.compile(r"(^|_)(layers?|blocks?|stages?|depths?)$|layers_per_block$", re.IGNORECASE)
-"""How names of numbers of layers end, which are built and captured one after the other."""
+"""The ends of the names of numbers of layers, which are built and captured one after the other."""
 _SHOWN = 60
 
 
@@ -140,7 +140,7 @@ def refuse_backbones(what: str, values: Any) -> None:
     """Refuse a configuration that leaves a part of its model to another repository.
 
     Raises:
-        CaptureError: it names a backbone without a configuration for it.
+        CaptureError: the configuration names a backbone without a configuration for it.
     """
     if isinstance(values, Mapping):
         name = values.get("backbone")
@@ -156,7 +156,7 @@ def refuse_backbones(what: str, values: Any) -> None:
 
 @contextmanager
 def among_strangers(target: Any) -> Iterator[None]:
-    """Take care until the end of the block, where a target is described by files."""
+    """Apply all protections until the end of the block, if a target comes from files."""
     if isinstance(target, (PipelineConfig, SingleComponent)):
         with _alone(), bounded(), images_bounded(), padding_bounded(), tokenizers_untold():
             yield
@@ -166,7 +166,7 @@ def among_strangers(target: Any) -> Iterator[None]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Contact nothing and ask nothing until the end of the block."""
+    """Contact nobody and ask nothing until the end of the block."""
     offline, patience = constants.HF_HUB_OFFLINE, dynamic_module_utils.TIME_OUT_REMOTE_CODE
     constants.HF_HUB_OFFLINE = True
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
@@ -178,5 +178,5 @@ def _alone() -> Iterator[None]:
 
 
 def wanted_more(error: BaseException) -> bool:
-    """Whether an error came from the attempt to contact the Hub."""
+    """Whether an error came from an attempt to contact the Hub."""
     return any(isinstance(cause, (OfflineModeIsEnabled, LocalEntryNotFoundError)) for cause in causes(error))

@@ -1,4 +1,4 @@
-"""The values of a live graph, or of operators as they run, by numbers in the order in which operators name them."""
+"""The values of a live graph, or of operators as they run, numbered in the order in which operators name them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Values:
     """The values of one graph, of one block, or of the body of an operator.
 
     Args:
-        origin_of: what the placeholders are that the program itself has.
-        tied: other names of a weight, to the one that it goes by.
+        origin_of: the origins of the placeholders that belong to the program itself.
+        tied: other names of a weight, each with the name that is used.
     """
 
     def __init__(self, origin_of: Mapping[Node, Origin], tied: Mapping[str, str]) -> None:
@@ -33,8 +33,8 @@ class Values:
         return self._numbers.setdefault(key, len(self._numbers))
 
     def _key(self, node: Node) -> Hashable:
-        """What a value is known by: a weight by its name, for what stands for a later block has no node for its weights."""
-        return self._named(self.origin_of.get(node, _place(node)))
+        """The key of a value; that of a weight is its name, because the stand-in for a later block has no node for it."""
+        return self._named(self.origin_of.get(node, _key_of(node)))
 
     def _elsewhere(self, key: Hashable, old: str, new: str) -> Hashable:
         return self._named(key.elsewhere(old, new)) if isinstance(key, Origin) else key
@@ -48,12 +48,12 @@ class Values:
 
     def made(self, node: Node) -> tuple[int, ...]:
         """The numbers of the results of an operator."""
-        keys = list(_places(node, node.meta.get("val")))
+        keys = list(_keys_of(node, node.meta.get("val")))
         self._made.update(keys)
         return tuple(map(self._number, keys))
 
     def returned(self, module: GraphModule) -> tuple[int, ...]:
-        """The numbers of what a graph returns."""
+        """The numbers of a graph's results."""
         return self.read(node.args for node in module.graph.nodes if node.op == "output")
 
     def origins(self) -> tuple[tuple[int, Origin], ...]:
@@ -61,11 +61,11 @@ class Values:
         return tuple((number, key) for key, number in self._numbers.items() if isinstance(key, Origin))
 
     def handed(self, given: Sequence[Node | None], inputs: Sequence[Node], outer: Values) -> Pairs:
-        """What the operators of a body read of what it is handed.
+        """The values that the operators of a body read among those that the body is given.
 
         Args:
             given: nodes of the graph around it.
-            inputs: placeholders of the body; of another number than what is given, nobody knows which are which.
+            inputs: placeholders of the body; if their number differs from that of `given`, the pairs are unknown.
             outer: the values of the graph around it.
         """
         if len(given) != len(inputs):
@@ -78,11 +78,11 @@ class Values:
         return [(number, key) for key, number in self._numbers.items() if key not in self._made]
 
     def around(self, outer: Values, end: Node) -> tuple[Pairs, Pairs]:
-        """What a block, whose values these are, takes of the values around it, and gives.
+        """The values that the block with these values takes from those around it, and the values that it gives.
 
         Args:
             outer: the values of the graph around it.
-            end: the mark where it ends.
+            end: the mark at its end.
         """
         takes = tuple((inner, outer._number(key)) for inner, key in self._taken())
         given = [key for key in self._numbers if key in self._made and any(end < user for user in _users(key))]
@@ -90,11 +90,11 @@ class Values:
         return takes, tuple((self._numbers[key], outer._number(key)) for key in given)
 
     def again(self, end: Node, repeat: Node, outer: Values, old: str, new: str) -> tuple[Pairs, Pairs]:
-        """What a later call takes and gives that does what this block does.
+        """The values that a later call of the same block takes and gives.
 
         Args:
-            end: the mark where the block ends, which says what it is given and gives.
-            repeat: what stands for the later call, and says what this is given.
+            end: the mark at the block's end, which lists its inputs and results.
+            repeat: the stand-in for the later call, which lists that call's inputs.
             outer: the values of the graph around it.
             old: path of the block's module.
             new: path of the later one.
@@ -109,7 +109,7 @@ class Values:
 
 
 class SeenValues:
-    """The values of operators that were seen one by one as they ran; a tensor has a number for as long as somebody holds it."""
+    """The values of operators that were seen one by one as they ran; a tensor has a number as long as somebody holds it."""
 
     def __init__(self) -> None:
         self._numbers = WeakTensorKeyDictionary()
@@ -120,7 +120,7 @@ class SeenValues:
         return tuple([self._number(tensor) for tensor in _tensors(values)])
 
     def made(self, result: Any) -> tuple[int, ...]:
-        """New numbers for the tensors among results, also for one that an operator in place gave back."""
+        """New numbers for the tensors among results, also for one that an operator in place returned."""
         for tensor in _tensors(result):
             self._numbers[tensor] = next(self._fresh)
         return self.read(result)
@@ -139,20 +139,20 @@ def _tensors(values: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
-def _place(node: Node) -> Hashable:
-    """A node, or for an item of several results, which of what it is; the same for every node that takes it out."""
+def _key_of(node: Node) -> Hashable:
+    """The key of a node or of an item of several results; equal for every node that takes the item out."""
     if getattr(node.target, "__name__", "") != "getitem":
         return node
-    held, place = node.args
+    held, position = node.args
     assert isinstance(held, Node), "the results of another node"
-    return (_place(held), place)
+    return (_key_of(held), position)
 
 
-def _places(key: Hashable, value: Any) -> Iterator[Hashable]:
-    """What the values are known by that are a result, or in a list of results."""
+def _keys_of(key: Hashable, value: Any) -> Iterator[Hashable]:
+    """The keys of the values in a result, or in a list of results."""
     if isinstance(value, (list, tuple)):
-        for place, item in enumerate(value):
-            yield from _places((key, place), item)
+        for position, item in enumerate(value):
+            yield from _keys_of((key, position), item)
     elif _is_value(value):
         yield key
 
@@ -162,11 +162,11 @@ def _users(key: Hashable) -> Iterable[Node]:
     node = key
     while isinstance(node, tuple):
         node = node[0]
-    assert isinstance(node, Node), "what an operator makes"
+    assert isinstance(node, Node), "the result of an operator"
     items = [node]
-    for item in items:  # which grows
+    for item in items:  # the list grows
         items += [user for user in item.users if getattr(user.target, "__name__", "") == "getitem"]
-    return [user for item in items if _place(item) == key for user in item.users]
+    return [user for item in items if _key_of(item) == key for user in item.users]
 
 
 def _nodes(values: Any) -> list[Node]:

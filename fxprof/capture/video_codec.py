@@ -1,7 +1,7 @@
-"""A stand-in for PyAV: what goes through a codec comes back as it was.
+"""A stand-in for PyAV: the output of its codecs is their input.
 
-A pipeline that was trained on compressed pictures compresses those that it is given and reads them back. What it computes
-depends on their size, which the caller has made even, as codecs want it. So the file holds the last frame as an array.
+A pipeline that was trained on compressed pictures compresses its input pictures and reads them back. Its work depends on their
+size, which the caller has made even, as codecs want it. So the file holds the last frame as an array.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class VideoFrame:
     """
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
-        """Keep the values of the picture."""
+        """Take the values of the picture."""
         self.array = array
 
     @classmethod
@@ -38,7 +38,7 @@ class VideoFrame:
 
 
 class _Stream:
-    """What a codec makes packets of; each packet is the frame itself."""
+    """Makes packets of frames; each packet is the frame itself."""
 
     type = "video"
     height = width = 0
@@ -73,14 +73,14 @@ class _Reader:
         yield VideoFrame(np.load(self.file, allow_pickle=False))
 
     def close(self) -> None:
-        """Leave the file to the caller, whose it is."""
+        """Leave the file open, because it belongs to the caller."""
 
 
 def modules(used: Callable[[], None]) -> dict[str, ModuleType]:
-    """The stand-in, by its name.
+    """The stand-in's module, by name.
 
     Args:
-        used: called whenever something is to be compressed.
+        used: called whenever a file is opened.
     """
 
     def open_(file: Any, mode: str = "r", **_options: Any) -> _Writer | _Reader:

@@ -1,7 +1,7 @@
 """A stand-in for torchvision: the functions that prepare images, right in shape and element type, without contents.
 
-transformers and diffusers write their image processors with torchvision's functions. Only what those need is here, so the
-sizes that come out are decided by their own code. Resized images are black: what a pipeline computes depends on sizes.
+transformers and diffusers write their image processors with torchvision's functions. Only those functions are here, so the
+sizes of results are decided by their own code. Resized images are black: the work of a pipeline depends on sizes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 _CHANNELS = 3
-"""Of a colour image."""
+"""Channels of a colour image."""
 _DIMENSIONS = 3
-"""Of an image as a tensor: channels, height, width."""
+"""Dimensions of an image as a tensor: channels, height, width."""
 
 
 class InterpolationMode(enum.Enum):
-    """How an image is resized; the names are torchvision's."""
+    """Ways to resize an image; the names are torchvision's."""
 
     NEAREST = "nearest"
     NEAREST_EXACT = "nearest-exact"
@@ -56,12 +56,12 @@ def _resized(old: tuple[int, int], size: Any, max_size: int | None) -> tuple[int
 
 
 def _size_of(image: Any) -> tuple[int, int]:
-    """Height and width."""
+    """Height and width of an image."""
     return (image.height, image.width) if isinstance(image, Image.Image) else (int(image.shape[-2]), int(image.shape[-1]))
 
 
 def crop(image: Any, top: int, left: int, height: int, width: int) -> Any:
-    """A part of an image; what lies outside is black."""
+    """A part of an image; the area outside of the image is black."""
     if isinstance(image, Image.Image):
         return image.crop((left, top, left + width, top + height))
     return image.new_zeros((*image.shape[:-2], height, width))
@@ -116,7 +116,7 @@ def normalize(image: torch.Tensor, mean: Sequence[float], std: Sequence[float], 
 
 
 def rgb_to_grayscale(image: torch.Tensor, num_output_channels: int = 1) -> torch.Tensor:
-    """The image with one channel, or with three that are equal."""
+    """The image with one channel, or with three equal ones."""
     return image[..., :1, :, :].expand(*image.shape[:-3], num_output_channels, *image.shape[-2:])
 
 
@@ -136,18 +136,18 @@ class Compose:
     """Several transforms, one after the other."""
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
-        """Take the transforms, the first first."""
+        """Take the transforms in their order."""
         self.transforms = transforms
 
     def __call__(self, image: Any) -> Any:
-        """Apply all of them."""
+        """Apply all of the transforms."""
         for transform in self.transforms:
             image = transform(image)
         return image
 
 
 def _transform(function: Callable[..., Any]) -> type:
-    """A class whose objects hold the arguments of a function beside the image."""
+    """A class whose objects hold a function's arguments other than the image."""
 
     class Transform:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -185,7 +185,7 @@ def modules(used: Callable[[], None]) -> dict[str, ModuleType]:
     """The modules of the stand-in, by name.
 
     Args:
-        used: called whenever one of its functions is.
+        used: called whenever one of its functions is called.
     """
     names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
     second = ("torchvision.transforms.v2", "torchvision.transforms.v2.functional", "torchvision.io")

@@ -1,7 +1,7 @@
-"""A tokenizer's own files, read without trusting them.
+"""Reading of a tokenizer's own files without trusting them.
 
-transformers reads a copy of the directory that holds nothing but vocabularies and cleaned configurations. What could be made
-of a text, and how many tokens a file adds, is bounded before the file is given to the tokenizers library.
+transformers reads a copy of the directory that holds only vocabularies and cleaned configurations. The growth of a text, and
+the number of tokens that a file adds, are bounded before the tokenizers library gets the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fxprof.source.directory import MAX_BYTES, holds, read_object
 from fxprof.texts import read_bytes
 
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-"""Any of these holds a vocabulary."""
+"""Names of files that hold a vocabulary."""
 _PLAIN = (
     *(*VOCABULARIES, "merges.txt", "spm.model", "source.spm", "target.spm", "tiktoken.model", "chat_template.jinja"),
     *("bpe.codes", "tekken.json", "sentencepiece.model"),
@@ -37,17 +37,17 @@ _LONGEST_PADDING = limits.PADDED_TOKENS
 
 
 def has_vocabulary(directory: Path | None) -> bool:
-    """Whether a tokenizer's own files are there."""
+    """Whether a directory holds a tokenizer's own vocabulary."""
     return directory is not None and any(holds((directory / name).is_file) for name in VOCABULARIES)
 
 
 @contextmanager
 def trusted_copy(directory: Path) -> Iterator[Path]:
-    """A directory with those files of a tokenizer that hold data, until the end of the block.
+    """A directory with only those files of a tokenizer that hold data, until the end of the block.
 
     Raises:
         CaptureError: a file makes texts grow without bounds, or adds more tokens than any model has.
-        TargetError: a JSON file is too large, or none.
+        TargetError: a JSON file is too large, or holds no JSON object.
     """
     path = directory / "tokenizer.json"
     fast = read_object(path, limits.JSON_VALUES) if holds(path.is_file) else {}
@@ -69,43 +69,43 @@ def trusted_copy(directory: Path) -> Iterator[Path]:
 
 
 def _copy(file: Path, copy: Path, most: int) -> None:
-    """Copy a file, unless it is larger; what it says of its size may be wrong, as that of a link into /proc.
+    """Copy a file, unless it is too large; the size that it reports may be wrong, as that of a link into /proc.
 
     Raises:
-        CaptureError: it is a vocabulary of more entries than any model has.
+        CaptureError: the file is a vocabulary of more entries than any model has.
     """
     data = read_bytes(file, most)
     many = file.suffix in _LISTS and data.count(b"\n") > limits.VOCABULARY
     if many or (file.suffix in _PIECES and _pieces(data) > limits.VOCABULARY):
-        raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, as no vocabulary has")
+        raise CaptureError(f"cannot use {file}: it has more than {limits.VOCABULARY:,} entries, more than any vocabulary has")
     if len(data) <= most:
         copy.write_bytes(data)
 
 
 def _pieces(data: bytes) -> int:
-    """The pieces of a model of SentencePiece, one more than any has at most: fields with a length before them, one by one."""
-    count = place = 0
-    while place < len(data) and data[place] == _PIECE and count <= limits.VOCABULARY:
+    """The number of pieces of a SentencePiece model, up to one above the limit: fields after their length, one by one."""
+    count = position = 0
+    while position < len(data) and data[position] == _PIECE and count <= limits.VOCABULARY:
         length = shift = 0
-        for byte in data[place + 1 : place + 6]:
+        for byte in data[position + 1 : position + 6]:
             length |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
                 break
-        place += 1 + shift // 7 + length
+        position += 1 + shift // 7 + length
         count += 1
     return count
 
 
 _PIECE = 0x0A
-"""Begins a piece: the first field, of a length."""
+"""The byte at the start of a piece: the first field, one with a length."""
 _PIECES = (".model", ".spm")
 _LISTS = (".txt", ".codes")
-"""Of files with an entry in each line; others have several lines, or none, for one."""
+"""The endings of files with an entry in each line; other files have several lines, or none, for an entry."""
 
 
 def _copy_templates(folder: Path, copy: Path) -> None:
-    """Further chat templates, by name; transformers reads all that there are."""
+    """Copy further chat templates; transformers reads all that there are."""
     if holds(folder.is_dir):
         copy.mkdir()
         for path in sorted(folder.glob("*.jinja"))[:_MOST_TEMPLATES]:
@@ -118,9 +118,9 @@ _MOST_TEMPLATES = 20
 
 
 def _local(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without names of other files, which may be anywhere.
+    """The values without names of other files, which may be anywhere.
 
-    A tokenizer takes a vocabulary, or the path of one, by its name or by its position.
+    A tokenizer takes a vocabulary, or a path to one, by its name or by its position.
     """
     return {key: value for key, value in values.items() if not (key.endswith("_file") or key in _NAMING or _is_path(value))}
 
@@ -129,7 +129,7 @@ _NAMING = frozenset({"fast_tokenizer_files", "init_inputs", "merges", "vocab", "
 
 
 def _is_path(value: Any) -> bool:
-    """Whether a text names something that there is, somewhere else than beside the file that it is in."""
+    """Whether a text is the path of an existing file other than a neighbour of the configuration."""
     return isinstance(value, str) and ("/" in value or os.sep in value) and holds(lambda: os.path.lexists(value))
 
 
@@ -155,14 +155,14 @@ def _check_tokenizer(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _check_model(path: Path, model: Any, growth: float) -> None:
-    """Look at what finds the tokens of a text, and takes a time for each character that its own parts decide."""
+    """Check the model, which finds the tokens of a text; its own parts decide its time for each character."""
     fields = model if isinstance(model, Mapping) else {}
     vocabulary = fields.get("vocab")
     entries: Sized = vocabulary if isinstance(vocabulary, (dict, list)) else ()
     if len(entries) > limits.VOCABULARY:
-        raise CaptureError(f"cannot use {path}: it has more than {limits.VOCABULARY:,} entries, as no vocabulary has")
+        raise CaptureError(f"cannot use {path}: it has more than {limits.VOCABULARY:,} entries, more than any vocabulary has")
     longest = fields.get("max_input_chars_per_word")
-    # A word is looked up from every place in it to every other one, and each part is copied before.
+    # A word is looked up from every position in it to every other one, and each part is copied before.
     work = longest**2 if isinstance(longest, int) else _longest_entry(entries) if fields.get("type") == "Unigram" else 1
     if work * growth > limits.TOKENIZED:
         raise CaptureError(f"cannot use {path}: it takes more than {limits.TOKENIZED:,} steps for a character")
@@ -174,10 +174,10 @@ def _longest_entry(entries: Any) -> int:
 
 
 def check_added(path: Path, values: Mapping[str, Any], normalizer: Any = None) -> None:
-    """Look at the tokens that a file adds, each of which is looked for in every text, and normalized before.
+    """Check the tokens that a file adds: each is searched for in every text, and normalized before.
 
     Raises:
-        CaptureError: there are too many.
+        CaptureError: there are too many, or their texts are too long.
     """
     tokens = list(_added(path.name, values))
     if len(tokens) > limits.ADDED_TOKENS:
@@ -190,20 +190,20 @@ def check_added(path: Path, values: Mapping[str, Any], normalizer: Any = None) -
 
 
 def _added(file: str, values: Mapping[str, Any]) -> Iterator[Any]:
-    """What a file adds to its vocabulary: objects with a `content`, or texts."""
+    """The entries that a file adds to its vocabulary: objects with a `content`, or texts."""
     if file == "added_tokens.json":
         yield from values
         return
     for key in ("added_tokens", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"):
-        found = values.get(key)
-        if isinstance(found, Mapping):
-            yield from found.values()
-        elif isinstance(found, list):
-            yield from found
+        tokens = values.get(key)
+        if isinstance(tokens, Mapping):
+            yield from tokens.values()
+        elif isinstance(tokens, list):
+            yield from tokens
 
 
 _SEQUENCES = ("normalizers", "pretokenizers", "decoders")
-"""Where the parts of a sequence stand."""
+"""Keys of the parts of a sequence."""
 _TEXT = 1_000
 """Tokens of a long text."""
 _MOST_OF = {
@@ -216,11 +216,11 @@ _MOST_OF = {
     "Lowercase": 2,
     "BertNormalizer": 3 * 4 * 2,
 }
-"""How many characters these make of one: of its bytes and a space before, of what Unicode writes it as, with spaces around."""
+"""The most characters that each of these makes of one: its bytes and a space, its Unicode forms, with spaces around."""
 
 
 def _parts(step: Any) -> list[Any] | None:
-    """The parts of a sequence, or nothing of what is none."""
+    """The parts of a sequence; None for any other step."""
     if not isinstance(step, Mapping) or step.get("type") != "Sequence":
         return None
     return [part for key in _SEQUENCES if isinstance(step.get(key), list) for part in step[key]]
@@ -234,7 +234,7 @@ def _steps(step: Any, depth: int) -> float:
 
 
 def _growth(step: Any, depth: int) -> float:
-    """How many times longer a normaliser, a pre-tokenizer or a decoder may make a text of one character or more."""
+    """The factor by which a normalizer, a pre-tokenizer or a decoder may lengthen a text of one character or more."""
     parts = _parts(step)
     if parts is not None:
         return math.prod(_growth(part, depth + 1) for part in parts) if depth < _DEEPEST else math.inf
@@ -254,7 +254,7 @@ def _growth(step: Any, depth: int) -> float:
 
 
 def _longest(characters: str) -> int:
-    """The longest text that a table of SentencePiece writes for a character; they stand behind a tree, with zeros between."""
+    """The longest text for a character in a SentencePiece table; the texts follow a tree, with zeros between them."""
     try:
         table = base64.b64decode(characters)
     except (binascii.Error, ValueError):
@@ -264,7 +264,7 @@ def _longest(characters: str) -> int:
 
 
 def _tokens(processor: Any, tokens: int, depth: int) -> float:
-    """How many tokens a post-processor makes of so many."""
+    """The number of tokens that a post-processor makes of a number of tokens."""
     if depth > _DEEPEST:
         return math.inf
     match processor:
@@ -292,4 +292,4 @@ def _piece(piece: Any, sizes: Mapping[str, int], tokens: int) -> int:
 
 def _ids(entry: Any) -> int:
     lists = (entry.get("ids"), entry.get("tokens")) if isinstance(entry, Mapping) else ()
-    return max((len(found) for found in lists if isinstance(found, Sized)), default=1)
+    return max((len(items) for items in lists if isinstance(items, Sized)), default=1)

@@ -1,7 +1,7 @@
-"""What other threads of the process do with objects that are lent to a rehearsal: they wait until these are their own again.
+"""Other threads of the process that use objects lent to a rehearsal: they wait until these are returned.
 
-A call that began before is let finish first. Where one thread waits for another that waits for it, the younger request is
-refused: nothing hangs.
+A call that began before is allowed to finish first. If one thread waits for another that waits for it, the younger request
+is refused, so nothing hangs.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 from fxprof.errors import UsageError
 
 LOOK_EVERY = 0.02
-"""Seconds between two looks at what other threads do."""
+"""Seconds between two checks of other threads."""
 _PATIENCE = 3.0
-"""Seconds for which a thread has to stand still in a wait until it is taken to wait for this one."""
+"""Seconds that a thread must stay in one wait before it counts as waiting for this one."""
 _WAITS = ("threading.py", "queue.py", "concurrent/futures/_base.py", "multiprocessing/pool.py", "asyncio/base_events.py")
 _ALONE = "fxprof/capture/process_state.py"
-"""Where threads wait that are to profile something next."""
+"""The file in which threads wait for their turn to profile."""
 _ABSENT = object()
 _REMEDY = "call it in the thread that is profiled, or through concurrent.futures.ThreadPoolExecutor"
 
@@ -40,19 +40,19 @@ class Gate:
         self._objects = {id(item): item for item in objects}
         self._thread = threading.get_ident()
         self._inside: frozenset[int] = frozenset()
-        """Threads that were in a call of one of the objects already."""
+        """Threads that were already in a call of one of the objects."""
         self._open = threading.Event()
         self._refusal: UsageError | None = None
-        """What another thread was told that this one waited for."""
+        """The refusal that another thread got, for which this one waited."""
 
     @contextmanager
     def closed(self, called: Iterable[Any]) -> Iterator[None]:
-        """Have other threads wait at their calls of `called`, and at those that ask `wait`; calls in progress end first.
+        """Make other threads wait at their calls of `called`, and at those that ask `wait`; calls in progress end first.
 
         Raises:
             UsageError: a call in progress waits for this thread.
         """
-        global _gate  # noqa: PLW0603 - one thread at a time rehearses, and what it exchanges in torch is the process's, too
+        global _gate  # noqa: PLW0603 - one thread at a time rehearses, and its changes in torch hold for the whole process, too
         before = _patched({type(item) for item in called})
         hook = threading.excepthook
         threading.excepthook = self._ended(hook)
@@ -73,7 +73,7 @@ class Gate:
             raise self._refusal
 
     def _ended(self, hook: Callable[[threading.ExceptHookArgs], Any]) -> Callable[[threading.ExceptHookArgs], Any]:
-        """How the end of a thread is told: not at all, if it ended at a refusal, which the profile ends with."""
+        """A hook for the end of threads that reports nothing if a thread ended at the refusal: the profile ends with it."""
 
         def ended(how: threading.ExceptHookArgs, /) -> Any:
             return None if how.exc_value is not None and how.exc_value is self._refusal else hook(how)
@@ -102,7 +102,7 @@ class Gate:
             self._inside = frozenset(threads)
             for thread in threads:
                 if patience.setdefault(thread, Patience(thread)).is_over():
-                    what = "another thread is in a call of what is to be profiled, and waits"
+                    what = "another thread is in a call of the object to be profiled, and waits"
                     raise UsageError(what, "ask for the profile before or after that call")
             time.sleep(LOOK_EVERY)
         self._inside = frozenset()
@@ -125,7 +125,7 @@ _gate: Gate | None = None
 
 
 class Patience:
-    """Whether a thread has stood in one and the same wait for long."""
+    """Whether a thread has stayed in the same wait for long."""
 
     def __init__(self, thread: int) -> None:
         """Take the thread's number."""
@@ -134,7 +134,7 @@ class Patience:
         self._since = time.monotonic()
 
     def is_over(self) -> bool:
-        """To be asked again and again."""
+        """Whether the wait is too long by now; to be asked repeatedly."""
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - as above
         waits = frame is not None and frame.f_code.co_filename.endswith(_WAITS)
         place = (id(frame), frame.f_lasti) if waits and frame is not None else None
@@ -157,7 +157,7 @@ _WAITING = Gate.wait.__code__
 
 
 def _patched(classes: Iterable[type]) -> list[tuple[type, Any]]:
-    """Put a wait before the `__call__` of classes; what they had of their own."""
+    """Put a wait before the `__call__` of classes, and return the classes' own methods."""
     before = []
     for class_ in classes:
         if issubclass(class_, torch.jit.ScriptModule) or class_.__module__.startswith("torch.nn."):
@@ -172,7 +172,7 @@ def _waiting(class_: Any, own: Callable[..., Any] | None) -> Callable[..., Any]:
         wait_for(self)
         return own(self, *args, **kwargs) if own is not None else super(class_, self).__call__(*args, **kwargs)
 
-    # Its signature is the one that the class has; its module stays this one, for it is no code of the user's.
+    # Its signature is that of the class's method; its module stays this one, because it is no code of the user's.
     call.__wrapped__ = own if own is not None else class_.__call__  # type: ignore[attr-defined]
     return call
 

@@ -29,7 +29,7 @@ class ZeroPages:
     """A source of zero tensors that share one memory map, which grows by being replaced."""
 
     def __init__(self) -> None:
-        """Map nothing yet."""
+        """Begin without a map."""
         self._map: mmap.mmap | None = None
 
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -53,14 +53,14 @@ class ZeroPages:
 PAGES = ZeroPages()
 
 _LARGE = 1 << 16
-"""Bytes from which on a map of its own is worth its while."""
+"""Bytes above which a separate map pays off."""
 
 
 def fresh_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Zeros that may be written to and whose values are unknown.
 
-    A large tensor takes memory, and the time to clear it, only where somebody touches it. One that is larger than what the
-    machine can address is on the meta device.
+    A large tensor takes memory, and the time to clear it, only where somebody touches it. A tensor that is larger than the
+    machine's address space is on the meta device.
     """
     length = math.prod(shape) * dtype.itemsize
     if length < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):
@@ -73,11 +73,11 @@ def fresh_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 
 _PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0) | getattr(mmap, "MAP_NORESERVE", 0)
-"""No memory is set aside for pages that nobody touches."""
+"""Flags that set no memory aside for pages that nobody touches."""
 
 
 def empty_out(module: nn.Module) -> nn.Module:
-    """Replace what a module built on the meta device holds by zero tensors on the CPU, in place.
+    """Replace the tensors of a module built on the meta device by zero tensors on the CPU, in place.
 
     Tied parameters stay tied. Plain attributes that hold tensors (tables made in a constructor) are replaced too.
     """
@@ -117,7 +117,7 @@ def building(dtype: torch.dtype) -> Iterator[None]:
     torch.set_default_dtype(dtype)
     initialisers = {name: function for name, function in vars(nn.init).items() if name.endswith("_") and callable(function)}
     try:
-        vars(nn.init).update(dict.fromkeys(initialisers, _leave))  # they would take as long as all the rest
+        vars(nn.init).update(dict.fromkeys(initialisers, _leave))  # they would take as long as the rest of the construction
         with torch.device("meta"), counted():
             yield
     finally:
@@ -126,7 +126,7 @@ def building(dtype: torch.dtype) -> Iterator[None]:
 
 
 class TooLargeError(ValueError):
-    """A model would take more time or memory to build than any real one; says which, as a sentence."""
+    """A model would take more time or memory to build than any real one; the message is a sentence about it."""
 
 
 @contextmanager
@@ -139,9 +139,9 @@ def counted() -> Iterator[None]:
         nonlocal left
         left -= 1
         if left < 0:
-            raise TooLargeError(f"it is made of more than {limits.BUILT_MODULES:,} modules, as no model is")
+            raise TooLargeError(f"it is made of more than {limits.BUILT_MODULES:,} modules, more than any model has")
         if time.monotonic() > end:
-            raise TooLargeError(f"it is not built after {limits.BUILT_SECONDS} seconds, as any model is")
+            raise TooLargeError(f"building it takes more than {limits.BUILT_SECONDS} seconds, more than any model takes")
         before(module, *args, **kwargs)
 
     nn.Module.__init__ = initialise  # type: ignore[method-assign, assignment]
@@ -152,7 +152,7 @@ def counted() -> Iterator[None]:
 
 
 class _Sizes(TorchDispatchMode):
-    """Looks at what makes a tensor of a size, before it is made."""
+    """Checks the sizes of tensors before operators make them."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -161,16 +161,16 @@ class _Sizes(TorchDispatchMode):
         if not given or math.prod(tensor.numel() for tensor in given) > limits.BUILT_ELEMENTS:
             elements = max((tensor.numel() for tensor in _shapes_of(func, args, kwargs)), default=0)
             if elements > (limits.BUILT_SIZE if name in _LAZY else limits.BUILT_ELEMENTS):
-                raise TooLargeError(f"it makes a tensor of {elements:,} elements, as no model does")
+                raise TooLargeError(f"it makes a tensor of {elements:,} elements, more than any model makes")
         return func(*args, **kwargs)
 
 
 _LAZY = frozenset({"aten::empty", "aten::empty_strided", "aten::detach", "aten::view", "aten::expand", "aten::as_strided"})
-"""Operators that take no memory until somebody writes to it, or none at all."""
+"""Operators that take no memory, or none until somebody writes to it."""
 
 
 def _shapes_of(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
-    """What an operator would make, without data; nothing where torch cannot say."""
+    """The results of an operator, without data; an empty list where torch cannot tell them."""
     on_meta = {name: value for name, value in kwargs.items() if name != "generator"}
     if any(item.name == "device" for item in func._schema.arguments):  # noqa: SLF001 - as above
         on_meta["device"] = torch.device("meta")
@@ -182,7 +182,7 @@ def _shapes_of(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[torch.Te
 
 
 def sizes_bounded() -> _Sizes:
-    """Refuse tensors that would take all memory until the end of the block, where these are really made."""
+    """Refuse tensors that would take all memory, where they are really made, until the end of the block."""
     return _Sizes()
 
 
@@ -191,7 +191,7 @@ def _leave(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
 
 
 def convert(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
-    """What `nn.Module._apply` does, for modules without data: learn the new type from one element, keep the zeros.
+    """Do the work of `nn.Module._apply` for modules without data: learn the new type from one element, keep the zeros.
 
     Without this, `vae.to(torch.float32)` in a pipeline would allocate every weight.
     """

@@ -1,4 +1,4 @@
-"""What a kept call returned, as JSON and back. It is read as if a stranger had written it: nothing is imported by name."""
+"""Results of a cached call, as JSON and back. Reading trusts nothing, as for a stranger's file: it imports nothing by name."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _DTYPES = {dtype_name(value): value for value in vars(torch).values() if isinsta
 _CONTAINERS: dict[str, type] = {"tuple": tuple, "list": list, "dict": dict, "ordered": OrderedDict}
 _NAMES = {container: name for name, container in _CONTAINERS.items()}
 _OUTPUTS = (BaseOutput, ModelOutput)
-"""What the classes of results of diffusers and transformers are derived from."""
+"""The base classes of results in diffusers and transformers."""
 _PACKAGES = frozenset({"diffusers", "transformers"})
 _LEAF = pytree.tree_structure(0)
 
 
 class NotLoadedError(Exception):
-    """A class of results that this process has not met; then the call is not found."""
+    """A class of results that this process has not loaded; then the call counts as not cached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What the arguments of a call look like, which its results have to fit."""
+    """The form of a call's arguments, which its results have to fit."""
 
     leaves: int
     positional: int
@@ -50,7 +50,7 @@ def write_leaf(leaf: Any) -> Any:
     """A result as a value that `json` can write.
 
     Raises:
-        NotWritableError: it is no tensor and no plain value.
+        NotWritableError: it is neither a tensor nor a plain value.
     """
     if isinstance(leaf, Given):
         return {"given": leaf.position}
@@ -62,10 +62,10 @@ def write_leaf(leaf: Any) -> Any:
 
 
 def read_leaves(values: Any, form: Form) -> tuple[Any, ...]:
-    """The results that `write_leaf` made values of.
+    """The results in values that `write_leaf` made.
 
     Raises:
-        DamagedError: they are none, too many, too large, or arguments that the call does not have.
+        DamagedError: they are no results, too many, too large, or arguments that the call does not have.
     """
     if not isinstance(values, list) or len(values) > limits.CACHED_RESULTS:
         raise DamagedError("results")
@@ -89,14 +89,14 @@ def _zeros(shape: list[Any], dtype: torch.dtype) -> Zeros:
     if math.prod(size or 1 for size in shape) * dtype.itemsize > limits.CACHED_TENSOR_BYTES:
         raise DamagedError("a size")
     try:
-        fresh_zeros(tuple(shape), dtype)  # which takes no memory before somebody writes to it, and fails where it will later
+        fresh_zeros(tuple(shape), dtype)  # takes no memory before somebody writes to it, and fails where it will later
     except (RuntimeError, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise DamagedError("a tensor") from error
     return Zeros(tuple(shape), dtype)
 
 
 def write_spec(spec: pytree.TreeSpec) -> Any:
-    """How results are nested, as a value that `json` can write.
+    """The nesting of results, as a value that `json` can write.
 
     Raises:
         NotWritableError: a container is neither Python's own nor a class of results.
@@ -117,17 +117,17 @@ def write_spec(spec: pytree.TreeSpec) -> Any:
 
 
 def read_spec(value: Any, results: int, form: Form, *, returns_arguments: bool) -> pytree.TreeSpec:
-    """The nesting that `write_spec` made a value of: of a result, and of the arguments as the call left them.
+    """The nesting in a value that `write_spec` made: of a result, and of the arguments after the call.
 
     Args:
-        value: what was read.
-        results: how many leaves it has to have.
-        form: what the call's arguments look like.
-        returns_arguments: whether they are among the results.
+        value: the value that was read.
+        results: the number of leaves that it must have.
+        form: the form of the call's arguments.
+        returns_arguments: whether the results include the arguments.
 
     Raises:
-        DamagedError: it made none of it, or it does not fit the call.
-        NotLoadedError: a class of results is not there.
+        DamagedError: `write_spec` did not make the value, or it does not fit the call.
+        NotLoadedError: a class of results is not loaded.
     """
     spec = _read_spec(value, 0)
     if spec.num_leaves != results or spec.type is not tuple or spec.num_children != len(_RESULT_AND_ARGUMENTS):
@@ -170,7 +170,7 @@ def _read_keys(keys: Any, count: int) -> list[Any]:
 
 
 def _output(name: Any, keys: Sequence[Any]) -> type:
-    """A class of results by its name, among those that are registered: building the component has imported its own."""
+    """A class of results by its name, among those that are registered: building a component imports its classes."""
     if not isinstance(name, str):
         raise DamagedError("a class")
     output = next((each for each in pytree.SUPPORTED_NODES if _is_output(each) and _name(each) == name), None)
