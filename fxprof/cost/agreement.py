@@ -1,4 +1,4 @@
-"""Whether a graph agrees with itself: each operator's results are held to what its operands give. Imports no torch.
+"""Whether a graph agrees with itself: each operator's results are held to what its operands give.
 
 A graph that was written by torch always does. One that was edited, or damaged, would be counted by sizes that no run has.
 """

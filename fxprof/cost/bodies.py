@@ -1,4 +1,4 @@
-"""How operators that hold other operators are counted. Imports the standard library only."""
+"""How operators that hold other operators are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counting pass: from the operators of a trace to what each costs. Imports neither torch nor networkx.
+"""The counting pass: from the operators of a trace to what each costs.
 
 Higher-order operators are followed into their bodies: a `scan` runs its body as often as it is long, and of a `cond` the more
 expensive branch is taken. What cannot be counted has cost None and says why; it is never zero.

@@ -1,4 +1,4 @@
-"""What fxprof knows about an operator, in words. Imports no torch."""
+"""What fxprof knows about an operator, in words."""
 
 from __future__ import annotations
 

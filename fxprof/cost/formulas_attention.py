@@ -1,4 +1,4 @@
-"""Formulas of attention, which is dense: a causal or sparse mask saves nothing. Imports neither torch nor networkx."""
+"""Formulas of attention, which is dense: a causal or sparse mask saves nothing."""
 
 from __future__ import annotations
 

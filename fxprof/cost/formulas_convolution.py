@@ -1,4 +1,4 @@
-"""Formulas of convolutions. Imports neither torch nor networkx."""
+"""Formulas of convolutions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formulas of contractions over named axes, which torch runs as a chain of pairwise products. Imports no torch."""
+"""Formulas of contractions over named axes, which torch runs as a chain of pairwise products."""
 
 from __future__ import annotations
 

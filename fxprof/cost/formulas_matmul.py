@@ -1,4 +1,4 @@
-"""Formulas of matrix products, dense and quantised. Imports neither torch nor networkx."""
+"""Formulas of matrix products, dense and quantised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formulas of linear systems and of the factorisations that solve them. Imports neither torch nor networkx.
+"""Formulas of linear systems and of the factorisations that solve them.
 
 Leading terms, one MAC for each multiply-add of the usual elimination; what pivoting compares and moves adds none. Where a
 decomposition takes as many steps as its values ask for (singular values, eigenvalues) there is no formula.

@@ -1,4 +1,4 @@
-"""Fourier transforms: counted in FLOPs by a convention of their own, apart from the MACs of contractions. Imports no torch.
+"""Fourier transforms: counted in FLOPs by a convention of their own, apart from the MACs of contractions.
 
 A fast transform of N points multiplies and adds in a ratio of its own, so it has no MACs. The usual convention, that of FFTW,
 is 5 N log2 N FLOPs for complex numbers, and half of it where the input or the result is real. N is the product of the

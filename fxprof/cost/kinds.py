@@ -1,4 +1,4 @@
-"""The operators that cost no MACs, by kind, each kind with the reason. Imports the standard library only.
+"""The operators that cost no MACs, by kind, each kind with the reason.
 
 An operator that is neither here nor in the table of formulas is uncounted, never zero: decompositions by
 singular values or eigenvalues and products of two sparse matrices are left out on purpose.

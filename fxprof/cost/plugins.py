@@ -1,4 +1,4 @@
-"""Formulas that come from outside: files that the user names, and packages that announce them. Imports no torch."""
+"""Formulas that come from outside: files that the user names, and packages that announce them."""
 
 from __future__ import annotations
 

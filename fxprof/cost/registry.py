@@ -1,4 +1,4 @@
-"""The table from operator to formula, and the decorator that fills it. Imports neither torch nor networkx.
+"""The table from operator to formula, and the decorator that fills it.
 
 A formula is a function whose parameters carry the names of the operator's schema. It is given, by name:
 

@@ -1,4 +1,4 @@
-"""What operators give: the table of rules, and what a rule is written with. Imports no torch."""
+"""What operators give: the table of rules, and what a rule is written with."""
 
 from __future__ import annotations
 

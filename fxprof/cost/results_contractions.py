@@ -1,4 +1,4 @@
-"""What contractions give: products, convolutions, attention, recurrent layers. Imports no torch."""
+"""What contractions give: products, convolutions, attention, recurrent layers."""
 
 from __future__ import annotations
 

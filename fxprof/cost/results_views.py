@@ -1,4 +1,4 @@
-"""What operators give that contract nothing: views, elementwise steps, reductions, pooling. Imports no torch."""
+"""What operators give that contract nothing: views, elementwise steps, reductions, pooling."""
 
 from __future__ import annotations
 

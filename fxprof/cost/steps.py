@@ -1,4 +1,4 @@
-"""What formulas that weigh orders of products may take together. Imports no torch."""
+"""What formulas that weigh orders of products may take together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From captured graphs to a profile: count every call, group its operators by module, find the sizes. No torch."""
+"""From captured graphs to a profile: count every call, group its operators by module, find the sizes."""
 
 from __future__ import annotations
 

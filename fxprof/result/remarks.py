@@ -1,4 +1,4 @@
-"""Sentences that say the same of several modules, as one. Pure; the standard library only."""
+"""Sentences that say the same of several modules, as one. Pure."""
 
 from __future__ import annotations
 

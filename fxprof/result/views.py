@@ -1,4 +1,4 @@
-"""Views: from a profile, or the tree of a component, to less of it. Pure; none changes the total. Standard library only."""
+"""Views: from a profile, or the tree of a component, to less of it. Pure; none changes the total."""
 
 from __future__ import annotations
 

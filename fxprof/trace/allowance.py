@@ -1,4 +1,4 @@
-"""What may still be read of one file, or of all files of a captured run. Standard library only.
+"""What may still be read of one file, or of all files of a captured run.
 
 A bound that each graph had for itself would be none: a file may hold a thousand graphs, and a run as many files.
 """

@@ -1,4 +1,4 @@
-"""The container of a `.pt2` file: a zip archive, of which only JSON texts are read. Standard library only.
+"""The container of a `.pt2` file: a zip archive, of which only JSON texts are read.
 
 Weights, example inputs and custom objects, which torch pickles, are never opened.
 """

@@ -1,4 +1,4 @@
-"""Arithmetic on sizes as torch and Python do it: integers exactly, everything else in IEEE doubles. Standard library only.
+"""Arithmetic on sizes as torch and Python do it: integers exactly, everything else in IEEE doubles.
 
 A product of exact fractions (`s77/2`, where torch knows that it divides) stays exact.
 """

@@ -1,4 +1,4 @@
-"""A captured run as a directory: a manifest, and one `.pt2` file per distinct call. Standard library only.
+"""A captured run as a directory: a manifest, and one `.pt2` file per distinct call.
 
 The manifest says what a graph does not: which component was called at which module, how often and with which arguments, which
 modules there are, and what the run was of. The files are written by `fxprof.capture.save`.

@@ -1,4 +1,4 @@
-"""What capturing a pipeline yields: traces, how often each was called, and what the modules are. Standard library only."""
+"""What capturing a pipeline yields: traces, how often each was called, and what the modules are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace as JSON and back, without loss: for captured calls that are kept on this machine. Standard library only.
+"""A trace as JSON and back, without loss: for captured calls that are kept on this machine.
 
 What many operators share (module stacks, blocks) is written once and referred to by number.
 """

@@ -1,4 +1,4 @@
-"""Python's search for reference cycles, which makes long work that keeps what it makes slow. Standard library only."""
+"""Python's search for reference cycles, which makes long work that keeps what it makes slow."""
 
 from __future__ import annotations
 

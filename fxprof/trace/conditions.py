@@ -1,7 +1,4 @@
-"""What a program asks of its sizes: guards, assertions and ranges; and the numbers that it computes of them on the way.
-
-Standard library only.
-"""
+"""What a program asks of its sizes: guards, assertions and ranges; and the numbers that it computes of them on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes for the symbols of programs with dynamic shapes: their names, and what they may be. Standard library only."""
+"""Sizes for the symbols of programs with dynamic shapes: their names, and what they may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bytes the elements of a tensor take. Standard library only."""
+"""How many bytes the elements of a tensor take."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Symbolic sizes as torch writes them, in sympy's `srepr` form, read without sympy and without evaluating any code.
 
 `Mul(Integer(8), Symbol('s59', positive=True, integer=True))` becomes `8*s59`. Such a text is a call in Python, so that Python's
-own parser makes the tree of it; what the nodes may be is said here. Standard library only.
+own parser makes the tree of it; what the nodes may be is said here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Strict access to values of JSON from strangers: each is checked where it is used, and what is wrong says where.
-
-Standard library only.
-"""
+"""Strict access to values of JSON from strangers: each is checked where it is used, and what is wrong says where."""
 
 from __future__ import annotations
 

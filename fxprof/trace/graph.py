@@ -1,6 +1,6 @@
 """From the JSON of one graph to operators: the same records that `fxprof.capture.translate` makes of the live graph.
 
-Everything is checked on the way: types, names that must be defined before they are used, sizes. Standard library only.
+Everything is checked on the way: types, names that must be defined before they are used, sizes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The guards of an exported program: conditions on the sizes of its inputs, as torch writes them in Python.
 
-Guard code is read by a small grammar into expressions. It is neither compiled nor evaluated. Standard library only.
+Guard code is read by a small grammar into expressions. It is neither compiled nor evaluated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The modules of an exported program, as far as its names and stacks tell. Standard library only."""
+"""The modules of an exported program, as far as its names and stacks tell."""
 
 from __future__ import annotations
 

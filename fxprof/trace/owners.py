@@ -1,6 +1,6 @@
 """Whose weights a graph works with: where torch leaves no module stack, an operator goes to the module whose weights it takes.
 
-The same for a live graph and for a file. Standard library only.
+The same for a live graph and for a file.
 """
 
 from __future__ import annotations

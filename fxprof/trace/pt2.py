@@ -1,4 +1,4 @@
-"""A `.pt2` file as a capture: every exported program in it is a component that is called once. Standard library only."""
+"""A `.pt2` file as a capture: every exported program in it is a component that is called once."""
 
 from __future__ import annotations
 

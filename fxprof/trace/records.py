@@ -1,6 +1,6 @@
 """What a captured graph says, without torch: frozen records that everything behind capture reads.
 
-Imports the standard library only. A trace is made by `fxprof.capture.translate` from a live graph.
+A trace is made by `fxprof.capture.translate` from a live graph.
 """
 
 from __future__ import annotations

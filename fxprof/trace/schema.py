@@ -1,4 +1,4 @@
-"""The names and numbers of torch's export schema, as its JSON holds them. Standard library only.
+"""The names and numbers of torch's export schema, as its JSON holds them.
 
 Source: `torch/_export/serde/schema.py`; a test holds these tables to the installed torch.
 """

@@ -1,4 +1,4 @@
-"""The shapes that an operator works on, as one line of text. Standard library only."""
+"""The shapes that an operator works on, as one line of text."""
 
 from __future__ import annotations
 

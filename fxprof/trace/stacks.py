@@ -1,4 +1,4 @@
-"""Module stacks and source lines as torch writes them, from a live graph and from a file alike. Standard library only."""
+"""Module stacks and source lines as torch writes them, from a live graph and from a file alike."""
 
 from __future__ import annotations
 

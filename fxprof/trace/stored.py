@@ -1,6 +1,6 @@
 """The element types that values are stored in: what a graph widens before it works with it, such as 8-bit weights.
 
-The same for a live graph and for a file. Standard library only.
+The same for a live graph and for a file.
 """
 
 from __future__ import annotations

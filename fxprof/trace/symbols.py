@@ -1,4 +1,4 @@
-"""Sizes that depend on named symbols, and their evaluation. Imports the standard library only."""
+"""Sizes that depend on named symbols, and their evaluation."""
 
 from __future__ import annotations
 
