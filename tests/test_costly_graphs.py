@@ -221,7 +221,7 @@ PROGRAMS = {"models/one.json": archives.written(model()), "models/two.json": arc
 @pytest.mark.parametrize(
     ("bound", "value", "told"),
     [
-        ("GRAPH_OPERATORS", 12, "is an operator too many: a file or a captured run has at most 12"),
+        ("GRAPH_OPERATORS", 12, "is one operator too many: a file or a captured run has at most 12"),
         ("GRAPH_VALUES", 1_200, "values, more than 1,200 with the"),
         ("STACKED_MODULES", 6, "modules, each in the one before, and all such stacks of 7"),
     ],
@@ -251,7 +251,7 @@ def test_operators_of_a_manifest_count_too(tmp_path: Path, monkeypatch: pytest.M
     made["ops"] = made["ops"] * 10
     path = archives.write_capture(tmp_path / "run", whole)
     monkeypatch.setattr(limits, "GRAPH_OPERATORS", 15)
-    assert "is an operator too many" in refusal(path)
+    assert "is one operator too many" in refusal(path)
 
 
 def test_steps_of_formulas_are_those_of_all_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

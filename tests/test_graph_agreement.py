@@ -185,7 +185,7 @@ def test_the_record_of_a_weight_is_held_to_its_use(tmp_path: Path) -> None:
     places = archives.weights()
     places["config"]["fc.weight"]["tensor_meta"] = archives.tensor(5, 9)
     path = archives.write(tmp_path / "x.pt2", None, places)
-    with pytest.raises(TargetError, match=r"weights\.config holds 'fc\.weight' in 5x9, and the graph takes it in 5x4"):
+    with pytest.raises(TargetError, match=r"weights\.config records 'fc\.weight' as 5x9, but the graph takes it as 5x4"):
         fxprof.profile(path)
 
 

@@ -231,7 +231,7 @@ CASES: dict[str, Case] = {
     "same name twice": (_twice("byteorder"), "two entries of the name 'net/byteorder'"),
     "same model twice": (_twice(MODEL), "two entries of the name 'net/models/model.json'"),
     "long name": (_named("../" + "n" * 60_000), "an absolute path or one outside of it, 'net/../nnn"),
-    "model of a long name": (_named(f"models/{'n' * 60_000}.json", b"{}"), "names a program in 60,000 characters"),
+    "model of a long name": (_named(f"models/{'n' * 60_000}.json", b"{}"), "the name of a program has 60,000 characters"),
     "model of a name that steers": (_named("models/\x1b[31mred\a.json", b"{}"), "\\x1b[31mred\\x07: schema_version is None"),
     "parent path that steers": (_named("../\x1b[2J\x1b]0;owned\a"), "'net/../\\x1b[2J\\x1b]0;owned\\x07'"),
     # --- too much
