@@ -575,7 +575,7 @@ def test_explain_says_how_bodies_are_treated() -> None:
 def test_explain_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'conv2dd' is known.*did you mean aten\.conv2d"):
         explain("conv2dd")
-    with pytest.raises(UsageError, match="names are written as"):
+    with pytest.raises(UsageError, match="write names as"):
         explain("mylib.zzzzzzzzz")
 
 

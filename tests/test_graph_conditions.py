@@ -198,9 +198,7 @@ def test_a_guard_of_another_form_is_told_and_never_run(tmp_path: Path) -> None:
     path = archives.write(tmp_path / "x.pt2", whole)
     told = fxprof.profile(path)
     assert (len(told.remarks), told.approximations) == (2, ())
-    assert (
-        "a guard that could not be checked, L['x'].stride()[0] == 192; if it fails, torch refuses to run" in told.remarks[1]
-    )
+    assert "a guard that could not be checked, L['x'].stride()[0] == 192; if it fails, torch refuses to run" in told.remarks[1]
     assert len(fxprof.profile(path, dims={"s1": 2}).approximations) == 2
     assert not victim.exists()
 

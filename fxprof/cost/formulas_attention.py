@@ -146,5 +146,5 @@ def transformer_encoder_layer(src: Shape, embed_dim: int, ffn_weight_1: Shape, f
 
 
 def _ragged(starts: Shape, max_q: int | None, max_k: int | None, heads: int, width: int) -> int:
-    """MACs of sequences that lie end to end, every one taken to be as long as the longest."""
+    """MACs of sequences that lie end to end, with all of them counted at the length of the longest."""
     return (starts[0] - 1) * heads * (max_q or 0) * (max_k or 0) * width

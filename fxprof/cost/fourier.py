@@ -1,8 +1,8 @@
-"""Fourier transforms: counted in FLOPs by a convention of their own, apart from the MACs of contractions.
+"""Fourier transforms: counted in FLOPs by a separate convention, apart from the MACs of contractions.
 
-A fast transform of N points multiplies and adds in a ratio of its own, so it has no MACs. The usual convention, that of FFTW,
-is 5 N log2 N FLOPs for complex numbers, and half of it where the input or the result is real. N is the product of the
-transformed sizes, and is taken as if it were a power of two. What a transform multiplies with, such as a window, adds none.
+A fast transform of N points does not pair its multiplies and adds, so it has no MACs. The usual convention, that of FFTW, is
+5 N log2 N FLOPs for complex numbers, and half of it if the input or the result is real. N is the product of the transformed
+sizes, and is treated like a power of two. Multiplying with a window adds none.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def inverse_short_time(self: Tensor, n_fft: int, return_complex: bool | None = N
 
 
 def _flops(elements: int, points: int, *, real: bool) -> int:
-    """FLOPs of all transforms of so many points in so many elements."""
+    """FLOPs of all transforms of `points` points each in `elements` elements."""
     return round((2.5 if real else 5) * elements * log2(points)) if points > 1 else 0
 
 

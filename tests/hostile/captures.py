@@ -144,8 +144,14 @@ CASES: dict[str, Case] = {
     "modules null": (manifest(put(*MODULES, to=None)), "components[0].modules is None, not a list"),
     "module without a class": (manifest(put(*MODULES, 1, to="conv")), "holds 'conv', which is out of order or damaged"),
     "module twice": (manifest(put(*MODULES, 2, to="conv Conv2d 0")), "holds 'conv Conv2d 0', which is out of order or damaged"),
-    "module without its parent": (manifest(put(*MODULES, 2, to="a.b C 0")), "holds 'a.b C 0', which is out of order or damaged"),
-    "module of -1 parameters": (manifest(put(*MODULES, 1, to="conv C -1")), "holds 'conv C -1', which is out of order or damaged"),
+    "module without its parent": (
+        manifest(put(*MODULES, 2, to="a.b C 0")),
+        "holds 'a.b C 0', which is out of order or damaged",
+    ),
+    "module of -1 parameters": (
+        manifest(put(*MODULES, 1, to="conv C -1")),
+        "holds 'conv C -1', which is out of order or damaged",
+    ),
     "module of ² parameters": (manifest(put(*MODULES, 1, to="conv C ²")), "which is out of order or damaged"),
     "module of 10**100 parameters": (manifest(put(*MODULES, 1, to=f"conv C 1{'0' * 100}")), "not an integer of 64 bits"),
     "module of 4,900 digits": (manifest(put(*MODULES, 1, to=f"conv C {'1' * 3900}")), "modules is 11111"),
