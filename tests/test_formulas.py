@@ -568,7 +568,7 @@ def test_explain_says_why_an_operator_is_free() -> None:
 
 
 def test_explain_says_how_bodies_are_treated() -> None:
-    assert "the dearer one" in explain("cond")
+    assert "the more expensive one" in explain("cond")
     assert "once per leading element" in explain("higher_order.scan")
 
 

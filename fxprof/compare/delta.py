@@ -19,14 +19,14 @@ class Delta:
 
     @property
     def macs(self) -> int:
-        """How many MACs more were counted."""
+        """The difference of the counted MACs."""
         return self.new.macs - self.old.macs
 
     @staticmethod
     def sum(deltas: Iterable[Delta]) -> Delta:
         """The sums of all."""
-        found = tuple(deltas)
-        return Delta(Total.sum(delta.old for delta in found), Total.sum(delta.new for delta in found))
+        items = tuple(deltas)
+        return Delta(Total.sum(delta.old for delta in items), Total.sum(delta.new for delta in items))
 
     @property
     def sign(self) -> str:
