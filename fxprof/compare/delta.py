@@ -30,7 +30,7 @@ class Delta:
 
     @property
     def sign(self) -> str:
-        """As `Total.sign`: ">=" when the difference may be more than `macs`, "<=" when it may be less, "~" for both."""
+        """The sign as in `Total.sign`: ">=" if the difference may be more than `macs`, "<=" if it may be less, "~" for both."""
         more = self.new.uncounted or self.old.bounded
         less = self.new.bounded or self.old.uncounted
         return "~" if more and less else ">=" if more else "<=" if less else ""

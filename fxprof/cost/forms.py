@@ -178,7 +178,7 @@ def _form(op: Op, formula: Formula) -> Dim | None:
     try:
         return _dim(formula.function(**formula.bind(op, _sized)))  # type: ignore[no-any-return]
     except (NeedsNumbersError, NoFormulaError, ArithmeticError, LookupError, TypeError, ValueError):
-        return None  # an operator that does not fit its formula is told of when it is counted with numbers
+        return None  # counting with numbers reports an operator that does not fit its formula
 
 
 def _sized(value: Value, whole: bool) -> object:

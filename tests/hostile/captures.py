@@ -204,7 +204,7 @@ CASES: dict[str, Case] = {
     "op in a deep module": (manifest(put(*OP, "stack", to=[[".".join("a" * 500), "A", 0]])), "500 levels deep"),
     "op of a source that is a list": (manifest(put(*OP, "source", to=[])), "source is a list, not a name"),
     "op of 1,000 sizes": (manifest(op({"shape": [1] * 1000, "dtype": "float32"})), "has 1,000 sizes"),
-    "op of 2**64 elements": (manifest(op({"shape": [2**16] * 4, "dtype": "float32"})), "more elements than 64 bits count"),
+    "op of 2**64 elements": (manifest(op({"shape": [2**16] * 4, "dtype": "float32"})), "more elements than fit in 64 bits"),
 }
 
 COSTLY: dict[str, Case] = {

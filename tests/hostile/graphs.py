@@ -144,17 +144,32 @@ CASES: dict[str, Case] = {
     "same result twice": (program(_same_result), "graph.nodes[1].outputs defines 'conv2d' a second time"),
     "same input twice": (program(put(*GRAPH, "inputs", 0, to=name("x"))), "graph.inputs[4] defines 'x' a second time"),
     "input without shape": (program(put(*TENSORS, "x", to=DELETED)), "uses the tensor 'x', which has no shape"),
-    "input that is not there": (program(put(*SPECS, 4, "user_input", "arg", to=name("ghost"))), "uses 'ghost', which nothing"),
-    "parameter that is not there": (program(put(*SPECS, 0, "parameter", "arg", to={"name": "g"})), "uses 'g', which nothing"),
-    "tensor named by a list": (program(put(*INPUTS, 0, "arg", to={"as_tensor": {"name": []}})), "uses a list, which nothing"),
-    "number named by a list": (program(argument({"as_sym_int": {"as_name": {}}})), "uses the number an object, which nothing"),
-    "undefined number": (program(argument({"as_sym_int": {"as_name": "u0"}})), "uses the number 'u0', which nothing"),
+    "input that is not there": (
+        program(put(*SPECS, 4, "user_input", "arg", to=name("ghost"))),
+        "uses 'ghost', which is not defined",
+    ),
+    "parameter that is not there": (
+        program(put(*SPECS, 0, "parameter", "arg", to={"name": "g"})),
+        "uses 'g', which is not defined",
+    ),
+    "tensor named by a list": (
+        program(put(*INPUTS, 0, "arg", to={"as_tensor": {"name": []}})),
+        "uses a list, which is not defined",
+    ),
+    "number named by a list": (
+        program(argument({"as_sym_int": {"as_name": {}}})),
+        "uses the number an object, which is not defined",
+    ),
+    "undefined number": (program(argument({"as_sym_int": {"as_name": "u0"}})), "uses the number 'u0', which is not defined"),
     "body of outer tensors": (
         program(put(*COND, "inputs", 1, "arg", "as_graph", "graph", "nodes", 0, "inputs", 0, "arg", to=name("x"))),
         "true_fn.graph.nodes[0] uses 'x', which is not defined before it",
     ),
     "body a list": (program(put(*COND, "inputs", 1, "arg", "as_graph", to=[])), "graph.nodes[4].true_fn is a list"),
-    "result undefined": (program(put(*GRAPH, "outputs", to=[name("ghost")])), "graph.outputs[0] uses 'ghost', which nothing"),
+    "result undefined": (
+        program(put(*GRAPH, "outputs", to=[name("ghost")])),
+        "graph.outputs[0] uses 'ghost', which is not defined",
+    ),
     # --- nesting
     "40 bodies": (program(nested_bodies(40)), "nests"),
     "130 bodies": (program(nested_bodies(130)), "nests too deeply"),
@@ -188,16 +203,16 @@ CASES: dict[str, Case] = {
     "einsum of a megabyte": (program(_einsum), "aten.einsum.default: the formula"),
     "work beyond all computers": (
         program(_endless),
-        "weights.config holds 'conv.weight' in 4x3x3x3, and the graph",
+        "weights.config records 'conv.weight' as 4x3x3x3, but the graph",
     ),
     "negative size": (program(put(*SIZES, 0, to={"as_int": -1})), "sizes hold -1, which is not a size"),
     "size true": (program(put(*SIZES, 0, to={"as_int": True})), "sizes is True, not an integer of 64 bits"),
     "size a float": (program(put(*SIZES, 0, to={"as_int": 2.0})), "sizes is 2.0, not an integer of 64 bits"),
     "size as a float": (program(put(*SIZES, 0, to={"as_float": 2.0})), "sizes hold 2.0, which is not a size"),
     "size null": (program(put(*SIZES, 0, to=None)), "sizes is None, not an object"),
-    "size of 2**63": (program(put(*SIZES, 0, to={"as_int": 2**63})), "more elements than 64 bits count"),
+    "size of 2**63": (program(put(*SIZES, 0, to={"as_int": 2**63})), "more elements than fit in 64 bits"),
     "size of 4,000 digits": (program(put(*SIZES, 0, to={"as_int": 10**4000})), "is 10000"),
-    "sizes whose product is 2**64": (program(put(*SIZES, to=[{"as_int": 2**16}] * 4)), "more elements than 64 bits count"),
+    "sizes whose product is 2**64": (program(put(*SIZES, to=[{"as_int": 2**16}] * 4)), "more elements than fit in 64 bits"),
     "1,000 sizes": (program(put(*SIZES, to=[{"as_int": 1}] * 1000)), "has 1,000 sizes"),
     "sizes null": (program(put(*SIZES, to=None)), "sizes is None, not a list"),
     # --- weights

@@ -79,7 +79,7 @@ CASES: dict[str, Case] = {
     "goes on": (size("Integer(1) Integer(2)"), "has an expression that cannot be read: "),
     "expression of a megabyte": (size("Add(" + "1, " * 2**19 + "1)"), "together they have more than 1,000,000 characters"),
     "10,000 levels": (size("A(" * 6_000 + "1" + ")" * 6_000), "nests too deeply"),
-    "integer of 1,000 digits": (size("Integer(" + "9" * 1000 + ")"), "too long a name or number"),
+    "integer of 1,000 digits": (size("Integer(" + "9" * 1000 + ")"), "a name or number that is too long"),
     "expression a list": (program(put(*SIZES, 0, to={"as_expr": {"expr_str": [], "hint": None}})), "which is not a text"),
     "expression null": (program(put(*SIZES, 0, to={"as_expr": None})), "is None, not an object"),
     "hint a text": (program(put(*SIZES, 0, to={"as_expr": {"expr_str": SYMBOL, "hint": "2"}})), "hint is '2', not an object"),
