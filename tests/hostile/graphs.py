@@ -146,15 +146,15 @@ CASES: dict[str, Case] = {
     "input without shape": (program(put(*TENSORS, "x", to=DELETED)), "uses the tensor 'x', which has no shape"),
     "input that is not there": (
         program(put(*SPECS, 4, "user_input", "arg", to=name("ghost"))),
-        "uses 'ghost', which is not defined",
+        "uses 'ghost', which is not",
     ),
     "parameter that is not there": (
         program(put(*SPECS, 0, "parameter", "arg", to={"name": "g"})),
-        "uses 'g', which is not defined",
+        "uses 'g', which is not",
     ),
     "tensor named by a list": (
         program(put(*INPUTS, 0, "arg", to={"as_tensor": {"name": []}})),
-        "uses a list, which is not defined",
+        "uses a list, which is not",
     ),
     "number named by a list": (
         program(argument({"as_sym_int": {"as_name": {}}})),
