@@ -23,7 +23,7 @@ def attention(query: Shape, key: Shape, value: Shape, out: Shape) -> int:
     """Attention: scores of queries against keys, then a weighted sum of values.
 
     Shapes: query [B, H, Lq, Dqk], key [B, Hk, Lk, Dqk], value [B, Hk, Lk, Dv] -> out [B, H, Lq, Dv].
-    MACs:   B x H x Lq x Lk x (Dqk + Dv), with H the heads of the queries even where they share keys and values.
+    MACs:   B x H x Lq x Lk x (Dqk + Dv), with H the heads of the queries even if they share keys and values.
     Notes:  dense, whatever the mask, and whatever flex_attention's blocks; scaling, mask, softmax and dropout add none.
     """
     return prod(out[:-1]) * key[-2] * (query[-1] + value[-1])

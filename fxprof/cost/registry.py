@@ -2,10 +2,10 @@
 
 A formula is a function whose parameters have the names of the operator's schema. It receives, by name:
 
-* for a tensor, its shape as a tuple of integers, or the whole `Tensor` where the parameter is annotated `Tensor`;
+* for a tensor, its shape as a tuple of integers, or the whole `Tensor` if the parameter is annotated `Tensor`;
 * for a list of tensors, a tuple of shapes; for anything else, the value itself;
-* where the caller left the argument out, the parameter's own default, or None when it has none: a graph does not hold the
-  defaults of the operator's schema;
+* if the caller left the argument out, the parameter's own default, or None without one: a graph does not contain the defaults
+  of the operator's schema;
 * as `out`, the shape of the first result; as `outs`, the shapes of all results.
 
 It returns an integer: the multiply-accumulates of one execution.

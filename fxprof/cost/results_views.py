@@ -171,7 +171,7 @@ def repeat(args: Arguments) -> Expected:
 
 @rule("aten.select", "aten.select_copy")
 def select(args: Arguments) -> Expected:
-    """One place along an axis."""
+    """One index along an axis."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     place = args.value("index")
@@ -224,7 +224,7 @@ def _pieces(whole: int, size: int) -> list[int]:
 
 @rule("aten.unbind", "aten.unbind_copy")
 def unbind(args: Arguments) -> Expected:
-    """Every place along an axis."""
+    """Every index along an axis."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     return [(*shape[:axis], *shape[axis + 1 :])] * shape[axis]
@@ -259,7 +259,7 @@ def embedding(args: Arguments) -> Expected:
 
 @rule("aten.index_select")
 def index_select(args: Arguments) -> Expected:
-    """Some places along an axis."""
+    """Some indices along an axis."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     return (*shape[:axis], prod(args.shape("index")), *shape[axis + 1 :])
@@ -267,7 +267,7 @@ def index_select(args: Arguments) -> Expected:
 
 @rule("aten.gather", "aten.take")
 def gather(args: Arguments) -> Expected:
-    """A place for each index."""
+    """One element for each index."""
     return args.shape("index")
 
 

@@ -284,7 +284,7 @@ class _Reader:
                 "it is a package of AOTInductor: compiled kernels without a graph", f"keep the exported program; {_WRITE}"
             )
         if any(name.startswith("code/") for name in names):
-            self._fail("it is a TorchScript file, which holds code and no exported graph", f"export the module anew; {_WRITE}")
+            self._fail("it is a TorchScript file, which holds code and no exported graph", f"export the module again; {_WRITE}")
         if any(name.endswith("data.pkl") for name in names):
             self._fail("it was written by torch.save: pickled objects, which are never opened, and no graph", _WRITE)
         self._fail("it is a zip archive, but holds no graph of torch.export (models/*.json)", _WRITE)

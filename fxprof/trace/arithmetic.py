@@ -58,7 +58,7 @@ def _bounded(number: Number) -> Number:
     if isinstance(number, float):
         return number
     if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_BITS:
-        raise ArithmeticFault("a number that is no size")
+        raise ArithmeticFault("a number that is not a size")
     return number
 
 
@@ -67,7 +67,7 @@ def _power(base: Number, exponent: Number) -> Number:
         return _float_power(base, exponent)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if exponent.denominator != 1 or abs(int(exponent)) * bits > _MOST_BITS or (base == 0 and exponent < 0):
-        raise ArithmeticFault("a power that is no size")
+        raise ArithmeticFault("a power that is not a size")
     power = Fraction(base) ** int(exponent)
     return int(power) if power.denominator == 1 else power
 
@@ -75,7 +75,7 @@ def _power(base: Number, exponent: Number) -> Number:
 def _float_power(base: Number, exponent: Number) -> Number:
     power: float | complex = float(base) ** float(exponent)
     if isinstance(power, complex):
-        raise ArithmeticFault("a power that is no size")
+        raise ArithmeticFault("a power that is not a size")
     return power
 
 
@@ -116,7 +116,7 @@ def _check_divisor(left: Number, right: Number, sign: str) -> None:
 
 def _shift_left(left: Number, right: Number) -> Number:
     if not -_MOST_BITS < right < _MOST_BITS:
-        raise ArithmeticFault("a number that is no size")
+        raise ArithmeticFault("a number that is not a size")
     return _whole(left) << _whole(right)
 
 

@@ -139,7 +139,7 @@ def read_bundle(directory: str | Path) -> Capture:
         fields = _load(path, allowance)
         return _capture(fields, _Files(Path(directory), allowance))
     except FaultError as fault:
-        raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
+        raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline again with fxprof capture") from fault
     except MemoryError as error:
         raise TargetError(f"cannot read {path}: there is not enough memory") from error
 
