@@ -88,7 +88,7 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     for force in (False, True):
-        with pytest.raises(OutputError, match="it is a directory of something else"):
+        with pytest.raises(OutputError, match="it is a directory that fxprof did not write"):
             fxprof.save_graphs(stable_diffusion(), tmp_path / "mine", force=force, **WORKLOAD)
     (tmp_path / "file").write_text("keep")
     with pytest.raises(OutputError, match="it is not a directory"):

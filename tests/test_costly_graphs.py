@@ -221,7 +221,7 @@ PROGRAMS = {"models/one.json": archives.written(model()), "models/two.json": arc
 @pytest.mark.parametrize(
     ("bound", "value", "told"),
     [
-        ("GRAPH_OPERATORS", 12, "is an operator too many: a file or a captured run has at most 12"),
+        ("GRAPH_OPERATORS", 12, "is one operator too many: a file or a captured run has at most 12"),
         ("GRAPH_VALUES", 1_200, "values, more than 1,200 with the"),
         ("STACKED_MODULES", 6, "modules, each in the one before, and all such stacks of 7"),
     ],
@@ -251,7 +251,7 @@ def test_operators_of_a_manifest_count_too(tmp_path: Path, monkeypatch: pytest.M
     made["ops"] = made["ops"] * 10
     path = archives.write_capture(tmp_path / "run", whole)
     monkeypatch.setattr(limits, "GRAPH_OPERATORS", 15)
-    assert "is an operator too many" in refusal(path)
+    assert "is one operator too many" in refusal(path)
 
 
 def test_steps_of_formulas_are_those_of_all_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +311,7 @@ def test_a_loop_in_one_that_is_left_is_told_for_one_iteration() -> None:
 def test_what_the_cheaper_branch_does_not_count_is_told_for_one_execution() -> None:
     bodies = (Subgraph("one", (MM,)), Subgraph("two", (UNKNOWN, UNKNOWN)))
     (_, choice, product) = count(nested("scan", 1, Op("higher_order.cond", (), (), subgraphs=bodies)))
-    assert (choice.times, choice.note) == (3, "uncounted operators in the branch that costs less: 2")
+    assert (choice.times, choice.note) == (3, "uncounted operators in the less expensive branch: 2")
     assert product.times == 3
 
 
@@ -381,5 +381,5 @@ def test_a_rule_that_finds_nothing_wrong_says_nothing(tmp_path: Path) -> None:
     (path / "capture.json").write_text(json.dumps(whole | {"components": whole["components"]}))
     whole["components"][0]["calls"][1]["ops"] = [{**full, "stack": [], "source": None}]
     (path / "capture.json").write_text(json.dumps(whole))
-    with pytest.raises(TargetError, match="its operands give 4, and it is said to give 2x2"):
+    with pytest.raises(TargetError, match="its operands give 4, but the graph says 2x2"):
         fxprof.profile(path)

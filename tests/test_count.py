@@ -202,7 +202,7 @@ def test_branches_of_one_cost_are_exact() -> None:
 def test_a_cheaper_branch_with_something_unknown_may_be_the_dearer_one() -> None:
     found = run(holder("cond", ("true_fn", (mm(1, 2, 3),)), ("false_fn", (Op("my.op.default", (), ()),))))
     assert costs(found) == [("cond", None, 1, False), ("mm", 6, 1, True)]
-    assert found[0].note == "uncounted operators in the branch that costs less: 1"
+    assert found[0].note == "uncounted operators in the less expensive branch: 1"
 
 
 @pytest.mark.parametrize("name", ["scan", "map", "map_impl"])
@@ -236,7 +236,7 @@ def test_an_associative_scan_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("op", "note"),
     [
-        (holder("scan", ("f", (mm(3, 5, 4),)), args=(("xs", ()),)), "it has no xs that would say how often it runs"),
+        (holder("scan", ("f", (mm(3, 5, 4),)), args=(("xs", ()),)), "it has no xs, so the number of its runs is unknown"),
         (
             holder("scan", ("f", (mm(3, 5, 4),)), args=(("xs", (tensor(Expr("symbol", ("u0",))),)),)),
             "its length depends on u0, which has no value",
@@ -249,9 +249,9 @@ def test_an_associative_scan_is_bounded() -> None:
             holder("while_loop", ("cond_fn", ()), ("body_fn", (mm(3, 5, 4), Op("my.op.default", (), ())))),
             "how often it runs depends on data; one iteration costs at least 60 MACs",
         ),
-        (holder("cond"), "the graph does not hold its body"),
-        (holder("cond", ("true_fn", (mm(3, 5, 4),))), "the graph does not hold both branches"),
-        (holder("wrap", ("f", ()), ("g", ())), "it has 2 bodies, and which of them run is not known"),
+        (holder("cond"), "the graph does not contain its body"),
+        (holder("cond", ("true_fn", (mm(3, 5, 4),))), "the graph does not contain both branches"),
+        (holder("wrap", ("f", ()), ("g", ())), "it has 2 bodies, and it is unknown which of them run"),
         (holder("of_tomorrow", ("f", (mm(3, 5, 4),))), "a higher-order operator that fxprof does not know"),
     ],
 )

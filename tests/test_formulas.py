@@ -568,14 +568,14 @@ def test_explain_says_why_an_operator_is_free() -> None:
 
 
 def test_explain_says_how_bodies_are_treated() -> None:
-    assert "the dearer one" in explain("cond")
+    assert "the more expensive one" in explain("cond")
     assert "once per leading element" in explain("higher_order.scan")
 
 
 def test_explain_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"'conv2dd' is known.*did you mean aten\.conv2d"):
         explain("conv2dd")
-    with pytest.raises(UsageError, match="names are written as"):
+    with pytest.raises(UsageError, match="write names as"):
         explain("mylib.zzzzzzzzz")
 
 

@@ -113,7 +113,7 @@ def test_a_deformable_convolution_is_held_to_its_operands() -> None:
     (weight,) = [node for node in program.graph.nodes if node.name == "p_weight"]
     weight.meta["val"] = torch.zeros(6, 5, 3, 3, device="meta")
     program.state_dict["weight"] = nn.Parameter(torch.zeros(6, 5, 3, 3))
-    with pytest.raises(TargetError, match="the input has 4 channels, and the weight takes 5"):
+    with pytest.raises(TargetError, match="the input has 4 channels, but the weight takes 5"):
         fxprof.profile_program(program)
 
 

@@ -146,17 +146,17 @@ def changed(change: Callable[[Json], None], tmp_path: Path) -> Path:
     [
         (
             lambda graph: graph["tensor_values"].update(x=archives.tensor(2, 5, 8, 8)),
-            "aten.conv2d.default in conv (me/net.py:8): the input has 5 channels, and the weight takes 3",
+            "aten.conv2d.default in conv (me/net.py:8): the input has 5 channels, but the weight takes 3",
         ),
         (
             lambda graph: graph["tensor_values"].update(conv2d=archives.tensor(3, 4, 8, 8)),
-            "aten.conv2d.default in conv (me/net.py:8): its operands give 2x4x8x8, and it is said to give 3x4x8x8",
+            "aten.conv2d.default in conv (me/net.py:8): its operands give 2x4x8x8, but the graph says 3x4x8x8",
         ),
         (
             lambda graph: graph["nodes"][0]["inputs"].append(
                 {"name": "groups", "arg": {"as_int": 2}, "kind": 1},
             ),
-            "the input has 3 channels, and the weight takes 6 (2 groups of 3)",
+            "the input has 3 channels, but the weight takes 6 (2 groups of 3)",
         ),
         (
             lambda graph: graph["nodes"][1]["inputs"].append(dict(graph["nodes"][1]["inputs"][0])),
@@ -176,7 +176,7 @@ def test_a_body_is_held_to_itself(tmp_path: Path) -> None:
         body["tensor_values"]["p_fc_weight"] = archives.tensor(5, 9)
 
     with pytest.raises(
-        TargetError, match=r"aten\.linear\.default in fc .* the last size of the input is 4, and that of the weight 9"
+        TargetError, match=r"aten\.linear\.default in fc .* the last size of the input is 4, but that of the weight is 9"
     ):
         fxprof.profile(changed(change, tmp_path))
 
@@ -185,7 +185,7 @@ def test_the_record_of_a_weight_is_held_to_its_use(tmp_path: Path) -> None:
     places = archives.weights()
     places["config"]["fc.weight"]["tensor_meta"] = archives.tensor(5, 9)
     path = archives.write(tmp_path / "x.pt2", None, places)
-    with pytest.raises(TargetError, match=r"weights\.config holds 'fc\.weight' in 5x9, and the graph takes it in 5x4"):
+    with pytest.raises(TargetError, match=r"weights\.config records 'fc\.weight' as 5x9, but the graph takes it as 5x4"):
         fxprof.profile(path)
 
 
@@ -193,7 +193,7 @@ def test_a_live_program_is_held_to_itself() -> None:
     program = export(nn.Linear(8, 4), torch.zeros(3, 8))
     (node,) = [node for node in program.graph.nodes if "linear" in str(node.target)]
     node.meta["val"] = torch.zeros(6, 4, device="meta")
-    with pytest.raises(TargetError, match=r"aten\.linear\.default.*its operands give 3x4, and it is said to give 6x4"):
+    with pytest.raises(TargetError, match=r"aten\.linear\.default.*its operands give 3x4, but the graph says 6x4"):
         fxprof.profile_program(program)
 
 

@@ -56,7 +56,7 @@ def test_a_compiled_model_beside_it_is_mentioned(tmp_path: Path) -> None:
     profile = fxprof.profile(path)
     assert profile.macs == MACS
     assert profile.remarks == (
-        "the file also holds what AOTInductor compiled (decoder), which has no graph and is not counted",
+        "the file also holds programs compiled by AOTInductor (decoder); they have no graph and are not counted",
     )
 
 

@@ -184,7 +184,7 @@ def test_a_directory_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None
             (tmp_path / "out").mkdir()
             (tmp_path / "out" / "precious").write_text("mine")
 
-    with pytest.raises(OutputError, match="it is a directory of something else"):
+    with pytest.raises(OutputError, match="it is a directory that fxprof did not write"):
         write()
     assert (tmp_path / "out" / "precious").read_text() == "mine"
     assert names(tmp_path) == ["out"]

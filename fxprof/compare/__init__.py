@@ -1,4 +1,4 @@
-"""Two profiles compared: what belongs together, what differs, and whether it grew by more than it may.
+"""The comparison of two profiles: matching parts, differences, and limits of growth.
 
-Pure functions on frozen records; the standard library is all that they need.
+Pure functions on frozen records.
 """

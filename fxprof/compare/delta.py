@@ -19,18 +19,18 @@ class Delta:
 
     @property
     def macs(self) -> int:
-        """How many MACs more were counted."""
+        """The difference of the counted MACs."""
         return self.new.macs - self.old.macs
 
     @staticmethod
     def sum(deltas: Iterable[Delta]) -> Delta:
         """The sums of all."""
-        found = tuple(deltas)
-        return Delta(Total.sum(delta.old for delta in found), Total.sum(delta.new for delta in found))
+        items = tuple(deltas)
+        return Delta(Total.sum(delta.old for delta in items), Total.sum(delta.new for delta in items))
 
     @property
     def sign(self) -> str:
-        """As `Total.sign`: ">=" when the difference may be more than `macs`, "<=" when it may be less, "~" for both."""
+        """The sign as in `Total.sign`: ">=" if the difference may be more than `macs`, "<=" if it may be less, "~" for both."""
         more = self.new.uncounted or self.old.bounded
         less = self.new.bounded or self.old.uncounted
         return "~" if more and less else ">=" if more else "<=" if less else ""

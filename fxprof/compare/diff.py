@@ -1,4 +1,4 @@
-"""What changed from one profile to another, as frozen records.
+"""The changes from one profile to another, as frozen records.
 
 Rows of changed modules and the sums of equal ones add up to the difference of the components, and these to that of the totals.
 `diff(b, a) == -diff(a, b)`, and `diff(a, a)` has no changes.
@@ -29,7 +29,7 @@ class Setting:
 
     name: str
     old: Plain
-    """None where it is not there."""
+    """The old value; None if the old side has none."""
     new: Plain
 
     def __neg__(self) -> Setting:
@@ -39,21 +39,21 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class CallSide:
-    """What belongs together of a component's calls, on one side."""
+    """One side of matching calls of a component."""
 
     entry: str
     """The module that the pipeline calls; "" is the component itself."""
     count: int
     """Calls in one run of the pipeline."""
     each: Total | None
-    """Of one call; None for several that differ."""
+    """The cost of one call; None for several calls of different cost."""
     total: Total
-    """Of all in one run of the pipeline."""
+    """The cost of all calls in one run of the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallChange:
-    """Calls of a component that belong together; None on a side that has none."""
+    """Matching calls of a component; None for a side without calls."""
 
     old: CallSide | None
     new: CallSide | None
@@ -69,10 +69,10 @@ class CallChange:
 
     @property
     def split(self) -> tuple[int, int] | None:
-        """MACs that are due to another number of calls, and to another cost of each; they add up to the difference.
+        """MACs due to a changed number of calls, and MACs due to a changed cost per call; they add up to the difference.
 
-        What only both together explain is shared in halves. None where it cannot be told: several calls that differ, or
-        operators that are uncounted or bounded.
+        The part that needs both changes is split evenly. None if the split is unknown: for several calls of different cost,
+        or with uncounted or bounded operators.
         """
         delta = self.delta
         if delta.sign:
@@ -95,7 +95,7 @@ class OpUse:
     shapes: str
     count: int
     macs: int | None
-    """Of all `count`; None when they are not known."""
+    """MACs of all `count` executions; None if unknown."""
     bounded: bool = False
 
 
@@ -104,42 +104,42 @@ class ModuleSide:
     """One or several modules of a profile that make up one side of a row."""
 
     path: str
-    """Of the module, or of the one that holds the others."""
+    """The path of the module, or of the one that contains the others."""
     class_name: str
     block: str
-    """Class of the nearest numbered module around it, or of the component; with `place` it says where it belongs."""
+    """Class of the nearest numbered module around it, or of the component; `block` and `place` together give its position."""
     place: str
-    """The path below that."""
+    """The path below that module."""
     modules: int
     params: int
-    """Of all of them."""
+    """Parameters of all modules of the side."""
     calls: int
-    """Of the outermost, in one run of the pipeline."""
+    """Calls of the outermost module in one run of the pipeline."""
     visits: int
-    """Of the outermost, in one execution of each call that both profiles have."""
+    """Calls of the outermost module in one execution of each call that both profiles have."""
     total: Total
-    """Their own operators in one run of the pipeline."""
+    """Cost of their own operators in one run of the pipeline."""
     ops: tuple[OpUse, ...]
     """Their own operators in one execution of each call that both profiles have."""
     types: str = ""
-    """Element types that these work on: `bfloat16`, or `float32; int8, float32` for several operators."""
+    """Element types of these operators' operands: `bfloat16`, or `float32; int8, float32` for several operators."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why a module is taken for one of another path."""
+    """The evidence that a module equals one with another path."""
 
     class_name: str
     modules: int
-    """How many modules of it are the same on both sides, itself included."""
+    """Number of modules that are the same on both sides, including itself."""
     params: int
-    """Of these."""
+    """Parameters of these modules."""
     ops: int
-    """Executions of operators of these, in one execution of each call that both profiles have."""
+    """Executions of these modules' operators, in one execution of each call that both profiles have."""
     before: tuple[str, str] | None = None
-    """Old and new name of the sibling before it, where these belong together as well."""
+    """Old and new name of the previous sibling, if these match as well."""
     after: tuple[str, str] | None = None
-    """The same of the sibling behind it."""
+    """Old and new name of the next sibling, if these match as well."""
 
     def __neg__(self) -> Evidence:
         """The reverse diff."""
@@ -148,21 +148,21 @@ class Evidence:
 
 
 ASPECTS = ("class", "params", "runs", "calls", "ops", "shapes", "types", "macs", "free ops")
-"""In what a module can differ: `runs` at all or not, `calls` in one call of the component, `free ops` that cost nothing."""
+"""Possible differences of a module: `runs` at all, `calls` in one call of the component, `free ops` (those without MACs)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleChange:
-    """One row: a module that was added, removed, moved or changed, with the equal ones that went with it."""
+    """One row: a module that was added, removed, moved or changed, with the equal modules that came along with it."""
 
     change: str
     """`added`, `removed`, `moved` (or renamed) or `changed`."""
     old: ModuleSide | None
     new: ModuleSide | None
     aspects: tuple[str, ...] = ()
-    """In what they differ, of `ASPECTS`, for modules on both sides."""
+    """The differences, from `ASPECTS`, for modules on both sides."""
     evidence: Evidence | None = None
-    """Of one that moved."""
+    """The evidence for a moved module."""
 
     def __neg__(self) -> ModuleChange:
         """The reverse diff."""
@@ -176,7 +176,7 @@ class ModuleChange:
 
     @property
     def quiet(self) -> bool:
-        """Whether it only differs in operators that cost nothing."""
+        """Whether it differs only in operators without MACs."""
         return self.change == "changed" and self.aspects == ("free ops",)
 
 
@@ -184,12 +184,12 @@ _Item = TypeVar("_Item", CallChange, ModuleChange)
 
 
 def sort_changes(items: Iterable[_Item]) -> tuple[_Item, ...]:
-    """The items by what they are about, numbers in paths as numbers."""
+    """The items sorted by path, with numbers in paths as numbers."""
     return tuple(item for _, same in groupby(sorted(items, key=_key), _key) for item in _by_text(list(same)))
 
 
 def _by_text(items: list[_Item]) -> list[_Item]:
-    """The items of the same paths; their texts are long, and there is hardly ever more than one."""
+    """The items of the same paths, sorted by text; there is rarely more than one, and the texts are long."""
     return sorted(items, key=repr) if len(items) > 1 else items
 
 
@@ -203,15 +203,15 @@ class ComponentDiff:
     """A component before and after."""
 
     old: Component | None
-    """None where it was added."""
+    """The old component; None if it was added."""
     new: Component | None
     evidence: Evidence | None = None
-    """Why it is taken for one of another name."""
+    """The evidence that it equals one of another name."""
     calls: tuple[CallChange, ...] = ()
     modules: tuple[ModuleChange, ...] = ()
-    """What changed, with the work of these modules."""
+    """The changed modules, with their work."""
     equal: Delta = _NOTHING
-    """The work of all other modules, in one run of the pipeline: it differs where they run more often."""
+    """The work of all other modules in one run of the pipeline; it differs if they run more often."""
     equal_modules: int = 0
 
     def __neg__(self) -> ComponentDiff:
@@ -223,7 +223,7 @@ class ComponentDiff:
 
     @property
     def name(self) -> str:
-        """The new name; the old one where it was removed."""
+        """The new name; the old one if it was removed."""
         component = self.new or self.old
         return component.name if component else ""
 
@@ -239,7 +239,7 @@ class ComponentDiff:
 
     @property
     def loud(self) -> tuple[ModuleChange, ...]:
-        """The rows that differ in more than operators that cost nothing."""
+        """The rows that differ in more than operators without MACs."""
         return tuple(row for row in self.modules if not row.quiet)
 
     @property
@@ -255,7 +255,7 @@ class ComponentDiff:
 
     @property
     def split(self) -> tuple[int, int] | None:
-        """MACs due to the number of calls, and to what each costs; see `CallChange.split`."""
+        """MACs due to the number of calls, and MACs due to the cost per call; see `CallChange.split`."""
         parts = [call.split for call in self.calls]
         known = [part for part in parts if part is not None]
         return (sum(part[0] for part in known), sum(part[1] for part in known)) if len(known) == len(parts) else None
@@ -267,7 +267,7 @@ def _differs(call: CallChange) -> bool:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a side of a diff says about its profile as a whole."""
+    """The facts about a whole profile, on one side of a diff."""
 
     target: str
     class_name: str
@@ -275,15 +275,15 @@ class Subject:
     versions: Mapping[str, str]
     total: Total
     has_shapes: bool
-    """Whether the profile knows the shapes of its operators; one that was saved by an early fxprof does not."""
+    """Whether the profile has the shapes of its operators; one that an early fxprof saved does not."""
     has_types: bool
-    """The same of element types."""
+    """Whether the profile has the element types of its operators."""
     approximations: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, profile: Profile, *, has_shapes: bool, has_types: bool) -> Subject:
-        """What is said about a profile."""
+        """The facts about a profile."""
         return cls(
             profile.target,
             profile.class_name,
@@ -299,7 +299,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Diff:
-    """What changed from one profile to another. `-diff` is the reverse diff."""
+    """The changes from one profile to another. `-diff` is the reverse diff."""
 
     old: Subject
     new: Subject
@@ -313,7 +313,7 @@ class Diff:
 
     def __neg__(self) -> Diff:
         """The reverse diff."""
-        versions, workload, sizes = (tuple(-item for item in found) for found in (self.versions, self.workload, self.sizes))
+        versions, workload, sizes = (tuple(-item for item in items) for items in (self.versions, self.workload, self.sizes))
         return Diff(self.new, self.old, versions, workload, sizes, tuple(-component for component in self.components))
 
     @property
@@ -323,12 +323,12 @@ class Diff:
 
     @property
     def shapes_compared(self) -> bool:
-        """Whether both profiles know the shapes of their operators."""
+        """Whether both profiles have the shapes of their operators."""
         return self.old.has_shapes and self.new.has_shapes
 
     @property
     def types_compared(self) -> bool:
-        """Whether both profiles know the element types of their operators."""
+        """Whether both profiles have the element types of their operators."""
         return self.old.has_types and self.new.has_types
 
     @cached_property
@@ -338,7 +338,7 @@ class Diff:
         return bool(settings or self.delta.macs or any(part.change != "equal" or part.modules for part in self.components))
 
     def find_component(self, name: str) -> ComponentDiff:
-        """The component of this name on either side.
+        """Find the component of this name on either side.
 
         Raises:
             UsageError: neither side has it.

@@ -1,4 +1,4 @@
-"""Rows of a diff that say the same of several modules, as one: blocks that changed in the same way."""
+"""Groups of diff rows: blocks that changed in the same way become one."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ class Group:
     """Modules that changed in the same way."""
 
     members: tuple[ModuleChange, ...]
-    """By path."""
+    """The rows, sorted by path."""
     sizes: tuple[Pair, ...]
-    """Sizes of their operators' tensors that differ, before and after; whole shapes where these have other ranks."""
+    """Changed sizes of their operators' tensors, before and after; whole shapes if the ranks differ."""
     lost: tuple[tuple[str, int], ...]
-    """(operator, executions in one call) that only the old side has, of one member."""
+    """(operator, executions in one call) that only the old side of a member has."""
     gained: tuple[tuple[str, int], ...]
-    """The same of the new side."""
+    """(operator, executions in one call) that only the new side of a member has."""
 
     @property
     def first(self) -> ModuleChange:
-        """One that stands for all."""
+        """The first member, which represents all."""
         return self.members[0]
 
     @property
     def delta(self) -> Delta:
-        """MACs in one run of the pipeline, of all of them."""
+        """MACs of all members in one run of the pipeline."""
         return Delta.sum(member.delta for member in self.members)
 
     @property
     def old_path(self) -> str:
-        """The paths on the old side as one; "" where there are none."""
+        """The paths of the old side, merged into one text; "" if there are none."""
         return merge_paths(member.old.path for member in self.members if member.old)
 
     @property
     def new_path(self) -> str:
-        """The same of the new side."""
+        """The paths of the new side, merged into one text; "" if there are none."""
         return merge_paths(member.new.path for member in self.members if member.new)
 
     @property
     def costless(self) -> bool:
-        """Whether nothing in it costs MACs, before or after, or is uncounted."""
+        """Whether no operator in it costs MACs or is uncounted, before and after."""
         sides = [side for member in self.members for side in (member.old, member.new) if side]
         return not any(side.total.macs or side.total.uncounted or any(map(costs, side.ops)) for side in sides)
 
 
 def group_changes(changes: Iterable[ModuleChange]) -> tuple[Group, ...]:
-    """The rows in groups, those of the largest difference first.
+    """Group the rows; the groups with the largest difference come first.
 
-    Changed modules belong together when they have the same class and place in blocks of the same class (names of neighbours may
-    differ), the same sizes changed, and they lost and gained the same operators. Added and removed ones when they are alike in
-    everything but their path; moved ones when they moved alike.
+    Changed modules form a group if they have the same class and the same place in blocks of the same class (names of neighbours
+    may differ), if the same sizes changed, and if they lost and gained the same operators. Added and removed modules form a
+    group if they are equal in everything except their path, and moved modules if they moved in the same way.
     """
     grouped = group_by(changes, _alike)
-    found = [_group(members) for members in grouped.values()]
-    return tuple(sorted(found, key=lambda item: (-abs(item.delta.macs), natural_key(item.new_path or item.old_path))))
+    groups = [_group(members) for members in grouped.values()]
+    return tuple(sorted(groups, key=lambda item: (-abs(item.delta.macs), natural_key(item.new_path or item.old_path))))
 
 
 def _group(members: list[ModuleChange]) -> Group:
@@ -73,13 +73,13 @@ def _group(members: list[ModuleChange]) -> Group:
 
 
 def _alike(change: ModuleChange) -> Hashable:
-    where = tuple(_where(side) for side in (change.old, change.new) if side)
+    places = tuple(_where(side) for side in (change.old, change.new) if side)
     if change.change == "moved":
-        return change.change, where, change.aspects, change.evidence and change.evidence.params
+        return change.change, places, change.aspects, change.evidence and change.evidence.params
     if change.change == "changed":
         types = find_type_change(change)
-        return change.change, where, change.aspects, frozenset(find_size_changes(change)), find_op_changes(change), types
-    return change.change, where, *((side.modules, side.params, side.calls, side.total, side.ops) for side in _sides(change))
+        return change.change, places, change.aspects, frozenset(find_size_changes(change)), find_op_changes(change), types
+    return change.change, places, *((side.modules, side.params, side.calls, side.total, side.ops) for side in _sides(change))
 
 
 def _sides(change: ModuleChange) -> Iterator[ModuleSide]:
@@ -91,12 +91,12 @@ def _where(side: ModuleSide) -> Hashable:
 
 
 def costs(use: OpUse) -> bool:
-    """Whether an operator costs MACs or is not counted."""
+    """Whether an operator costs MACs or is uncounted."""
     return use.macs != 0
 
 
 def find_op_changes(change: ModuleChange) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
-    """The operators that a module lost and gained, with executions in one call; a row of one side has neither."""
+    """The operators that a module lost and gained, with executions in one call; both are empty for a row of one side."""
     if change.old is None or change.new is None:
         return (), ()
     old, new = _counts(change.old), _counts(change.new)
@@ -111,19 +111,19 @@ def _counts(side: ModuleSide) -> Counter[str]:
 
 
 def find_type_change(change: ModuleChange) -> Pair | None:
-    """The element types before and after, where these differ."""
+    """The element types before and after, if they differ."""
     if change.old is None or change.new is None or "types" not in change.aspects:
         return None
     return change.old.types, change.new.types
 
 
 def find_size_changes(change: ModuleChange) -> tuple[Pair, ...]:
-    """The sizes that differ, before and after, of the operators that both sides have."""
+    """The changed sizes, before and after, of the operators that both sides have."""
     if change.old is None or change.new is None or "shapes" not in change.aspects:
         return ()
     old, new = (group_by(filter(costs, side.ops), lambda use: use.op) for side in (change.old, change.new))
-    found = [pair for op, uses in old.items() if op in new for pair in _shape_pairs(uses, new[op])]
-    return tuple(sorted({pair for before, after in found for pair in _size_pairs(before, after)}, key=_largest))
+    shapes = [pair for op, uses in old.items() if op in new for pair in _shape_pairs(uses, new[op])]
+    return tuple(sorted({pair for before, after in shapes for pair in _size_pairs(before, after)}, key=_largest))
 
 
 def _largest(pair: Pair) -> tuple[object, ...]:
@@ -131,7 +131,7 @@ def _largest(pair: Pair) -> tuple[object, ...]:
 
 
 def _shape_pairs(old: list[OpUse], new: list[OpUse]) -> Iterator[Pair]:
-    """The shapes that only one side has, in order, where there are as many on both."""
+    """The shapes that only one side has, paired in order if both sides have equally many."""
     before = sorted({use.shapes for use in old} - {use.shapes for use in new})
     after = sorted({use.shapes for use in new} - {use.shapes for use in old})
     if len(before) == len(after):

@@ -1,4 +1,4 @@
-"""Whether a total grew by more than a limit allows."""
+"""The check whether a total grew by more than a limit allows."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from fxprof.result.profile import Component
 
 @dataclass(frozen=True, slots=True)
 class LimitCheck:
-    """What a limit says about a component or the total."""
+    """The outcome of a limit for a component or the total."""
 
     name: str
-    """Of the component, or `total`."""
+    """The name of the component, or `total`."""
     limit: Limit
     delta: Delta
     outcome: str
-    """`within`, `exceeded`, or `unsure` where uncounted or bounded work may decide."""
+    """`within`, `exceeded`, or `unsure` if uncounted or bounded work may decide."""
 
 
-def check_limits(found: Diff, limits: Iterable[Limit], components: Iterable[str] = ()) -> tuple[LimitCheck, ...]:
-    """What the limits say about the named components, or about the total when none is named.
+def check_limits(diff: Diff, limits: Iterable[Limit], components: Iterable[str] = ()) -> tuple[LimitCheck, ...]:
+    """Check the limits for the named components, or for the total if none is named.
 
     Raises:
         UsageError: a name is a component of neither side.
     """
     names = tuple(dict.fromkeys(components))
-    rows = [(name, found.find_component(name).delta, _settled(found, [name])) for name in names]
-    rows = rows or [("total", found.delta, _settled(found, ()))]
+    rows = [(name, diff.find_component(name).delta, _settled(diff, [name])) for name in names]
+    rows = rows or [("total", diff.delta, _settled(diff, ()))]
     return tuple(
         LimitCheck(name, limit, delta, _outcome(limit, delta, settled=settled))
         for name, delta, settled in rows
@@ -40,9 +40,9 @@ def check_limits(found: Diff, limits: Iterable[Limit], components: Iterable[str]
 
 
 def _outcome(limit: Limit, delta: Delta, *, settled: bool) -> str:
-    """Where something is not known, only what holds whatever it is.
+    """The outcome of one limit; with unknown work, only an outcome that holds for any amount of it.
 
-    Work that is not known but is the same on both sides cancels in a difference, and can be any share of the whole.
+    Unknown work that is the same on both sides cancels in a difference, but can be any share of the whole.
     """
     if settled and delta.macs <= 0:
         return "within"
@@ -56,18 +56,18 @@ def _outcome(limit: Limit, delta: Delta, *, settled: bool) -> str:
 _Work = dict[tuple[str, str], int]
 
 
-def count_unknown_work(found: Diff) -> dict[tuple[str, str], tuple[int, int]]:
-    """(operator, shapes) of what is uncounted or bounded to its executions before and after, in one run of the pipeline."""
-    shapes = found.shapes_compared
-    old, new = (_unknown((getattr(part, side) for part in found.components), shapes=shapes) for side in ("old", "new"))
+def count_unknown_work(diff: Diff) -> dict[tuple[str, str], tuple[int, int]]:
+    """(operator, shapes) of uncounted or bounded work to its executions before and after, in one run of the pipeline."""
+    shapes = diff.shapes_compared
+    old, new = (_unknown((getattr(part, side) for part in diff.components), shapes=shapes) for side in ("old", "new"))
     return {key: (old.get(key, 0), new.get(key, 0)) for key in sorted({**old, **new})}
 
 
-def _settled(found: Diff, names: Iterable[str]) -> bool:
-    """Whether what is not known is the same on both sides, as far as operators and shapes tell."""
-    parts = [found.find_component(name) for name in names] or found.components
+def _settled(diff: Diff, names: Iterable[str]) -> bool:
+    """Whether the unknown work is the same on both sides, by its operators and shapes."""
+    parts = [diff.find_component(name) for name in names] or diff.components
     old, new = (_unknown((getattr(part, side) for part in parts), shapes=True) for side in ("old", "new"))
-    return found.shapes_compared and old == new
+    return diff.shapes_compared and old == new
 
 
 def _unknown(components: Iterable[Component | None], *, shapes: bool) -> _Work:

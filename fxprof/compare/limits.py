@@ -1,4 +1,4 @@
-"""How much a total may grow. Every command imports this file, to describe its options, so it imports next to nothing."""
+"""Limits for the growth of a total. Every command imports this file to describe its options, so it imports very little."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _WRITTEN = re.compile(r"\+?(\d{1,12}(?:\.\d{1,9})?)([%KMGTPkmgtp])|(0)", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The largest growth that passes: a share of what was there before, or an amount of MACs."""
+    """The largest allowed growth: a share of the old total, or an amount of MACs."""
 
     text: str
-    """As it was written."""
+    """The limit as the user wrote it."""
     amount: Fraction
     percent: bool
 
     def exceeded(self, delta: Delta) -> bool:
-        """Whether what was counted grew by more; where there was nothing before, any growth is more than a percentage."""
+        """Whether the counted MACs grew by more; from zero, any growth exceeds a percentage."""
         allowed = self.amount * delta.old.macs / 100 if self.percent else self.amount
         return delta.macs > allowed
 
 
 def read_limit(text: str) -> Limit:
-    """Read `+5%` or `+10G`; K, M, G, T and P are thousands of MACs.
+    """Read `+5%` or `+10G`; K, M, G, T and P are powers of a thousand MACs.
 
     Raises:
         UsageError: it is neither.

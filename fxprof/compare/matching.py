@@ -1,6 +1,6 @@
-"""Which modules of two trees are the same: by path first, then by structure where they were moved or renamed.
+"""The matching of modules of two trees: by path first, then by structure for moved or renamed ones.
 
-Every rule is the same read from either side, so that matching `b` with `a` gives what matching `a` with `b` gives.
+Every rule is symmetric, so matching `b` with `a` gives the same pairs as matching `a` with `b`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fxprof.result.tree import Node
 
 
 class Module:
-    """A module of one of the two trees, and what its subtree looks like. Two are equal when they are the same object."""
+    """A module of one of the two trees, and the look of its subtree. Only the same object is equal."""
 
     __slots__ = (
         *("__weakref__", "_parent", "children", "index", "name", "node"),
@@ -26,16 +26,16 @@ class Module:
     def __init__(
         self, node: Node, parent: Module | None, index: int, traits: Mapping[str, Traits], types: Types | None = None
     ) -> None:
-        """Make the module and those below it.
+        """Make the module and all modules below it.
 
         Args:
-            node: its place in the tree.
-            parent: the module that holds it.
-            index: its place among its siblings.
-            traits: path to what is known about a module.
-            types: path to the element types that it works on, which are no part of what it looks like; None where unknown.
+            node: its node in the tree.
+            parent: the module that contains it.
+            index: its position among its siblings.
+            traits: path to the traits of a module.
+            types: path to the element types of a module, which are not part of its look; None if unknown.
         """
-        # A reference in both directions would be a cycle, which is only freed by a search through everything.
+        # References in both directions would be a cycle, and only a search through all objects frees those.
         self._parent = ref(parent) if parent is not None else None
         self.node, self.index = node, index
         self.name: str = node.name
@@ -57,7 +57,7 @@ class Module:
 
     @property
     def parent(self) -> Module | None:
-        """The module that holds it."""
+        """The module that contains it."""
         return self._parent() if self._parent else None
 
     @property
@@ -75,9 +75,9 @@ class Module:
                 waiting.extend(module.children[::-1])
 
     def number(self, numbers: dict[Hashable, int]) -> None:
-        """Give equal subtrees equal numbers, apart from the name of their root.
+        """Give equal numbers to subtrees that are equal apart from the name of their root.
 
-        `strong`: the same in everything. `weak`: with other names inside, and other operators that cost nothing.
+        `strong`: equal in everything. `weak`: names inside, and operators without MACs, may differ.
         """
         children = self.children
         for child in children:
@@ -93,19 +93,19 @@ _Pairs = list[tuple[Module, Module]]
 
 
 class Matching:
-    """The pairs found so far. `partner` goes both ways."""
+    """The pairs so far. `partner` maps both ways."""
 
     def __init__(self, old: Module, new: Module) -> None:
         """Match the modules of two trees."""
         self.partner: dict[Module, Module] = {}
         self.carried: set[Module] = set()
-        """Modules of either side that were matched with all that surrounds them, whatever they are called."""
+        """Modules of either side that were matched as parts of a larger subtree, whatever their names."""
         self._released: _Pairs = []
         self._rounds = 0
-        """How often all that was left was looked at."""
+        """Number of passes over all unmatched modules."""
         self._trees = old, new
         self._left = max(limits.MATCHED_MODULES, _LEAST * (old.size + new.size))
-        """How many modules may still be looked at."""
+        """Number of modules that may still be visited."""
         numbers: dict[Hashable, int] = {}
         for tree in self._trees:
             tree.number(numbers)
@@ -119,7 +119,7 @@ class Matching:
             self._by_structure()
 
     def in_place(self, old: Module) -> bool:
-        """Whether a matched module is where its parent and its name say, or came along with a larger part."""
+        """Whether a matched module kept its parent and its name, or came along with a larger subtree."""
         if old.parent is None or old in self.carried:
             return True
         new = self.partner[old]
@@ -130,11 +130,11 @@ class Matching:
         self.partner[new] = old
 
     def _by_path(self, old: Module, new: Module) -> None:
-        """Pair the two and, by their names, what is below them."""
+        """Pair the two modules and, by name, the modules below them."""
         named = {child.name: child for child in new.children if child not in self.partner}
         pairs = [(child, named[child.name]) for child in old.children if child.name in named and child not in self.partner]
         if not pairs and old.parent is not None and _differ_in_class(old, new):
-            self._released.append((old, new))  # another module may have taken this place, as when a list got one more
+            self._released.append((old, new))  # another module may have taken this place, for example if a list grew
             return
         self._join(old, new)
         for pair in pairs:
@@ -145,10 +145,10 @@ class Matching:
             self._rounds += 1
             self._left -= sum(tree.size for tree in self._trees)
             if self._left < 0:
-                return  # no real model comes here; what is left counts as added and removed
+                return  # no real model gets here; unmatched modules count as added and removed
 
     def _whole_subtrees(self, look: str) -> bool:
-        """Pair subtrees that look the same, the largest first, as far as it is clear which belongs to which."""
+        """Pair subtrees with the same look, largest first, if the pairs are unambiguous."""
         old, new = (
             group_by(
                 (module for module in tree.walk() if module not in self.partner),
@@ -157,14 +157,14 @@ class Matching:
             for tree in self._trees
         )
         common = group_by((key for key in old if key in new), lambda key: key[0])  # type: ignore[index]  # the size
-        found = False
+        joined = False
         for size in sorted(common, reverse=True):  # type: ignore[type-var]
             chosen = list(
                 chain.from_iterable(self._choose(self._open(old[key]), self._open(new[key]), look) for key in common[size])
             )
             for pair in chosen:
-                found = self._join_whole(*pair, look) or found
-        return found
+                joined = self._join_whole(*pair, look) or joined
+        return joined
 
     def _open(self, modules: list[Module]) -> list[Module]:
         return [module for module in modules if module not in self.partner]
@@ -179,10 +179,10 @@ class Matching:
         return True
 
     def _choose(self, old: list[Module], new: list[Module], look: str) -> _Pairs:
-        """Of modules that look the same, those that belong together.
+        """Choose pairs among modules with the same look.
 
-        First those whose parents do, then those that are the only ones, then those at the same numbers of a list, then those
-        in one list. What is ambiguous stays alone.
+        First the modules whose parents are paired, then those that are unique, then those at the same numbers of a list, then
+        those in one list. Ambiguous modules stay unpaired.
         """
         pairs: _Pairs = []
         rules: list[tuple[_Key, _Key]] = [(self._parent_of_partner, lambda module: module.parent), (_anywhere, _anywhere)]
@@ -200,7 +200,7 @@ class Matching:
         if number == 0:
             return self._siblings(old, new, look)
         if not old[0].weight:
-            return []  # an activation or a container looks like any other
+            return []  # all activations look the same, and so do containers
         if number == 1:
             return [(old[0], new[0])] if len(old) == len(new) == 1 else []
         one_parent = len({module.parent for module in old}) == len({module.parent for module in new}) == 1
@@ -210,47 +210,47 @@ class Matching:
         return self.partner.get(module.parent) if module.parent else None
 
     def _siblings(self, old: list[Module], new: list[Module], look: str) -> _Pairs:
-        """Pair by name, the others in order where there are as many, and otherwise by their neighbours."""
+        """Pair by name, then the others in order if both sides have equally many, or else by their neighbours."""
         named = {module.name: module for module in new}
         pairs = [(module, named[module.name]) for module in old if module.name in named]
         taken = {module for pair in pairs for module in pair}
-        left = [module for module in old if module not in taken], [module for module in new if module not in taken]
-        if len(left[0]) == len(left[1]):
-            return [*pairs, *zip(*left, strict=True)]
-        return [*pairs, *self._beside(*left, look)]
+        others = [module for module in old if module not in taken], [module for module in new if module not in taken]
+        if len(others[0]) == len(others[1]):
+            return [*pairs, *zip(*others, strict=True)]
+        return [*pairs, *self._beside(*others, look)]
 
     def _beside(self, old: list[Module], new: list[Module], look: str) -> _Pairs:
-        """Pair those whose neighbours belong together, unless two would go with one.
+        """Pair modules whose neighbours are paired, unless two modules would get the same partner.
 
-        Where nothing else can decide about them, those beside these follow at once, and so on: to look at all modules again for
-        each of a long list would take forever.
+        If no other rule can decide about the next neighbours, they follow at once, and so on: a new pass over all modules for
+        each module of a long list would take too long.
         """
-        # Of those that differ in something, a closer look comes first; and where numbers can decide, they do before neighbours.
+        # For modules that differ, the strong look decides first; and numbers, if they can, decide before neighbours.
         numbers = set(map(_numbers, old)), set(map(_numbers, new))
         closely = look == "strong" or self._rounds > _ROUNDS
         numbered = len(numbers[0] | numbers[1]) > 1 and not numbers[0].isdisjoint(numbers[1])
         at_once = (closely and not numbered) or self._rounds > 2 * _ROUNDS
         alike = set(old), set(new)
         rest = set(old), set(new)
-        found: _Pairs = []
+        pairs: _Pairs = []
         near = [pair for module in old for pair in self._next_to_known(module)]
         while True:
             near = [pair for pair in dict.fromkeys(near) if pair[0] in rest[0] and pair[1] in rest[1]]
             if not near or len({module for pair in near for module in pair}) < 2 * len(near):
-                return found
-            found += near
+                return pairs
+            pairs += near
             for side, modules in zip(rest, zip(*near, strict=True), strict=True):
                 side.difference_update(modules)
             sure = [pair for pair in near if at_once and self._whole(*pair)]
             near = [pair for known in sure for pair in _around(*known) if all(map(self._settled, pair, alike))]
 
     def _settled(self, module: Module, alike: Container[Module]) -> bool:
-        """Whether its neighbours belong to others already, or look the same."""
+        """Whether each of its neighbours already has a partner or has the same look."""
         siblings = (_sibling(module, step) for step in (-1, 1))
         return all(sibling in self.partner or sibling in alike for sibling in siblings if sibling)
 
     def _next_to_known(self, old: Module) -> Iterator[tuple[Module, Module]]:
-        """The module and what it would go with as the neighbour of a sibling that belongs to another one."""
+        """The module, and its possible partner beside the partner of a sibling."""
         for step in (-1, 1):
             sibling = _sibling(old, step)
             partner = self.partner.get(sibling) if sibling else None
@@ -259,20 +259,20 @@ class Matching:
                 yield old, new
 
     def _whole(self, old: Module, new: Module) -> bool:
-        """Whether nothing in the two belongs elsewhere."""
+        """Whether all modules inside the two are paired with each other or unpaired."""
         return not any(module in self.partner for module in chain(old.walk(), new.walk()))
 
     def neighbours(self, old: Module, new: Module) -> tuple[tuple[Module, Module] | None, tuple[Module, Module] | None]:
-        """The siblings before and behind, each where they belong together."""
-        found = []
+        """The previous siblings and the next siblings, each as a pair if they match."""
+        pairs = []
         for step in (-1, 1):
             before, after = _sibling(old, step), _sibling(new, step)
             known = before is not None and after is not None and self.partner.get(before) is after
-            found.append((before, after) if known and before and after else None)
-        return found[0], found[1]
+            pairs.append((before, after) if known and before and after else None)
+        return pairs[0], pairs[1]
 
     def _parents(self) -> bool:
-        """Pair modules of one class most of whose children belong together, and by name what is left below them."""
+        """Pair modules of one class if most of their children are paired, and the unpaired modules below them by name."""
         chosen = []
         for old in self._trees[0].walk():
             new = self._shared_parent(old) if old not in self.partner else None
@@ -290,16 +290,16 @@ class Matching:
         return bool(chosen)
 
     def _shared_parent(self, module: Module) -> Module | None:
-        """The one parent of the partners of at least half of the children."""
+        """The parent that the partners of at least half of the children share."""
         partners = [self.partner[child] for child in module.children if child in self.partner]
         parents = {partner.parent for partner in partners}
         return parents.pop() if len(parents) == 1 and 2 * len(partners) >= len(module.children) else None
 
 
 _ROUNDS = 20
-"""After which also those are paired at once that differ in something: real models need a few."""
+"""Rounds before modules that differ are also paired at once; real models need few."""
 _LEAST = 50
-"""Rounds that are made in any case."""
+"""Rounds that are always allowed."""
 _Key = Callable[[Module], Hashable]
 
 
@@ -309,7 +309,7 @@ def _differ_in_class(old: Module, new: Module) -> bool:
 
 
 def _inside(old: Module, new: Module, look: str) -> Iterator[tuple[Module, Module]]:
-    """The pairs below two subtrees that look the same: by name where names are the same, otherwise in order."""
+    """The pairs below two subtrees with the same look: by name if the names are equal, otherwise in order."""
     others = {child.name: child for child in new.children}
     for before, in_order in zip(old.children, new.children, strict=True):
         after = others[before.name] if look == "strong" else in_order
@@ -327,7 +327,7 @@ def _numbers(module: Module) -> Hashable:
 
 
 def _around(old: Module, new: Module) -> Iterator[tuple[Module, Module]]:
-    """The pairs of their siblings before and behind."""
+    """The pairs of their previous and next siblings."""
     for step in (-1, 1):
         before, after = _sibling(old, step), _sibling(new, step)
         if before and after:

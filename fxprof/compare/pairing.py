@@ -1,4 +1,4 @@
-"""Which names, components and calls of two profiles belong together."""
+"""Matching names, components and calls of two profiles."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _T = TypeVar("_T")
 
 
 def merge_names(old: Iterable[str], new: Iterable[str]) -> list[str]:
-    """The names of both in an order that does not depend on which is which."""
+    """The names of both sides, in an order that is the same if the sides change places."""
     places = [{name: place for place, name in enumerate(side)} for side in (old, new)]
 
     def key(name: str) -> tuple[int, int, str]:
-        found = sorted(places[side][name] for side in (0, 1) if name in places[side])
-        return found[0], found[-1], name
+        positions = sorted(places[side][name] for side in (0, 1) if name in places[side])
+        return positions[0], positions[-1], name
 
     return sorted({**places[0], **places[1]}, key=key)
 
 
 ComponentPair = tuple[Component | None, Component | None]
-"""A component before and after; None where it was added or removed."""
+"""A component before and after; None on the missing side of an added or removed one."""
 
 
 def pair_components(old: Profile, new: Profile) -> list[ComponentPair]:
-    """Components of the same name and, of the others, those of the same class most of whose modules are the same."""
+    """Pair components of the same name, and then those of the same class if most of their modules are the same."""
     names = [name for name in merge_names(old.components, new.components) if name in old.components and name in new.components]
     pairs: dict[str, ComponentPair] = {name: (old.components[name], new.components[name]) for name in names}
     removed = [component for name, component in old.components.items() if name not in pairs]
@@ -46,7 +46,7 @@ def pair_components(old: Profile, new: Profile) -> list[ComponentPair]:
 
 
 class _Look(NamedTuple):
-    """What a component is recognised by under another name."""
+    """The features by which a component is recognised under another name."""
 
     class_name: str
     modules: frozenset[tuple[str, str, int]]
@@ -57,7 +57,7 @@ class _Look(NamedTuple):
         return cls(component.class_name, modules)
 
     def is_like(self, other: _Look) -> bool:
-        """Whether both are of one class, and at least half of the modules of each are in the other."""
+        """Whether both have the same class, and at least half of the modules of each are in the other."""
         if self.class_name != other.class_name:
             return False
         most = max(len(self.modules), len(other.modules))
@@ -67,7 +67,7 @@ class _Look(NamedTuple):
 
 
 def _only_alike(component: Component, others: Iterable[Component], looks: Mapping[int, _Look]) -> Component | None:
-    """The one of the others that looks like a component; None where several do, which two are enough to tell."""
+    """The only one of the others that looks like the component; None if there are none or several."""
     look = looks[id(component)]
     alike = list(islice((other for other in others if look.is_like(looks[id(other)])), 2))
     return alike[0] if len(alike) == 1 else None
@@ -75,7 +75,7 @@ def _only_alike(component: Component, others: Iterable[Component], looks: Mappin
 
 @dataclass(frozen=True, slots=True)
 class CallPair:
-    """Calls of both components that belong together: one of each, several that cannot be told apart, or none on one side."""
+    """Matching calls of both components: one of each, several that cannot be distinguished, or none on one side."""
 
     old: tuple[Call, ...]
     new: tuple[Call, ...]
@@ -87,17 +87,17 @@ class CallPair:
 
 
 def pair_calls(old: Iterable[Call], new: Iterable[Call]) -> tuple[CallPair, ...]:
-    """The calls of two components in pairs.
+    """Pair the calls of two components.
 
-    Calls of the same module with the same inputs belong together; then those of the same module, in order, where there are as
-    many on both sides; then those of modules with different names that do as much with the same inputs.
+    First calls of the same module with the same inputs; then those of the same module, in order, if both sides have equally
+    many; then those of modules with different names but the same inputs, MACs and number of operators.
     """
     pairs: list[CallPair] = []
-    left = list(old), list(new)
-    left = _pair(left, pairs, lambda call: (call.entry, call.inputs))
-    left = _pair(left, pairs, lambda call: call.entry)
-    left = _pair(left, pairs, lambda call: (call.inputs, call.total.of_macs, len(call.ops)))
-    pairs += _in_groups(left)
+    unpaired = list(old), list(new)
+    unpaired = _pair(unpaired, pairs, lambda call: (call.entry, call.inputs))
+    unpaired = _pair(unpaired, pairs, lambda call: call.entry)
+    unpaired = _pair(unpaired, pairs, lambda call: (call.inputs, call.total.of_macs, len(call.ops)))
+    pairs += _in_groups(unpaired)
     return tuple(pairs)
 
 
@@ -105,7 +105,7 @@ _Sides = tuple[list[Call], list[Call]]
 
 
 def _pair(sides: _Sides, pairs: list[CallPair], key: Callable[[Call], Hashable]) -> _Sides:
-    """Pair calls of the same key in order where there are as many on both sides, and give back those that are left."""
+    """Pair calls of the same key in order if both sides have equally many, and return the unpaired calls."""
     old, new = group_by(sides[0], key), group_by(sides[1], key)
     for name, calls in old.items():
         if len(calls) == len(new.get(name, ())):
@@ -125,7 +125,7 @@ def _in_groups(sides: _Sides) -> Iterator[CallPair]:
 
 
 def group_by(items: Iterable[_T], key: Callable[[_T], Hashable]) -> dict[Hashable, list[_T]]:
-    """Key to the items that have it, in their order."""
+    """Key to its items, in order."""
     groups: dict[Hashable, list[_T]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)

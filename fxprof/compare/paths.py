@@ -1,4 +1,4 @@
-"""Module paths in the order that people expect, and several of them written as one."""
+"""Module paths in the order that people expect, and several paths merged into one text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def natural_key(path: str) -> tuple[tuple[int, int, str], ...]:
 
 
 _NAMES = 4
-"""Names that are told one by one."""
+"""Names that a merged path lists one by one."""
 
 
 def merge_paths(paths: Iterable[str]) -> str:
-    """Several paths as one: `blocks.0…22.attn.{to_k,to_v}`; `*` is many names, and `…` in front many beginnings."""
+    """Several paths as one: `blocks.0…22.attn.{to_k,to_v}`; `*` means many names, and `…` in front many beginnings."""
     parts = [path.split(".") for path in dict.fromkeys(paths)]
     if not parts:
         return ""
@@ -30,11 +30,11 @@ def merge_paths(paths: Iterable[str]) -> str:
 
 
 def _merged(names: Iterable[str]) -> str:
-    found = sorted(set(names), key=natural_key)
-    if len(found) == 1:
-        return found[0]
-    if all(name.isascii() and name.isdecimal() for name in found):
-        numbers = [int(name) for name in found]
+    distinct = sorted(set(names), key=natural_key)
+    if len(distinct) == 1:
+        return distinct[0]
+    if all(name.isascii() and name.isdecimal() for name in distinct):
+        numbers = [int(name) for name in distinct]
         if numbers == list(range(numbers[0], numbers[-1] + 1)):
             return f"{numbers[0]}…{numbers[-1]}"
-    return "{" + ",".join(found) + "}" if len(found) <= _NAMES else "*"
+    return "{" + ",".join(distinct) + "}" if len(distinct) <= _NAMES else "*"

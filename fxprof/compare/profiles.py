@@ -1,4 +1,4 @@
-"""Two profiles compared: from what belongs together to the records of what differs."""
+"""The comparison of two profiles: from matching parts to the records of their differences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fxprof.trace.collector import uncollected
 
 @uncollected()
 def compare_profiles(old: Profile, new: Profile) -> Diff:
-    """What changed from one profile to another."""
+    """Compare two profiles."""
     known, typed = (has_shapes(old), has_shapes(new)), (has_types(old), has_types(new))
     pairs, common = pair_components(old, new), old.components.keys() & new.components.keys()
     return Diff(
@@ -39,20 +39,20 @@ def _settings(old: Mapping[str, Plain], new: Mapping[str, Plain]) -> Iterator[Se
 
 
 def _sizes(geometry: Geometry, common: AbstractSet[str]) -> dict[str, Plain]:
-    """The geometry as texts, of the common components; what could not be found is not there."""
-    found: dict[str, Plain] = {
+    """The geometry of the common components as texts, without unknown sizes."""
+    texts: dict[str, Plain] = {
         "pixels": _times(geometry.pixels_asked),
         "pixels computed": _times(geometry.pixels_computed),
         "latents": _times(geometry.latents),
     }
-    found |= {
+    texts |= {
         f"{name} tokens": " and ".join(map(str, lengths)) or None for name, lengths in geometry.text_tokens if name in common
     }
-    found |= {f"{name} longest attention": _times(pair) for name, pair in geometry.attention if name in common}
-    found |= {"denoiser": geometry.denoiser or None, "denoiser calls": geometry.denoiser_calls or None}
-    found |= {"denoiser batch": geometry.denoiser_batch or None, "guidance": geometry.guidance or None}
+    texts |= {f"{name} longest attention": _times(pair) for name, pair in geometry.attention if name in common}
+    texts |= {"denoiser": geometry.denoiser or None, "denoiser calls": geometry.denoiser_calls or None}
+    texts |= {"denoiser batch": geometry.denoiser_batch or None, "guidance": geometry.guidance or None}
     on = {"tiling": geometry.tiling or None, "slicing": geometry.slicing or None}
-    return {name: value for name, value in {**found, **on}.items() if value is not None}
+    return {name: value for name, value in {**texts, **on}.items() if value is not None}
 
 
 def _times(sizes: tuple[int, ...] | None) -> str | None:
@@ -70,11 +70,11 @@ def _component(old: Component | None, new: Component | None, *, shapes: bool, ty
     )
     matching = Matching(before, after)
     rows = Rows(matching, before, after, (old.class_name, new.class_name))
-    found = ComponentDiff(old, new, None, _calls(pairs), sort_changes(rows.changes()), rows.equal, rows.equal_modules)
-    assert Delta.sum([found.equal, *(row.delta for row in found.modules)]) == found.delta, "rows add up to the component"
+    diff = ComponentDiff(old, new, None, _calls(pairs), sort_changes(rows.changes()), rows.equal, rows.equal_modules)
+    assert Delta.sum([diff.equal, *(row.delta for row in diff.modules)]) == diff.delta, "rows add up to the component"
     if old.name == new.name:
-        return found
-    return replace(found, evidence=find_evidence(matching, before, after, old.class_name))
+        return diff
+    return replace(diff, evidence=find_evidence(matching, before, after, old.class_name))
 
 
 def _all_calls(old: Component | None, new: Component | None) -> tuple[CallPair, ...]:

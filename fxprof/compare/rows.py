@@ -1,6 +1,6 @@
-"""From matched modules to rows: every module of either side belongs to one row, or to the equal ones.
+"""From matched modules to rows: every module of either side belongs to one row, or counts as equal.
 
-A module that was added, removed or moved takes those inside it along, apart from those that have a row of their own.
+The row of an added, removed or moved module includes the modules inside it, except those with a separate row.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from fxprof.result.records import Total
 
 @dataclass
 class _Row:
-    """A row while it is put together."""
+    """A row under construction."""
 
     change: str
     aspects: tuple[str, ...] = ()
     evidence: Evidence | None = None
     old: list[Module] = field(default_factory=list)
-    """The outermost first."""
+    """The modules of the old side, outermost first."""
     new: list[Module] = field(default_factory=list)
 
 
@@ -36,10 +36,10 @@ class Rows:
         """Find the rows.
 
         Args:
-            matching: which modules belong together.
+            matching: the pairs of modules.
             old: the root of one tree.
-            new: that of the other.
-            classes: of the components.
+            new: the root of the other tree.
+            classes: the classes of both components.
         """
         self._matching, self._classes = matching, classes
         self._rows: list[_Row] = []
@@ -59,11 +59,11 @@ class Rows:
 
     @property
     def equal_modules(self) -> int:
-        """How many modules have no row."""
+        """The number of modules without a row."""
         return len(self._equal.old)
 
     def _visit_old(self, module: Module, around: _Row | None) -> None:
-        """Give a module of the old tree, and its partner, a row; `around` is the row of what holds it, if it takes it along."""
+        """Put a module of the old tree, and its partner, into a row; `around` is its parent's row, if that includes it."""
         partner = self._matching.partner.get(module)
         row = self._gone(around) if partner is None else self._matched(module, partner, around)
         row.old.append(module)
@@ -111,7 +111,7 @@ _RUNS = ("runs",)
 
 
 def make_component_row(old: Component | None, new: Component | None) -> ModuleChange:
-    """The one row of a component that is on one side alone."""
+    """The single row of a component that exists on one side only."""
     return ModuleChange("added" if old is None else "removed", _all_of(old) if old else None, _all_of(new) if new else None)
 
 
@@ -122,25 +122,25 @@ def _all_of(component: Component) -> ModuleSide:
 
 
 def find_evidence(matching: Matching, old: Module, new: Module, class_name: str) -> Evidence:
-    """Why the two were taken for the same module: what is the same in both."""
+    """The evidence that the two are the same module: their common parts."""
     pairs = [(module, matching.partner.get(module)) for module in old.walk()]
     below = f"{new.path}." if new.path else ""
     inside = [(one, other) for one, other in pairs if other and (other is new or other.path.startswith(below))]
     same = [(one, other) for one, other in inside if not _aspects(one, other)]
     before, after = (pair and (pair[0].name, pair[1].name) for pair in matching.neighbours(old, new))
     executions = sum(use[2] for module, _ in same for use in (*module.traits.costly, *module.traits.free))
-    params = sum(max(one.traits.params, other.traits.params) for one, other in same)  # not known where only a graph tells of it
+    params = sum(max(one.traits.params, other.traits.params) for one, other in same)  # only a graph mentions some
     return Evidence(class_name, len(same), params, executions, before, after)
 
 
 def _aspects(old: Module, new: Module) -> tuple[str, ...]:
-    """In what two modules that belong together differ."""
+    """The aspects in which two matching modules differ."""
     before, after = old.traits, new.traits
     if old.types == new.types and (before is after or (before == after and old.runs == new.runs)):
         return ()
     known = bool(before.class_name and after.class_name)
     common = {_work(use)[0] for _, use, _, _ in before.costly} & {_work(use)[0] for _, use, _, _ in after.costly}
-    found = {
+    differs = {
         "class": known and before.class_name != after.class_name,
         "params": known and before.params != after.params,
         "runs": old.runs != new.runs,
@@ -151,20 +151,20 @@ def _aspects(old: Module, new: Module) -> tuple[str, ...]:
         "macs": _macs(before) != _macs(after),
         "free ops": before.free != after.free,
     }
-    return tuple(name for name, differs in found.items() if differs)
+    return tuple(name for name, is_different in differs.items() if is_different)
 
 
 def _work(use: Use) -> tuple[str, str]:
-    """What an operator does, and on which shapes, whatever its spelling."""
+    """An operator's work and its shapes, whatever its spelling."""
     return unify_spelling(use.op, use.kind, use.shapes)
 
 
 def _executions(traits: Traits) -> dict[tuple[int, str], int]:
-    found: dict[tuple[int, str], int] = {}
+    executions: dict[tuple[int, str], int] = {}
     for number, use, count, _ in traits.costly:
         key = (number, _work(use)[0])
-        found[key] = found.get(key, 0) + count
-    return found
+        executions[key] = executions.get(key, 0) + count
+    return executions
 
 
 def _shapes(traits: Traits, ops: set[str]) -> set[tuple[int, str, str]]:
@@ -172,11 +172,11 @@ def _shapes(traits: Traits, ops: set[str]) -> set[tuple[int, str, str]]:
 
 
 def _macs(traits: Traits) -> dict[tuple[int, bool, bool], int]:
-    found: dict[tuple[int, bool, bool], int] = {}
+    sums: dict[tuple[int, bool, bool], int] = {}
     for number, use, _, macs in traits.costly:
         key = (number, use.counted, use.bounded)
-        found[key] = found.get(key, 0) + macs
-    return found
+        sums[key] = sums.get(key, 0) + macs
+    return sums
 
 
 def _total(modules: Iterable[Module]) -> Total:
@@ -199,13 +199,13 @@ def _side(modules: list[Module], component: str) -> ModuleSide | None:
         visits=sum(count for _, count in root.traits.visits),
         total=_total(modules),
         ops=_uses(modules),
-        # By name, because the number of a call is another one when the sides of a diff change places.
+        # By name, because the numbers of calls change if the sides of a diff change places.
         types="; ".join(dict.fromkeys(types for module in modules for types in sorted({types for _, types in module.types}))),
     )
 
 
 def _place(module: Module, component: str) -> tuple[str, str]:
-    """The class of the nearest numbered module around it, or of the component, and the path below that."""
+    """The class of the nearest numbered module around it, or of the component, and the path below that module."""
     names = [module.name] if module.path else []
     around = module.parent
     while around is not None and around.parent is not None and not around.name.isdecimal():
@@ -219,9 +219,9 @@ def _uses(modules: Iterable[Module]) -> tuple[OpUse, ...]:
     sums: dict[Use, list[int]] = {}
     for module in modules:
         for _, use, count, macs in (*module.traits.costly, *module.traits.free):
-            found = sums.setdefault(use, [0, 0])
-            found[0] += count
-            found[1] += macs
+            amounts = sums.setdefault(use, [0, 0])
+            amounts[0] += count
+            amounts[1] += macs
     return tuple(
         OpUse(use.op, use.kind, use.shapes, sums[use][0], sums[use][1] if use.counted else None, use.bounded)
         for use in sorted(sums)

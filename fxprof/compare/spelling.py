@@ -1,4 +1,4 @@
-"""Operators that are the same work under other names: `conv2d` and `convolution`, `linear` and `addmm`."""
+"""Operators that do the same work under different names: `conv2d` and `convolution`, `linear` and `addmm`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TRANSPOSED = "transposed convolution"
 
 @lru_cache(maxsize=4096)
 def unify_spelling(op: str, kind: str, shapes: str) -> tuple[str, str]:
-    """What an operator does and on which shapes, whatever its spelling; its own name and shapes where there is no other.
+    """A common name and common shapes for all spellings of an operator; without other spellings, its own name and shapes.
 
     Args:
-        op: as in `OpRow.op`.
-        kind: as in `OpRow.kind`.
-        shapes: as in `OpRow.shapes`.
+        op: the operator, as in `OpRow.op`.
+        kind: its kind, as in `OpRow.kind`.
+        shapes: its shapes, as in `OpRow.shapes`.
     """
     name = op.split(".")[1] if op.startswith("aten.") else ""
     if kind == "convolution" and name:
@@ -34,7 +34,7 @@ _Shape = tuple[int, ...]
 
 
 def _parsed(shapes: str) -> tuple[list[_Shape], list[_Shape]]:
-    """Operands and results; empty where a size is not known."""
+    """Operands and results; empty if a size is unknown."""
     sides = shapes.split(" -> ")
     try:
         both = [[_shape(text) for text in side.split(", ") if text] for side in sides]
@@ -50,7 +50,7 @@ def _shape(text: str) -> _Shape:
 def _is_transposed(name: str, shapes: str) -> bool:
     """Whether a convolution is a transposed one.
 
-    `convolution` tells by its sizes alone, and is taken for a direct one where they fit both.
+    For `convolution` only the sizes can decide; if they fit both, it counts as a direct one.
     """
     if name not in {"convolution", "_convolution"}:
         return "transpose" in name
@@ -76,7 +76,7 @@ def _multiplied(operands: list[_Shape]) -> _Shape | None:
     if len(operands) < 2 or not operands[0]:  # noqa: PLR2004 - as above
         return None
     left, right = operands[:2]
-    if len(right) == 2 and left:  # noqa: PLR2004 - a matrix, to which all rows go
+    if len(right) == 2 and left:  # noqa: PLR2004 - a matrix, which multiplies all rows
         return (1, prod(left[:-1]), left[-1], right[1])
     if len(left) == len(right) > 2 and left[:-2] == right[:-2]:  # noqa: PLR2004 - batches
         return (prod(left[:-2]), left[-2], left[-1], right[-1])

@@ -1,6 +1,6 @@
-"""What the modules of two components are compared by: what each of them is and does.
+"""The traits by which modules of two components are compared.
 
-The calls that both components have are numbered, so that what a module does in one call is held to what it does in the same.
+The calls that both components have are numbered, so that a module's work is compared within the same call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fxprof.result.records import Call
 
 
 class Use(NamedTuple):
-    """What executions of operators have in common, whatever line they come from."""
+    """The common properties of executions of an operator, whatever their source line."""
 
     op: str
     kind: str
@@ -23,57 +23,57 @@ class Use(NamedTuple):
 
 
 class Traits(NamedTuple):
-    """What a module is and does, in one execution of each call that both components have."""
+    """The class and work of a module, in one execution of each call that both components have."""
 
     class_name: str
     params: int
     visits: frozenset[tuple[int, int]]
-    """(number of the call, how often the module is called in it)"""
+    """(number of the call, calls of the module in it)"""
     costly: frozenset[tuple[int, Use, int, int]]
-    """(number of the call, operator, executions, MACs) of what costs something or is not known."""
+    """(number of the call, operator, executions, MACs) of operators that cost MACs or are uncounted."""
     free: frozenset[tuple[int, Use, int, int]]
-    """The same of operators that cost nothing."""
+    """(number of the call, operator, executions, MACs) of operators without MACs."""
 
 
 Types = Mapping[str, frozenset[tuple[int, str]]]
-"""Module path to (number of the call, element types) of what costs something in it."""
+"""Module path to (number of the call, element types) of its operators that cost MACs."""
 
 NOTHING = Traits("", 0, frozenset(), frozenset(), frozenset())
-"""Of a path that only holds other modules."""
+"""The traits of a path that only contains other modules."""
 
 
 def has_shapes(profile: Profile) -> bool:
-    """Whether the profile knows the shapes of its operators; one of format 1 does not."""
+    """Whether the profile has the shapes of its operators; one of format 1 does not."""
     rows = (row for component in profile.components.values() for call in component.calls for row in call.ops)
     costly = [row for row in rows if row.macs != 0]
     return not costly or any(row.shapes for row in costly)
 
 
 def has_types(profile: Profile) -> bool:
-    """Whether the profile knows the element types of its operators; an early one does not."""
+    """Whether the profile has the element types of its operators; an early one does not."""
     rows = (row for component in profile.components.values() for call in component.calls for row in call.ops)
     costly = [row for row in rows if row.macs != 0]
     return not costly or any(row.types for row in costly)
 
 
 def find_types(slots: Iterable[tuple[Call, ...]]) -> Types:
-    """The element types that each module works on, in the calls that both components have."""
-    found: dict[str, set[tuple[int, str]]] = {}
+    """The element types of each module's operators, in the calls that both components have."""
+    types: dict[str, set[tuple[int, str]]] = {}
     for number, calls in enumerate(slots):
         for call in calls:
             for row in call.ops:
                 if row.types and row.macs != 0:
-                    found.setdefault(row.path, set()).add((number, row.types))
-    return {path: frozenset(types) for path, types in found.items()}
+                    types.setdefault(row.path, set()).add((number, row.types))
+    return {path: frozenset(of_path) for path, of_path in types.items()}
 
 
 def find_traits(component: Component, slots: Iterable[tuple[Call, ...]], *, shapes: bool) -> dict[str, Traits]:
-    """Module path to what it is and does.
+    """Module path to its traits.
 
     Args:
-        component: one of the two.
-        slots: its calls that the other one has too, by number; several in one slot count as often as they happen.
-        shapes: whether the shapes of operators are looked at.
+        component: one of the two components.
+        slots: its calls that the other component also has, by number; several calls in one slot count with their counts.
+        shapes: whether the shapes of operators are compared.
     """
     costly: dict[str, dict[tuple[int, Use], list[int]]] = {}
     free: dict[str, dict[tuple[int, Use], list[int]]] = {}
@@ -86,13 +86,13 @@ def find_traits(component: Component, slots: Iterable[tuple[Call, ...]], *, shap
                 seen = visits.setdefault(path, {})
                 seen[number] = seen.get(number, 0) + count * times
     records = {record.path: record for record in component.modules}
-    found: dict[str, Traits] = {}
+    traits: dict[str, Traits] = {}
     for path in {**records, **visits, **costly, **free}:
         record = records.get(path)
         class_name, params = (record.class_name, record.params) if record else ("", 0)
         called = frozenset(visits[path].items()) if path in visits else NOTHING.visits
-        found[path] = Traits(class_name, params, called, _frozen(costly, path), _frozen(free, path))
-    return found
+        traits[path] = Traits(class_name, params, called, _frozen(costly, path), _frozen(free, path))
+    return traits
 
 
 def _add_operators(
@@ -107,7 +107,7 @@ def _add_operators(
     known: dict[tuple[str, str, str, bool, bool], Use] = {}
     for row in call.ops:
         macs = row.macs
-        # What costs nothing is compared by its name: a profile of an early fxprof knows no shapes of it.
+        # Operators without MACs are compared by name: a profile of an early fxprof lacks their shapes.
         values = (row.op, row.kind, row.shapes if shapes and macs != 0 else "", macs is not None, row.bounded)
         use = known.get(values)
         if use is None:
@@ -121,5 +121,5 @@ def _add_operators(
 
 
 def _frozen(uses: dict[str, dict[tuple[int, Use], list[int]]], path: str) -> frozenset[tuple[int, Use, int, int]]:
-    found = uses.get(path)
-    return frozenset([(*key, *sums) for key, sums in found.items()]) if found else frozenset()  # type: ignore[misc]
+    of_path = uses.get(path)
+    return frozenset([(*key, *sums) for key, sums in of_path.items()]) if of_path else frozenset()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a trace costs: formulas, the counting pass, the module hierarchy. Imports neither torch nor, by itself, networkx."""
+"""The cost of a trace: formulas, the counting pass, the module hierarchy."""
 
 from fxprof.cost import formulas
 from fxprof.cost.registry import BUILT_IN, KINDS, Formula, Formulas, formula

@@ -1,6 +1,6 @@
-"""Whether a graph agrees with itself: each operator's results are held to what its operands give. Imports no torch.
+"""A consistency check of graphs: each operator's results must fit its operands.
 
-A graph that was written by torch always does. One that was edited, or damaged, would be counted by sizes that no run has.
+A graph that torch wrote always passes. An edited or damaged one would be counted at sizes that no run can have.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from fxprof.trace.symbols import in_short
 
 
 def check_capture(capture: Capture, name: str) -> None:
-    """Hold every graph of a capture to itself.
+    """Check every graph of a capture.
 
     Args:
-        capture: read from files.
-        name: what to call it in errors.
+        capture: a capture that was read from files.
+        name: its name in errors.
 
     Raises:
-        TargetError: the results of an operator are not those that its operands give, or weighing the orders of all products
-            would take for ever.
+        TargetError: the results of an operator do not fit its operands, or the search for the cheapest orders of all products
+            would take too long.
     """
     steps = Steps()
     for component in capture.components:
@@ -39,36 +39,36 @@ def check_capture(capture: Capture, name: str) -> None:
 
 
 def check_trace(trace: Trace, name: str, steps: Steps | None = None) -> None:
-    """As `check_capture`, of one graph, with the steps that are left for its formulas."""
+    """Check one graph, as in `check_capture`, with the remaining steps for its formulas."""
     steps = steps or Steps()
     sizes = trace.sizes()
     known: dict[str, tuple[Rule | None, str]] = {}
     for op in trace.distinct():
         if op.target not in known:
             known[op.target] = _find(op.target), spellings(op.target)[-1]
-        found, called = known[op.target]
+        rule, called = known[op.target]
         if not steps.enough(op, called):
             raise TargetError(f"cannot count {name}: {op.target}: {TOO_MANY}")
-        if found is not None:
-            fault = _fault(op, found, sizes)
+        if rule is not None:
+            fault = _fault(op, rule, sizes)
             if fault:
                 shown = fault if len(fault) <= _LONGEST else f"{fault[: _LONGEST - 3]}..."
                 raise TargetError(f"cannot count {name}: {_place(op)}: {shown}", _REMEDY)
 
 
 _LONGEST = 300
-"""Characters that say what is wrong."""
-_REMEDY = "the graph contradicts itself, so no run has these sizes; export the program anew"
+"""Characters of a fault in a message."""
+_REMEDY = "the graph contradicts itself, so no run has these sizes; export the program again"
 
 
 def _find(target: str) -> Rule | None:
     return next((RULES[name] for name in spellings(target) if name in RULES), None)
 
 
-def _fault(op: Op, found: Rule, sizes: Sizes) -> str:
-    """What is wrong with an operator; "" for nothing, or for a size without a value."""
+def _fault(op: Op, rule: Rule, sizes: Sizes) -> str:
+    """The fault of an operator; "" for none, or for a size without a value."""
     try:
-        expected = found(Arguments(op, sizes))
+        expected = rule(Arguments(op, sizes))
         wanted = _shapes(expected)
         outs = [tuple(sizes.size(size) for size in value.shape) for value in op.outputs if isinstance(value, Tensor)]
     except ClashError as error:
@@ -76,20 +76,20 @@ def _fault(op: Op, found: Rule, sizes: Sizes) -> str:
     except (UnknownError, UnboundSymbolError):
         return ""
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        # A rank, or a kind of argument, that the operator cannot have: rules need not ask for it one by one.
+        # The operator cannot have such a rank or kind of argument: rules need not check each one.
         return f"its arguments do not fit it ({', '.join([*_plain(op), write_shapes(op, sizes)])})"
     if not wanted or not outs:
         return ""
     if outs[: len(wanted)] == wanted:
         return ""
-    return f"its operands give {_listed(wanted)}, and it is said to give {_listed(outs)}"
+    return f"its operands give {_listed(wanted)}, but the graph says {_listed(outs)}"
 
 
 def _shapes(expected: Expected) -> list[Shape]:
-    """The shapes that a rule gives; none where it cannot tell.
+    """The shapes from a rule; none if the rule does not know them.
 
     Raises:
-        TypeError: it gives something else, because an argument is of another kind than the rule takes it for.
+        TypeError: the rule gave something else, because an argument is not of the kind that it expects.
     """
     if expected is None:
         return []
@@ -100,7 +100,7 @@ def _shapes(expected: Expected) -> list[Shape]:
 
 
 def _plain(op: Op) -> Iterator[str]:
-    """The first few arguments that are no tensors, in short."""
+    """The first few arguments other than tensors, in short."""
     named = ((name, value) for name, value in op.args if value is not None and next(tensors_in(value), None) is None)
     for name, value in islice(named, _FEW):
         yield f"{name}={_SHORT.repr(in_short(value) if isinstance(value, Expr) else value)}"

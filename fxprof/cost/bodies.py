@@ -1,4 +1,4 @@
-"""How operators that hold other operators are counted. Imports the standard library only."""
+"""The treatment of operators that contain other operators."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ TREATMENTS: Mapping[str, str] = {
     "choose": "One of its branches runs: those of the more expensive one are counted, as an upper bound when the costs differ.",
     "repeat": "Its body runs once per leading element of xs: the operators inside are counted that often.",
     "combine": "Its body combines pairs of elements: for n elements the operators inside count 2 n times, an upper bound.",
-    "leave": "How often its body runs depends on data: it is uncounted, with a note of what one iteration costs.",
+    "leave": "The number of runs of its body depends on data: it is uncounted, with a note about the cost of one iteration.",
 }
-"""Treatment to what it means."""
+"""Treatment to its description."""
 
 TREATMENT_OF: Mapping[str, str] = {
     "associative_scan": "combine",
@@ -40,6 +40,6 @@ TREATMENT_OF: Mapping[str, str] = {
 
 
 def treatment_of(target: str) -> str | None:
-    """The treatment of a higher-order operator, or None for one that is not known; every `wrap...` is entered."""
+    """The treatment of a higher-order operator, or None for an unknown one; every `wrap...` is entered."""
     name = target.removeprefix(PREFIX)
     return TREATMENT_OF.get(name, "enter" if name.startswith("wrap") else None)

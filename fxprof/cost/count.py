@@ -1,7 +1,7 @@
-"""The counting pass: from the operators of a trace to what each costs. Imports neither torch nor networkx.
+"""The counting pass: from the operators of a trace to the cost of each.
 
-Higher-order operators are followed into their bodies: a `scan` runs its body as often as it is long, and of a `cond` the more
-expensive branch is taken. What cannot be counted has cost None and says why; it is never zero.
+The pass follows higher-order operators into their bodies: a `scan` runs its body once per element, and a `cond` counts its more
+expensive branch. An operator that cannot be counted has the cost None, never zero, and a note with the reason.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from fxprof.trace.shapes import write_shapes, write_types
 
 @dataclass(frozen=True, slots=True)
 class CountedOp:
-    """One operator of a trace and what it costs."""
+    """One operator of a trace and its cost."""
 
     target: str
     kind: str
     """One of `fxprof.cost.registry.KINDS`."""
     stack: tuple[Frame, ...]
-    """Outermost module first; in a body without stacks, that of the operator around it."""
+    """Outermost module first; in a body without stacks, the stack of the operator around it."""
     source: str | None
     macs: int | None
-    """MACs of one execution; None when they are not known."""
+    """MACs of one execution; None if unknown."""
     times: int = 1
     """Executions in one run of the trace; more than one in the body of a loop."""
     bounded: bool = False
     """Whether the MACs are an upper bound."""
     note: str = ""
-    """Why they are bounded or unknown."""
+    """The reason why they are bounded or unknown."""
     shapes: str = ""
-    """What it works on, as `fxprof.trace.shapes` writes it."""
+    """Its operands and results, as `fxprof.trace.shapes` writes them."""
     types: str = ""
-    """The element types of what it works on, as `fxprof.trace.shapes` writes them."""
+    """The element types of its operands, as `fxprof.trace.shapes` writes them."""
     flops: int = 0
-    """Of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
+    """FLOPs of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
     traffic: Traffic | None = None
-    """Bytes of one execution; None when they are not known."""
+    """Bytes of one execution; None if unknown."""
 
     def moved(self, stack: tuple[Frame, ...], times: int = 1) -> CountedOp:
-        """The same in another module, or so many times as often."""
+        """The same operator in another module, with `times` as many executions."""
         return CountedOp(
             self.target,
             self.kind,
@@ -73,10 +73,10 @@ class CountedOp:
 
 @uncollected()
 def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
-    """What every operator of a trace costs, bodies of higher-order operators after their operator.
+    """Count every operator of a trace; the operators of a body follow their higher-order operator.
 
     Args:
-        trace: of one captured graph; its symbols have the sizes that it gives.
+        trace: the trace of one captured graph, counted at its own sizes of the symbols.
         formulas: the table to count with.
 
     Raises:
@@ -86,7 +86,7 @@ def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
 
 
 class Pass:
-    """One walk over a trace; remembers what operators of the same name have in common."""
+    """One walk over a trace; caches the common properties of operators of the same name."""
 
     def __init__(self, formulas: Formulas, sizes: Sizes) -> None:
         self._formulas = formulas
@@ -96,33 +96,33 @@ class Pass:
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
 
     def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...], times: int = 1) -> Iterator[CountedOp]:
-        """What operators cost.
+        """Count operators.
 
         Args:
-            ops: of a graph, or of a body.
-            outer: the stack of those that have none of their own.
-            times: how often the loops around them run, so that no loop makes the rows of its body anew.
+            ops: the operators of a graph or of a body.
+            outer: the stack for operators without one.
+            times: the number of runs of all loops around them, so that no loop has to copy the results of its body.
         """
         for op in ops:
             if isinstance(op, Occurrence):
                 yield from self._block(op, times)
                 continue
-            found = self._known.get(op.target) or self._look_up(op.target)
+            rule = self._known.get(op.target) or self._look_up(op.target)
             stack = op.stack or outer
-            if found[0] is None and op.target.startswith(PREFIX) and found[1] == UNKNOWN:
+            if rule[0] is None and op.target.startswith(PREFIX) and rule[1] == UNKNOWN:
                 yield from self._higher_order(op, stack, times)
             else:
-                counted = self._one(op, found, stack)
+                counted = self._one(op, rule, stack)
                 yield counted if times == 1 else counted.moved(stack, times)
 
-    def _one(self, op: Op, found: tuple[Formula | None, str], stack: tuple[Frame, ...]) -> CountedOp:
-        """What an operator without a body costs, by its formula or its kind."""
-        if found[0] is not None:
-            return self._by_formula(op, found[0], stack)
-        return self._transform(op, stack) if found[1] == KIND else self._without(op, found[1], stack)
+    def _one(self, op: Op, rule: tuple[Formula | None, str], stack: tuple[Frame, ...]) -> CountedOp:
+        """Count an operator without a body, by its formula or its kind."""
+        if rule[0] is not None:
+            return self._by_formula(op, rule[0], stack)
+        return self._transform(op, stack) if rule[1] == KIND else self._without(op, rule[1], stack)
 
     def _block(self, occurrence: Occurrence, times: int) -> Iterator[CountedOp]:
-        """What a block does, counted once, in the place of this occurrence."""
+        """The operators of a block, counted once, in the place of this occurrence."""
         block = occurrence.block
         if block not in self._blocks:
             self._blocks[block] = tuple(self.ops(block.parts, block.stack))
@@ -147,7 +147,7 @@ class Pass:
         return self._counted(op, formula.kind, stack, macs, note)
 
     def _transform(self, op: Op, stack: tuple[Frame, ...]) -> CountedOp:
-        """A Fourier transform: no MACs, and FLOPs by a convention of its own."""
+        """Count a Fourier transform: no MACs, and FLOPs by a separate convention."""
         formula = FOURIER.find(op.target)
         assert formula is not None, "only operators in the table are of this kind"
         try:
@@ -158,23 +158,23 @@ class Pass:
         return self._counted(op, KIND, stack, 0, note, flops=flops)
 
     def _stored_only(self, op: Op, formula: Formula, macs: int) -> tuple[int | None, str]:
-        """What is left of the MACs of a dense product where an operand is sparse, and why it is not known where it is not."""
+        """The MACs of a product for the stored elements of a sparse operand, and the reason if they are unknown."""
         sparse = [value for _, value in op.args if isinstance(value, Tensor) and value.nnz is not None]
         if not sparse or macs == 0:
             return macs, ""
         if len(sparse) > 1 or formula.kind not in _PRODUCTS:
             return (
                 None,
-                "how much of a product of sparse or nested tensors there is to compute depends on where their elements are",
+                "the cost of a product of sparse or nested tensors depends on the positions of their elements",
             )
         nnz = sparse[0].nnz or 0
         if nnz == UNKNOWN_NNZ:
             return None, "the graph does not say how many elements a sparse tensor stores"
-        # Each element of the one operand takes part in as many products as any other.
+        # All elements of an operand take part in equally many products.
         return macs * nnz // max(prod(self._shape(sparse[0])), 1), ""
 
     def _without(self, op: Op, kind: str, stack: tuple[Frame, ...]) -> CountedOp:
-        """An operator without a formula: one that is known to contract nothing, or one that is not known at all."""
+        """Count an operator without a formula: it contracts nothing, or it is unknown."""
         if kind == UNKNOWN:
             return self._uncounted(op, stack, _why_unknown(op), UNKNOWN)
         return self._costless(op, stack, kind)
@@ -185,8 +185,8 @@ class Pass:
     def _counted(
         self, op: Op, kind: str, stack: tuple[Frame, ...], macs: int | None, note: str = "", *, flops: int = 0
     ) -> CountedOp:
-        """The operator with all that is the same however its MACs were found."""
-        # A higher-order operator with a body moves nothing itself: the operators inside do.
+        """The counted operator; all fields except the MACs are found here, whatever rule gave the MACs."""
+        # A higher-order operator with a body moves nothing itself; the operators inside do.
         traffic = NONE if kind == "control" and macs is not None else traffic_of(op, self.sizes)
         shapes, types = write_shapes(op, self.sizes), write_types(op)
         return CountedOp(
@@ -211,7 +211,7 @@ class Pass:
         return macs
 
     def _spend(self, op: Op, formula: Formula) -> None:
-        """Refuse a graph whose formulas would take for ever, with many operands each."""
+        """Refuse a graph whose formulas would take too long because of many operands."""
         if formula.origin == "fxprof" and not self._steps.enough(op, formula.targets[0]):
             raise FormulaError(f"{op.target}: {TOO_MANY}")
 
@@ -229,46 +229,46 @@ class Pass:
     def _higher_order(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         treatment = treatment_of(op.target)
         if treatment is None:
-            found: Iterable[CountedOp] = [
+            counted: Iterable[CountedOp] = [
                 self._uncounted(op, stack, "a higher-order operator that fxprof does not know", UNKNOWN)
             ]
         elif not op.subgraphs:
-            found = [self._uncounted(op, stack, "the graph does not hold its body")]
+            counted = [self._uncounted(op, stack, "the graph does not contain its body")]
         else:
-            found = getattr(self, treatment)(op, stack, times)  # the methods below
-        rest = iter(found)
+            counted = getattr(self, treatment)(op, stack, times)  # the methods below
+        rest = iter(counted)
         return chain([next(rest).moved(stack, times)], rest)
 
-    # Each gives the operator as it is executed once, and then what is inside of it, as often as all loops around it run.
+    # Each method gives the operator for one execution, and then the operators inside, for all runs of the loops around them.
 
     def enter(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
-        """The operator and its one body."""
+        """The operator and its single body."""
         if len(op.subgraphs) > 1:
-            return [self._uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and which of them run is not known")]
+            return [self._uncounted(op, stack, f"it has {len(op.subgraphs)} bodies, and it is unknown which of them run")]
         return chain([self._costless(op, stack)], self.ops(op.subgraphs[0].parts, stack, times))
 
     def choose(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its more expensive branch."""
         if len(op.subgraphs) != _BRANCHES:
-            return [self._uncounted(op, stack, "the graph does not hold both branches")]
+            return [self._uncounted(op, stack, "the graph does not contain both branches")]
         branches = [tuple(self.ops(body.parts, stack, times)) for body in op.subgraphs]
-        (cheap_cost, cheap), (dear_cost, dear) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
+        (low_cost, low), (high_cost, high) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
         itself = self._costless(op, stack)
-        if cheap_cost[1] > dear_cost[1]:
-            note = f"uncounted operators in the branch that costs less: {cheap_cost[1] // times}"
+        if low_cost[1] > high_cost[1]:
+            note = f"uncounted operators in the less expensive branch: {low_cost[1] // times}"
             itself = self._uncounted(op, stack, note)
-        bounded = cheap_cost[0] != dear_cost[0]
+        bounded = low_cost[0] != high_cost[0]
         note = "the more expensive branch of a cond"
-        taken = [_bounded(counted, note) if bounded else counted for counted in dear]
-        return _at_most(itself, taken, *(_moved_bytes(ops, times) for ops in (dear, cheap)))
+        taken = [_bounded(counted, note) if bounded else counted for counted in high]
+        return _at_most(itself, taken, *(_moved_bytes(ops, times) for ops in (high, low)))
 
     def repeat(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
-        """The operator and its body, as often as it is long."""
+        """The operator and its body, once per element."""
         return self._loop(op, stack, times)
 
     def combine(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
-        """The operator and its body, as often as a scan in parallel could combine two elements at most."""
-        # n - 1 pairs one after the other; in parallel n/2 pairs, the same for half the elements, n/2 pairs: below 2 n.
+        """The operator and its body, with the most pairs that a parallel scan could combine."""
+        # In sequence there are n - 1 pairs; in parallel n/2 pairs, then the same for half the elements, then n/2: below 2 n.
         itself, *body = self._loop(op, stack, 2 * times)
         pairs = "at most 2 n pairs of an associative scan"
         return [itself, *(_traffic_bounded(_bounded(counted, pairs)) for counted in body)]
@@ -285,12 +285,12 @@ class Pass:
         except UnboundSymbolError as error:
             return [self._uncounted(op, stack, f"its length depends on {error.args[0]}, which has no value")]
         if length is None:
-            return [self._uncounted(op, stack, "it has no xs that would say how often it runs")]
+            return [self._uncounted(op, stack, "it has no xs, so the number of its runs is unknown")]
         body = self.ops(op.subgraphs[0].parts, stack, times * length) if length else ()
         return chain([self._costless(op, stack)], body)
 
     def _length(self, op: Op) -> int | None:
-        """The leading size of what a loop runs over."""
+        """The leading size of a loop's elements."""
         xs = op.argument("xs")
         first = xs[0] if isinstance(xs, tuple) and xs else xs
         return self.sizes.size(first.shape[0]) if isinstance(first, Tensor) and first.shape else None
@@ -298,11 +298,11 @@ class Pass:
 
 _BRANCHES = 2
 _PRODUCTS = frozenset({"linear", "matmul"})
-"""Kinds in which every element of an operand takes part in equally many products."""
+"""Kinds in which all elements of an operand take part in equally many products."""
 
 
 def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
-    """The MACs of a body, and how many executions in it are uncounted."""
+    """The MACs of a body, and the number of its uncounted executions."""
     macs = uncounted = 0
     for op in ops:
         macs += (op.macs or 0) * op.times
@@ -311,7 +311,7 @@ def _cost(ops: Iterable[CountedOp]) -> tuple[int, int]:
 
 
 def _moved_bytes(ops: Iterable[CountedOp], times: int) -> Traffic | None:
-    """The bytes of a branch in one of `times` executions; None when those of some operator are not known."""
+    """The bytes of a branch in one of `times` executions; None if those of some operator are unknown."""
     read = written = 0
     for op in ops:
         if op.traffic is None:
@@ -322,17 +322,17 @@ def _moved_bytes(ops: Iterable[CountedOp], times: int) -> Traffic | None:
 
 
 def _at_most(itself: CountedOp, taken: list[CountedOp], one: Traffic | None, other: Traffic | None) -> list[CountedOp]:
-    """A `cond` and its branch with the bytes as upper bounds, for its other branch may move more."""
+    """A `cond` and its branch with upper bounds of the bytes, because its other branch may move more."""
     if one == other and one is not None:
         return [itself, *taken]
     if one is None or other is None:
         return [replace(itself, traffic=None), *taken]
-    more = Traffic(max(other.read - one.read, 0), max(other.written - one.written, 0), bounded=True)
-    return [replace(itself, traffic=more), *map(_traffic_bounded, taken)]
+    extra = Traffic(max(other.read - one.read, 0), max(other.written - one.written, 0), bounded=True)
+    return [replace(itself, traffic=extra), *map(_traffic_bounded, taken)]
 
 
 def _traffic_bounded(counted: CountedOp) -> CountedOp:
-    """The same with its bytes as upper bounds, where there are any."""
+    """The same operator with its bytes, if any, as upper bounds."""
     traffic = counted.traffic
     return counted if traffic is None or traffic == NONE else replace(counted, traffic=traffic._replace(bounded=True))
 
@@ -345,7 +345,7 @@ def _why_unknown(op: Op) -> str:
 
 
 def _bounded(counted: CountedOp, note: str) -> CountedOp:
-    """The same as an upper bound; what costs nothing or is not known bounds nothing, and what is one stays as it is."""
+    """The same operator with its MACs as an upper bound; one without known MACs, or with a bound already, stays unchanged."""
     if not counted.macs or (counted.bounded and counted.note):
         return counted
     return replace(counted, bounded=True, note=counted.note or note)
@@ -355,17 +355,17 @@ def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -
     arguments = ", ".join(f"{name}={_short(_SHORT.repr(value), 40)}" for name, value in bound.items())
     absent = [name for name in bound if name not in {"out", "outs", *dict(op.args)}]
     given = _short(", ".join(name for name, _ in op.args), 100)
-    has = f"it was called without {' or '.join(absent)}, with {given}; what can be left out needs a default in the formula"
+    hint = f"it was called without {' or '.join(absent)}, with {given}; optional arguments need a default in the formula"
     called = f"{formula.function.__name__}({_short(arguments, 160)})"
     message = f"{op.target}: the formula {called} from {formula.origin} {_short(what, 120)}"
-    return FormulaError(message, has if absent else "a formula gives an integer, zero or more")
+    return FormulaError(message, hint if absent else "a formula must return an integer, zero or more")
 
 
 class _Short(Repr):
-    """Writes out the beginning of a value alone, which may be of millions of sizes; texts without quotes."""
+    """Writes only the beginning of a value, which may have millions of sizes; texts without quotes."""
 
     def repr_str(self, value: str, _level: int) -> str:
-        """The text as it is, as far as it is shown."""
+        """The beginning of the text, without quotes."""
         return value[:_LONGEST_TEXT]
 
 

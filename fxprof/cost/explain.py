@@ -1,4 +1,4 @@
-"""What fxprof knows about an operator, in words. Imports no torch."""
+"""The facts that fxprof knows about an operator, in words."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fxprof.errors import UsageError
 from fxprof.trace.higher_order import PREFIX
 
 _SPACES = ("aten.", PREFIX, "prims.", "quantized_decomposed.", "torchvision.")
-"""Namespaces to look in when a name has none."""
+"""Namespaces to search for a name without one."""
 
 
 def explain(name: str, formulas: Formulas = BUILT_IN) -> str:
-    """How an operator is counted, or why it costs no MACs.
+    """Explain how fxprof counts an operator, or why it costs no MACs.
 
     Args:
         name: `conv2d`, `aten.conv2d`, `aten::conv2d`, `aten.conv2d.default` or `torch.ops.aten.conv2d`.
-        formulas: the table to look in.
+        formulas: the table to search.
 
     Raises:
-        UsageError: no such operator is known; the hint has the nearest names.
+        UsageError: fxprof knows no such operator; the hint has the closest names.
     """
     for target in _candidates(name):
         formula = formulas.find(target) or _of_an_overload(target, formulas)
@@ -41,7 +41,7 @@ def explain(name: str, formulas: Formulas = BUILT_IN) -> str:
 
 
 def formula_table(formulas: Formulas = BUILT_IN) -> str:
-    """Every formula with its operators and its product, as a Markdown table."""
+    """All formulas with their operators and products, as a Markdown table."""
     lines = ["| kind | operators | MACs |", "|---|---|---|"]
     for formula in dict.fromkeys(formulas.table.values()):
         operators = ", ".join(f"`{target}`" for target in formula.targets)
@@ -63,7 +63,7 @@ def _explain_formula(formula: Formula) -> str:
 
 
 def _of_an_overload(target: str, formulas: Formulas) -> Formula | None:
-    """The formula of an operator whose overloads have their own: `aten.lstm` for `aten.lstm.input`."""
+    """The formula for an operator whose overloads have separate formulas: that of `aten.lstm.input` for `aten.lstm`."""
     return next((formulas.find(name) for name in formulas if name.startswith(f"{target}.")), None)
 
 
@@ -74,13 +74,13 @@ def _candidates(name: str) -> Iterator[str]:
         yield from (space + plain for space in _SPACES)
 
 
-_OWN = "a formula for an operator of your own is declared in a file that --formulas names"
+_OWN = "declare a formula for your own operator in a file, and name the file with --formulas"
 
 
 def _nearest(name: str, formulas: Formulas) -> str:
     known = list(dict.fromkeys([*formulas, *KIND_OF, *(PREFIX + other for other in TREATMENT_OF)]))
-    found = _closest(next(_candidates(name)), known)
-    return f"did you mean {' or '.join(found)}?" if found else f"names are written as in aten.conv2d; {_OWN}"
+    closest = _closest(next(_candidates(name)), known)
+    return f"did you mean {' or '.join(closest)}?" if closest else f"write names as in aten.conv2d; {_OWN}"
 
 
 def _closest(name: str, known: Iterable[str]) -> list[str]:

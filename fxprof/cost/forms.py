@@ -1,7 +1,8 @@
-"""Counting with symbols: the cost of every operator as an expression, to which numbers are bound as often as one likes.
+"""Counting with symbols: the cost of every operator as an expression, which can be evaluated for many sets of numbers.
 
-A formula is given `Size`s, which add and multiply like integers. One that asks for more, as whether a size is 1, needs plain
-numbers: such an operator is counted when numbers are bound. So are those with formulas of users, who need not know of this.
+A formula receives `Size`s, which add and multiply like integers. A formula that needs more, for example whether a size is 1,
+needs plain numbers: such an operator is counted once numbers are known. So are operators with formulas of users, which need not
+support `Size`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from fxprof.trace.higher_order import ENTERED, PREFIX
 
 
 class NeedsNumbersError(Exception):
-    """A formula asks of a size what only a number can tell."""
+    """A formula needs a plain number in place of a size."""
 
 
 class Size:
-    """A size in a formula, as an expression. It has the arithmetic of integers; what else is done with it needs a number."""
+    """A size in a formula, as an expression. It supports the arithmetic of integers; any other use needs a number."""
 
     __slots__ = ("dim",)
 
     def __init__(self, dim: Dim) -> None:
-        """Take the expression that it stands for."""
+        """Wrap an expression."""
         self.dim = dim
 
     def _needs_number(self, *_: object) -> NoReturn:
@@ -72,7 +73,7 @@ def _dim(value: object) -> Any:
     """The expression of a size, or an integer.
 
     Raises:
-        NeedsNumbersError: it is neither, so that what comes out is no expression.
+        NeedsNumbersError: the value is neither, so the result would not be an expression.
     """
     if isinstance(value, Size):
         return value.dim
@@ -82,10 +83,10 @@ def _dim(value: object) -> Any:
 
 
 class Forms:
-    """What the operators of one trace cost, as expressions over its symbols.
+    """The cost of the operators of one trace, as expressions over its symbols.
 
     Args:
-        trace: of one captured graph.
+        trace: the trace of one captured graph.
         formulas: the table to count with.
     """
 
@@ -101,12 +102,12 @@ class Forms:
                 self._forms[id(op)] = known.setdefault(form, normal(form))
 
     def of(self, op: Op) -> Dim | None:
-        """MACs of one execution of an operator of the trace; None where only numbers tell, or where it has no formula."""
+        """MACs of one execution of an operator of the trace; None if they need numbers, or without a formula."""
         return self._forms.get(id(op))
 
     @uncollected()
     def at(self, symbols: Mapping[str, int]) -> tuple[CountedOp, ...]:
-        """What every operator costs at these sizes: the same as `count` says of the trace at these sizes.
+        """Count every operator at these sizes, with the same result as `count` for the trace at these sizes.
 
         Args:
             symbols: symbol to size.
@@ -118,9 +119,9 @@ class Forms:
         return tuple(_Bound(self._formulas, trace.sizes(), self._forms).ops(trace.parts, ()))
 
     def total(self) -> Dim | None:
-        """MACs of the whole graph in normal form; None where those of some operator are known for numbers alone.
+        """MACs of the whole graph in normal form; None if those of some operator need numbers.
 
-        Operators that nothing counts add nothing, as in `count`.
+        Uncounted operators add nothing, as in `count`.
         """
         try:
             return normal(self._sum(self._trace.parts, {}))
@@ -150,7 +151,7 @@ class Forms:
 
 
 class _Bound(Pass):
-    """A pass at given sizes that knows most costs as expressions."""
+    """A pass at given sizes that already has most costs as expressions."""
 
     def __init__(self, formulas: Formulas, sizes: Sizes, forms: Mapping[int, Dim]) -> None:
         super().__init__(formulas, sizes)
@@ -161,7 +162,7 @@ class _Bound(Pass):
         if form is None:
             return super().apply(op, formula)
         for size in _symbolic_sizes(op):
-            self.sizes.size(size)  # which is negative nowhere, as for a formula
+            self.sizes.size(size)  # refuses a negative size, as for a formula
         return self.sizes.value(form)
 
 
@@ -173,11 +174,11 @@ def _symbolic_sizes(op: Op) -> Iterator[Expr]:
 
 
 def _form(op: Op, formula: Formula) -> Dim | None:
-    """The cost of an operator as an expression; None where its formula needs numbers, or does not fit."""
+    """The cost of an operator as an expression; None if its formula needs numbers, or does not fit."""
     try:
         return _dim(formula.function(**formula.bind(op, _sized)))  # type: ignore[no-any-return]
     except (NeedsNumbersError, NoFormulaError, ArithmeticError, LookupError, TypeError, ValueError):
-        return None  # an operator that does not fit its formula is told of when it is counted with numbers
+        return None  # counting with numbers reports an operator that does not fit its formula
 
 
 def _sized(value: Value, whole: bool) -> object:

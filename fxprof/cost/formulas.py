@@ -1,8 +1,8 @@
 """The formulas that fxprof brings: importing this module fills `fxprof.cost.registry.BUILT_IN`.
 
-Conventions, the same for all: one MAC is one multiply and one add of a contraction; a bias adds none; taps on zero padding
-are counted; attention is dense. A total equals half of what `torch.utils.flop_counter.FlopCounterMode` reports, where that
-sees the operator.
+Conventions for all formulas: one MAC is one multiply and one add of a contraction; a bias adds none; taps on zero padding are
+counted; attention is dense. A total equals half of the FLOPs that `torch.utils.flop_counter.FlopCounterMode` reports, for
+operators that it sees.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Formulas of attention, which is dense: a causal or sparse mask saves nothing. Imports neither torch nor networkx."""
+"""Formulas of attention, which is dense: a causal or sparse mask saves nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def attention(query: Shape, key: Shape, value: Shape, out: Shape) -> int:
     """Attention: scores of queries against keys, then a weighted sum of values.
 
     Shapes: query [B, H, Lq, Dqk], key [B, Hk, Lk, Dqk], value [B, Hk, Lk, Dv] -> out [B, H, Lq, Dv].
-    MACs:   B x H x Lq x Lk x (Dqk + Dv), with H the heads of the queries even where they share keys and values.
+    MACs:   B x H x Lq x Lk x (Dqk + Dv), with H the heads of the queries even if they share keys and values.
     Notes:  dense, whatever the mask, and whatever flex_attention's blocks; scaling, mask, softmax and dropout add none.
     """
     return prod(out[:-1]) * key[-2] * (query[-1] + value[-1])
@@ -146,5 +146,5 @@ def transformer_encoder_layer(src: Shape, embed_dim: int, ffn_weight_1: Shape, f
 
 
 def _ragged(starts: Shape, max_q: int | None, max_k: int | None, heads: int, width: int) -> int:
-    """MACs of sequences that lie end to end, every one taken to be as long as the longest."""
+    """MACs of sequences that lie end to end, with all of them counted at the length of the longest."""
     return (starts[0] - 1) * heads * (max_q or 0) * (max_k or 0) * width

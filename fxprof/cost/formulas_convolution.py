@@ -1,4 +1,4 @@
-"""Formulas of convolutions. Imports neither torch nor networkx."""
+"""Formulas of convolutions."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def convolution_backward(grad_output: Shape, input: Shape, weight: Shape, transp
     """Gradients of a convolution.
 
     Shapes: as of the convolution; grad_output as its out.
-    MACs:   the convolution's, once for the gradient of the input and once for that of the weight, where asked for.
+    MACs:   the convolution's, once for the gradient of the input and once for that of the weight, if asked for.
     Notes:  the gradient of the bias is a sum and adds none.
     """
     forward = convolution(input, weight, transposed, grad_output)
@@ -107,22 +107,22 @@ def conv_tbc(weight: Shape, out: Shape) -> int:
 
 @formula("mkldnn._convolution_pointwise", kind="convolution")
 def convolution_pointwise(W: Shape, out: Shape) -> int:  # noqa: N803 - the schema's name
-    """Direct convolution of the oneDNN library with something elementwise after it.
+    """Direct convolution of the oneDNN library, followed by an elementwise operation.
 
     Shapes: X [N, C, *S], W [M, C/groups, *K] -> out [N, M, *T].
     MACs:   N x M x prod(T) x (C/groups) x prod(K).
-    Notes:  the bias and what comes after add none; taps on zero padding are counted.
+    Notes:  the bias and the elementwise operation add none; taps on zero padding are counted.
     """
     return direct_convolution(W, out)
 
 
 @formula("mkldnn._convolution_transpose_pointwise", kind="convolution")
 def convolution_transpose_pointwise(X: Shape, W: Shape) -> int:  # noqa: N803 - the schema's names
-    """Transposed convolution of the oneDNN library with something elementwise after it.
+    """Transposed convolution of the oneDNN library, followed by an elementwise operation.
 
     Shapes: X [N, C, *S], W of C x (M/groups) x prod(K) elements in any order -> out [N, M, *T].
     MACs:   N x C x prod(S) x (M/groups) x prod(K): by positions of the input.
-    Notes:  the bias and what comes after add none; products that fall outside the output are counted.
+    Notes:  the bias and the elementwise operation add none; products that fall outside the output are counted.
     """
     return X[0] * prod(X[2:]) * prod(W)
 

@@ -1,4 +1,4 @@
-"""Formulas of contractions over named axes, which torch runs as a chain of pairwise products. Imports no torch."""
+"""Formulas of contractions over named axes, which torch runs as a chain of pairwise products."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def einsum(equation: str, tensors: Sequence[Shape], path: Sequence[int] | None) 
 
 
 def _check_size(equation: str, operands: int) -> None:
-    """Refuse what torch has no letters for, and more operands than anybody multiplies."""
+    """Refuse more labels than torch has letters, and more operands than any real product."""
     if operands > limits.EINSUM_OPERANDS:
-        raise ValueError(f"an equation of {operands:,} operands, of which at most {limits.EINSUM_OPERANDS:,} are counted")
+        raise ValueError(f"an equation of {operands:,} operands; the limit is {limits.EINSUM_OPERANDS:,}")
     if len(equation) > _LONGEST_TERM * (operands + 1) or len(set(equation) - set(" .,->")) > _LETTERS:
-        raise ValueError(f"an equation with more labels than torch has letters for, which are {_LETTERS}")
+        raise ValueError(f"an equation with more labels than torch has letters, {_LETTERS}")
 
 
 _LETTERS = 52
@@ -99,11 +99,11 @@ def trilinear(
 
 
 def multiply_pair(left: Sequence[int], right: Sequence[int], summed: set[int]) -> tuple[int, list[int]]:
-    """The MACs of the product of two operands of equal rank, summed over some axes, and its sizes.
+    """The MACs and the sizes of the product of two operands of equal rank, summed over some axes.
 
-    With an axis to sum it is one batched matrix product; without, it is elementwise and costs none.
+    With a summed axis it is one batched matrix product; without, it is elementwise and costs none.
     """
-    # An axis to be summed that one operand lacks is summed in the other before the product.
+    # A summed axis that one operand lacks is summed in the other before the product.
     alone = {axis for axis in summed if 1 in (left[axis], right[axis])}
     sizes = [1 if axis in alone else b if a == 1 else a for axis, (a, b) in enumerate(zip(left, right, strict=True))]
     return prod(sizes) if summed else 0, [1 if axis in summed else size for axis, size in enumerate(sizes)]
@@ -127,7 +127,7 @@ def _summed_now(left: list[int], right: list[int], sharing: list[int], kept: Seq
 
 
 def _aligned(equation: str, tensors: Sequence[Shape]) -> tuple[list[list[int]], list[bool]]:
-    """The operands with the same axes in the same order, size 1 where one lacks an axis; and which axes are kept."""
+    """The operands with the same axes in the same order (size 1 for a missing axis), and a flag for each axis that is kept."""
     inputs, arrow, output = equation.partition("->")
     terms = [_labels(term) for term in inputs.split(",")]
     sizes = [dict(_sizes(labels, shape)) for labels, shape in zip(terms, tensors, strict=True)]
@@ -138,7 +138,7 @@ def _aligned(equation: str, tensors: Sequence[Shape]) -> tuple[list[list[int]], 
 
 
 def _implicit_output(terms: list[list[str]]) -> set[str]:
-    """What is kept without an arrow: labels that occur once, and the axes under the ellipsis."""
+    """The result's labels without an arrow: labels that occur once, and the axes under the ellipsis."""
     seen = Counter(label for labels in terms for label in labels)
     return {label for label, count in seen.items() if count == 1 or label == _ELLIPSIS}
 
@@ -150,7 +150,7 @@ def _labels(term: str) -> list[str]:
 
 
 def _sizes(labels: list[str], shape: Shape) -> list[tuple[str, int]]:
-    """Axis and size; axes under the ellipsis are numbered from the right, as they broadcast."""
+    """Axis and size; axes under the ellipsis are numbered from the right, like in broadcasting."""
     hidden = len(shape) - (len(labels) - (_ELLIPSIS in labels))
     named: list[str] = []
     for label in labels:

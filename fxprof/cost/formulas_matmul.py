@@ -1,4 +1,4 @@
-"""Formulas of matrix products, dense and quantised. Imports neither torch nor networkx."""
+"""Formulas of matrix products, dense and quantised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fxprof import limits
 from fxprof.cost.registry import Shape, formula
 
 _MM_FROM_ROWS = 25
-"""`cdist` turns to a matrix product when either side has more rows than this, and leaves the choice to torch."""
+"""`cdist` takes a matrix product if either side has more rows than this, and the caller leaves the choice to torch."""
 
 
 @formula("aten.linear", kind="linear")
@@ -155,7 +155,7 @@ def grouped_mm(self: Shape, mat2: Shape) -> int:
 
 @formula("transformers.grouped_mm_fallback", kind="matmul")
 def grouped_mm_fallback(input: Shape, weight: Shape) -> int:
-    """One matrix product per expert of a mixture, where transformers finds no grouped product that it can use.
+    """One matrix product per expert of a mixture, for transformers without a usable grouped product.
 
     Shapes: input [M, K], weight [G, K, N] -> out [M, N].
     MACs:   M x K x N.
@@ -177,7 +177,7 @@ def addmm(mat1: Shape, mat2: Shape) -> int:
 
 @formula("aten.hspmm", kind="matmul")
 def hspmm(mat1: Shape, mat2: Shape) -> int:
-    """Product of a sparse matrix with a dense one, as a matrix of which whole rows are stored.
+    """Product of a sparse matrix with a dense one, as a matrix that stores whole rows.
 
     Shapes: mat1 [M, K] with S stored elements, mat2 [K, N] -> out [M, N].
     MACs:   S x N; M x K x N where nothing is sparse.
@@ -364,7 +364,7 @@ def _free(shape: Shape, summed: Sequence[int]) -> int:
 
 
 def _broadcast(left: Shape, right: Shape) -> Shape:
-    """The common shape of two that broadcast."""
+    """The common shape of two shapes that broadcast."""
     rank = max(len(left), len(right))
     pairs = zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right, strict=True)
     return tuple(b if a == 1 else a for a, b in pairs)
@@ -373,7 +373,7 @@ def _broadcast(left: Shape, right: Shape) -> Shape:
 def _cheapest_chain(sizes: Sequence[int]) -> int:
     """The least MACs of a chain of matrices `[sizes[0], sizes[1]], [sizes[1], sizes[2]], ...`."""
     if len(sizes) - 1 > limits.CHAIN:
-        raise ValueError(f"a product of {len(sizes) - 1:,} matrices, of which at most {limits.CHAIN} are put in order")
+        raise ValueError(f"a product of {len(sizes) - 1:,} matrices; the limit is {limits.CHAIN}")
     best = dict.fromkeys(pairwise(range(len(sizes))), 0)
     for length in range(2, len(sizes)):
         for start in range(len(sizes) - length):

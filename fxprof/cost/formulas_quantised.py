@@ -1,4 +1,4 @@
-"""Formulas of products with weights that other libraries, or torch's own quantised modules, keep packed."""
+"""Formulas of products with packed weights of other libraries or of torch's own quantised modules."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def packed_transposed_convolution(qx: Shape, packed_weight: object) -> int:
 
 
 def _weight(packed: object) -> Sequence[int]:
-    """The shape of the weight in a packed parameter: the first of what it holds."""
+    """The shape of the weight in a packed parameter, which is its first item."""
     if not isinstance(packed, tuple) or not packed or not isinstance(packed[0], tuple):
         raise UnboundSymbolError("a packed weight")
     return packed[0]

@@ -1,4 +1,4 @@
-"""Formulas of recurrent layers. Imports neither torch nor networkx."""
+"""Formulas of recurrent layers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Formulas of linear systems and of the factorisations that solve them. Imports neither torch nor networkx.
+"""Formulas of linear systems and of the factorisations that solve them.
 
-Leading terms, one MAC for each multiply-add of the usual elimination; what pivoting compares and moves adds none. Where a
-decomposition takes as many steps as its values ask for (singular values, eigenvalues) there is no formula.
+Leading terms, one MAC for each multiply-add of the usual elimination; comparisons and moves of pivoting add none. There is no
+formula for decompositions whose number of steps depends on the values (singular values, eigenvalues).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def norm(ord: object = None) -> int:
     Notes:  a norm by singular values (2, -2, nuc) is not counted.
     """
     if ord in _BY_SINGULAR_VALUES:
-        raise NoFormulaError("a norm by singular values takes as many steps as the values ask for")
+        raise NoFormulaError("the number of steps of a norm by singular values depends on the values")
     return 0
 
 

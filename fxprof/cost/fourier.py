@@ -1,8 +1,8 @@
-"""Fourier transforms: counted in FLOPs by a convention of their own, apart from the MACs of contractions. Imports no torch.
+"""Fourier transforms: counted in FLOPs by a separate convention, apart from the MACs of contractions.
 
-A fast transform of N points multiplies and adds in a ratio of its own, so it has no MACs. The usual convention, that of FFTW,
-is 5 N log2 N FLOPs for complex numbers, and half of it where the input or the result is real. N is the product of the
-transformed sizes, and is taken as if it were a power of two. What a transform multiplies with, such as a window, adds none.
+A fast transform of N points does not pair its multiplies and adds, so it has no MACs. The usual convention, that of FFTW, is
+5 N log2 N FLOPs for complex numbers, and half of it if the input or the result is real. N is the product of the transformed
+sizes, and is treated like a power of two. Multiplying with a window adds none.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def several_axes(out: Shape, s: Sequence[int] | None = None, dim: _Dims = None) 
 
 @FOURIER.formula("aten.fft_rfft", "aten.fft_ihfft", kind=KIND)
 def real_input(self: Shape, out: Shape, n: int | None = None, dim: int = -1) -> int:
-    """Transform of real numbers along one axis, of which one half is kept.
+    """Transform of real numbers along one axis, with one half of the spectrum as result.
 
     Shapes: self [*, N] -> out [*, N/2 + 1].
     FLOPs:  prod(*) x 2.5 N log2 N.
@@ -63,7 +63,7 @@ def real_input(self: Shape, out: Shape, n: int | None = None, dim: int = -1) -> 
 
 @FOURIER.formula("aten.fft_rfft2", "aten.fft_ihfft2", kind=KIND)
 def real_input_of_two_axes(self: Shape, out: Shape, s: Sequence[int] | None = None, dim: Sequence[int] = (-2, -1)) -> int:
-    """Transform of real numbers over two axes, of the last of which one half is kept.
+    """Transform of real numbers over two axes, with one half of the last axis as result.
 
     Shapes: self [*, N1, N2] -> out [*, N1, N2/2 + 1].
     FLOPs:  prod(*) x 2.5 N log2 N with N = N1 x N2.
@@ -73,7 +73,7 @@ def real_input_of_two_axes(self: Shape, out: Shape, s: Sequence[int] | None = No
 
 @FOURIER.formula("aten.fft_rfftn", "aten.fft_ihfftn", kind=KIND)
 def real_input_of_several_axes(self: Shape, out: Shape, s: Sequence[int] | None = None, dim: _Dims = None) -> int:
-    """Transform of real numbers over several axes, of the last of which one half is kept.
+    """Transform of real numbers over several axes, with one half of the last axis as result.
 
     Shapes: self [*, *N] -> out [*, *N but N/2 + 1 in the last].
     FLOPs:  prod(*) x 2.5 N log2 N with N = prod(*N).
@@ -147,7 +147,7 @@ def complex_to_real(out: Shape, dim: Sequence[int]) -> int:
 def short_time(self: Tensor, n_fft: int, outs: Sequence[Shape], return_complex: bool | None = None) -> int:
     """Transforms of overlapping pieces of a signal.
 
-    Shapes: self [*, T] -> out [*, bins, F] for F pieces of N = n_fft; with [2] at the end where the result is not complex.
+    Shapes: self [*, T] -> out [*, bins, F] for F pieces of N = n_fft; with [2] at the end if the result is not complex.
     FLOPs:  prod(*) x F x 5 N log2 N; half of it for a real signal.
     """
     out = outs[0]
@@ -168,7 +168,7 @@ def inverse_short_time(self: Tensor, n_fft: int, return_complex: bool | None = N
 
 
 def _flops(elements: int, points: int, *, real: bool) -> int:
-    """FLOPs of all transforms of so many points in so many elements."""
+    """FLOPs of all transforms of `points` points each in `elements` elements."""
     return round((2.5 if real else 5) * elements * log2(points)) if points > 1 else 0
 
 

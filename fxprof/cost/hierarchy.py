@@ -14,7 +14,7 @@ from fxprof.errors import FxprofError
 
 @dataclass(frozen=True, slots=True)
 class ModuleRow:
-    """What one module does itself, without those inside it."""
+    """The own work of one module, without the modules inside it."""
 
     path: str
     """Dotted below the component; "" is the component itself."""
@@ -22,21 +22,21 @@ class ModuleRow:
     self_macs: int
     """MACs of its own operators, over all its calls."""
     params: int
-    """Parameters that it holds itself."""
+    """Its own parameters."""
     calls: int
     uncounted: int = 0
-    """Executions of its own operators that have no formula."""
+    """Executions of its own operators without a formula."""
 
 
 def hierarchy(rows: Iterable[ModuleRow]) -> nx.DiGraph[str]:
-    """The tree of modules, from parent to child, with what each costs itself and with its descendants.
+    """The tree of modules, from parent to child, with the own cost of each and the cost with its descendants.
 
     One node per module path; the root is "". Attributes: `class_name`, `self_macs`, `total_macs`, `params`, `total_params`,
-    `calls`, `uncounted`. Parents that no row names are put in with class "" and no work of their own. Rows of one path add
-    up, so the calls of a shared module are together at its one path.
+    `calls`, `uncounted`. Missing parents are inserted with the class "" and no own work. Rows of one path add up, so all calls
+    of a shared module are at its one path.
 
     Args:
-        rows: in any order.
+        rows: the modules in any order.
 
     Raises:
         FxprofError: two rows of one path name different classes.
@@ -51,7 +51,7 @@ def hierarchy(rows: Iterable[ModuleRow]) -> nx.DiGraph[str]:
 
 
 def _insert(graph: nx.DiGraph[str], path: str) -> None:
-    """Put in a module and the parents that it lacks."""
+    """Insert a module and its missing parents."""
     missing = []
     while path not in graph:
         missing.append(path)
@@ -77,7 +77,7 @@ def _add(node: dict[str, Any], row: ModuleRow) -> None:
 
 
 def _sum_up(graph: nx.DiGraph[str]) -> None:
-    """Set the totals, children before parents, and check each node against the own work of all modules below it."""
+    """Set the totals, children before parents, and check each node against the own work of the modules below it."""
     order = list(nx.dfs_preorder_nodes(graph, ""))
     last = {path: place for place, path in enumerate(order)}
     for path in reversed(order):
@@ -85,7 +85,7 @@ def _sum_up(graph: nx.DiGraph[str]) -> None:
         node["total_macs"] = node["self_macs"] + sum(graph.nodes[child]["total_macs"] for child in children)
         node["total_params"] = node["params"] + sum(graph.nodes[child]["total_params"] for child in children)
         last[path] = max([last[path], *(last[child] for child in children)])
-    # Preorder makes every subtree a run of the list, so running sums of own MACs give its total by another way.
+    # In preorder every subtree is a run of the list, so running sums of own MACs give its total in a second way.
     running = list(accumulate((graph.nodes[path]["self_macs"] for path in order), initial=0))
     for place, path in enumerate(order):
         assert graph.nodes[path]["total_macs"] == running[last[path] + 1] - running[place], f"MACs of {path!r} do not add up"

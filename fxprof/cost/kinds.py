@@ -1,7 +1,7 @@
-"""The operators that cost no MACs, by kind, each kind with the reason. Imports the standard library only.
+"""The operators that cost no MACs, by kind, each kind with the reason.
 
-An operator that is neither here nor in the table of formulas is uncounted, never zero: decompositions by
-singular values or eigenvalues and products of two sparse matrices are left out on purpose.
+An operator that is missing both here and in the table of formulas is uncounted, never zero. Decompositions by singular values
+or eigenvalues and products of two sparse matrices are left out on purpose.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REASONS: Mapping[str, str] = {
     "symbolic": "Arithmetic on sizes and single numbers, outside tensors.",
     "check": "A property, a mode or a condition is looked at or set; nothing is computed.",
 }
-"""Kind to why its operators cost no MACs."""
+"""Kind to the reason why its operators cost no MACs."""
 
 _NAMES: Mapping[str, Mapping[str, str]] = {
     "fourier": {
@@ -365,7 +365,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         """,
     },
 }
-"""Kind to namespace to names, without overload; the in-place form `x_` is that of `x`."""
+"""Kind to namespace to names, without overload; the in-place form `x_` has the kind of `x`."""
 
 KIND_OF: Mapping[str, str] = MappingProxyType(
     {
@@ -378,13 +378,13 @@ KIND_OF: Mapping[str, str] = MappingProxyType(
 """Operator without overload to kind, for every operator that costs no MACs."""
 
 UNKNOWN = "unknown"
-"""The kind of an operator that has neither formula nor entry here."""
+"""The kind of an operator without a formula and without an entry here."""
 
 
 def kind_of(target: str) -> str:
-    """The kind of an operator that costs no MACs, or `unknown`; operators with a formula have their kind there.
+    """The kind of an operator that costs no MACs, or `unknown`; for an operator with a formula, the formula has the kind.
 
     Args:
-        target: as in `Op.target`, with or without overload; in-place forms are found under their functional name.
+        target: the operator, as in `Op.target`, with or without overload; an in-place form has its functional form's kind.
     """
     return next((KIND_OF[name] for name in spellings(target) if name in KIND_OF), UNKNOWN)

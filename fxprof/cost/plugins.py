@@ -1,4 +1,4 @@
-"""Formulas that come from outside: files that the user names, and packages that announce them. Imports no torch."""
+"""Formulas from outside: files that the user names, and packages that announce formulas."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fxprof.cost.registry import Formula, Formulas, declaring_into
 from fxprof.errors import FormulaError, FxprofError, UsageError
 
 GROUP = "fxprof.formulas"
-"""The entry-point group. Each entry is a module that declares formulas, or a function that is given the table to fill."""
+"""The entry-point group. Each entry is a module that declares formulas, or a function that receives the table to fill."""
 
 _LOADED: dict[EntryPoint, Mapping[str, Formula]] = {}
-"""What each entry point declared: a module runs only when it is first imported."""
+"""The formulas of each entry point: a module declares them only at its first import."""
 
 
 def load_file(path: str | Path, formulas: Formulas) -> Formulas:
-    """The table with the formulas that a Python file declares; the given one stays as it is.
+    """A new table with the formulas that a Python file declares; the given table stays unchanged.
 
-    The file is executed: name none that you would not run. `fxprof.formula` declares into the table while it runs.
+    The file is executed: name only files that you trust. `fxprof.formula` declares into the new table while the file runs.
 
     Args:
         path: a Python file.
         formulas: the table to add to.
 
     Raises:
-        UsageError: the file is not there or not readable.
-        FormulaError: it fails, or declares a formula wrongly.
+        UsageError: the file is missing or not readable.
+        FormulaError: the file fails, or declares an invalid formula.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,18 +46,18 @@ def load_file(path: str | Path, formulas: Formulas) -> Formulas:
 
 
 def _execute(path: Path) -> None:
-    # Dataclasses and pickling look a function's module up by name, so it has to be there under one.
+    # Dataclasses and pickling look up a function's module by name, so the module needs a registered name.
     name = f"fxprof_formulas_{path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise FormulaError("not a Python file", "its name has to end in .py")
+        raise FormulaError("not a Python file", "its name must end in .py")
     module = module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
 def load_entry_points(formulas: Formulas) -> Formulas:
-    """The table with the formulas of all installed packages that announce some; the given one stays as it is.
+    """A new table with the formulas of all installed packages that announce some; the given table stays unchanged.
 
     Args:
         formulas: the table to add to.
@@ -85,8 +85,8 @@ def _load(entry: EntryPoint, table: Formulas) -> None:
         except FxprofError as error:
             raise FormulaError(f"package {package}, entry point {entry.name}: {error.message}", error.hint) from error
         except Exception as error:  # any error of another package's code is reported as theirs
-            what = f"package {package}, entry point {entry.name} failed: {type(error).__name__}: {error}"
-            raise FormulaError(what, "uninstall or update the package") from error
+            message = f"package {package}, entry point {entry.name} failed: {type(error).__name__}: {error}"
+            raise FormulaError(message, "uninstall or update the package") from error
 
 
 def _package(entry: EntryPoint) -> str:

@@ -1,14 +1,14 @@
-"""The table from operator to formula, and the decorator that fills it. Imports neither torch nor networkx.
+"""The table from operator to formula, and the decorator that fills it.
 
-A formula is a function whose parameters carry the names of the operator's schema. It is given, by name:
+A formula is a function whose parameters have the names of the operator's schema. It receives, by name:
 
-* for a tensor, its shape as a tuple of integers, or the whole `Tensor` where the parameter is annotated `Tensor`;
+* for a tensor, its shape as a tuple of integers, or the whole `Tensor` if the parameter is annotated `Tensor`;
 * for a list of tensors, a tuple of shapes; for anything else, the value itself;
-* where the caller left the argument out, the parameter's own default, or None when it has none: a graph does not hold the
-  defaults of the operator's schema;
+* if the caller left the argument out, the parameter's own default, or None without one: a graph does not contain the defaults
+  of the operator's schema;
 * as `out`, the shape of the first result; as `outs`, the shapes of all results.
 
-It returns an integer, the multiply-accumulates of one execution.
+It returns an integer: the multiply-accumulates of one execution.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ KINDS = (
     "check",
     "unknown",
 )
-"""What sort of work an operator does. The first six can cost MACs; `control` holds other operators; `fourier` is
-counted in FLOPs by a convention of its own."""
+"""The kinds of work of operators. The first six can cost MACs; `control` contains other operators; `fourier` is counted in
+FLOPs by a separate convention."""
 
 
 class NoFormulaError(Exception):
-    """Raised by a formula: with these arguments, what the operator costs is not known; the text says why."""
+    """Raised by a formula: the cost of the operator with these arguments is unknown; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """One rule and what it applies to."""
+    """One rule and its operators."""
 
     targets: tuple[str, ...]
-    """Operators without overload (`aten.conv2d`), or with one (`aten.add.Tensor`) where overloads differ."""
+    """Operators without overload (`aten.conv2d`), or with one (`aten.add.Tensor`) if overloads differ."""
     kind: str
     function: Rule
     parameters: tuple[str, ...]
@@ -71,16 +71,16 @@ class Formula:
     wants_tensor: frozenset[str]
     """The parameters that take a whole `Tensor` instead of its shape."""
     optional: frozenset[str]
-    """The parameters with a default of their own, which stands where the caller left the argument out."""
+    """The parameters with a default, which is used if the caller left the argument out."""
     origin: str
     """`fxprof`, or the file or package that brought the formula."""
 
     def bind(self, op: Op, plain: Callable[[Value, bool], object]) -> dict[str, object]:
-        """The arguments of an operator that the formula names.
+        """The arguments of an operator that the formula takes.
 
         Args:
-            op: which it is applied to.
-            plain: what the formula is to be given for a value, and for a whole tensor where it wants one.
+            op: the operator.
+            plain: turns a value into the formula's argument; its second argument says whether the formula wants whole tensors.
         """
         given = dict(op.args)
         if "out" in self.parameters:
@@ -95,18 +95,18 @@ class Formula:
 
     @property
     def doc(self) -> str:
-        """The docstring: shapes, the product, and what is not counted."""
+        """The docstring: shapes, the product, and the parts that are not counted."""
         return inspect.getdoc(self.function) or "This formula has no description."
 
 
 def spellings(target: str) -> tuple[str, str, str]:
-    """The names that an operator goes by in tables: with its overload, without, and as its functional form."""
+    """The names of an operator in tables: with its overload, without, and as its functional form."""
     packet = target.rsplit(".", 1)[0] if target.count(".") > 1 else target
     return target, packet, packet.removesuffix("_")
 
 
 class Formulas:
-    """A table of formulas; refuses two for one operator unless the later one overrides on purpose."""
+    """A table of formulas; it refuses a second formula for one operator unless that overrides on purpose."""
 
     def __init__(self, table: Mapping[str, Formula] | None = None) -> None:
         """Start from a copy of `table`."""
@@ -122,7 +122,7 @@ class Formulas:
         return iter(self._table)
 
     def find(self, target: str) -> Formula | None:
-        """The formula for an operator: by overload, by name, or by the name of its functional form.
+        """Find the formula for an operator: by overload, by name, or by the name of its functional form.
 
         `aten.addmm_.default` is the in-place form of `aten.addmm`, and costs the same.
         """
@@ -135,12 +135,12 @@ class Formulas:
 
         Args:
             targets: operators such as `aten.conv2d` or `mylib.fused_attention`, without or with overload.
-            kind: what sort of work they do, one of `KINDS`.
-            override: replace a formula that exists.
-            origin: who brings it; by default the package of the function.
+            kind: their kind of work, one of `KINDS`.
+            override: whether it may replace an existing formula.
+            origin: the source of the formula; by default the package of the function.
 
         Raises:
-            FormulaError: no target, a malformed one, an unknown kind, a duplicate, or a parameter without a name.
+            FormulaError: no target, a malformed target, an unknown kind, a duplicate, or a parameter without a name.
         """
 
         def declare(function: _Rule) -> _Rule:
@@ -158,7 +158,7 @@ class Formulas:
 def _make(targets: tuple[str, ...], kind: str, function: Rule, origin: str) -> Formula:
     name = getattr(function, "__name__", "a formula")
     if not targets or any(not isinstance(target, str) or "." not in target.strip(".") for target in targets):
-        raise FormulaError(f"{name}: a formula names its operators as namespace.name, such as aten.conv2d; got {targets!r}")
+        raise FormulaError(f"{name}: a formula needs operators as namespace.name, such as aten.conv2d; got {targets!r}")
     if kind not in KINDS:
         raise FormulaError(f"{name}: {kind!r} is not a kind", f"one of {', '.join(KINDS)}")
     parameters = inspect.signature(function).parameters
@@ -179,12 +179,12 @@ def _is_tensor(annotation: object) -> bool:
 
 
 BUILT_IN = Formulas()
-"""The formulas that fxprof brings, and those that `fxprof.formula` adds in this process."""
+"""The built-in formulas, and those that `fxprof.formula` adds in this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where `formula` declares."""
+    """The table and origin for declarations by `formula`."""
 
     table: Formulas
     origin: str = ""
@@ -194,7 +194,7 @@ _PLACE: ContextVar[_Place | None] = ContextVar("place", default=None)
 
 
 def formula(*targets: str, kind: str = "custom", override: bool = False, origin: str = "") -> Callable[[_Rule], _Rule]:
-    """Declare a formula for all of this process, or for the table that a file or plug-in is being loaded into.
+    """Declare a formula for the whole process, or for the table into which a file or plug-in is being loaded.
 
     See `Formulas.formula` for the arguments and errors.
     """
@@ -204,7 +204,7 @@ def formula(*targets: str, kind: str = "custom", override: bool = False, origin:
 
 @contextmanager
 def declaring_into(table: Formulas, origin: str) -> Iterator[None]:
-    """Have `formula` declare into `table`, on behalf of `origin`, while the context lasts."""
+    """Let `formula` declare into `table`, on behalf of `origin`, during the context."""
     token = _PLACE.set(_Place(table, origin))
     try:
         yield

@@ -1,4 +1,4 @@
-"""What operators give: the table of rules, and what a rule is written with. Imports no torch."""
+"""The results of operators: the table of rules, and the tools for writing rules."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from fxprof.cost.registry import Shape
 from fxprof.trace import Expr, Op, Sizes, Tensor, Value
 
 Expected = Shape | Sequence[Shape] | None
-"""The shape of the one result, or of each; None where it cannot be told."""
+"""The shape of a single result, or those of all results; None if unknown."""
 Rule = Callable[["Arguments"], Expected]
 
 RULES: dict[str, Rule] = {}
-"""Operator, as `fxprof.cost.registry` names it, to what its results are."""
+"""Operator, as `fxprof.cost.registry` names it, to the rule for its results."""
 
 
 class ClashError(Exception):
-    """Two operands that do not fit together; the text says how."""
+    """Two operands do not fit together; the text says how."""
 
 
 def clash(text: str) -> NoReturn:
@@ -32,7 +32,7 @@ def need(condition: bool, text: str) -> None:
 
 
 def rule(*targets: str) -> Callable[[Rule], Rule]:
-    """Declare what the results of operators are."""
+    """Declare the decorated function as the rule for the results of operators."""
 
     def declare(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(targets, function))
@@ -42,13 +42,13 @@ def rule(*targets: str) -> Callable[[Rule], Rule]:
 
 
 def named(rules: Mapping[str, str], of: Rule) -> None:
-    """Declare one rule for operators of several namespaces, each a text of names."""
+    """Declare one rule for operators of several namespaces; each namespace has a text of names."""
     for namespace, names in rules.items():
         rule(*(f"{namespace}.{name}" for name in names.split()))(of)
 
 
 class Arguments:
-    """The arguments of one operator, sizes evaluated: tensors as shapes, lists as tuples."""
+    """The arguments of one operator with evaluated sizes: tensors as shapes, lists as tuples."""
 
     def __init__(self, op: Op, sizes: Sizes) -> None:
         self._given = dict(op.args)
@@ -56,36 +56,36 @@ class Arguments:
         self.target = op.target
 
     def __contains__(self, name: str) -> bool:
-        """Whether the caller gave it, and not as None."""
+        """Whether the caller gave the argument, with a value other than None."""
         return self._given.get(name) is not None
 
     def value(self, name: str, default: Any = None) -> Any:
-        """A plain value, or a list of them."""
-        found = self._given.get(name)
-        return default if found is None else self._plain(found)
+        """A plain value, or a list of plain values."""
+        given = self._given.get(name)
+        return default if given is None else self._plain(given)
 
     def shape(self, *names: str) -> Shape:
-        """The shape of the first of these that is a tensor; there has to be one."""
+        """The shape of the first of these arguments that is a tensor; one of them must be."""
         for name in names:
-            found = self._given.get(name)
-            if isinstance(found, Tensor):
-                return self._shape(found)
+            given = self._given.get(name)
+            if isinstance(given, Tensor):
+                return self._shape(given)
         raise UnknownError
 
     def optional(self, name: str) -> Shape | None:
         """The shape of a tensor that may be missing."""
-        found = self._given.get(name)
-        return self._shape(found) if isinstance(found, Tensor) else None
+        given = self._given.get(name)
+        return self._shape(given) if isinstance(given, Tensor) else None
 
     def shapes(self, *names: str) -> list[Shape]:
-        """The shapes of the tensors in lists, or of all arguments; what is no tensor is left out."""
+        """The shapes of the tensors in these arguments or lists, or in all arguments; other values are left out."""
         values = [self._given.get(name) for name in names] if names else list(self._given.values())
         return [self._shape(tensor) for value in values for tensor in tensors_in(value)]
 
     def sizes(self, name: str, rank: int, default: int = 1) -> tuple[int, ...]:
-        """One number for each of the axes; one for all of them stands for each."""
-        found = self.value(name, default)
-        values = tuple(found) if isinstance(found, tuple) else (found,)
+        """One number for each of `rank` axes; a single number applies to all axes."""
+        value = self.value(name, default)
+        values = tuple(value) if isinstance(value, tuple) else (value,)
         if any(type(value) is not int for value in values):
             raise UnknownError
         return values * rank if len(values) == 1 else values
@@ -106,11 +106,11 @@ class Arguments:
 
 
 class UnknownError(Exception):
-    """An operator in a form for which there is no rule."""
+    """No rule knows this form of an operator."""
 
 
 def tensors_in(value: Value) -> Iterator[Tensor]:
-    """The tensors in an argument, and in lists of them."""
+    """The tensors in an argument or in its lists."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple):
@@ -122,7 +122,7 @@ def broadcast(*shapes: Shape) -> Shape:
     """The common shape of tensors that broadcast.
 
     Raises:
-        ClashError: they do not.
+        ClashError: the shapes do not broadcast.
     """
     rank = max(map(len, shapes), default=0)
     common = [1] * rank
@@ -135,11 +135,11 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """An axis that may be counted from the end, from the front."""
+    """The axis counted from the front; a negative one counts from the end."""
     need(-max(rank, 1) <= axis < max(rank, 1), f"axis {axis} of a tensor of {rank} axes")
     return axis % max(rank, 1)
 
 
 def write_shape(shape: Any) -> str:
-    """`2x77x768`, for people."""
+    """A shape for people: `2x77x768`."""
     return "x".join(map(str, shape)) or "a number"

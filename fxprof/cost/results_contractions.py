@@ -1,4 +1,4 @@
-"""What contractions give: products, convolutions, attention, recurrent layers. Imports no torch."""
+"""The results of contractions: products, convolutions, attention, recurrent layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def linear(args: Arguments) -> Expected:
 def matmul(args: Arguments) -> Expected:
     """Matrices, vectors, and batches of matrices."""
     left, right = args.shape("self", "input"), args.shape("other", "mat2", "vec", "tensor")
-    need(bool(left and right), "a number is no matrix")
+    need(bool(left and right), "a number is not a matrix")
     inner = right[-2] if len(right) > 1 else right[0]
     _same(left[-1], inner, "the inner size of the first operand", "that of the second")
     batch = broadcast(left[:-2], right[:-2])
@@ -31,7 +31,7 @@ def matmul(args: Arguments) -> Expected:
 
 @rule("aten.addmm", "aten._addmm_activation")
 def addmm(args: Arguments) -> Expected:
-    """`[M, K]` with `[K, N]`, and what is added."""
+    """`[M, K]` with `[K, N]`, and an added tensor."""
     left, right = args.shape("mat1"), args.shape("mat2")
     _same(left[1], right[0], "the inner size of mat1", "that of mat2")
     _fits(args.optional("self"), (left[0], right[1]))
@@ -40,7 +40,7 @@ def addmm(args: Arguments) -> Expected:
 
 @rule("aten.baddbmm")
 def baddbmm(args: Arguments) -> Expected:
-    """`[B, M, K]` with `[B, K, N]`, and what is added."""
+    """`[B, M, K]` with `[B, K, N]`, and an added tensor."""
     out = _batched(args)
     _fits(args.optional("self"), out)
     return out
@@ -48,7 +48,7 @@ def baddbmm(args: Arguments) -> Expected:
 
 @rule("aten.addbmm")
 def addbmm(args: Arguments) -> Expected:
-    """The same, summed over the batch."""
+    """As `baddbmm`, summed over the batch."""
     out = _batched(args)[1:]
     _fits(args.optional("self"), out)
     return out
@@ -63,7 +63,7 @@ def _batched(args: Arguments) -> Shape:
 
 @rule("aten.addmv")
 def addmv(args: Arguments) -> Expected:
-    """`[M, K]` with `[K]`, and what is added."""
+    """`[M, K]` with `[K]`, and an added tensor."""
     matrix, vector = args.shape("mat"), args.shape("vec")
     _same(matrix[1], vector[0], "the inner size of the matrix", "that of the vector")
     _fits(args.optional("self"), matrix[:1])
@@ -72,13 +72,13 @@ def addmv(args: Arguments) -> Expected:
 
 @rule("aten.einsum")
 def einsum(args: Arguments) -> Expected:
-    """Sizes of a label are equal, or one."""
+    """The sizes of a label must be equal, or one."""
     equation, tensors = args.value("equation", "").replace(" ", ""), args.shapes("tensors")
     inputs, arrow, output = equation.partition("->")
     terms = inputs.split(",")
     if "..." in equation or not arrow or len(equation) > _LONGEST:
         return None
-    need(len(terms) == len(tensors), f"the equation {equation} has {len(terms)} operands, and there are {len(tensors)}")
+    need(len(terms) == len(tensors), f"the equation {equation} has {len(terms)} operands, but there are {len(tensors)} tensors")
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, tensors, strict=True):
         need(len(term) == len(shape), f"the operand {term} of the equation {equation} has {len(shape)} axes")
@@ -90,7 +90,7 @@ def einsum(args: Arguments) -> Expected:
 
 
 _LONGEST = 200
-"""Characters of an equation that is looked at."""
+"""Characters of the longest equation that is checked."""
 
 
 @rule("aten.scaled_dot_product_attention", "aten._scaled_dot_product_attention_math")
@@ -108,7 +108,7 @@ def attention(args: Arguments) -> Expected:
     "higher_order.flex_attention",
 )
 def attention_of_a_backend(args: Arguments) -> Expected:
-    """As of the operator that chooses among them; masks have forms of their own."""
+    """As `attention`; masks have other forms."""
     return _attention(args, mask=None)
 
 
@@ -162,7 +162,7 @@ def _convolution(args: Arguments, data: Shape, weight: Shape) -> Shape:
 
 
 def _padding(args: Arguments, kernel: Shape, dilation: tuple[int, ...], space: int) -> list[int]:
-    """What is added to each size, on both sides together."""
+    """The padding of each size, both sides together."""
     padding = args.value("padding", 0)
     if padding == "same":
         return [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
@@ -186,15 +186,15 @@ def _transposed(args: Arguments, data: Shape, weight: Shape) -> Shape:
 
 
 def _parts(data: Shape, space: int) -> tuple[Shape, int, Shape]:
-    """Batch, channels and sizes of what is convolved."""
+    """Batch, channels and sizes of a convolution's input."""
     need(len(data) in (space + 1, space + 2), f"{len(data)} axes are not channels and {space} sizes")
     return data[: -space - 1], data[-space - 1], data[-space:]
 
 
 def _channels(channels: int, each: int, groups: int) -> None:
-    """Whether an input has the channels that a weight takes."""
-    told = f" ({groups} groups of {each})" if groups != 1 else ""
-    need(channels == each * groups, f"the input has {channels} channels, and the weight takes {each * groups}{told}")
+    """Check that an input has the channels that a weight takes."""
+    in_groups = f" ({groups} groups of {each})" if groups != 1 else ""
+    need(channels == each * groups, f"the input has {channels} channels, but the weight takes {each * groups}{in_groups}")
 
 
 def _bias(args: Arguments, channels: int) -> None:
@@ -238,11 +238,11 @@ def bilinear(args: Arguments) -> Expected:
 
 @rule("aten.tensordot")
 def tensordot(args: Arguments) -> Expected:
-    """Pairs of axes are equal, or one of them is one."""
+    """The sizes of each pair of axes must be equal, or one of them one."""
     left, right = args.shape("self"), args.shape("other")
     for one, two in zip_longest(args.value("dims_self", ()), args.value("dims_other", ())):
         if one is None or two is None:
-            clash("as many axes are summed in one operand as in the other")
+            clash("both operands must sum the same number of axes")
         need(left[one] == right[two] or 1 in (left[one], right[two]), f"axes of {left[one]} and {right[two]} are summed")
     kept = [
         [size for axis, size in enumerate(shape) if axis not in {item % len(shape) for item in args.value(name, ())}]
@@ -260,10 +260,10 @@ def grouped_product(args: Arguments) -> Expected:
 
 
 def _same(one: int, other: int, first: str, second: str) -> None:
-    need(one == other, f"{first} is {one}, and {second} {other}")
+    need(one == other, f"{first} is {one}, but {second} is {other}")
 
 
 def _fits(added: Shape | None, out: Shape) -> None:
-    """Whether something can be added to the result without changing its shape."""
+    """Check that a tensor can be added to the result without changing its shape."""
     if added is not None and prod(added) != 1:
-        need(broadcast(added, out) == out, f"what is added is {added}, and the product {out}")
+        need(broadcast(added, out) == out, f"the added tensor is {added}, but the product is {out}")

@@ -1,4 +1,4 @@
-"""What operators give that contract nothing: views, elementwise steps, reductions, pooling. Imports no torch."""
+"""The results of operators without contractions: views, elementwise steps, reductions, pooling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fxprof.cost.registry import Shape
 from fxprof.cost.results import Arguments, Expected, UnknownError, axis_of, broadcast, named, need, rule
 
 _FIRST = ("self", "input", "a", "x")
-"""What operators call the tensor that they change."""
+"""Argument names for the tensor that an operator changes."""
 
 
 def _first(args: Arguments) -> Shape:
@@ -43,7 +43,7 @@ _OWN_SHAPE = (
     *("gelu_backward", "ger", "glu", "gradient", "infinitely", "isreal", "kron", "lcm", "ldexp", "learnable", "linalg_cross"),
     *("log_sigmoid", "outer", "polar", "prelu", "quantize", "rrelu", "special_", "where"),
 )
-"""How the names of elementwise operators begin whose results have shapes of their own, or more than one."""
+"""Beginnings of the names of elementwise operators with results of special shapes, or with several results."""
 
 
 @rule(
@@ -171,7 +171,7 @@ def repeat(args: Arguments) -> Expected:
 
 @rule("aten.select", "aten.select_copy")
 def select(args: Arguments) -> Expected:
-    """One place along an axis."""
+    """One index along an axis."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     place = args.value("index")
@@ -210,7 +210,7 @@ def split(args: Arguments) -> Expected:
 
 @rule("aten.chunk")
 def chunk(args: Arguments) -> Expected:
-    """So many pieces along an axis, the last one perhaps smaller."""
+    """A number of pieces along an axis; the last one may be smaller."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     size = ceil(shape[axis] / args.value("chunks"))
@@ -224,7 +224,7 @@ def _pieces(whole: int, size: int) -> list[int]:
 
 @rule("aten.unbind", "aten.unbind_copy")
 def unbind(args: Arguments) -> Expected:
-    """Every place along an axis."""
+    """Every index along an axis."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     return [(*shape[:axis], *shape[axis + 1 :])] * shape[axis]
@@ -232,7 +232,7 @@ def unbind(args: Arguments) -> Expected:
 
 @rule("aten.cat", "aten.concat", "aten.concatenate")
 def cat(args: Arguments) -> Expected:
-    """Tensors end to end; those without elements in one axis are left out."""
+    """Tensors end to end, without empty tensors of one axis."""
     shapes = [shape for shape in args.shapes("tensors") if shape != (0,)]
     if not shapes:
         return None
@@ -259,7 +259,7 @@ def embedding(args: Arguments) -> Expected:
 
 @rule("aten.index_select")
 def index_select(args: Arguments) -> Expected:
-    """Some places along an axis."""
+    """Some indices along an axis."""
     shape = _first(args)
     axis = axis_of(args.value("dim", 0), len(shape))
     return (*shape[:axis], prod(args.shape("index")), *shape[axis + 1 :])
@@ -267,7 +267,7 @@ def index_select(args: Arguments) -> Expected:
 
 @rule("aten.gather", "aten.take")
 def gather(args: Arguments) -> Expected:
-    """A place for each index."""
+    """One element for each index."""
     return args.shape("index")
 
 
@@ -332,7 +332,7 @@ def pool(args: Arguments) -> Expected:
 def _windows(size: int, kernel: int, stride: int, padding: int, dilation: int, *, upwards: bool) -> int:
     room = size + 2 * padding - dilation * (kernel - 1) - 1
     count = -(-room // stride) + 1 if upwards else room // stride + 1
-    # With rounding up, the last window has to begin inside of the input or of the padding on the left.
+    # With rounding up, the last window must begin inside the input or the padding on the left.
     return count - 1 if upwards and (count - 1) * stride >= size + padding else count
 
 

@@ -1,12 +1,12 @@
-"""The bytes that an operator reads and writes where nothing is fused: each operand once, each result once. Without torch.
+"""The bytes that an operator reads and writes if nothing is fused: each operand once, each result once.
 
 * A view moves nothing, and neither does a question about a shape.
-* An operator that may have to copy is an upper bound: what the copy would move.
+* For an operator that may have to copy, the bytes of the copy are an upper bound.
 * A lookup reads the elements that it gathers, at most the whole table, and its indices.
 * An operator in place writes to its operand, and reads it unless it only overwrites.
-* An operand that was expanded has the bytes of what it was expanded from.
+* An expanded operand has the bytes of the original tensor.
 
-What no table knows, such as an operator of another library, is unknown and never zero.
+The bytes of an operator that is in no table, such as one of another library, are unknown, never zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Traffic(NamedTuple):
     """Whether both are upper bounds."""
 
     def times(self, count: int) -> Traffic:
-        """The bytes of so many executions."""
+        """The bytes of `count` executions."""
         return Traffic(self.read * count, self.written * count, self.bounded)
 
     def plus(self, other: Traffic) -> Traffic:
@@ -38,11 +38,11 @@ class Traffic(NamedTuple):
 
 
 NONE = Traffic(0, 0)
-"""Of views and of questions."""
+"""The traffic of views and of questions about a shape."""
 
 
 def traffic_of(op: Op, sizes: Sizes) -> Traffic | None:
-    """What one execution of an operator moves, without the bodies of a higher-order one; None where it is not known."""
+    """The bytes of one execution of an operator, without the bodies of a higher-order one; None if unknown."""
     try:
         return _traffic(op, sizes)
     except (UnboundSymbolError, UnknownTypeError):
@@ -81,7 +81,7 @@ def _read(op: Op, name: str, operands: tuple[_Operand, ...], sizes: Sizes) -> in
 
 
 def _of_first(op: Op, name: str, tensor: Tensor, sizes: Sizes) -> int:
-    """Bytes that are read of the first operand."""
+    """Bytes that an operator reads from its first operand."""
     if name in _TEMPLATE:
         return 0
     whole = _footprint(tensor, sizes)
@@ -96,7 +96,7 @@ def _of_first(op: Op, name: str, tensor: Tensor, sizes: Sizes) -> int:
 
 
 def _in_place(op: Op, name: str, operands: tuple[_Operand, ...], changed: set[int], sizes: Sizes) -> Traffic:
-    """An operator that writes to operands: it reads these too, unless it only overwrites them."""
+    """The bytes of an operator that writes to operands: it also reads these, unless it only overwrites them."""
     targets = [tensor for tensor, number in operands if number in changed]
     given = [operand for operand in operands if operand.number not in changed]
     read = sum(_footprint(tensor, sizes) for tensor in _distinct(given))
@@ -107,7 +107,7 @@ def _in_place(op: Op, name: str, operands: tuple[_Operand, ...], changed: set[in
             piece = min(prod(_shape(part, sizes)) * _least(targets[0], sizes), written)
             return Traffic(read + (piece if _accumulates(op, name) else 0), piece)
         return Traffic(read + (written if _accumulates(op, name) else 0), written, bounded=True)
-    if name in _SOME_PLACES:  # how many depends on values, or on how they are broadcast
+    if name in _SOME_PLACES:  # the number of places depends on values, or on broadcasting
         return Traffic(read + (written if _accumulates(op, name) else 0), written, bounded=True)
     overwrites = name in _OVERWRITE or not name.endswith("_")
     return Traffic(read if overwrites else read + written, written)
@@ -118,7 +118,7 @@ def _accumulates(op: Op, name: str) -> bool:
 
 
 class _Operand(NamedTuple):
-    """A tensor among the arguments, and the number of its value; None where the graph does not say which it is."""
+    """A tensor among the arguments, and the number of its value, or None if the graph does not say."""
 
     tensor: Tensor
     number: int | None
@@ -137,7 +137,7 @@ def _operands(op: Op) -> Iterator[_Operand]:
 
 
 def _distinct(operands: Iterable[_Operand], before: _Operand | None = None) -> Iterator[Tensor]:
-    """The operands, a value that is given twice once."""
+    """The operands, each value once."""
     seen = {before.number} if before is not None else set()
     for tensor, number in operands:
         if number is None or number not in seen:
@@ -158,7 +158,7 @@ def _shape(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
 
 
 def _footprint(tensor: Tensor, sizes: Sizes) -> int:
-    """Bytes of a tensor in memory: sizes along which it was expanded lie there once."""
+    """Bytes of a tensor in memory: expanded sizes count once."""
     if tensor.strides is None or 0 not in tensor.strides:
         return bytes_of(tensor, sizes)
     pairs = zip(tensor.shape, tensor.strides, strict=True)
@@ -172,7 +172,7 @@ def _least(tensor: Tensor, sizes: Sizes) -> int:
 
 
 _HIGHER_ORDER = frozenset({"higher_order.flex_attention"})
-"""Higher-order operators that are one kernel: what they call works on single elements of it."""
+"""Higher-order operators that run as one kernel; the functions they call work on single elements inside it."""
 
 _ASK = frozenset(
     (
@@ -180,7 +180,7 @@ _ASK = frozenset(
         *("_assert_scalar", "sym_constrain_range", "sym_constrain_range_for_size", "size", "stride", "is_contiguous", "dim"),
     )
 )
-"""Operators that look at shapes alone."""
+"""Operators that use only shapes."""
 
 _ONE = frozenset({"_local_scalar_dense", "item", "_assert_async", "is_nonzero"})
 """Operators that read one element."""
@@ -202,7 +202,7 @@ _TEMPLATE = frozenset(
         *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
     )
 )
-"""Operators that look at the shape and type of their first operand alone."""
+"""Operators that use only the shape and type of their first operand."""
 
 _GATHER = frozenset(
     (
@@ -210,7 +210,7 @@ _GATHER = frozenset(
         *("_unsafe_masked_index", "narrow_copy"),
     )
 )
-"""Operators that read, of their first operand, as many elements as they return."""
+"""Operators that read as many elements of their first operand as they return."""
 
 _BAGS = frozenset({"embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"})
 """Operators that read one row of their first operand for each index."""
@@ -221,15 +221,15 @@ _OVERWRITE = frozenset(
         *("geometric_", "log_normal_"),
     )
 )
-"""Operators in place that do not read what they write to."""
+"""Operators in place that do not read the memory that they write."""
 
 _PLACES = {
     **dict.fromkeys(("index_copy_", "index_add_"), "source"),
     **dict.fromkeys(("scatter_", "scatter_add_", "scatter_reduce_"), "index"),
 }
-"""Operators that write to some places of their first operand, and the argument that has as many elements."""
+"""Operators that write to some places of their first operand, to the argument with as many elements."""
 
 _SOME_PLACES = frozenset(
     ("index_put_", "_index_put_impl_", "_unsafe_index_put_", "index_fill_", "index_reduce_", "masked_scatter_", "put_")
 )
-"""Operators that write to some places of their first operand, at most to all of it."""
+"""Operators that write to some places, at most all, of their first operand."""

@@ -1,4 +1,4 @@
-"""The result of profiling: frozen records, their file format, and views. Standard library only."""
+"""The result of profiling: frozen records, their file format, and views."""
 
 from fxprof.result.profile import Component, Profile
 from fxprof.result.records import Call, Geometry, Input, ModuleRecord, OpRow, Total

@@ -1,4 +1,4 @@
-"""From captured graphs to a profile: count every call, group its operators by module, find the sizes. No torch."""
+"""From captured graphs to a profile: count every call, group its operators by module, find the sizes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from fxprof.units import format_macs
 
 @uncollected()
 def assemble(capture: Capture, formulas: Formulas = BUILT_IN) -> Profile:
-    """The profile of a captured run.
+    """Make the profile of a captured run.
 
     Args:
-        capture: what was called, with its graphs.
+        capture: the calls of the run, with their graphs.
         formulas: the table to count with.
 
     Raises:
@@ -52,16 +52,16 @@ def assemble(capture: Capture, formulas: Formulas = BUILT_IN) -> Profile:
 
 
 def _told(transforms: Counter[str]) -> Iterator[str]:
-    """What Fourier transforms take, which no sum of MACs holds."""
+    """Remarks about the FLOPs of Fourier transforms, which are not part of any sum of MACs."""
     for name, flops in transforms.items():
         yield f"{name}: Fourier transforms take {flops:,} FLOPs in one run (5 N log2 N), which are no part of the MACs"
 
 
 def _never_used(components: Mapping[str, Component]) -> Iterator[str]:
-    """What is computed and thrown away."""
+    """A remark about computed results that nobody reads."""
     rows = (row for component in components.values() for call in component.calls for row in call.ops)
     if any(row.op == NOT_CAPTURED for row in rows):
-        return  # of a run that ended early, nobody knows what the rest of it would have read
+        return  # nobody knows what the rest of a run that ended early would have read
     unused = {name: component.unused_macs for name, component in components.items()}
     parts = [f"{format_macs(macs)} of {name}" for name, macs in unused.items() if macs]
     if parts:
@@ -82,12 +82,12 @@ def _check_largest(components: Mapping[str, Component]) -> None:
 
 
 def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_IN) -> Component:
-    """One component with its calls counted."""
+    """Make one component with counted calls."""
     return _assembled(captured, formulas, Counter())
 
 
 def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Counter[str]) -> Component:
-    """The component; what its Fourier transforms take is added to `transforms`."""
+    """Make the component, and add the FLOPs of its Fourier transforms to `transforms`."""
     modules = tuple(ModuleRecord(item.path, item.class_name, item.params) for item in captured.modules)
     root = (ModuleRecord("", captured.class_name, 0),)
     calls = []
@@ -102,7 +102,7 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
 
 
 def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
-    """What calls from outside were made of, where that says more than the calls themselves."""
+    """The runs that calls from outside consist of, if they add information to the calls themselves."""
     if all(sum(times for _, times in run.calls) <= 1 for run in captured.runs):
         return ()
     return tuple(Run(run.count, run.calls) for run in captured.runs)
@@ -134,7 +134,7 @@ def _unused(captured: CapturedCall, formulas: Formulas) -> dict[str, int]:
 
 
 class _Place(NamedTuple):
-    """What the executions of one row have in common."""
+    """The common properties of the executions of one row."""
 
     path: str
     op: str
@@ -153,7 +153,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
     sums: dict[_Place, tuple[int, int, int, int]] = {}
     for op in counted:
         path = op.stack[-1].path if op.stack else ""
-        # Where an operator that costs nothing was written is of no use, and most of what a profile would hold.
+        # The source lines of operators without MACs are useless, and would fill most of a profile.
         source = "" if op.macs == 0 else op.source or ""
         read, written, at_most = op.traffic or NONE
         known = op.traffic is not None
@@ -182,7 +182,7 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
 
 
 def _visits(trace: Trace) -> dict[str, int]:
-    """Module path to how often the graph shows it being called; bodies of higher-order operators count once."""
+    """Module path to its number of calls in the graph; bodies of higher-order operators count once."""
     stacks = {op.stack for op in trace.walk()}
     seen = {(frame.path, frame.visit) for stack in stacks for frame in stack}
     visits: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all. Standard library only."""
+"""Writing a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FORCE = "choose another name, or overwrite it with --force (in Python: force=Tr
 
 
 def check_writable(path: str | Path, *, force: bool = False) -> None:
-    """Find out before long work whether its result could be written.
+    """Check before long work whether its result can be written.
 
     Raises:
-        OutputError: the file exists and `force` is not set, is no regular file, or its directory is missing or read-only.
+        OutputError: the file exists and `force` is not set, is not a regular file, or its directory is missing or read-only.
     """
     path = Path(path)
     mode = _mode(path)
@@ -37,7 +37,7 @@ def check_writable(path: str | Path, *, force: bool = False) -> None:
 
 
 def _mode(path: Path) -> int | None:
-    """What sort of file there is; None where there is none."""
+    """The mode of the file; None if there is none."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -47,7 +47,7 @@ def _mode(path: Path) -> int | None:
 
 
 def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
-    """Write a text file by way of a temporary one beside it, so that nobody ever sees half of it.
+    """Write a text file through a temporary file beside it, so that nobody ever sees half of it.
 
     Raises:
         OutputError: as `check_writable`, or the disk refuses.
@@ -57,7 +57,7 @@ def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
     parts.recover(goal)
     try:
         with parts.whole_file(goal) as file:
-            # JSON can name half a character, which has no bytes: it is written out as \udc00, as it is on a terminal.
+            # JSON can contain half a character, which has no bytes: it is written as \udc00, like on a terminal.
             file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
@@ -65,15 +65,15 @@ def write_whole(path: str | Path, text: str, *, force: bool = False) -> None:
 
 @contextmanager
 def whole_directory(path: str | Path, *, force: bool = False, owned: str) -> Iterator[Path]:
-    """A directory to fill that takes its place when all is done, so that nobody ever sees half of it.
+    """A directory to fill, which takes its final place when it is complete, so that nobody ever sees half of it.
 
     Args:
-        path: where it is to be.
-        force: whether one that is there is replaced.
-        owned: a file that says that a directory was written by us; with `force`, only such a directory is replaced.
+        path: its final path.
+        force: whether an existing directory is replaced.
+        owned: a file that marks a directory as written by fxprof; with `force`, only such a directory is replaced.
 
     Raises:
-        OutputError: something else is there, or the disk refuses.
+        OutputError: the path holds something else, or the disk refuses.
     """
     goal = _real(Path(path).absolute())
     parts.recover(goal)
@@ -95,7 +95,7 @@ def _check_replaceable(goal: Path, *, force: bool, owned: str) -> None:
         raise OutputError(f"cannot write {goal}: it is not a directory")
     if mode is not None and any(goal.iterdir()):
         if not (goal / owned).is_file():
-            raise OutputError(f"cannot write {goal}: it is a directory of something else", "choose another name")
+            raise OutputError(f"cannot write {goal}: it is a directory that fxprof did not write", "choose another name")
         if not force:
             raise OutputError(f"{goal} exists", _FORCE)
     parent = goal.absolute().parent
@@ -106,11 +106,11 @@ def _check_replaceable(goal: Path, *, force: bool, owned: str) -> None:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """What the operating system says, in lower case and without the path."""
+    """The operating system's message, in lower case and without the path."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text[:1].lower() + text[1:]
 
 
 def _real(path: Path) -> Path:
-    """Behind a symbolic link, its goal: replacing the link itself would leave the goal as it was."""
+    """The target of a symbolic link: replacing the link itself would leave the target unchanged."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -1,4 +1,4 @@
-"""The sizes of a run, read off the calls that the pipeline made: for the header of a report, never for a count."""
+"""The sizes of a run, from the calls of the pipeline: for the header of a report, never for a count."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fxprof.trace import Tensor, Trace
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 
 _DECODERS = ("decoder", "post_quant_conv")
-"""How the autoencoders of diffusers name what they decode with, first one first."""
+"""Names of decoding modules in the autoencoders of diffusers, in the order of their calls."""
 _AUTOENCODERS = ("vae", "movq", "vqgan", "vqvae")
 _SPATIAL = 4
 """Dimensions of a batch of images; a video has one more."""
 
 
 def geometry_of(capture: Capture) -> Geometry:
-    """The geometry of a captured run; what the calls do not show stays None or empty."""
+    """The geometry of a captured run; sizes that the calls do not show stay None or empty."""
     denoiser = _denoiser(capture)
     calls = _calls(denoiser) if denoiser else 0
     batch = _batch(denoiser)
@@ -39,7 +39,7 @@ def geometry_of(capture: Capture) -> Geometry:
 
 
 def _denoiser(capture: Capture) -> CapturedComponent | None:
-    """The component that is called most often; the largest of them when there are several. A lone module has none."""
+    """The most often called component, and the largest one of several. A single module has no denoiser."""
     if "images" not in capture.workload:
         return None
     candidates = [item for item in capture.components if item.calls and item.modules and not _text_lengths(item)]
@@ -67,13 +67,13 @@ def _asked(capture: Capture) -> tuple[int, int] | None:
 
 
 def _is_number(value: object) -> TypeGuard[int]:
-    """Whether a value of the workload, which a file may say, is a size or a number of something."""
+    """Whether a value of the workload, which may come from a file, is a size or a count."""
     return type(value) is int and value >= 0
 
 
 def _tensors(trace: Trace) -> list[tuple[int, ...]]:
-    found = [value for _, value in trace.inputs if isinstance(value, Tensor)]
-    return [tuple(int(size) for size in tensor.shape if isinstance(size, int)) for tensor in found]
+    tensors = [value for _, value in trace.inputs if isinstance(value, Tensor)]
+    return [tuple(int(size) for size in tensor.shape if isinstance(size, int)) for tensor in tensors]
 
 
 def _first_shape(trace: Trace) -> tuple[int, ...] | None:
@@ -104,9 +104,9 @@ def _text_lengths(component: CapturedComponent) -> tuple[int, ...]:
 
 
 def _longest_attention(component: CapturedComponent) -> tuple[int, int] | None:
-    """Query and key length of the largest attention that is one operator; attention spelled as products is not seen."""
+    """Query and key length of the largest attention that is one operator; attention written as products is not recognised."""
     lengths = [
-        found for call in component.calls for op in call.trace.distinct() if (found := _attention(op.target, dict(op.args)))
+        pair for call in component.calls for op in call.trace.distinct() if (pair := _attention(op.target, dict(op.args)))
     ]
     return max(lengths, key=lambda pair: pair[0] * pair[1], default=None)
 

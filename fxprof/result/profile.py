@@ -1,6 +1,6 @@
-"""The profile: what each component of a pipeline computes in one run of it, and the sums that follow.
+"""The profile: the work of each component in one run of a pipeline, and its sums.
 
-Every distinct call of a component is in it, how often it is made, and the operators of that call by module.
+It contains every distinct call of a component with its count, and the operators of that call by module.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Component:
     """`transformer`, `unet`, `vae`, `text_encoder_2`"""
     class_name: str
     modules: tuple[ModuleRecord, ...]
-    """Its modules as built, depth first: each before those inside it, and these before its siblings."""
+    """Its modules as built, depth first: each before its children, and these before its siblings."""
     calls: tuple[Call, ...]
     runs: tuple[Run, ...] = ()
-    """What its calls from outside were made of; empty where each is one of `calls`, or where that is not known."""
+    """The inner calls of its calls from outside; empty if each of these is one of `calls`, or if unknown."""
     stored_bytes: int = 0
-    """Bytes that its parameters take as they are stored, scales of quantised ones included; 0 where not known."""
+    """Bytes that its parameters take in storage, including scales of quantised ones; 0 if unknown."""
 
     @cached_property
     def params(self) -> int:
-        """Parameters, shared ones once. Buffers (tables, position ids) are not parameters."""
+        """Number of parameters, with shared ones once. Buffers (tables, position ids) are not parameters."""
         return sum(module.params for module in self.modules)
 
     @cached_property
@@ -56,7 +56,7 @@ class Component:
 
     @cached_property
     def unused_macs(self) -> int:
-        """Those of the MACs in one run of the pipeline whose results nobody needs."""
+        """MACs in one run of the pipeline whose results nobody needs."""
         return sum(sum(call.unused.values()) * call.count for call in self.calls)
 
     def cost_of(self, run: Run) -> Total:
@@ -65,7 +65,7 @@ class Component:
 
     @cached_property
     def costs(self) -> dict[Total, int]:
-        """What a call from outside costs, to how many cost just that, the first ones first; empty without `runs`."""
+        """Cost of a call from outside to the number of such calls, in order of appearance; empty without `runs`."""
         costs: dict[Total, int] = {}
         for run in self.runs:
             cost = self.cost_of(run)
@@ -82,24 +82,24 @@ class Component:
 
 @dataclass(frozen=True)
 class Profile:
-    """What one run of a pipeline computes."""
+    """The work of one run of a pipeline."""
 
     target: str
-    """What was profiled, as the user named it; for a directory its last part."""
+    """The profiled target, as the user named it; for a directory, the last part of its path."""
     class_name: str
     """The pipeline's class."""
     workload: Mapping[str, int | float | str | bool | None]
-    """Height, width, images, prompt, steps, guidance_scale, dtype ..., as they were in force."""
+    """Height, width, images, prompt, steps, guidance_scale, dtype ...: the effective values."""
     versions: Mapping[str, str]
-    """Of fxprof and of the packages that the numbers depend on."""
+    """Versions of fxprof and of the packages that the numbers depend on."""
     components: Mapping[str, Component]
-    """By name, in the order in which the pipeline first calls them; those that it never calls come last."""
+    """The components by name, in the order of their first calls; those that the pipeline never calls come last."""
     geometry: Geometry = field(default_factory=Geometry)
     approximations: tuple[str, ...] = ()
-    """Sentences about what is not exact, and why. Empty for an exact profile."""
+    """Sentences about inexact numbers, with the reason. Empty for an exact profile."""
     remarks: tuple[str, ...] = ()
-    """Sentences about what was left out or done differently from a real run without touching exactness; first, of a bundled
-    model, what to know about the pipeline's own defaults. What is said of several modules is one sentence."""
+    """Sentences about differences from a real run that do not affect exactness; for a bundled model, the first ones are about
+    the pipeline's own defaults. Equal remarks about several modules are one sentence."""
 
     @cached_property
     def total(self) -> Total:
@@ -113,11 +113,11 @@ class Profile:
 
     @property
     def flops(self) -> int:
-        """Two per MAC."""
+        """FLOPs of one run of the pipeline: two per MAC."""
         return 2 * self.macs
 
     def find_component(self, name: str) -> Component:
-        """The component of this name.
+        """Find the component of this name.
 
         Raises:
             UsageError: no component has it.
@@ -127,7 +127,7 @@ class Profile:
         return self.components[name]
 
     def only(self, names: Iterable[str]) -> Profile:
-        """The same profile with these components alone, in its own order.
+        """The same profile with only these components, in its own order.
 
         Raises:
             UsageError: a name is not a component of the profile.
@@ -142,7 +142,7 @@ class Profile:
         Raises:
             UsageError: no component has this name.
         """
-        from fxprof.cost.hierarchy import ModuleRow, hierarchy  # with networkx, which takes long to import
+        from fxprof.cost.hierarchy import ModuleRow, hierarchy  # imports networkx, which takes long
 
         return hierarchy(
             ModuleRow(node.path, node.class_name, node.self_macs, node.params, node.calls, uncounted=node.self_total.uncounted)
@@ -172,7 +172,7 @@ class Profile:
         """Write the profile as JSON, whole or not at all.
 
         Raises:
-            OutputError: the file exists and `force` is not set, it cannot be written, or the workload holds a number that JSON
-                cannot, such as infinity.
+            OutputError: the file exists and `force` is not set, it cannot be written, or the workload contains a number that
+                JSON cannot represent, such as infinity.
         """
         write_whole(path, dumps(self), force=force)

@@ -1,4 +1,4 @@
-"""What a profile is made of: totals, operators, calls, modules, sizes. Frozen records of integers and texts.
+"""The parts of a profile: totals, operators, calls, modules, sizes. Frozen records of integers and texts.
 
 Numbers are multiply-accumulates (MACs), unscaled integers.
 """
@@ -14,27 +14,27 @@ from fxprof import limits
 from fxprof.cost.traffic import Traffic
 
 LARGEST: int = 10**limits.TOTAL_DIGITS
-"""Numbers beyond this are damage: a year of all the world's computers stays below it."""
+"""Larger numbers are damage: a year of all the world's computers stays below this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A sum of MACs, and one of bytes, that remember what they lack. Add totals with `+` or `Total.sum`, scale with `*`."""
+    """A sum of MACs, and one of bytes, with counts of missing parts. Add totals with `+` or `Total.sum`, scale with `*`."""
 
     macs: int = 0
     """MACs that were counted."""
     uncounted: int = 0
-    """Executions of operators without a formula in the sum; when not zero, the sum is a lower bound."""
+    """Executions of operators without a formula; if not zero, the sum is a lower bound."""
     bounded: int = 0
-    """Executions that were counted as an upper bound, such as the more expensive branch of a `cond`."""
+    """Executions counted as an upper bound, such as the more expensive branch of a `cond`."""
     bytes_read: int = 0
     """Bytes that the operators read if nothing is fused; see `fxprof.cost.traffic`."""
     bytes_written: int = 0
-    """Bytes that they write."""
+    """Bytes that the operators write."""
     bytes_unknown: int = 0
-    """Executions whose bytes are not known; when not zero, both sums of bytes are lower bounds."""
+    """Executions with unknown bytes; if not zero, both sums of bytes are lower bounds."""
     bytes_bounded: int = 0
-    """Executions whose bytes are an upper bound, such as those of an operator that may have to copy."""
+    """Executions with an upper bound of the bytes, such as those of an operator that may have to copy."""
 
     def __add__(self, other: Total) -> Total:
         """The total of both."""
@@ -54,7 +54,7 @@ class Total:
 
     @property
     def counts(self) -> bool:
-        """Whether the sum of MACs is of anything: of operators that cost some, or may."""
+        """Whether any operator in the sum costs MACs, or may cost some."""
         return bool(self.macs or self.uncounted or self.bounded)
 
     @property
@@ -64,7 +64,7 @@ class Total:
 
     @property
     def sign(self) -> str:
-        """Nothing for an exact sum, ">=" for a lower bound, "<=" for an upper bound, "~" for both at once."""
+        """Empty for an exact sum, ">=" for a lower bound, "<=" for an upper bound, "~" for both at once."""
         if self.uncounted and self.bounded:
             return "~"
         return ">=" if self.uncounted else "<=" if self.bounded else ""
@@ -97,21 +97,21 @@ class OpRow(NamedTuple):
     kind: str
     """`convolution`, `attention`, `elementwise` ...; see `fxprof.cost.registry.KINDS`."""
     source: str
-    """`package/file.py:12`; "" where the graph does not say, and for operators that cost nothing."""
-    count: int  # type: ignore[assignment]  # what a tuple calls so is of no use here
+    """`package/file.py:12`; "" if the graph does not say, and for operators without MACs."""
+    count: int  # type: ignore[assignment]  # replaces a method of tuples that nobody needs here
     """Executions in one call."""
     macs: int | None
-    """MACs of all `count` executions; None when the operator has no formula, which is not zero."""
+    """MACs of all `count` executions; None, which is not zero, if the operator has no formula."""
     bounded: bool = False
     """Whether `macs` is an upper bound."""
     note: str = ""
-    """Why it is uncounted or bounded, for people."""
+    """The reason why it is uncounted or bounded, for people."""
     shapes: str = ""
-    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" where an early fxprof did not save it."""
+    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; "" if an early fxprof did not save it."""
     types: str = ""
-    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" as for shapes."""
+    """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" as for `shapes`."""
     traffic: Traffic | None = None
-    """Bytes of all `count` executions; None when they are not known, which is not zero."""
+    """Bytes of all `count` executions; None, which is not zero, if unknown."""
 
     def moved(self, path: str, count: int, macs: int | None, traffic: Traffic | None) -> OpRow:
         """The same work in another place and amount."""
@@ -120,7 +120,7 @@ class OpRow(NamedTuple):
         )
 
     def repeated(self, times: int) -> OpRow:
-        """The row for `times` executions of what it stands for."""
+        """The row for `times` times as many executions."""
         if times == 1:
             return self
         macs, traffic = self.macs, self.traffic
@@ -132,14 +132,14 @@ class OpRow(NamedTuple):
         )
 
     def plus(self, other: OpRow) -> OpRow:
-        """The row for its executions and those of another one that differs in nothing but amounts."""
+        """The row for its executions and those of another row that differs only in amounts."""
         macs = None if self.macs is None or other.macs is None else self.macs + other.macs
         traffic = None if self.traffic is None or other.traffic is None else self.traffic.plus(other.traffic)
         return self.moved(self.path, self.count + other.count, macs, traffic)
 
     @property
     def counts(self) -> bool:
-        """Whether it adds anything to a total: most operators cost nothing, and sums need not look at them."""
+        """Whether it adds anything to a total: most operators cost nothing, and sums can skip them."""
         return self.macs != 0 or self.bounded
 
     @property
@@ -149,7 +149,7 @@ class OpRow(NamedTuple):
 
 
 def total_of(rows: Iterable[OpRow]) -> Total:
-    """The sum of the rows' totals, without making these: there are a hundred thousand rows, and most cost nothing."""
+    """The sum of the rows' totals, without building each total: there are a hundred thousand rows, and most cost nothing."""
     macs = uncounted = bounded = bytes_read = bytes_written = unknown = at_most = 0
     for row in rows:
         if row.macs is None:
@@ -176,7 +176,7 @@ class Input:
     shape: tuple[int, ...] | None
     """Sizes of a tensor; None for a plain value."""
     dtype: str
-    """Of a tensor; "" for a plain value."""
+    """Element type of a tensor; "" for a plain value."""
     value: str = ""
     """A plain value as Python prints it; "" for a tensor."""
 
@@ -188,17 +188,17 @@ class Call:
     entry: str
     """The module that the pipeline calls, dotted below the component; "" is the component itself."""
     count: int
-    """How often in one run of the pipeline."""
+    """Number of executions in one run of the pipeline."""
     inputs: tuple[Input, ...]
     ops: tuple[OpRow, ...]
     """Operators of one execution of the call, by module."""
     visits: Mapping[str, int] = field(default_factory=dict)
-    """Module path to how often it is called in one execution, for the modules that the graph mentions."""
+    """Module path to its calls in one execution, for the modules that the graph mentions."""
     note: str = ""
-    """How it was captured, when not simply by exporting the entry."""
+    """The way it was captured, unless simply by exporting the entry."""
     unused: Mapping[str, int] = field(default_factory=dict)
-    """Module path to the MACs of those of its own operators, in one execution, whose results nobody needs. They are part of all
-    totals: the call computes them."""
+    """Module path to the MACs, in one execution, of its own operators whose results nobody needs. They are part of all totals,
+    because the call computes them."""
 
     @cached_property
     def total(self) -> Total:
@@ -218,21 +218,21 @@ class ModuleRecord:
     path: str
     class_name: str
     params: int
-    """Parameters that this module itself holds; a shared one belongs to the first module that holds it."""
+    """Number of its own parameters; a shared one belongs to the first module that holds it."""
 
 
 class Run(NamedTuple):
-    """What a call of a component from outside was made of, where its parts were captured one by one."""
+    """The inner calls that one call of a component from outside consists of, if its parts were captured one by one."""
 
-    count: int  # type: ignore[assignment]  # what a tuple calls so is of no use here
-    """How often in one run of the pipeline it was made of just this."""
+    count: int  # type: ignore[assignment]  # replaces a method of tuples that nobody needs here
+    """Number of calls from outside, in one run of the pipeline, that consist of exactly these."""
     calls: tuple[tuple[int, int], ...]
-    """(place among the component's calls, how often in one such call)"""
+    """(position among the component's calls, executions in one call from outside)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The sizes that the rehearsal found; what could not be found stays None or empty."""
+    """The sizes that the rehearsal found; unknown sizes stay None or empty."""
 
     pixels_asked: tuple[int, int] | None = None
     """Height and width of the images that the pipeline returns."""
@@ -245,11 +245,11 @@ class Geometry:
     attention: tuple[tuple[str, tuple[int, int]], ...] = ()
     """(component, query and key length of its longest fused attention)"""
     denoiser: str = ""
-    """The component that is called most often."""
+    """The name of the most often called component."""
     denoiser_calls: int = 0
     denoiser_batch: int = 0
     """Leading size of the denoiser's first input."""
     guidance: str = ""
-    """`off`, `in the batch`, `as separate passes`, or "" where the pipeline does not say."""
+    """`off`, `in the batch`, `as separate passes`, or "" if the pipeline does not say."""
     tiling: bool = False
     slicing: bool = False

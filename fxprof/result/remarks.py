@@ -1,4 +1,4 @@
-"""Sentences that say the same of several modules, as one. Pure; the standard library only."""
+"""Merging of equal sentences about several modules into one. Pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from collections.abc import Iterable
 
 _ABOUT = re.compile(r"(?P<place>[^\s:]+)(?P<said>:? .+)", re.DOTALL)
-"""What a sentence is about, and what it says."""
+"""The subject of a sentence, and its statement."""
 _SYMBOL = re.compile(r"\b([suz])\d+\b")
-"""A size that torch has no value for; each export numbers its own."""
+"""A size without a value in torch; each export numbers its own sizes."""
 _LONGEST = 10_000
-"""Characters of a sentence that is looked into; a longer one is a prompt, or none at all, and stands by itself."""
+"""Characters of the longest sentence that is merged; a longer text, such as a prompt, stays separate."""
 _NAMED = 3
-"""Modules that a sentence about many names."""
+"""Modules that a merged sentence names."""
 
 
 def fold_remarks(sentences: Iterable[str]) -> tuple[str, ...]:
-    """The sentences, where those that differ in the module that they begin with are one, at the place of the first.
+    """Merge sentences that differ only in the module at their beginning; the merged one takes the position of the first.
 
-    Folded again they stay as they are.
+    Merging them again changes nothing.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for sentence in dict.fromkeys(sentences):
@@ -29,12 +29,12 @@ def fold_remarks(sentences: Iterable[str]) -> tuple[str, ...]:
 
 
 def _root(place: str) -> str:
-    """Sentences about a component as a whole, and about what is no path, are told by themselves."""
+    """The subject, if it is a component as a whole or not a path: such sentences stay separate; "" for a module path."""
     return "" if "." in place else place
 
 
 def _without(place: str, said: str) -> str:
-    """What is said, when the module's own path in it is left out."""
+    """The statement without the module's own path in it."""
     return _SYMBOL.sub(r"\1", said.replace(place, "…")) if place else said
 
 
@@ -43,5 +43,5 @@ def _one(sentences: list[str]) -> str:
         return sentences[0]
     matches = [match for sentence in sentences if (match := _ABOUT.fullmatch(sentence))]
     places = ", ".join(match["place"] for match in matches[:_NAMED])
-    more = " …" if len(matches) > _NAMED else ""
-    return f"each of {len(matches):,} modules ({places}{more}){matches[0]['said']}"
+    dots = " …" if len(matches) > _NAMED else ""
+    return f"each of {len(matches):,} modules ({places}{dots}){matches[0]['said']}"

@@ -1,4 +1,4 @@
-"""The module tree of a component, and how the operators of its calls are added up in it."""
+"""The module tree of a component, with the sums of its calls' operators."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from fxprof.result.records import Call, ModuleRecord, OpRow, Total, total_of
 
 
 class Node(NamedTuple):
-    """A module in the tree of a component, with its work in one run of the pipeline. A tuple, as `OpRow` is one."""
+    """A module in the tree of a component, with its work in one run of the pipeline. A tuple, like `OpRow`."""
 
     path: str
     """Dotted below the component; "" is the component itself."""
     class_name: str
-    """"" where only the paths of a graph are known and no operator ran in the module itself."""
+    """"" if only the paths of a graph are known and no operator ran in the module itself."""
     params: int
     """Parameters of the module itself."""
     total_params: int
-    """With those of its descendants."""
+    """Parameters of the module and its descendants."""
     calls: int
-    """How often the module runs in one run of the pipeline, as far as the graphs mention it."""
+    """Number of its calls in one run of the pipeline, as far as the graphs mention it."""
     self_total: Total
-    """Operators of the module itself."""
+    """Cost of the module's own operators."""
     total: Total
-    """With those of its descendants."""
+    """Cost of the operators of the module and its descendants."""
     ops: tuple[OpRow, ...]
     """Its own operators, over the whole run: counts and MACs times the calls."""
     children: tuple[Node, ...]
     times: int = 1
-    """Modules that the node stands for: more than one only in a view that folds equal ones."""
+    """Number of modules that the node represents: more than one only in a view that folds equal ones."""
     unused: int = 0
-    """Those of `total.macs` whose results nobody needs."""
+    """The part of `total.macs` whose results nobody needs."""
 
     @property
     def name(self) -> str:
@@ -59,10 +59,10 @@ class Node(NamedTuple):
 
 
 def build_tree(modules: Sequence[ModuleRecord], calls: Sequence[Call]) -> Node:
-    """The tree of a component's modules, with its work in one run of the pipeline.
+    """Build the tree of a component's modules, with its work in one run of the pipeline.
 
-    Its nodes are the modules as built, and every path that an operator or a visit mentions, with the parents of both. The
-    operators of all calls are merged: equal ones become one row, counts and MACs times the call's count.
+    Its nodes are the modules as built, every path that an operator or a visit mentions, and the parents of both. Equal
+    operators of all calls become one row, with counts and MACs times the call's count.
     """
     ops: dict[str, list[OpRow]] = {}
     for row in merge_ops(row.repeated(call.count) for call in calls for row in call.ops):
@@ -82,13 +82,13 @@ def build_tree(modules: Sequence[ModuleRecord], calls: Sequence[Call]) -> Node:
 
 
 def _with_unused(node: Node, unused: Mapping[str, int]) -> Node:
-    """The tree, in which every module knows what nobody needs of it."""
+    """The tree with the unneeded MACs of every module."""
     children = tuple([_with_unused(child, unused) if child.total.macs else child for child in node.children])
     return node._replace(children=children, unused=unused.get(node.path, 0) + sum(child.unused for child in children))
 
 
 def has_plausible_size(modules: Iterable[ModuleRecord], calls: Iterable[Call]) -> bool:
-    """Whether a component has no more modules than fit into memory, those that only hold others included."""
+    """Whether the modules of a component, including those that only contain others, fit into memory."""
     known = {""}
     for path in dict.fromkeys(_mentioned(modules, calls)):
         while path not in known:
@@ -110,12 +110,12 @@ def _mentioned(modules: Iterable[ModuleRecord], calls: Iterable[Call]) -> Iterat
 
 
 def parent_of(path: str) -> str:
-    """The path of the module that holds the one at `path`."""
+    """The path of the module that contains the one at `path`."""
     return path.rpartition(".")[0]
 
 
 def merge_ops(rows: Iterable[OpRow]) -> tuple[OpRow, ...]:
-    """The rows with those that differ in nothing but amounts added up, in order of first appearance."""
+    """Add up rows that differ only in amounts, in order of first appearance."""
     merged: dict[tuple[object, ...], OpRow] = {}
     for row in rows:
         traffic = None if row.traffic is None else row.traffic.bounded
@@ -132,7 +132,7 @@ def _children(paths: Iterable[str]) -> dict[str, list[str]]:
         if path in children:
             continue
         around = parent_of(path)
-        if around in children:  # as nearly always, which is worth not making a list for
+        if around in children:  # the usual case, without a list
             children[path] = []
             children[around].append(path)
             continue
@@ -150,7 +150,7 @@ def _assemble(
     children: dict[str, list[str]], records: dict[str, ModuleRecord], ops: dict[str, list[OpRow]], visits: dict[str, int]
 ) -> Node:
     built: dict[str, Node] = {}
-    for path in reversed(children):  # children come after their parents, so each finds its own already built
+    for path in reversed(children):  # in `children`, children come after their parents, so they are already built here
         record = records.get(path)
         class_name, params = (record.class_name, record.params) if record else ("", 0)
         below = tuple([built.pop(child) for child in children[path]])
@@ -160,6 +160,6 @@ def _assemble(
         if below:
             total = Total.sum([self_total, *[child.total for child in below]])
             total_params += sum([child.total_params for child in below])
-        # By position: with names it takes a third longer, and there is one for every module.
+        # By position: keywords take a third longer, and there is one node per module.
         built[path] = Node(path, class_name, params, total_params, visits.get(path, 0), self_total, total, own, below)
     return built[""]

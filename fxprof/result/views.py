@@ -1,4 +1,4 @@
-"""Views: from a profile, or the tree of a component, to less of it. Pure; none changes the total. Standard library only."""
+"""Views: smaller forms of a profile, or of a component's tree. Pure; no view changes the total."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:  # for annotations alone: a profile imports views of itself
 
 
 def by_kind(component: Component) -> dict[str, Total]:
-    """What each kind of operator costs in one run of the pipeline, most expensive first; kinds without MACs are left out."""
+    """The cost of each kind of operator in one run of the pipeline, most expensive first, without kinds that have no MACs."""
     return _sums_by(component, lambda row: row.kind)
 
 
 def by_dtype(component: Component) -> dict[str, Total]:
-    """What operators on each element type cost in one run of the pipeline, most expensive first; "" where it is not known."""
+    """The cost of operators by element type in one run of the pipeline, most expensive first; "" if unknown."""
     return _sums_by(component, lambda row: row.types)
 
 
@@ -34,15 +34,15 @@ def _sums_by(component: Component, key: Callable[[OpRow], str]) -> dict[str, Tot
         for row in call.ops:
             if row.counts:
                 sums[key(row)] = sums.get(key(row), Total()) + row.total.of_macs * call.count
-    found = {name: total for name, total in sums.items() if total.counts}
-    return dict(sorted(found.items(), key=lambda item: (-item[1].macs, item[0])))
+    costly = {name: total for name, total in sums.items() if total.counts}
+    return dict(sorted(costly.items(), key=lambda item: (-item[1].macs, item[0])))
 
 
 def prune(node: Node, depth: int | None = None, min_share: float = 0.0) -> Node:
-    """The tree down to a depth, without its small branches.
+    """The tree down to a depth, with its small branches merged.
 
     A node at the last level takes over the operators of its descendants. Children of one parent whose share of the root is
-    below `min_share` become one node called `(3 smaller)`; one that holds something uncounted is never small.
+    below `min_share` become one node called `(3 smaller)`; a child with uncounted operators is never small.
 
     Args:
         node: the root.
@@ -75,7 +75,7 @@ def _all_ops(node: Node) -> tuple[OpRow, ...]:
 
 
 def _sum_up(parent: str, nodes: list[Node]) -> Node:
-    """One node for several siblings. It runs as often as they do together."""
+    """One node for several siblings, with the sum of their calls."""
     name = f"({sum(node.times for node in nodes)} smaller)"
     total, params = Total.sum(node.total for node in nodes), sum(node.total_params for node in nodes)
     return Node(
@@ -97,14 +97,14 @@ def _sum_up(parent: str, nodes: list[Node]) -> Node:
 def fold_repeats(node: Node) -> Node:
     """The tree with runs of equal numbered siblings folded into one node: `blocks.0…22`, times 23.
 
-    Siblings are equal when they differ in nothing but their number: class, parameters, calls, operators, and the same for
-    all that is inside them. A folded node and those inside it stand for all modules of the run, and carry their sums.
+    Siblings are equal if they differ only in their number: they have the same class, parameters, calls and operators, and so
+    have all modules inside them. A folded node and the nodes inside it represent all modules of the run, with their sums.
     """
     return _fold(node, _Shapes(), node.path, 1)
 
 
 def _fold(node: Node, shapes: _Shapes, path: str, times: int) -> Node:
-    """Fold inside the node; give it another path, and the work of `times` like it."""
+    """Fold inside the node, give it another path, and multiply its work by `times`."""
     children = []
     for run in _runs(node.children, shapes):
         name = run[0].name if len(run) == 1 else f"{run[0].name}…{run[-1].name}"
@@ -139,7 +139,7 @@ def _runs(nodes: tuple[Node, ...], shapes: _Shapes) -> Iterator[list[Node]]:
 
 
 _DIGITS = 9
-"""Of a number in a list of modules; longer names of digits are something else."""
+"""Digits of a number in a list of modules; a longer name of digits is not such a number."""
 
 
 def _follows(before: str, name: str) -> bool:
@@ -147,7 +147,7 @@ def _follows(before: str, name: str) -> bool:
 
 
 class _Shapes:
-    """Gives equal numbers to subtrees that are equal apart from their paths; each subtree is looked at once."""
+    """Gives equal numbers to subtrees that are equal apart from their paths; visits each subtree once."""
 
     def __init__(self) -> None:
         self._numbers: dict[object, int] = {}
@@ -164,7 +164,7 @@ class _Shapes:
 
 @dataclass(frozen=True, slots=True)
 class Hotspot:
-    """What one layer, class, kind, operator or source line costs in one run of the pipeline."""
+    """The cost of one layer, class, kind, operator or source line in one run of the pipeline."""
 
     label: str
     count: int
@@ -176,26 +176,26 @@ class Hotspot:
 
 @dataclass(frozen=True, slots=True)
 class Hotspots:
-    """The most expensive rows, and what is left."""
+    """The most expensive rows, and the sum of the others."""
 
     rows: tuple[Hotspot, ...]
-    """By MACs, most expensive first; those with something uncounted are all here, whatever the limit."""
+    """The rows by MACs, most expensive first; rows with uncounted operators are always here, whatever the limit."""
     hidden: int
-    """Rows left out."""
+    """Number of hidden rows."""
     others: Total
-    """Their sum."""
+    """The sum of the hidden rows."""
     others_count: int = 0
-    """Their counts."""
+    """The sum of the hidden rows' counts."""
 
 
 def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> Hotspots:
-    """Where the MACs are; rows and others add up to the profile's total.
+    """Find the most expensive parts of a profile; rows and others add up to its total.
 
     Args:
-        profile: of a pipeline.
-        by: `layer` for modules by their own operators, equal ones of a folded run together; or `class`, `kind`, `op`, `source`,
-            `dtype` for the element types of the operands.
-        limit: rows to keep; None for all. What costs nothing makes no row.
+        profile: the profile of a pipeline.
+        by: `layer` for modules by their own operators, with equal modules of a folded run together; or `class`, `kind`, `op`,
+            `source`, or `dtype` for the element types of the operands.
+        limit: number of rows to show; None for all. Parts without MACs make no row.
 
     Raises:
         UsageError: `by` is none of these.
@@ -207,26 +207,26 @@ def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> H
         for label, count, total in GROUPINGS[by](component):
             counted, known = sums.get(label, (0, Total()))
             sums[label] = (counted + count, known + total)
-    found = [(label, count, total) for label, (count, total) in sums.items() if total.counts]
-    found.sort(key=lambda row: (-row[2].macs, row[0]))
-    return _cut(found, len(found) if limit is None else limit)
+    groups = [(label, count, total) for label, (count, total) in sums.items() if total.counts]
+    groups.sort(key=lambda row: (-row[2].macs, row[0]))
+    return _cut(groups, len(groups) if limit is None else limit)
 
 
 _Group = tuple[str, int, Total]
 
 
-def _cut(found: list[_Group], limit: int) -> Hotspots:
-    kept = [row for rank, row in enumerate(found) if rank < limit or row[2].uncounted]
-    hidden = [row for rank, row in enumerate(found) if rank >= limit and not row[2].uncounted]
+def _cut(groups: list[_Group], limit: int) -> Hotspots:
+    shown = [row for rank, row in enumerate(groups) if rank < limit or row[2].uncounted]
+    hidden = [row for rank, row in enumerate(groups) if rank >= limit and not row[2].uncounted]
     rows, running = [], 0
-    for label, count, total in kept:
+    for label, count, total in shown:
         running += total.macs
         rows.append(Hotspot(label, count, total, running))
     return Hotspots(tuple(rows), len(hidden), Total.sum(row[2] for row in hidden), sum(row[1] for row in hidden))
 
 
 def not_captured(profile: Profile) -> tuple[tuple[str, str], ...]:
-    """Components of which a call could not be captured, with the reason."""
+    """Components with a call that could not be captured, each with the reason."""
     return tuple(
         (component.name, row.note)
         for component in profile.components.values()
@@ -248,7 +248,7 @@ def _by_class(component: Component) -> Iterator[_Group]:
 
 
 _FIELDS = {"types": "element types"}
-"""What fields are called in reports, where not by their names."""
+"""Fields to their names in reports, if these differ."""
 
 
 def _by_field(field: str) -> Callable[[Component], Iterator[_Group]]:
@@ -273,4 +273,4 @@ GROUPINGS: Mapping[str, Callable[[Component], Iterator[_Group]]] = {
     "source": _by_field("source"),
     "dtype": _by_field("types"),
 }
-"""What hotspots can be grouped by."""
+"""The groupings of hotspots."""

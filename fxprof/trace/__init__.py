@@ -1,4 +1,4 @@
-"""What a graph says: operators, shapes, module stacks. Standard library only."""
+"""The contents of a captured graph: operators, shapes, module stacks."""
 
 from fxprof.trace.records import (
     UNKNOWN_NNZ,

@@ -1,7 +1,7 @@
-"""The normal form of sizes: sums of products, equal terms collected. Two that say the same in other words are equal in it.
+"""The normal form of sizes: sums of products with equal terms collected. Two spellings of one size have the same normal form.
 
-Whatever is no sum or product of integers (`s0//2`, `max(s0, s1)`) stands in a product as it is, with its own operands in normal
-form. Expressions that are evaluated in floating point are left alone: there the order of additions matters.
+Any other expression (`s0//2`, `max(s0, s1)`) is a factor of a product, with its own operands in normal form. Expressions that
+are evaluated in floating point stay unchanged, because there the order of additions matters.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from fxprof.trace.symbols import Dim, Expr
 _Product = tuple[tuple[Dim, int], ...]
 """Factors with their powers, in the order of their texts."""
 _Sum = dict[_Product, int]
-"""Products to the integers before them; the empty product is one."""
+"""Product to its integer factor; the empty product is one."""
 
 _EXACT = frozenset({"symbol", "add", "mul", "sub", "neg", "pow", "floordiv", "mod", "max", "min", "abs"})
-"""Operators whose value is an integer, computed exactly, where those of their operands are."""
+"""Operators that compute an exact integer from integer operands."""
 _MOST_TERMS = 2_000
 _HIGHEST = 16
-"""The largest power that is multiplied out."""
+"""The largest power that gets multiplied out."""
 
 
 def normal(dim: Dim) -> Dim:
-    """An expression of the same value in normal form; one that is not exact, or of too many terms, stays as it is."""
+    """An expression of the same value in normal form; an inexact one, or one of too many terms, stays unchanged."""
     if isinstance(dim, int):
         return dim
     known: dict[Expr, _Sum] = {}
@@ -34,7 +34,7 @@ def normal(dim: Dim) -> Dim:
 
 
 class _TooLongError(Exception):
-    """There are more terms than any size has."""
+    """An expression has more terms than any real size."""
 
 
 def _is_exact(dim: Dim) -> bool:
@@ -54,11 +54,11 @@ def _terms(dim: Dim, known: dict[Expr, _Sum]) -> _Sum:
     if isinstance(dim, int):
         return {(): dim} if dim else {}
     if dim not in known:
-        known[dim] = _found(dim, known)
+        known[dim] = _collected(dim, known)
     return known[dim]
 
 
-def _found(dim: Expr, known: dict[Expr, _Sum]) -> _Sum:
+def _collected(dim: Expr, known: dict[Expr, _Sum]) -> _Sum:
     operands = [part for part in dim.operands if not isinstance(part, str)]
     if dim.operator in _COMBINED and operands:
         result = _terms(operands[0], known)
@@ -121,7 +121,7 @@ _COMBINED = {
 
 
 def _written(terms: Mapping[_Product, int]) -> Dim:
-    """The terms as an expression: the highest powers first, then in the order of their texts."""
+    """The terms as an expression: highest powers first, then in the order of their texts."""
     ordered = sorted(terms.items(), key=lambda item: (-sum(power for _, power in item[0]), _text(item[0])))
     parts = [_term(product, factor) for product, factor in ordered]
     if len(parts) > 1:

@@ -1,7 +1,7 @@
-"""Which results of operators share memory with another value: by the operator, and by strides where it copies only if it must.
+"""Results of operators that share memory with another value: by operator, and by strides where it copies only if it must.
 
-Torch says in an operator's schema which arguments its results are views of (`Tensor(a)`). A file holds no schemas, so they are
-tables here; a test holds the tables to torch's schemas, and the answers to torch's own storages.
+Torch marks in an operator's schema the arguments that its results are views of (`Tensor(a)`). A file holds no schemas, so this
+file has tables instead. A test compares the tables with torch's schemas, and the answers with torch's own storages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Alias(NamedTuple):
     of: int | None = None
     """The number of that value; None for a result with memory of its own."""
     doubt: str = ""
-    """Why it is not known; then it may share memory with `of`, or with any argument where that is None."""
+    """The reason why the alias is unknown; then the result may share memory with `of`, or if that is None with any argument."""
 
 
 NEW = Alias()
@@ -28,10 +28,10 @@ NEW = Alias()
 
 
 def aliases(ops: Sequence[Op], sizes: Sizes) -> dict[int, Alias]:
-    """For each result of operators of one graph, by its number, whether it shares memory with another value.
+    """The alias of each result of one graph's operators, by the result's number.
 
     Args:
-        ops: in their order, such as `Trace.ops`, or the operators of a block or a body.
+        ops: the operators in order, such as `Trace.ops`, or those of a block or a body.
         sizes: of the symbols.
     """
     known: dict[int, Alias] = {}
@@ -53,14 +53,14 @@ def writes(op: Op) -> tuple[int, ...]:
 
 
 def memory_of(number: int, known: Mapping[int, Alias]) -> int:
-    """The value whose memory a value is surely in: itself, or the one that it is, over others, a view of."""
+    """The value that surely owns a value's memory: itself, or the one at the end of its chain of views."""
     while number in known and known[number].of is not None and not known[number].doubt:
-        number = known[number].of  # type: ignore[assignment]  # as was just asked
+        number = known[number].of  # type: ignore[assignment]  # the loop has just checked it
     return number
 
 
 def results_of(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
-    """For each result of an operator, in their order, whether it shares memory with another value."""
+    """The alias of each result of an operator, in order."""
     namespace, name, overload = _parts(op.target)
     if op.target.startswith(PREFIX):
         return _of_bodies(op, sizes)
@@ -76,7 +76,7 @@ def results_of(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
 
 
 def _elsewhere(op: Op, namespace: str) -> Alias:
-    """What an operator of another library returns, or a function of Python's."""
+    """The alias of the results of another library's operator, or of a Python function."""
     if op.target in _BATCHED:
         return Alias(op.reads[0])
     return NEW if namespace in _ALLOCATING else Alias(None, f"{op.target} is not known")
@@ -106,17 +106,17 @@ def _parts(target: str) -> tuple[str, str, str]:
 
 _TORCHS_OWN = frozenset({"aten", "prims"})
 _ALLOCATING = frozenset({"quantized_decomposed", "torchvision", "torchao", "operator", "math", "torch", "builtins"})
-"""Libraries of operators that never return a view, and functions of numbers."""
+"""Libraries whose operators never return a view, and modules with functions of numbers."""
 
 
 def is_known_library(target: str) -> bool:
-    """Whether an operator is of a library, or a function of Python's, of which it is known what shares memory."""
+    """Whether this file knows the aliases of an operator's library."""
     namespace = _parts(target)[0]
     return namespace in _TORCHS_OWN or namespace in _ALLOCATING
 
 
 _BATCHED = frozenset({"torch._add_batch_dim", "torch._remove_batch_dim"})
-"""Functions in which `torch.vmap` gives a tensor another order of sizes."""
+"""Functions by which `torch.vmap` reorders the sizes of a tensor."""
 
 _VIEWS = frozenset(
     (
@@ -135,10 +135,10 @@ _VIEWS = frozenset(
 """Operators whose results always share the memory of their first argument."""
 
 _LISTS = frozenset({"broadcast_tensors", "meshgrid"})
-"""Operators of a list of tensors that return a view of each."""
+"""Operators that take a list of tensors and return a view of each."""
 
 _IN_PLACE = frozenset(f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift"))
-"""Operators that write to their first argument and return it, though their name does not end in `_` alone."""
+"""Operators that write to their first argument and return it, although their name does not end in a single `_`."""
 
 _RESULTS = frozenset(
     (
@@ -154,7 +154,7 @@ def is_given_results(overload: str) -> bool:
 
 
 class _Unknown(Exception):  # noqa: N818 - becomes the doubt of an answer
-    """Whether an operator copies cannot be told; its text says why."""
+    """Nobody can tell whether an operator copies; the text says why."""
 
 
 _Rule = Callable[[Op, Tensor, Tensor, Sizes], bool]
@@ -184,21 +184,21 @@ def _shape(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
 
 def _strides(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:
     if tensor.strides is None:
-        raise _Unknown("the graph does not say how the tensor lies in memory")
+        raise _Unknown("the graph does not give the tensor's strides")
     return tuple([stride if type(stride) is int else sizes.value(stride) for stride in tensor.strides])
 
 
 def _can_be_viewed(_op: Op, operand: Tensor, result: Tensor, sizes: Sizes) -> bool:
-    """Whether a tensor can have another shape without being copied, as torch decides it."""
+    """Whether torch can give a tensor another shape without a copy."""
     old, new = _shape(operand, sizes), _shape(result, sizes)
     return old == new or is_viewable(old, _strides(operand, sizes), new)
 
 
 def is_viewable(shape: Sequence[int], strides: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether a tensor of `shape` with these strides is one of the shape `other` without a copy; both have as many elements."""
+    """Whether a tensor of `shape` with these strides can be viewed as the shape `other`, which has as many elements."""
     if 0 in shape or not shape:
         return True
-    # From the last size on: sizes that lie in memory without a gap are one run, which the other shape may cut as it likes.
+    # From the last size on: neighbouring sizes without a gap in memory form one run, which the other shape may cut anywhere.
     left, view, run, step = len(other) - 1, 1, 1, strides[-1]
     for place in range(len(shape) - 1, -1, -1):
         run *= shape[place]
@@ -215,7 +215,7 @@ def is_viewable(shape: Sequence[int], strides: Sequence[int], other: Sequence[in
 
 
 def _is_laid_out(op: Op, operand: Tensor, _result: Tensor, sizes: Sizes) -> bool:
-    """Whether a tensor lies in memory as it is asked to."""
+    """Whether a tensor already has the memory layout that the operator asks for."""
     return _lies(operand, str(op.argument("memory_format") or "contiguous_format"), sizes)
 
 
@@ -236,28 +236,28 @@ def _lies(tensor: Tensor, layout: str, sizes: Sizes) -> bool:
 
 
 def _is_converted_already(op: Op, operand: Tensor, result: Tensor, sizes: Sizes) -> bool:
-    """Whether `to` has nothing to do."""
+    """Whether the operand already has the type, device and layout that `to` asks for."""
     if operand.dtype != result.dtype or operand.device != result.device or op.argument("copy") is True:
         return False
     if op.argument("layout") not in (None, "strided") or operand.nnz is not None:
-        raise _Unknown("the layout may be another one")
+        raise _Unknown("the layout may differ")
     layout = op.argument("memory_format")
     return layout in (None, "preserve_format") or _lies(operand, str(layout), sizes)
 
 
 def _drops_nothing(op: Op, operand: Tensor, _result: Tensor, sizes: Sizes) -> bool:
-    """Whether a dropout is none: in evaluation, or with a probability of zero."""
+    """Whether a dropout drops nothing: in evaluation, or with a probability of zero."""
     return op.argument("train") is not True or op.argument("p") in (0, 0.0) or 0 in _shape(operand, sizes)
 
 
 def _is_real(op: Op, operand: Tensor, _result: Tensor, _sizes: Sizes) -> bool:
     if operand.dtype.startswith("complex"):
-        raise _Unknown(f"the graph does not say whether the operand of {op.target} is a view that stands for other numbers")
+        raise _Unknown(f"the graph does not say whether the operand of {op.target} is a lazily conjugated or negated view")
     return True
 
 
 def _reorders_one(op: Op, _operand: Tensor, _result: Tensor, _sizes: Sizes) -> bool:
-    """Whether an einsum only permutes its one operand or takes its diagonal."""
+    """Whether an einsum only permutes its single operand or takes its diagonal."""
     tensors, equation = op.argument("tensors"), str(op.argument("equation")).replace(" ", "")
     if not isinstance(tensors, tuple) or len(tensors) != 1:
         return False
@@ -266,7 +266,7 @@ def _reorders_one(op: Op, _operand: Tensor, _result: Tensor, _sizes: Sizes) -> b
 
 
 def _cannot_tell(op: Op, _operand: Tensor, _result: Tensor, _sizes: Sizes) -> bool:
-    raise _Unknown(f"{op.target} returns its operand where there is nothing to do")
+    raise _Unknown(f"{op.target} returns its operand if it has nothing to do")
 
 
 _IF_IT_CAN: Mapping[str, _Rule] = {
@@ -278,7 +278,7 @@ _IF_IT_CAN: Mapping[str, _Rule] = {
     "einsum": _reorders_one,
     **dict.fromkeys(("coalesce", "pin_memory", "sum_to_size", "cartesian_prod", "device_put"), _cannot_tell),
 }
-"""Operators that return their first argument, or a view of it, where they need not copy."""
+"""Operators that return their first argument, or a view of it, if they need not copy."""
 
 
 _STACKING = frozenset({"map", "map_impl", "flex_attention"})
@@ -294,7 +294,7 @@ def _of_bodies(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
     if name == "cond" and len(op.subgraphs) == 2:  # noqa: PLR2004 - one for each answer
         branches = [_returned(op, body, sizes) for body in op.subgraphs]
         return tuple(one if one == other else _either(one, other) for one, other in zip(*branches, strict=True))
-    return _each(op, Alias(None, f"{op.target} may return what it is given"))
+    return _each(op, Alias(None, f"{op.target} may return its operands"))
 
 
 def _either(one: Alias, other: Alias) -> Alias:
@@ -302,7 +302,7 @@ def _either(one: Alias, other: Alias) -> Alias:
 
 
 def _returned(op: Op, body: Subgraph, sizes: Sizes) -> tuple[Alias, ...]:
-    """What a body returns, as results of its operator."""
+    """The aliases of a body's results, as results of its operator."""
     if len(body.gives) != len(op.makes):
         return _each(op, Alias(None, f"the body of {op.target} returns another number of values"))
     known, outer = aliases(body.ops, sizes), dict(body.takes)
@@ -315,6 +315,6 @@ def _returned(op: Op, body: Subgraph, sizes: Sizes) -> tuple[Alias, ...]:
             return Alias(outer.get(doubt.of) if doubt.of is not None else None, doubt.doubt)
         if memory in made:
             return NEW
-        return Alias(outer[memory]) if memory in outer else Alias(None, "which value the body returns is not known")
+        return Alias(outer[memory]) if memory in outer else Alias(None, "the value that the body returns is unknown")
 
     return tuple(map(found, body.gives))

@@ -1,6 +1,6 @@
-"""What may still be read of one file, or of all files of a captured run. Standard library only.
+"""The amount that may still be read from one file, or from all files of a captured run.
 
-A bound that each graph had for itself would be none: a file may hold a thousand graphs, and a run as many files.
+A bound per graph would not bound anything: a file may hold a thousand graphs, and a run a thousand files.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from fxprof.trace.fields import fail
 
 
 class Allowance:
-    """How much of each kind was read by now."""
+    """Counts the parts of each kind read so far, and refuses a file that exceeds a limit."""
 
     def __init__(self) -> None:
         self.hints = 0
-        """Expressions whose values in the example inputs are to be checked."""
+        """Expressions whose values at the example inputs must be checked."""
         self._values = 0
         self._operators = 0
         self._modules = 0
@@ -23,41 +23,41 @@ class Allowance:
         self._guards = 0
 
     def values(self, count: int, where: str) -> None:
-        """The values in one more text of JSON.
+        """Count the values of one more JSON text.
 
         Raises:
-            FaultError: they are too many, as for all below.
+            FaultError: they are too many, as in all methods below.
         """
         self._values += count
         if self._values > limits.GRAPH_VALUES:
             fail(where, f"holds some {count:,} values, more than {limits.GRAPH_VALUES:,}{_with(self._values - count)}")
 
     def operator(self, where: str) -> None:
-        """One more operator."""
+        """Count one more operator."""
         self._operators += 1
         if self._operators > limits.GRAPH_OPERATORS:
-            fail(where, f"is an operator too many: a file or a captured run has at most {limits.GRAPH_OPERATORS:,}")
+            fail(where, f"is one operator too many: a file or a captured run has at most {limits.GRAPH_OPERATORS:,}")
 
     def stack(self, text: str, where: str) -> None:
-        """The text of one more module stack."""
+        """Count the text of one more module stack."""
         self._stacks += len(text)
         if len(text) > limits.STACK or self._stacks > limits.STACKS:
             fail(where, f"holds {len(text):,} characters, and all such stacks {self._stacks:,}, as no graph does")
 
     def modules(self, count: int, where: str) -> None:
-        """The modules of one more stack."""
+        """Count the modules of one more stack."""
         self._modules += count
         if count > limits.STACK_MODULES or self._modules > limits.STACKED_MODULES:
             fail(where, f"is of {count:,} modules, each in the one before, and all such stacks of {self._modules:,}")
 
     def expression(self, text: str, where: str) -> None:
-        """One more expression."""
+        """Count one more expression."""
         self._expressions += len(text)
         if self._expressions > limits.EXPRESSIONS:
-            fail(where, f"holds an expression too many: all of them have more than {limits.EXPRESSIONS:,} characters")
+            fail(where, f"holds one expression too many: together they have more than {limits.EXPRESSIONS:,} characters")
 
     def guards(self, length: int, where: str) -> None:
-        """The guards, or the ranges, of one more program, by their characters."""
+        """Count the guards, or the ranges, of one more program by their characters."""
         self._guards += length
         if self._guards > limits.GUARDS:
             fail(where, f"holds {length:,} characters, more than {limits.GUARDS:,}{_with(self._guards - length)}")

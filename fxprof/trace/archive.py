@@ -1,6 +1,6 @@
-"""The container of a `.pt2` file: a zip archive, of which only JSON texts are read. Standard library only.
+"""The container of a `.pt2` file: a zip archive; only its JSON texts are read.
 
-Weights, example inputs and custom objects, which torch pickles, are never opened.
+Torch pickles weights, example inputs and custom objects; these are never opened.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from fxprof.trace.allowance import Allowance
 from fxprof.trace.fields import brief, read_json
 
 MOST_BYTES = limits.GRAPH_BYTES  # the graph of FLUX.1-dev's 12 billion parameters takes 11 MiB
-MOST_RATIO = limits.GRAPH_GROWTH  # JSON packs to a twentieth, rarely to a hundredth
+MOST_RATIO = limits.GRAPH_GROWTH  # JSON usually compresses to a twentieth, rarely to a hundredth
 MOST_ENTRIES = limits.GRAPH_ENTRIES
 _LONGEST_LIST = limits.GRAPH_LIST_BYTES
 _PIECE = 2**20
-"""Bytes that are read at once."""
+"""Bytes per read."""
 _LONGEST_TEXT = 2**20
-"""Bytes of a text that is no graph."""
+"""Bytes of a text other than a graph."""
 _LONGEST_PROGRAM = 200
-"""Characters of the name of a program."""
+"""Characters of a program's name."""
 
 LEGACY_MODEL = "serialized_exported_program.json"
-"""The graph in archives of torch before 2.8."""
+"""The entry with the graph in archives of torch before 2.8."""
 _MODELS = re.compile(r"models/(.*)\.json\Z", re.DOTALL)
-"""Graphs; a program's name may hold anything, slashes too."""
+"""The entries with graphs; a program's name may contain any character, even slashes."""
 _COMPILED = (("data/aotinductor/", "AOTInductor"), ("data/executorch/", "ExecuTorch"))
-"""Folders of compiled programs, and whose they are."""
+"""Folders of compiled programs, each with the name of its compiler."""
 _RECORDS = "data/weights/"
 _WEIGHTS = f"{_RECORDS}{{}}_weights_config.json"
 _EXTRA = ("extra/", "extra_files/")
-"""Folders of further texts: that of today, and that of torch before 2.8."""
+"""Folders of further texts: the current one, and the one of torch before 2.8."""
 
 _MAGIC = b"PK"
 _OTHERS = (
@@ -54,14 +54,14 @@ _OTHERS = (
     (b"\x89HDF", "an HDF5 file, which holds weights but no graph"),
     (b"\x08", "not a zip archive, but perhaps an ONNX file"),
 )
-"""How files of other formats begin."""
+"""First bytes of files of other formats, each with a description."""
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError),
     *(NotImplementedError, RuntimeError, OverflowError),
 )
-"""What reading a damaged, encrypted or oddly packed archive can raise."""
+"""Errors that reading a damaged, encrypted or oddly packed archive can raise."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Ways of packing that are read: that of torch, and that of whoever packs an archive anew."""
+"""Supported compression methods: that of torch, and that of archives that were packed again."""
 
 _WRITE = "write it with torch.export.save(program, 'file.pt2')"
 
@@ -71,19 +71,19 @@ class Archive:
     """The JSON texts of an archive, parsed."""
 
     programs: Mapping[str, Any]
-    """Name of each exported program, `model` where there is one, to its JSON."""
+    """Name of each exported program to its JSON; a single program is called `model`."""
     weights: Mapping[str, Any]
-    """Name of a program to the JSON that says where its weights lie; without one in old archives."""
+    """Name of a program to the JSON that lists the places of its weights; empty for old archives."""
     extra: Mapping[str, str]
-    """Further texts that whoever wrote the archive put in, by name; those that are no text are left out."""
+    """Further texts in the archive, by name."""
     empty: frozenset[str] = frozenset()
-    """Names of records of weights without a byte: of weights that never had data, all of which torch gives one record."""
+    """Names of empty weight records: torch gives all weights that never had data a single record."""
     remarks: tuple[str, ...] = ()
-    """Sentences about what else is in the archive."""
+    """Sentences about the other contents of the archive."""
 
 
 def looks_like_archive(path: str | Path, head: bytes) -> bool:
-    """Whether a file is, or by its name should be, an archive: one that begins as a zip file, or ends in `.pt2`."""
+    """Whether a file is an archive, or should be one by its name: it begins like a zip file, or its name ends in `.pt2`."""
     return head.startswith(_MAGIC) or str(path).lower().endswith(_SUFFIXES)
 
 
@@ -93,16 +93,16 @@ _SUFFIXES = (".pt2", ".pt", ".pth", ".ptl", ".pte", ".bin", ".ckpt")
 def read_archive(
     path: str | Path, opened: FileIO | None = None, *, extra: tuple[str, ...] = (), allowance: Allowance | None = None
 ) -> Archive:
-    """The JSON texts of an archive that `torch.export.save` wrote.
+    """Read the JSON texts of an archive that `torch.export.save` wrote.
 
     Args:
         path: of the file; its name does not matter.
-        opened: the file where it is open, at its beginning; it is closed afterwards.
-        extra: names of further texts that are wanted where they are there.
-        allowance: what may still be read; that of one file where it is left out.
+        opened: the already open file, at its beginning; it is closed afterwards.
+        extra: names of further texts to read if they exist.
+        allowance: the amount that may still be read; by default that of one file.
 
     Raises:
-        TargetError: the file is no such archive, is damaged, or holds more than any graph does.
+        TargetError: the file is not such an archive, is damaged, or holds more than any graph.
     """
     with _Bounded(opened or _open(path)) as raw:
         _refuse_other_files(path, raw)
@@ -114,10 +114,10 @@ def read_archive(
 
 
 class _Bounded(BufferedReader):
-    """A file that is never read in pieces larger than the directory of an archive may be."""
+    """A file that refuses to be read in pieces larger than the largest allowed archive directory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read so many bytes, or all that are left."""
+        """Read `size` bytes, or all remaining ones."""
         if size is not None and size > _LONGEST_LIST:
             raise zipfile.BadZipFile(f"its directory takes more than {_LONGEST_LIST:,} bytes")
         return super().read(_LONGEST_LIST if size is None or size < 0 else size)
@@ -125,7 +125,7 @@ class _Bounded(BufferedReader):
 
 def _open(path: str | Path) -> FileIO:
     try:
-        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for whoever writes into it
+        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for its writer
             raise _unreadable(path, "it is not a regular file")
         return FileIO(path)
     except (OSError, ValueError) as error:
@@ -147,7 +147,7 @@ def _refuse_other_files(path: str | Path, file: _Bounded) -> None:
 
 
 def _kind(head: bytes) -> str:
-    """What a file is that begins like this."""
+    """A description of a file by its first bytes."""
     if not head:
         return "empty"
     if head[4:6] == b"ET":
@@ -162,7 +162,7 @@ def _unreadable(path: str | Path, what: str) -> TargetError:
 
 
 def _root(names: list[str]) -> str:
-    """The folder that torch puts around everything; "" where there is none."""
+    """The folder that torch puts around all entries; "" if there is none."""
     roots = {name.partition("/")[0] for name in names}
     if len(roots) != 1 or not all("/" in name for name in names):
         return ""
@@ -174,7 +174,7 @@ def _root(names: list[str]) -> str:
 
 
 def _shown(names: Iterable[str]) -> dict[str, str]:
-    """Each program's name as it is shown: printable, not empty, and no two the same."""
+    """Each program's name as reports show it: printable, not empty, and unique."""
     shown: dict[str, str] = {}
     for name in names:
         text = base = _printable(name) or "(no name)"
@@ -186,7 +186,7 @@ def _shown(names: Iterable[str]) -> dict[str, str]:
 
 
 def _leads_out(name: str) -> bool:
-    """Whether a path leaves the folder that it begins in; a program may be named with a `..` that does not."""
+    """Whether a path leaves the folder that it begins in; a program's name may contain a `..` that does not."""
     depth = 0
     for part in re.split(r"[/\\]", name):
         depth += (part not in {"", ".", ".."}) - (part == "..")
@@ -200,11 +200,11 @@ def _printable(name: str) -> str:
 
 
 _SHOWN = 6
-"""Compiled programs that are named."""
+"""Compiled programs that a remark names."""
 
 
 class _Reader:
-    """Reads one open archive; names are without the folder that torch puts around everything."""
+    """Reads one open archive; its names leave out the folder that torch puts around all entries."""
 
     def __init__(self, path: str | Path, file: zipfile.ZipFile, allowance: Allowance) -> None:
         self._path = path
@@ -219,7 +219,7 @@ class _Reader:
     def _list(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._file.infolist()
         if len(infos) > MOST_ENTRIES:
-            self._fail(f"it has {len(infos):,} entries, more than any archive of a graph")
+            self._fail(f"it has {len(infos):,} entries, more than any archive of a graph has")
         names = [info.filename for info in infos]
         for name in names:
             if name.startswith(("/", "\\")) or _leads_out(name) or re.match(r"[A-Za-z]:", name):
@@ -234,7 +234,7 @@ class _Reader:
         models = {match[1]: name for name in self._entries if (match := _MODELS.match(name))}
         for name in models:
             if len(name) > _LONGEST_PROGRAM:
-                self._fail(f"it names a program in {len(name):,} characters, {brief(name)}")
+                self._fail(f"the name of a program has {len(name):,} characters: {brief(name)}")
         if len(models) > limits.COMPONENTS:
             self._fail(f"it holds {len(models):,} programs, more than {limits.COMPONENTS:,}")
         if LEGACY_MODEL in self._entries and not models:
@@ -253,13 +253,13 @@ class _Reader:
         )
 
     def _compiled(self) -> Iterator[str]:
-        """Mention compiled programs, which have no graph."""
+        """Remarks about compiled programs, which have no graph."""
         for folder, maker in _COMPILED:
             below = (name.removeprefix(folder) for name in self._entries if name.startswith(folder))
             names = list(dict.fromkeys(name.partition("/")[0] for name in below))
             if names:
                 listed = ", ".join(map(_printable, names[:_SHOWN])) + (" …" if len(names) > _SHOWN else "")
-                yield f"the file also holds what {maker} compiled ({listed}), which has no graph and is not counted"
+                yield f"the file also holds programs compiled by {maker} ({listed}); they have no graph and are not counted"
 
     def _empty_records(self) -> Iterator[str]:
         for name, info in self._entries.items():
@@ -267,8 +267,8 @@ class _Reader:
                 yield name.removeprefix(_RECORDS)
 
     def _extra(self, names: tuple[str, ...]) -> dict[str, str]:
-        found = {name: f"{folder}{name}" for name in names for folder in _EXTRA if f"{folder}{name}" in self._entries}
-        return {name: self._bytes(entry, _LONGEST_TEXT).decode("utf-8", "replace") for name, entry in found.items()}
+        entries = {name: f"{folder}{name}" for name in names for folder in _EXTRA if f"{folder}{name}" in self._entries}
+        return {name: self._bytes(entry, _LONGEST_TEXT).decode("utf-8", "replace") for name, entry in entries.items()}
 
     def _check_version(self) -> None:
         if "archive_version" in self._entries:
@@ -277,14 +277,14 @@ class _Reader:
                 self._fail(f"its archive version is {brief(version)}, and this fxprof reads 0", "is there a newer fxprof?")
 
     def _refuse(self) -> NoReturn:
-        """Say what a zip archive without a graph is."""
+        """Refuse a zip archive without a graph, and say what kind of file it is."""
         names = list(self._entries)
         if any("data/aotinductor/" in name for name in names):
             self._fail(
                 "it is a package of AOTInductor: compiled kernels without a graph", f"keep the exported program; {_WRITE}"
             )
         if any(name.startswith("code/") for name in names):
-            self._fail("it is a TorchScript file, which holds code and no exported graph", f"export the module anew; {_WRITE}")
+            self._fail("it is a TorchScript file, which holds code and no exported graph", f"export the module again; {_WRITE}")
         if any(name.endswith("data.pkl") for name in names):
             self._fail("it was written by torch.save: pickled objects, which are never opened, and no graph", _WRITE)
         self._fail("it is a zip archive, but holds no graph of torch.export (models/*.json)", _WRITE)
@@ -295,20 +295,20 @@ class _Reader:
         with self._file.open(info) as stream:
             data = b"".join(iter(lambda: stream.read(_PIECE), b""))
         if len(data) != info.file_size:
-            self._fail(f"{brief(name)} holds {len(data):,} bytes, not the {info.file_size:,} that the archive says")
+            self._fail(f"{brief(name)} holds {len(data):,} bytes, but the archive states {info.file_size:,}")
         self._left -= len(data)
         return data
 
     def _check_sizes(self, name: str, info: zipfile.ZipInfo, most: int) -> None:
-        """Refuse an entry by what the archive says of it, before anything is unpacked."""
+        """Refuse an entry by the sizes that the archive states, before anything is unpacked."""
         if info.compress_type not in _METHODS:
             self._fail(f"{name} is packed by method {info.compress_type}, which torch does not use", _WRITE)
         if info.file_size > most:
             self._fail(f"{name} holds {info.file_size:,} bytes, more than {most:,}")
         if info.file_size > MOST_RATIO * max(info.compress_size, 1) and info.file_size > 2**20:
-            self._fail(f"{name} grows from {info.compress_size:,} to {info.file_size:,} bytes, as no graph does")
+            self._fail(f"{name} grows from {info.compress_size:,} to {info.file_size:,} bytes, more than any graph does")
         if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
-            self._fail(f"{name} is not packed, but said to hold {info.file_size:,} bytes in {info.compress_size:,}")
+            self._fail(f"{name} is not packed, but the archive states {info.file_size:,} bytes in {info.compress_size:,}")
 
     def _json(self, name: str) -> Any:
         data = self._bytes(name)

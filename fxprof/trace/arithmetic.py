@@ -1,6 +1,6 @@
-"""Arithmetic on sizes as torch and Python do it: integers exactly, everything else in IEEE doubles. Standard library only.
+"""Arithmetic on sizes with the rules of torch and Python: exact integers, and IEEE doubles for everything else.
 
-A product of exact fractions (`s77/2`, where torch knows that it divides) stays exact.
+A product of exact fractions (`s77/2`, if torch knows that 2 divides `s77`) stays exact.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from functools import reduce
 from fxprof import limits
 
 Number = int | Fraction | float
-"""A value; truth values are integers, as in Python."""
+"""A value; truth values count as integers, like in Python."""
 
 MOST_ELEMENTS = 2**63
-"""Of a tensor, and the largest number anywhere: torch counts in 64 bits."""
-_MOST_BITS = limits.NUMBER_BITS  # computing with longer numbers could take forever
+"""Elements of a tensor, and the largest number anywhere: torch counts in 64 bits."""
+_MOST_BITS = limits.NUMBER_BITS  # computing with longer numbers could take very long
 _SHOWN = 30
 """Characters of a number in a message."""
 
 
 class ArithmeticFault(Exception):  # noqa: N818 - a fault of the values, which callers turn into an error of their own
-    """What has no value, such as a division by zero."""
+    """An operation without a value, such as a division by zero."""
 
 
 def apply(name: str, numbers: Sequence[Number]) -> Number:
@@ -35,7 +35,7 @@ def apply(name: str, numbers: Sequence[Number]) -> Number:
         numbers: its operands.
 
     Raises:
-        ArithmeticFault: the operator is not known, or has no value there; without a text where only the name is at fault.
+        ArithmeticFault: the operator is unknown (the error then has no text), or has no value for these operands.
     """
     try:
         return _bounded(_apply(name, numbers))
@@ -58,7 +58,7 @@ def _bounded(number: Number) -> Number:
     if isinstance(number, float):
         return number
     if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_BITS:
-        raise ArithmeticFault("a number that is no size")
+        raise ArithmeticFault("a number that is not a size")
     return number
 
 
@@ -67,7 +67,7 @@ def _power(base: Number, exponent: Number) -> Number:
         return _float_power(base, exponent)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if exponent.denominator != 1 or abs(int(exponent)) * bits > _MOST_BITS or (base == 0 and exponent < 0):
-        raise ArithmeticFault("a power that is no size")
+        raise ArithmeticFault("a power that is not a size")
     power = Fraction(base) ** int(exponent)
     return int(power) if power.denominator == 1 else power
 
@@ -75,12 +75,12 @@ def _power(base: Number, exponent: Number) -> Number:
 def _float_power(base: Number, exponent: Number) -> Number:
     power: float | complex = float(base) ** float(exponent)
     if isinstance(power, complex):
-        raise ArithmeticFault("a power that is no size")
+        raise ArithmeticFault("a power that is not a size")
     return power
 
 
 def _ratio(left: Number, right: Number) -> Number:
-    """An exact fraction, as sympy's own numbers are."""
+    """An exact fraction, like sympy's own numbers."""
     _check_divisor(left, right, "/")
     if isinstance(left, float) or isinstance(right, float):
         return left / right
@@ -116,14 +116,14 @@ def _check_divisor(left: Number, right: Number, sign: str) -> None:
 
 def _shift_left(left: Number, right: Number) -> Number:
     if not -_MOST_BITS < right < _MOST_BITS:
-        raise ArithmeticFault("a number that is no size")
+        raise ArithmeticFault("a number that is not a size")
     return _whole(left) << _whole(right)
 
 
 def _whole(number: Number) -> int:
-    """The integer that a number is; no other has bits."""
+    """The number as an integer; only integers have bits."""
     if number != int(number):
-        raise ArithmeticFault("bits of a number that is no integer")
+        raise ArithmeticFault("bits of a number that is not an integer")
     return int(number)
 
 
@@ -152,13 +152,13 @@ FOLDED: Mapping[str, Callable[[Number, Number], Number]] = {
     "and": lambda left, right: bool(left) and bool(right),
     "or": lambda left, right: bool(left) or bool(right),
 }
-"""Of two operands or more, from the left."""
+"""Operators of two operands or more, applied from the left."""
 
 _IN_DOUBLES = (
     *("sqrt", "cos", "cosh", "sin", "sinh", "tan", "tanh", "asin", "acos", "atan", "asinh", "exp", "log", "log2"),
     *("acosh", "atanh", "log10", "fabs"),
 )
-"""Functions of Python's `math`; the operand becomes a double first."""
+"""Functions of Python's `math`; the operand is converted to a double first."""
 
 
 def _math(name: str) -> Callable[[Number], Number]:
@@ -179,7 +179,7 @@ UNARY: Mapping[str, Callable[[Number], Number]] = {
     "truth": bool,
     **{name: _math(name) for name in _IN_DOUBLES},
 }
-"""Of one operand."""
+"""Operators of one operand."""
 
 FIXED: Mapping[str, tuple[int, Callable[..., Number]]] = {
     "eq": (2, operator.eq),
@@ -190,7 +190,7 @@ FIXED: Mapping[str, tuple[int, Callable[..., Number]]] = {
     "ge": (2, operator.ge),
     "round_to": (2, lambda number, digits: round(float(number), int(digits))),
 }
-"""Of a given number of operands."""
+"""Operators of a fixed number of operands."""
 
 INFIX: Mapping[str, str] = {
     "add": " + ",
@@ -217,4 +217,4 @@ INFIX: Mapping[str, str] = {
     "and": " and ",
     "or": " or ",
 }
-"""Operators that are written between their operands."""
+"""Operators that are printed between their operands."""

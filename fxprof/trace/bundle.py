@@ -1,7 +1,7 @@
-"""A captured run as a directory: a manifest, and one `.pt2` file per distinct call. Standard library only.
+"""A captured run as a directory: a manifest, and one `.pt2` file per distinct call.
 
-The manifest says what a graph does not: which component was called at which module, how often and with which arguments, which
-modules there are, and what the run was of. The files are written by `fxprof.capture.save`.
+The manifest adds the facts that a graph lacks: the component and module of each call, its count and arguments, the modules of
+each component, and the pipeline and workload of the run. `fxprof.capture.save` writes the files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Tensor, Trace, Value
 
 MANIFEST = "capture.json"
 FORMAT = 1
-"""Of the manifest. 1: the first one."""
+"""The format of the manifest. 1: the first one."""
 
 Json = dict[str, Any]
 
@@ -52,11 +52,11 @@ def looks_like_bundle(path: str | Path) -> bool:
 
 
 def write_manifest(capture: Capture, files: Mapping[tuple[str, int], str]) -> str:
-    """The manifest of a captured run.
+    """The text of a captured run's manifest.
 
     Args:
         capture: the run.
-        files: (component, place among its calls) to the file with the graph; a call without one is written out whole.
+        files: (component, position of the call) to the file with the graph; the manifest holds the operators of other calls.
     """
     components = [_component(component, files) for component in capture.components]
     whole = {
@@ -128,7 +128,7 @@ def _written(value: Value) -> Any:
 
 
 def read_bundle(directory: str | Path) -> Capture:
-    """A captured run.
+    """Read a captured run.
 
     Raises:
         TargetError: the manifest or a graph is missing, damaged, of a newer format, or contradicts itself.
@@ -139,9 +139,9 @@ def read_bundle(directory: str | Path) -> Capture:
         fields = _load(path, allowance)
         return _capture(fields, _Files(Path(directory), allowance))
     except FaultError as fault:
-        raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline anew with fxprof capture") from fault
+        raise TargetError(f"cannot read {path}: {fault}", "capture the pipeline again with fxprof capture") from fault
     except MemoryError as error:
-        raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
+        raise TargetError(f"cannot read {path}: there is not enough memory") from error
 
 
 def _load(path: Path, allowance: Allowance) -> Json:
@@ -150,7 +150,7 @@ def _load(path: Path, allowance: Allowance) -> Json:
     except OSError as error:
         raise TargetError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > MOST_BYTES:
-        fail("", f"it is larger than {MOST_BYTES // 2**20} MiB, as no manifest is")
+        fail("", f"it is larger than {MOST_BYTES // 2**20} MiB, the limit for a manifest")
     allowance.values(count_values(data), "it")
     value = read_json(data, "it")
     if not isinstance(value, dict) or type(value.get("capture_format")) is not int:
@@ -170,7 +170,7 @@ def _capture(fields: Json, files: _Files) -> Capture:
     )
     names = [component.name for component in components]
     if len(set(names)) < len(names):
-        fail("components", "holds two of one name")
+        fail("components", "holds two components of the same name")
     return Capture(
         class_name=a_text(fields.get("class_name"), "class_name"),
         components=components,
@@ -195,7 +195,7 @@ def _size(value: Any) -> tuple[int, int] | None:
 
 def _count(value: Any, where: str) -> int:
     number = an_integer(value, where)
-    return number if number >= 0 else fail(where, f"is {number}, which counts nothing")
+    return number if number >= 0 else fail(where, f"is {number}, but cannot be negative")
 
 
 def _flag(value: Any, where: str) -> bool:
@@ -213,14 +213,14 @@ def _plain(value: Any, where: str) -> int | float | str | bool | None:
 
 
 def _texts(fields: Json, name: str) -> tuple[str, ...]:
-    found = a_list(fields.get(name), name)
-    if not all(type(text) is str for text in found):
+    texts = a_list(fields.get(name), name)
+    if not all(type(text) is str for text in texts):
         fail(name, "is not a list of texts")
-    return tuple(_long_text(text, name) for text in found)
+    return tuple(_long_text(text, name) for text in texts)
 
 
 def _long_text(text: str, where: str) -> str:
-    """The text, which may be a sentence or a prompt and no more."""
+    """The text, which may be as long as a sentence or a prompt."""
     if len(text) > limits.LONG_TEXT:
         fail(where, f"holds a text of {len(text):,} characters, more than {limits.LONG_TEXT:,}")
     return text
@@ -265,7 +265,7 @@ def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponen
 
 
 def _with_bytes(fields: Json, modules: tuple[CapturedModule, ...], where: str) -> tuple[CapturedModule, ...]:
-    """The modules with the bytes that they store, which an older capture does not say."""
+    """The modules with their stored bytes, which an older capture does not give."""
     stored = a_list(fields.get("stored_bytes", [0] * len(modules)), f"{where}.stored_bytes")
     if len(stored) != len(modules):
         fail(f"{where}.stored_bytes", f"has {len(stored)} numbers for {len(modules)} modules")
@@ -278,14 +278,14 @@ def _read_run(item: Any, calls: int, where: str) -> CapturedRun:
         case [count, list(parts)]:
             pairs = tuple(tuple(a_list(part, where)) for part in parts)
         case _:
-            fail(where, f"holds {brief(item)}, which is no run")
-    if any(len(pair) != 2 or _count(pair[0], where) >= calls for pair in pairs):  # noqa: PLR2004  # a place and a number
-        fail(where, f"holds {brief(item)}, which names calls that are not there")
+            fail(where, f"holds {brief(item)}, which is not a run")
+    if any(len(pair) != 2 or _count(pair[0], where) >= calls for pair in pairs):  # noqa: PLR2004  # position and count
+        fail(where, f"holds {brief(item)}, which names calls that do not exist")
     return CapturedRun(_count(count, where), tuple((pair[0], _count(pair[1], where)) for pair in pairs))
 
 
 def _read_modules(items: list[Any], where: str) -> Iterator[CapturedModule]:
-    """Depth first, each once, as they were written."""
+    """The modules depth first, each once, in the order of the file."""
     seen: set[str] = set()
     for item in items:
         head, _, params = a_text(item, where).rpartition(" ")
@@ -293,7 +293,7 @@ def _read_modules(items: list[Any], where: str) -> Iterator[CapturedModule]:
         check_path(path, where)
         parent = path.rpartition(".")[0]
         if not params.isascii() or not params.isdecimal() or path in seen or (path and parent not in seen):
-            fail(where, f"holds {brief(item)}, which does not belong there")
+            fail(where, f"holds {brief(item)}, which is out of order or damaged")
         seen.add(path)
         yield CapturedModule(path, class_name, _count(int(params), where))
 
@@ -315,18 +315,18 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
 
 
 def _places(value: Any, number: int, where: str) -> Iterator[int]:
-    """Places among so many results, each once, in their order."""
+    """Positions among `number` results, each once, in ascending order."""
     last = -1
     for item in a_list(value, where):
         place = _count(item, where)
         if not last < place < number:
-            fail(where, f"holds {brief(item)}, which is no further place of {number} results")
+            fail(where, f"holds {brief(item)}, which is not a further position among {number} results")
         yield place
         last = place
 
 
 class _Files:
-    """The graphs of a captured run, each of which is that of one call: files in its directory, or lists in the manifest."""
+    """The graphs of a captured run, one per call: files in its directory, or lists in the manifest."""
 
     def __init__(self, directory: Path, allowance: Allowance) -> None:
         self._directory = directory
@@ -335,18 +335,18 @@ class _Files:
         self._read: set[tuple[int, int]] = set()
 
     def graph(self, file: str, where: str, entry: str, aliases: Mapping[str, str]) -> Trace:
-        """The one graph in a file."""
-        if PureWindowsPath(file).name != file or file in {".", ".."}:  # which knows both sorts of slashes, and drives
+        """The single graph in a file."""
+        if PureWindowsPath(file).name != file or file in {".", ".."}:  # it knows both kinds of slashes, and drives
             fail(where, f"is {brief(file)}, which is not in the directory")
         path = self._directory / file
         self._check_unread(path, where)
         programs, _ = read_programs(path, prefix=entry, aliases=aliases, allowance=self._allowance)
         if len(programs) != 1:
-            raise TargetError(f"cannot read {path}: it holds {len(programs)} programs, and a call has one")
+            raise TargetError(f"cannot read {path}: it holds {len(programs)} programs, but a call has one")
         return programs[0].trace
 
     def op(self, fields: Json, where: str) -> Op:
-        """One operator of a list."""
+        """One operator of a list in the manifest."""
         self._allowance.operator(where)
         op = _read_op(fields, where)
         if op.stack not in self._stacks:
@@ -355,14 +355,14 @@ class _Files:
         return replace(op, stack=self._stacks[op.stack])
 
     def _check_unread(self, path: Path, where: str) -> None:
-        """Refuse a file that was read under this name or another: reading one over and over would take forever."""
+        """Refuse a file that was already read, under any name: reading one file many times could take very long."""
         try:
-            found = path.stat()
-        except OSError:  # as reading it will say
+            status = path.stat()
+        except OSError:  # reading the file will report it
             return
-        if (found.st_dev, found.st_ino) in self._read:
+        if (status.st_dev, status.st_ino) in self._read:
             fail(where, f"is {brief(path.name)}, the file of another call")
-        self._read.add((found.st_dev, found.st_ino))
+        self._read.add((status.st_dev, status.st_ino))
 
 
 def _read_input(fields: Json) -> tuple[str, Value]:
@@ -379,7 +379,7 @@ def _tensor(fields: Json, where: str) -> Tensor:
     check_sizes(shape, f"{where}.shape")
     nnz = fields.get("nnz")
     if nnz is not None and an_integer(nnz, f"{where}.nnz") < UNKNOWN_NNZ:
-        fail(f"{where}.nnz", f"is {nnz}, which counts nothing")
+        fail(f"{where}.nnz", f"is {nnz}, which is not a number of elements")
     return Tensor(shape, a_text(fields.get("dtype"), f"{where}.dtype"), nnz=nnz)
 
 
@@ -390,7 +390,7 @@ def _read_op(fields: Json, where: str) -> Op:
             case [str() as name, value]:
                 args.append((name, _read_value(value, f"{where}.args")))
             case _:
-                fail(f"{where}.args", "holds what is not a name and a value")
+                fail(f"{where}.args", "holds an item other than a name and a value")
     source = fields.get("source")
     return Op(
         a_name(fields.get("target"), f"{where}.target"),
@@ -407,7 +407,7 @@ def _read_frame(item: Any, where: str) -> Frame:
             check_path(path, f"{where}.stack")
             return Frame(path, a_text(class_name, f"{where}.stack"), _count(visit, f"{where}.stack"))
         case _:
-            return fail(f"{where}.stack", "holds what is not a path, a class and a number")
+            return fail(f"{where}.stack", "holds an item other than a path, a class and a number")
 
 
 def _read_value(value: Any, where: str, depth: int = 0) -> Value:
@@ -421,7 +421,7 @@ def _read_value(value: Any, where: str, depth: int = 0) -> Value:
         case list():
             return tuple(_read_value(item, where, depth + 1) for item in value)
         case dict():
-            return fail(where, "holds an object that is no tensor")
+            return fail(where, "holds an object that is not a tensor")
         case _:
             return _plain(value, where)
 
@@ -434,4 +434,4 @@ def _number(text: str, where: str) -> Value:
     try:
         return complex(text) if text.endswith(("j", "j)")) else float(text)
     except ValueError:
-        return fail(where, f"holds {brief(text)}, which no number is")
+        return fail(where, f"holds {brief(text)}, which is not a number")

@@ -1,4 +1,4 @@
-"""What capturing a pipeline yields: traces, how often each was called, and what the modules are. Standard library only."""
+"""The result of capturing a pipeline: traces, the count of each call, and the modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fxprof.trace.records import Trace
 
 NOT_CAPTURED = "fxprof.not_captured"
-"""The operator that stands for all that a failed call computes; its argument `reason` says why. It has no formula."""
+"""The operator that represents the whole work of a failed call; its argument `reason` says why. It has no formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class CapturedModule:
     """Dotted below the component; "" is the component itself."""
     class_name: str
     params: int
-    """Elements of the parameters that it holds itself, unpacked; a shared one belongs to the first module that holds it."""
+    """Elements of its own parameters, unpacked; a shared parameter belongs to the first module that holds it."""
     stored_bytes: int = 0
-    """Bytes that they take as they are stored, with the scales and tables of quantised ones; 0 where that is not known."""
+    """Bytes that these parameters take in storage, with the scales and tables of quantised ones; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,23 @@ class CapturedCall:
     count: int
     trace: Trace
     note: str = ""
-    """How it was captured, when not simply by exporting the entry."""
+    """The way it was captured, unless simply by exporting the entry."""
     program: object = field(default=None, compare=False, repr=False)
-    """The live program that the trace was made of, where there is one; only capture looks into it."""
+    """The live program behind the trace, if there is one; only capture looks into it."""
     read: tuple[int, ...] | None = None
-    """The places in `trace.gives` of the results that somebody reads; None where all may be."""
+    """Positions in `trace.gives` of the results that are read later; None if all of them may be."""
     returns_objects: bool = False
-    """Whether it also returns objects, such as a key-value cache, whose tensors the graph does not name as results."""
+    """Whether it also returns objects, such as a key-value cache, with tensors that the graph does not list as results."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedRun:
-    """What a call of a component from outside was made of, where its parts were captured one by one."""
+    """The inner calls that one call of a component from outside consists of, if its parts were captured one by one."""
 
     count: int
-    """How often it was made of just this."""
+    """Number of calls from outside that consist of exactly these."""
     calls: tuple[tuple[int, int], ...]
-    """(place among the component's calls, how often in one such call)"""
+    """(position among the component's calls, executions in one call from outside)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class CapturedComponent:
     slicing: bool = False
     """An autoencoder that works image by image."""
     entered: int = 0
-    """How often it was called from outside of it, which `calls` do not say where its children were captured; 0 if not known."""
+    """Number of its calls from outside, which `calls` do not show if its children were captured instead; 0 if unknown."""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Other paths of modules that are shared, to the one path that their calls add up at."""
+    """Other paths of shared modules, to the one path that collects their calls."""
     runs: tuple[CapturedRun, ...] = ()
-    """What its calls from outside were made of; empty where that is not known."""
+    """The inner calls of its calls from outside; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,18 @@ class Capture:
     class_name: str
     """The pipeline's class."""
     components: tuple[CapturedComponent, ...]
-    """In the order of their first calls; never called ones last."""
+    """The components in the order of their first calls; those that were never called come last."""
     workload: Mapping[str, int | float | str | bool | None]
-    """Arguments as they were in force, the pipeline's defaults included."""
+    """The effective arguments, including the pipeline's defaults."""
     image_size: tuple[int, int] | None = None
-    """Height and width of what the pipeline returned."""
+    """Height and width of the images that the pipeline returned."""
     guided: bool | None = None
-    """Whether the pipeline says that it applied classifier-free guidance; None when it does not say."""
+    """Whether the pipeline reports classifier-free guidance; None if it does not report it."""
     approximations: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Stage to seconds, for benchmarks; never part of a profile."""
     target: str = ""
-    """What was captured, as the user knows it."""
+    """The captured target, as the user named it."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """The packages that captured it, to their versions."""
+    """Package to version, for the packages that took part in the capture."""

@@ -1,6 +1,6 @@
-"""A trace as JSON and back, without loss: for captured calls that are kept on this machine. Standard library only.
+"""A trace as JSON and back, without loss: for the cache of captured calls on this machine.
 
-What many operators share (module stacks, blocks) is written once and referred to by number.
+Parts that many operators share (module stacks, blocks) are written once and referred to by number.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class NotWritableError(Exception):
 
 
 class DamagedError(Exception):
-    """What is no trace."""
+    """A value is not a trace."""
 
 
 def write_trace(trace: Trace) -> Json:
-    """The trace as values that `json` can write.
+    """Turn a trace into values that `json` can write.
 
     Raises:
         NotWritableError: it has symbolic sizes.
@@ -38,10 +38,10 @@ def write_trace(trace: Trace) -> Json:
 
 
 def read_trace(value: Any) -> Trace:
-    """The trace that `write_trace` made a value of.
+    """Rebuild a trace from a value that `write_trace` returned.
 
     Raises:
-        DamagedError: it made none of it.
+        DamagedError: the value does not come from `write_trace`.
     """
     try:
         reader = _Reader(value["stacks"])

@@ -1,4 +1,4 @@
-"""Python's search for reference cycles, which makes long work that keeps what it makes slow. Standard library only."""
+"""Control of Python's search for reference cycles, which slows down long work that builds many lasting objects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Do without the search while a million records without a cycle are made, and do not have it start with them afterwards.
+    """Turn the search off while a million records without cycles are made, and prevent it from starting with them afterwards.
 
-    Each search looks at all records so far, which takes as long again as making them.
+    Otherwise each search visits all records so far, which doubles the time to make them.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -21,18 +21,18 @@ def uncollected() -> Iterator[None]:
         if enabled:
             if not gc.get_freeze_count():
                 gc.freeze()
-                gc.unfreeze()  # both together: what there is counts as old, and is looked at when as much came to it
+                gc.unfreeze()  # both together mark all objects as old: they are searched again only after many new ones
             gc.enable()
 
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Search seldom, and not among what is there already, while packages are imported and models exported.
+    """Search rarely, and only among new objects, while packages are imported and models exported.
 
-    There are cycles among what that leaves behind, so that the search is of use; but it took a fifth of the time.
+    This work leaves cycles behind, so the search is useful, but it took a fifth of the time.
     """
     before = gc.get_threshold()
-    ours = before[0] > 0 and gc.get_freeze_count() == 0  # who has set it aside already knows what it is good for
+    ours = before[0] > 0 and gc.get_freeze_count() == 0  # otherwise a caller has its own settings
     if ours:
         gc.freeze()
         gc.set_threshold(*_THRESHOLDS)
@@ -45,4 +45,4 @@ def seldom_collected() -> Iterator[None]:
 
 
 _THRESHOLDS = (100_000, 20, 50)
-"""New objects before the youngest are looked through, and how many such rounds come before the older ones' turn."""
+"""New objects before a search of the youngest generation, and rounds before a search of each older one."""

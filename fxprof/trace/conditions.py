@@ -1,7 +1,4 @@
-"""What a program asks of its sizes: guards, assertions and ranges; and the numbers that it computes of them on the way.
-
-Standard library only.
-"""
+"""A program's conditions on its sizes (guards, assertions and ranges), and the numbers that it computes from them."""
 
 from __future__ import annotations
 
@@ -15,29 +12,29 @@ from fxprof.trace.records import Op, Trace, Value
 from fxprof.trace.symbols import Dim, Expr, Sizes, UnboundSymbolError, in_short
 
 Ranges = Mapping[str, tuple[int | None, int | None]]
-"""Symbol, or expression, to its least and largest size, None where there is no bound."""
+"""Symbol, or expression, to its least and largest size; None for no bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that the program refuses to run without."""
+    """One condition; the program refuses to run if it does not hold."""
 
     holds: Dim
-    """True or not, once the symbols have sizes."""
+    """The condition as an expression, true or false once the symbols have sizes."""
     words: str
     """`its guard x.size()[0] % 4 == 0`"""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """All that a program asks of its sizes."""
+    """All conditions of a program on its sizes."""
 
     known: tuple[Condition, ...] = ()
     unread: tuple[str, ...] = ()
-    """Guards that are not of a form that is known here."""
+    """Guards of a form that fxprof does not know."""
 
     def violated(self, symbols: Mapping[str, int], computed: Mapping[Expr, Number]) -> Condition | None:
-        """The first condition that does not hold at these sizes; one whose symbols lack a size is passed over."""
+        """The first condition that does not hold at these sizes; a condition with a symbol without a size is skipped."""
         sizes = Sizes(symbols, computed)
         return next((item for item in self.known if _is_false(item.holds, sizes)), None)
 
@@ -50,13 +47,13 @@ def _is_false(holds: Dim, sizes: Sizes) -> bool:
 
 
 def conditions_of(trace: Trace, guards: Iterable[str], inputs: Inputs, ranges: Ranges) -> Conditions:
-    """What a program asks of its sizes.
+    """Collect the conditions of a program on its sizes.
 
     Args:
-        trace: of the program.
+        trace: the program's trace.
         guards: its guard code.
-        inputs: what that names.
-        ranges: of its symbols, and of expressions.
+        inputs: the inputs that the guard code names.
+        ranges: the ranges of its symbols and expressions.
     """
     known, unread = [], []
     for text in dict.fromkeys(guards):
@@ -69,11 +66,11 @@ def conditions_of(trace: Trace, guards: Iterable[str], inputs: Inputs, ranges: R
 
 
 _ENTERED = ("wrap", "invoke_subgraph", "checkpoint", "tag_activation_checkpoint", "strict_mode", "hints_wrapper")
-"""Higher-order operators whose body always runs; that of others may not, and then asserts nothing."""
+"""Higher-order operators whose body always runs. The body of any other may not run, and then asserts nothing."""
 
 
 def _asserted(ops: Iterable[Op]) -> Iterator[Condition]:
-    """The conditions that operators of a graph assert."""
+    """The conditions that the operators of a graph assert."""
     for op in ops:
         if op.target.startswith(_ASSERTIONS):
             condition = op.argument("self")
@@ -108,12 +105,12 @@ def _bounded(size: Dim, sign: str, limit: int) -> Condition:
 
 
 def _ranged(ranges: Ranges) -> Iterator[Condition]:
-    """The ranges of a program, as torch holds its inputs to them: a least size of two is that of any dynamic one."""
+    """The ranges that torch checks on a program's inputs. A least size of two says nothing: every dynamic size has it."""
     for text, (least, largest) in ranges.items():
         try:
             size, _ = read_guard(text, Inputs((), (), ()), symbols=True)
         except GuardError:
-            continue  # torch derives it from the ranges of the symbols, which are read
+            continue  # torch derives it from the ranges of the symbols, which are checked
         if least is not None and least > 2:  # noqa: PLR2004 - as the docstring says
             yield _bounded(size, "ge", least)
         if largest is not None:
@@ -121,18 +118,18 @@ def _ranged(ranges: Ranges) -> Iterator[Condition]:
 
 
 def at_sizes(trace: Trace, symbols: Mapping[str, int]) -> Trace:
-    """The trace with these sizes of its symbols, and what it computes of them."""
+    """The trace with these sizes of its symbols, and with the numbers that it computes from them."""
     computed = tuple(computed_values(trace, symbols).items())
     return replace(trace, symbols=tuple(sorted(symbols.items())), computed=computed)
 
 
 def computed_values(trace: Trace, symbols: Mapping[str, int]) -> dict[Expr, Number]:
-    """Expressions that a program computes to another value than the expression itself has.
+    """Expressions for which the program computes another value than the expression itself gives.
 
-    sympy merges `0.1*n*3` to `0.3*n` in an expression; the program multiplies twice, and rounds each time.
+    In an expression, sympy merges `0.1*n*3` to `0.3*n`; the program multiplies twice, and rounds each time.
     """
     values: dict[Expr, Number] = {}
-    plain, computed = Sizes(symbols), Sizes(symbols, values)  # the second follows the table as it grows
+    plain, computed = Sizes(symbols), Sizes(symbols, values)  # the second one reads `values` while it grows
     if symbols:
         for op in trace.walk():
             if op.target in _APPLIED and len(op.outputs) == 1 and isinstance(op.outputs[0], Expr):
@@ -152,7 +149,7 @@ def _note(op: Op, result: Expr, sizes: tuple[Sizes, Sizes], values: dict[Expr, N
 
 
 def _flat(op: Op) -> Sequence[Value]:
-    """The operands; those of a sum are in a list."""
+    """The operands; a sum has them in a list."""
     values = [value for _, value in op.args]
     return values[0] if len(values) == 1 and isinstance(values[0], tuple) else values
 
@@ -187,4 +184,4 @@ _APPLIED: Mapping[str, str] = {
     "torch.sym_sum": "add",
     "torch._sym_sqrt": "sqrt",
 }
-"""Operators on numbers to the arithmetic that they do."""
+"""Operators on numbers to their names in `fxprof.trace.arithmetic`."""

@@ -1,4 +1,4 @@
-"""Sizes for the symbols of programs with dynamic shapes: their names, and what they may be. Standard library only."""
+"""Sizes for the symbols of programs with dynamic shapes: names and allowed values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Dims:
     trace: Trace
     ranges: Ranges
     conditions: Conditions = field(default_factory=Conditions)
-    """What else it asks of its sizes."""
+    """Further conditions of the program on its sizes."""
     _named: dict[int, tuple[Expr, tuple[str, ...]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def names(self, size: object) -> tuple[str, ...]:
-        """The symbols of an expression, each once; many tensors may have one expression, which is looked through once."""
+        """The symbols of an expression, each once. Many tensors may share one expression, which is searched once."""
         if not isinstance(size, Expr):
             return ()
         if id(size) not in self._named:
@@ -34,7 +34,7 @@ class Dims:
         return self._named[id(size)][1]
 
     def places(self) -> Iterator[tuple[str, Expr]]:
-        """(`x.0`, the expression) for every size of an input that is not fixed."""
+        """(`x.0`, the expression) for every dynamic size of an input."""
         for name, value in self.trace.inputs:
             if isinstance(value, Tensor):
                 for axis, size in enumerate(value.shape):
@@ -51,7 +51,7 @@ class Dims:
         """All symbols, those of the inputs first."""
         sizes = (size for op in self.trace.walk() for value in op.outputs for size in _sizes(value))
         inside = map(self.names, _distinct(sizes))
-        ranged = (name for name in self.ranges if name.isidentifier())  # torch gives sizes such as `2*s44 + 1` a range, too
+        ranged = (name for name in self.ranges if name.isidentifier())  # torch also gives ranges to sizes such as `2*s44 + 1`
         return _all((self.needed(), dict(self.trace.symbols), ranged, *inside))
 
 
@@ -60,7 +60,7 @@ def _sizes(value: object) -> tuple[object, ...]:
 
 
 def _distinct(sizes: Iterable[object]) -> Iterator[Expr]:
-    """The expressions among sizes, each object once."""
+    """The expressions among the sizes, each object once."""
     seen: set[int] = set()
     for size in sizes:
         if isinstance(size, Expr) and id(size) not in seen:
@@ -69,12 +69,12 @@ def _distinct(sizes: Iterable[object]) -> Iterator[Expr]:
 
 
 def _all(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    """All of several lists of names, each name once."""
+    """The names of several lists, each name once."""
     return tuple(dict.fromkeys(chain.from_iterable(names)))
 
 
 def read_names(text: str) -> dict[str, str]:
-    """Further names of sizes, as whoever wrote a file gave them: name to symbol or `input.axis`. What is none is left out."""
+    """Read further names of sizes from a file: name to symbol or `input.axis`. Malformed entries are left out."""
     try:
         names = read_json(text, values=limits.GRAPH_VALUES)
     except JsonError:
@@ -85,18 +85,18 @@ def read_names(text: str) -> dict[str, str]:
 def bind_dims(
     target: str, programs: Sequence[Dims], names: Mapping[str, str], given: Mapping[str, int]
 ) -> list[dict[str, int]]:
-    """The size of every symbol of every program: as given, or as in the example inputs.
+    """Find the size of every symbol of every program: the given size, or that in the example inputs.
 
     Args:
-        target: what to call the whole in errors.
-        programs: of one file.
-        names: further names to a symbol or place.
-        given: size by symbol, place or further name; behind the name of a program and a colon, of that program alone.
+        target: the name of the file in errors.
+        programs: the programs of one file.
+        names: further name to a symbol or place.
+        given: size by symbol, place or further name; after the name of a program and a colon, for that program alone.
 
     Raises:
-        UsageError: a name that no program has, a size out of range, two sizes for one symbol, one that makes no sizes, or that
-            the program refuses.
-        TargetError: the file does not say how large an input is, or says what cannot be.
+        UsageError: a name is in no program, a size is out of range, a symbol gets two sizes, no value of a symbol gives the
+            size, or the program refuses it.
+        TargetError: the file does not give the size of an input, or contradicts itself.
     """
     for name in given:
         if not any(_resolve(program, asked, 1) for program in programs for asked in _meant(program, names, name)):
@@ -105,7 +105,7 @@ def bind_dims(
 
 
 def _meant(program: Dims, names: Mapping[str, str], name: str) -> Iterator[str]:
-    """The symbol or place that a name asks for in a program; nothing where it is of another program."""
+    """The symbol or place that a name refers to in a program; nothing if the name belongs to another program."""
     if name in names:
         yield names[name]
         return
@@ -120,12 +120,12 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
         target = f"{program.program} of {target}"
     sizes: dict[str, int] = {}
     for name, size in given.items():
-        found = next((_resolve(program, asked, size) for asked in _meant(program, names, name)), None)
-        if found is None:
+        resolved = next((_resolve(program, asked, size) for asked in _meant(program, names, name)), None)
+        if resolved is None:
             continue
-        symbol, value = found
+        symbol, value = resolved
         if value is None:
-            raise UsageError(f"{name}={size} cannot be: {target} has {symbol} there", _known([program], names))
+            raise UsageError(f"{name}={size} is impossible: {target} has {symbol} there", _known([program], names))
         if sizes.get(symbol, value) != value:
             raise UsageError(f"{name}={size} contradicts another --dim: {symbol} is {sizes[symbol]} there")
         _check_range(program, f"{name}={size}", symbol, value, (target, _known([program], names)))
@@ -133,8 +133,8 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
     bound = {**dict(program.trace.symbols), **sizes}
     missing = [symbol for symbol in program.needed() if symbol not in bound]
     if missing:
-        hint = f"say it with --dim {missing[0]}=N; {_known([program], names)}"
-        raise TargetError(f"{target} does not say how large {_listed(missing)} is", hint)
+        hint = f"set it with --dim {missing[0]}=N; {_known([program], names)}"
+        raise TargetError(f"{target} does not give the size of {_listed(missing)}", hint)
     _check_inputs(target, program, bound, UsageError if sizes else TargetError)
     asked = [f"{name}={size}" for name, size in given.items() if any(_meant(program, names, name))]
     _check_conditions(target, program, bound, names, asked if sizes else [])
@@ -144,50 +144,50 @@ def _bind(target: str, program: Dims, names: Mapping[str, str], given: Mapping[s
 def _check_conditions(
     target: str, program: Dims, bound: Mapping[str, int], names: Mapping[str, str], asked: Sequence[str]
 ) -> None:
-    """Refuse sizes that the program itself would refuse."""
+    """Refuse sizes that the program itself refuses."""
     violated = program.conditions.violated(bound, computed_values(program.trace, bound))
     if violated is None:
         return
     if asked:
-        what = f"{_listed(asked)} cannot be: {target} refuses to run, because {violated.words} does not hold"
-        raise UsageError(what, _known([program], names))
-    what = f"{target} contradicts itself: {violated.words} does not hold at the sizes of its example inputs"
-    raise TargetError(what, "export the program anew with torch.export.save")
+        message = f"{_listed(asked)} is impossible: {target} refuses to run, because {violated.words} does not hold"
+        raise UsageError(message, _known([program], names))
+    message = f"{target} contradicts itself: {violated.words} does not hold at the sizes of its example inputs"
+    raise TargetError(message, "export the program again with torch.export.save")
 
 
 def told_guards(programs: Sequence[Dims], given: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Sentences about guards that are not of a form that is known here: approximations, and remarks.
+    """Sentences about guards of a form that fxprof does not know: approximations, and remarks.
 
-    At the sizes of the example inputs such a guard holds, for torch noted it because it did.
+    At the sizes of the example inputs such a guard holds: torch recorded it because it held.
     """
     unread = [(program.program, text) for program in programs for text in program.conditions.unread]
-    told = tuple(
-        f"{name} has a guard that could not be checked, {_shortened(text)}; where it fails, torch refuses to run"
+    sentences = tuple(
+        f"{name} has a guard that could not be checked, {_shortened(text)}; if it fails, torch refuses to run"
         for name, text in unread[:_MOST_TOLD]
     )
     if len(unread) > _MOST_TOLD:
-        told += (f"{len(unread) - _MOST_TOLD:,} more guards could not be checked; where one fails, torch refuses to run",)
-    return (told, ()) if given else ((), told)
+        sentences += (f"{len(unread) - _MOST_TOLD:,} more guards could not be checked; if one fails, torch refuses to run",)
+    return (sentences, ()) if given else ((), sentences)
 
 
 _MOST_TOLD = 100
-"""Guards that are told one by one."""
+"""Guards that get a sentence each."""
 
 
 def _check_inputs(target: str, program: Dims, bound: Mapping[str, int], error: type[FxprofError]) -> None:
-    """Refuse sizes of inputs that are negative or no integers."""
+    """Refuse sizes of inputs that are negative or not integers."""
     sizes = Sizes(bound)
     for name, value in program.trace.inputs:
         for axis, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
             try:
                 sizes.size(size)
-            except UnboundSymbolError as found:
-                raise error(f"{target} has the size {name}.{axis}: {found.args[0]}, which no size is") from found
+            except UnboundSymbolError as unbound:
+                raise error(f"{target} has the size {name}.{axis}: {unbound.args[0]}, which is not a size") from unbound
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    others = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {others:,} more" if others > 0 else "")
 
 
 _SHOWN = 6
@@ -195,7 +195,7 @@ _SHOWN = 6
 
 
 def _resolve(program: Dims, name: str, size: int) -> tuple[str, int | None] | None:
-    """The symbol that a name stands for and its value, None where no value gives the size; None for an unknown name."""
+    """The symbol behind a name and its value, with None as value if none gives the size; None alone for an unknown name."""
     if name in program.symbols():
         return name, size
     for place, expression in program.places():
@@ -239,7 +239,7 @@ _LONGEST = 120
 
 
 def _known(programs: Sequence[Dims], names: Mapping[str, str]) -> str:
-    """All sizes that can be set, in words: `s77 (x.0, batch): 2 to 64, 4 in the example`."""
+    """All settable sizes, in words: `s77 (x.0, batch): 2 to 64, 4 in the example`."""
     parts = []
     for program in programs:
         for symbol in program.symbols()[:_SHOWN]:

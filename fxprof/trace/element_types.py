@@ -1,4 +1,4 @@
-"""How many bytes the elements of a tensor take. Standard library only."""
+"""The bytes of a tensor's elements, by element type."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BY_SIZE = {
     16: ("complex128",),
 }
 BYTES: Mapping[str, int] = {name: size for size, names in _BY_SIZE.items() for name in names}
-"""Element type, as torch prints it without the prefix, to the bytes that one element takes; packed types have several in it."""
+"""Element type, as torch prints it without the prefix, to its bytes; an element of a packed type holds several values."""
 
 
 class UnknownTypeError(Exception):

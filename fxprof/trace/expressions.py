@@ -1,7 +1,7 @@
 """Symbolic sizes as torch writes them, in sympy's `srepr` form, read without sympy and without evaluating any code.
 
-`Mul(Integer(8), Symbol('s59', positive=True, integer=True))` becomes `8*s59`. Such a text is a call in Python, so that Python's
-own parser makes the tree of it; what the nodes may be is said here. Standard library only.
+`Mul(Integer(8), Symbol('s59', positive=True, integer=True))` becomes `8*s59`. Such a text is a Python call, so Python's own
+parser builds the tree; this file defines the allowed nodes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _MOST_DIGITS = 300
 
 _OPERAND = r"[a-z_][\w.]*+|-?\d++|'[^'\\\n]*+'|\"[^\"\\\n]*+\""
 _FORM = re.compile(rf"(?:\s*+(?:[(),=]|(?:{_OPERAND})(?=\s*+(?:[(),=]|\Z))))*+\s*+", re.ASCII | re.IGNORECASE)
-"""Names, numbers and texts with signs between them: Python has no operator, comment or keyword that is written so."""
+"""Names, numbers and texts with signs between them: no operator, comment or keyword of Python has this form."""
 _WORD = re.compile(r"[\w.]+")
 _PLAIN = re.compile(
     r"(?<![\w.'\"])(?:Integer\((-?\d+)\)|Symbol\('([a-z]+\d+)'(?:, [a-z]+=(?:True|False))*\))(?=\s*(?:[),]|\Z))"
 )
-"""Most of what is in a size. As a plain number or name it is parsed in a third of the time."""
+"""The most common parts of a size. As plain numbers and names they parse in a third of the time."""
 
 _NAMES = {
     "Add": "add",
@@ -69,10 +69,10 @@ _NAMES = {
     "Piecewise": "piecewise",
     "ExprCondPair": "case",
 }
-"""Functions of sympy and torch to ours; any other keeps its name, and has no value."""
+"""Functions of sympy and torch to ours; any other function keeps its name, and has no value."""
 
 _OPAQUE = "OpaqueUnaryFn_"
-"""What torch puts before the names of functions of Python's `math`."""
+"""The prefix that torch gives to functions of Python's `math`."""
 _TRUTHS = {"true": True, "false": False}
 
 
@@ -84,7 +84,7 @@ def parse_expression(text: str) -> Dim:
     """The expression of a text in the form of `sympy.srepr`.
 
     Raises:
-        ExpressionError: the text is not of this form, or longer or deeper than any size is.
+        ExpressionError: the text is not of this form, or is longer or deeper than any size.
     """
     _check_bounds(text)
     if _FORM.fullmatch(text) is None:
@@ -98,19 +98,19 @@ def parse_expression(text: str) -> Dim:
     if isinstance(value, str):
         raise ExpressionError(f"{text[:60]!r} is a text, not an expression")
     if isinstance(value, int) and abs(value) > MOST_ELEMENTS:
-        raise ExpressionError(f"{text[:60]!r} is no size")
+        raise ExpressionError(f"{text[:60]!r} is not a size")
     return value
 
 
 def _check_bounds(text: str) -> None:
-    """Refuse what would keep a parser busy: all of it is looked at once."""
+    """Refuse a text that would keep a parser busy, in one pass over the text."""
     if len(text) > limits.EXPRESSION:
         raise ExpressionError(f"an expression of {len(text):,} characters")
     if len(text) <= min(_MOST_DIGITS, limits.EXPRESSION_LEVELS):
         return
     levels = accumulate((sign == "(") - (sign == ")") for sign in text if sign in "()")
     if max(levels, default=0) > limits.EXPRESSION_LEVELS or max(map(len, _WORD.findall(text)), default=0) > _MOST_DIGITS:
-        raise ExpressionError("a symbolic size nests too deeply, or holds too long a name or number")
+        raise ExpressionError("a symbolic size nests too deeply, or contains a name or number that is too long")
 
 
 def _not_understood(text: str) -> ExpressionError:
@@ -149,7 +149,7 @@ def _made(name: str, operands: list[Dim | str]) -> Dim:
 
 def _symbol(name: str) -> Expr:
     if not name.isidentifier():
-        raise ExpressionError(f"{name[:60]!r} is no name of a symbol")
+        raise ExpressionError(f"{name[:60]!r} is not a name of a symbol")
     return Expr("symbol", (name,))
 
 
@@ -161,7 +161,7 @@ def _checked(number: str) -> str:
 
 def _applied(name: str, operands: list[Dim]) -> Dim:
     if not operands:
-        raise ExpressionError(f"{name[:60]} of nothing in a symbolic size is not understood")
+        raise ExpressionError(f"{name[:60]} without operands in a symbolic size is not understood")
     if name == "Identity" and len(operands) == 1:
         return operands[0]
     if name == "ModularIndexing" and len(operands) == 3:  # noqa: PLR2004 - base, divisor, modulus

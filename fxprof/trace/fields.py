@@ -1,7 +1,4 @@
-"""Strict access to values of JSON from strangers: each is checked where it is used, and what is wrong says where.
-
-Standard library only.
-"""
+"""Strict access to JSON values from strangers: each value is checked where it is used, and errors name the place."""
 
 from __future__ import annotations
 
@@ -22,11 +19,11 @@ DEEPEST_MODULE = limits.MODULE_LEVELS
 
 _QUOTED = 60
 _LONGEST_PLACE = 150
-"""Characters that say where something is wrong."""
+"""Characters of the place that an error names."""
 
 
 class FaultError(Exception):
-    """What is wrong with a graph, and where."""
+    """A fault in a graph; the text says what is wrong, and where."""
 
 
 def fail(where: str, what: str) -> NoReturn:
@@ -37,17 +34,17 @@ def fail(where: str, what: str) -> NoReturn:
 
 
 def brief(value: object) -> str:
-    """A value for a message."""
+    """A short text of a value, for a message."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = repr(value[:_QUOTED] if isinstance(value, str) else value)  # of megabytes, only the beginning is written out
+    text = repr(value[:_QUOTED] if isinstance(value, str) else value)  # of a text of megabytes, only the beginning is quoted
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - fits a line
 
 
 def read_json(data: bytes, where: str) -> Any:
-    """The value of a JSON text in UTF-8, whose values were counted before.
+    """Read a JSON text in UTF-8 whose values were already counted.
 
-    Of repeated keys the last counts, as for torch.
+    Of repeated keys the last one counts, like in torch.
     """
     try:
         return read_strictly(data, values=limits.GRAPH_VALUES, repeats=True)
@@ -78,7 +75,7 @@ def a_code(value: Any, where: str) -> str:
 
 
 def a_name(value: Any, where: str) -> str:
-    """The value, which must be a text as above, and not empty."""
+    """The value, which must be a text as for `a_text`, and not empty."""
     return a_text(value, where) or fail(where, "is '', not a name")
 
 
@@ -90,28 +87,28 @@ def an_integer(value: Any, where: str) -> int:
 
 
 def check_sizes(sizes: Sequence[object], where: str) -> None:
-    """Refuse sizes of which torch makes no tensor; those that are expressions may have any value."""
+    """Refuse sizes that no tensor of torch can have; expressions may have any value."""
     if len(sizes) > MOST_SIZES:
-        fail(where, f"has {len(sizes):,} sizes, as no tensor has")
+        fail(where, f"has {len(sizes):,} sizes, more than any tensor has")
     if prod(size for size in sizes if type(size) is int) >= MOST_ELEMENTS:
-        fail(where, "hold more elements than 64 bits count")
+        fail(where, "hold more elements than fit in 64 bits")
 
 
 def given(value: Any, default: Any) -> Any:
-    """The value, or what stands for one that is missing or null."""
+    """The value, or the default for a missing or null one."""
     return default if value is None else value
 
 
 def the_one(value: Any, where: str) -> tuple[str, Any]:
-    """Which alternative of a union a value is, and the alternative: an object of one field."""
+    """The name of a union's alternative, and its value: the union is an object of one field."""
     fields = an_object(value, where)
     if len(fields) != 1:
-        fail(where, f"has {len(fields)} fields, where one says what it is")
+        fail(where, f"has {len(fields)} fields, but needs exactly one, which names its type")
     return next(iter(fields.items()))
 
 
 def a_float(value: Any, where: str) -> float:
-    """A number; infinities and what is not a number are written as texts."""
+    """A number; files write infinities and NaN as texts."""
     if type(value) in (int, float) and type(value) is not bool:
         return float(value) if -MOST_FLOAT <= value <= MOST_FLOAT else fail(where, "is a number beyond all floats")
     if value in ("Infinity", "-Infinity", "NaN"):
@@ -125,6 +122,6 @@ MOST_FLOAT = sys.float_info.max
 def check_path(path: str, where: str) -> None:
     """Refuse a module path that no module has."""
     if len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE:
-        fail(where, f"names a module {path.count('.') + 1} levels deep, in {len(path):,} characters")
+        fail(where, f"names a module {path.count('.') + 1} levels deep, with {len(path):,} characters")
     if not path.isprintable():
         fail(where, f"names the module {brief(path)}")

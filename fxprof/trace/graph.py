@@ -1,6 +1,6 @@
-"""From the JSON of one graph to operators: the same records that `fxprof.capture.translate` makes of the live graph.
+"""From the JSON of one graph to operators: the same records that `fxprof.capture.translate` makes from the live graph.
 
-Everything is checked on the way: types, names that must be defined before they are used, sizes. Standard library only.
+Reading checks everything: types, sizes, and the definition of every name before its use.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from fxprof.trace.stored import with_stored
 from fxprof.trace.symbols import Dim, Expr, solve
 
 _SPARSE = frozenset(number for number, name in LAYOUTS.items() if name.startswith("sparse"))
-"""Layouts of tensors that do not store all their elements."""
+"""Layouts of tensors that store only some of their elements."""
 
 
 class ProgramReader:
-    """Reads the graphs of one program; remembers what many operators share.
+    """Reads the graphs of one program; caches values that many operators share.
 
     Args:
         prefix: see `StackReader`.
         aliases: see `StackReader`.
-        allowance: what may still be read; programs of one file share it.
+        allowance: the amount that may still be read; the programs of one file share it.
     """
 
     def __init__(self, prefix: str = "", aliases: Mapping[str, str] | None = None, allowance: Allowance | None = None) -> None:
         self.symbols: dict[str, int] = {}
-        """Symbol to its size in the example inputs, for every symbol that was met and whose size is known."""
+        """Symbol to its size in the example inputs, for every symbol so far with a known size."""
         self.hints: list[tuple[Expr, Number, str]] = []
-        """Expressions and the values that the file gives for them at the sizes of the example inputs, each with its place."""
-        self._hinted: set[tuple[str, str, str]] = set()  # values as texts: a stranger can choose numbers of one hash
+        """(expression, its value at the example inputs according to the file, its place in the file)"""
+        self._hinted: set[tuple[str, str, str]] = set()  # values as texts: a stranger can choose numbers with the same hash
         self.allowance = allowance or Allowance()
         self.stacks = StackReader(prefix, aliases=aliases)
         self._frames: dict[str, tuple[Frame, ...]] = {}
@@ -66,11 +66,11 @@ class ProgramReader:
         self._equal: dict[Expr, Expr] = {}
 
     def finish(self) -> None:
-        """Find the sizes of symbols that occur inside of expressions only."""
+        """Find the sizes of symbols that occur only inside expressions."""
         tried: set[int] = set()
         for expression, size, _ in self.hints:
             if type(size) is int and id(expression) not in tried:
-                tried.add(id(expression))  # a second value of one expression is found to contradict the first
+                tried.add(id(expression))  # another check reports a second value of one expression
                 solved = solve(expression, size)
                 if solved is not None:
                     self.symbols.setdefault(*solved)
@@ -119,14 +119,14 @@ class ProgramReader:
         number = fields.get("dtype")
         dtype = DTYPES.get(number) if type(number) is int else None
         if dtype is None:
-            fail(f"{where}.dtype", f"is {brief(number)}, which no type of torch is")
+            fail(f"{where}.dtype", f"is {brief(number)}, which is not a type of torch")
         place, layout = f"{where}.sizes", fields.get("layout")
         sizes = tuple([self.size(size, place) for size in a_list(fields.get("sizes"), place)])
         sparse = type(layout) is int and layout in _SPARSE
         strides = None if sparse else self._strides(fields.get("strides"), sizes, where)
         device = "" if sparse else self._device(fields.get("device"), f"{where}.device")
         key = (sizes, dtype, sparse, strides, device)
-        known = self._alike.get(key)  # a graph has few different ones
+        known = self._alike.get(key)  # a graph has few different tensors
         if known is None:
             check_sizes(sizes, place)
             nnz = UNKNOWN_NNZ if sparse else None
@@ -140,11 +140,11 @@ class ProgramReader:
         strides = tuple([self.size(stride, place) for stride in a_list(value, place)])
         if len(strides) != len(sizes):
             check_sizes(sizes, f"{where}.sizes")
-            fail(f"{where}.strides", f"are {len(strides):,} for {len(sizes):,} sizes")
+            fail(f"{where}.strides", f"has {len(strides):,} strides for {len(sizes):,} sizes")
         return strides
 
     def _device(self, value: Any, where: str) -> str:
-        if value == _CPU:  # nearly always, and there are as many as values
+        if value == _CPU:  # the usual case, and each value has a device
             return "cpu"
         return sys.intern(_device(value, where)) if value is not None else ""
 
@@ -154,35 +154,35 @@ class ProgramReader:
             size = value.get("as_int")
             if type(size) is int and 0 <= size < MOST_ELEMENTS:
                 return size
-        found = self.symbolic(value, where)
-        if not isinstance(found, int | Expr) or isinstance(found, bool) or (isinstance(found, int) and found < 0):
-            fail(where, f"hold {brief(found)}, which no size is")
-        return found
+        size = self.symbolic(value, where)
+        if not isinstance(size, int | Expr) or isinstance(size, bool) or (isinstance(size, int) and size < 0):
+            fail(where, f"hold {brief(size)}, which is not a size")
+        return size
 
     def symbolic(self, value: Any, where: str) -> Value:
-        """A number that may be symbolic: of sizes, floats or truth values."""
-        kind, found = the_one(value, where)
+        """A number that may be symbolic: a size, a float or a truth value."""
+        kind, number = the_one(value, where)
         if kind == "as_expr":
-            return self._expression(an_object(found, where), where)
+            return self._expression(an_object(number, where), where)
         if kind == "as_int":
-            return an_integer(found, where)
-        if kind == "as_bool" and type(found) is bool:
-            return found
+            return an_integer(number, where)
+        if kind == "as_bool" and type(number) is bool:
+            return number
         if kind == "as_float":
-            return a_float(found, where)
-        return fail(where, f"is {brief(kind)} {brief(found)}, which no symbolic number is")
+            return a_float(number, where)
+        return fail(where, f"is {brief(kind)} {brief(number)}, which is not a symbolic number")
 
     def _expression(self, fields: dict[str, Any], where: str) -> Dim:
         text = fields.get("expr_str")
         if type(text) is not str:
-            fail(where, f"has the expression {brief(text)}, which is no text")
+            fail(where, f"has the expression {brief(text)}, which is not a text")
         if text not in self._expressions:
             self.allowance.expression(text, where)
             try:
                 parsed = parse_expression(text)
             except ExpressionError as error:
                 fail(where, f"has an expression that cannot be read: {error}")
-            # Equal ones are one object, so that nobody compares two of them over and over.
+            # Equal expressions become one object, so that they need not be compared again and again.
             self._expressions[text] = self._equal.setdefault(parsed, parsed) if isinstance(parsed, Expr) else parsed
         expression = self._expressions[text]
         hint = fields.get("hint")
@@ -197,7 +197,7 @@ class ProgramReader:
         if expression.operator == "symbol" and type(value) is int:
             name = str(expression.operands[0])
             if self.symbols.setdefault(name, an_integer(value, f"{where}.hint")) != value:
-                fail(where, f"says that {name} is {value} in the example inputs, and {self.symbols[name]} elsewhere")
+                fail(where, f"says that {name} is {value} in the example inputs, but elsewhere it is {self.symbols[name]}")
         elif self.allowance.hints < limits.HINTS:
             self.allowance.hints += 1
             self.hints.append((expression, value, where))
@@ -250,7 +250,7 @@ class GraphReader:
         stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
         operands = _operands(named)
         placed = self.owners.placed(stack, target, operands)
-        if placed is not stack and placed is not self._placed:  # a stack of its own, which no text of a stack counted
+        if placed is not stack and placed is not self._placed:  # a new stack, which has not been counted with a text
             self._program.allowance.modules(len(placed), where)
         stack = self._placed = placed
         reads = self._numbered(argument for _, argument in named)
@@ -276,21 +276,21 @@ class GraphReader:
 
     def _numbered(self, arguments: Iterable[Any]) -> tuple[int, ...]:
         numbers = self.numbers
-        found: list[int] = []
+        numbered: list[int] = []
         for argument in arguments:
-            if type(argument) is dict and "as_tensor" in argument:  # most are, and each is read already
+            if type(argument) is dict and "as_tensor" in argument:  # the usual case, and each was already checked
                 name = argument["as_tensor"]["name"]
-                found.append(numbers.setdefault(name, len(numbers)))
+                numbered.append(numbers.setdefault(name, len(numbers)))
             else:
-                found += [numbers.setdefault(name, len(numbers)) for name in references(argument)]
-        return tuple(found)
+                numbered += [numbers.setdefault(name, len(numbers)) for name in references(argument)]
+        return tuple(numbered)
 
     def gives(self) -> tuple[int, ...]:
-        """The numbers of what the graph returns, after its operators were read."""
+        """The numbers of the returned values; call it after the operators were read."""
         return self._numbered(a_list(self._graph.get("outputs"), f"{self._where}.outputs"))
 
     def _noted(self, op: Op, operands: list[Operand], results: list[str]) -> Op:
-        """The operator, with the type that its result was stored in."""
+        """The operator, with the stored type of its result."""
         if len(results) != 1 or not isinstance(op.outputs[0] if op.outputs else None, Tensor):
             return op
         tensors = [self._tensors[value] for _, value in operands if value in self._tensors]
@@ -301,7 +301,7 @@ class GraphReader:
         return replace(op, outputs=(result,))
 
     def _named(self, target: str, inputs: list[Any], where: str) -> list[tuple[str, Any]]:
-        """Arguments by name; those that have none by the operator's table."""
+        """Arguments by name; the table of the operator names those without one."""
         named: list[tuple[str, Any]] = []
         positional: list[Any] = []
         names: set[str] = set()
@@ -319,7 +319,7 @@ class GraphReader:
         return [*bind_by_table(target, positional), *named] if positional else named
 
     def _bound(self, argument: Any, where: str) -> Value:
-        if type(argument) is tuple:  # what follows a star in the table of higher-order operators
+        if type(argument) is tuple:  # the arguments behind a star in the table of higher-order operators
             return tuple(self.argument(item, where) for item in argument)
         return self.argument(argument, where)
 
@@ -330,7 +330,7 @@ class GraphReader:
                 if type(item) is dict and "as_graph" in item:
                     fields = an_object(item["as_graph"], f"{where}.{name}")
                     graph = an_object(fields.get("graph"), f"{where}.{name}.graph")
-                    inputs = [found for item in a_list(graph.get("inputs"), where) for found in _value_names(item)]
+                    inputs = [name for item in a_list(graph.get("inputs"), where) for name in _value_names(item)]
                     owners = self.owners.inside(handed, inputs, stack)
                     reader = GraphReader(self._program, graph, f"{where}.{name}.graph", self._depth + 1, owners)
                     ops = tuple(reader.ops())
@@ -345,7 +345,7 @@ class GraphReader:
         return values
 
     def output(self, argument: Any, where: str) -> Value:
-        """The value of a result or an input, whose names are defined from here on."""
+        """The value of a result or an input; defines its names."""
         kind, value = the_one(argument, where)
         match kind:
             case "as_tensor" | "as_custom_obj" | "as_token":
@@ -377,37 +377,37 @@ class GraphReader:
             kind, value = the_one(argument, where)
         reader = _ARGUMENTS.get(kind)
         if reader is None:
-            fail(where, f"is {brief(kind)}, which no argument is; was it written by a newer torch?")
+            fail(where, f"is {brief(kind)}, which is not a kind of argument; was it written by a newer torch?")
         return reader(self, value, where)
 
     def _tensor(self, value: Any, where: str) -> Tensor:
         name = an_object(value, where).get("name")
         if type(name) is not str or name not in self._defined:
-            fail(where, f"uses {brief(name)}, which nothing before it defines")
+            fail(where, f"uses {brief(name)}, which is not defined before it")
         tensor = self._tensors.get(name)
         if tensor is None:
             if name not in self._metas:
                 fail(where, f"uses the tensor {brief(name)}, which has no shape")
             try:
                 tensor = self._program.tensor(self._metas[name], "")
-            except FaultError:  # once more, with its place: to write that for each tensor takes a tenth of the time
+            except FaultError:  # again, with its place: writing the place for each tensor takes a tenth of the time
                 tensor = self._program.tensor(self._metas[name], f"{self._where}.tensor_values[{brief(name)}]")
             self._tensors[name] = tensor
         return tensor
 
     def _number(self, value: Any, where: str) -> Value:
-        kind, found = the_one(value, where)
+        kind, name = the_one(value, where)
         if kind != "as_name":
             return self._program.symbolic(value, where)
-        if type(found) is not str or found not in self._defined or found not in self._numbers:
-            fail(where, f"uses the number {brief(found)}, which nothing before it defines")
-        if found not in self._values:
-            self._values[found] = self._program.symbolic(self._numbers[found], f"{self._where}.{brief(found)}")
-        return self._values[found]
+        if type(name) is not str or name not in self._defined or name not in self._numbers:
+            fail(where, f"uses the number {brief(name)}, which is not defined before it")
+        if name not in self._values:
+            self._values[name] = self._program.symbolic(self._numbers[name], f"{self._where}.{brief(name)}")
+        return self._values[name]
 
     def _optional_tensor(self, value: Any, where: str) -> Value:
-        kind, found = the_one(value, where)
-        return self._tensor(found, where) if kind == "as_tensor" else None
+        kind, tensor = the_one(value, where)
+        return self._tensor(tensor, where) if kind == "as_tensor" else None
 
     def _named_arguments(self, value: Any, where: str) -> Value:
         if self._depth > _DEEPEST:
@@ -419,22 +419,22 @@ class GraphReader:
 
 
 def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
-    """The module stack of each operator of a graph, with the tensors that it takes, as far as they can be read.
+    """The module stack of each operator of a graph, with the operator's tensors, as far as both can be read.
 
     Args:
-        graph: as it stands in the file.
-        operands: whether the tensors are asked for; without them, no stack comes twice.
+        graph: the JSON of the graph in the file.
+        operands: whether to return the tensors; without them, each stack comes once.
     """
     known: dict[str, tuple[Entry, ...]] = {}
-    left, modules = limits.STACKS, limits.STACKED_MODULES
+    characters, modules = limits.STACKS, limits.STACKED_MODULES
     nodes = graph.get("nodes")
     for node in nodes if type(nodes) is list else []:
         metadata = node.get("metadata") if type(node) is dict else None
         text = metadata.get("nn_module_stack") if type(metadata) is dict else None
-        if type(text) is str and 0 < len(text) <= limits.STACK:  # of a longer one, reading the operator complains
+        if type(text) is str and 0 < len(text) <= limits.STACK:  # reading the operator reports a longer one
             if text not in known:
-                left -= len(text)
-                if left < 0:
+                characters -= len(text)
+                if characters < 0:
                     return  # as above
                 known[text] = parse_stack(text)
                 modules -= len(known[text])
@@ -448,7 +448,7 @@ def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple
 
 
 def tensor_names(argument: Any) -> list[str]:
-    """The names of the tensors that an argument is."""
+    """The names of the tensors in an argument."""
     if type(argument) is not dict or len(argument) != 1:
         return []
     ((kind, value),) = argument.items()
@@ -466,7 +466,7 @@ _NAMING = frozenset({"as_tensor", "as_tensors", "as_optional_tensor", "as_option
 
 
 def references(argument: Any) -> Iterator[str]:
-    """The names of the values of a graph that an argument, which was read before, refers to: tensors and symbolic numbers."""
+    """The names of the graph's values (tensors and symbolic numbers) in an argument that was already read."""
     if type(argument) is tuple or type(argument) is list:
         for item in argument:
             yield from references(item)
@@ -495,7 +495,7 @@ def _operands(named: list[tuple[str, Any]]) -> list[Operand]:
 
 
 def _value_names(argument: Any) -> list[str]:
-    """One name for every value that an argument is; "" for what has none, such as a number."""
+    """One name for every value in an argument; "" for a value without a name, such as a number."""
     if type(argument) is tuple:
         return [name for item in argument for name in _value_names(item)]
     if type(argument) is not dict or "as_graph" in argument:
@@ -529,10 +529,10 @@ def _text(value: Any, where: str) -> str:
     return value if type(value) is str else fail(where, f"is {brief(value)}, not a text")
 
 
-def _enum(names: Mapping[int, str], what: str) -> _Argument:
+def _enum(names: Mapping[int, str], noun: str) -> _Argument:
     def read(_reader: GraphReader, value: Any, where: str) -> str:
-        found = names.get(value) if type(value) is int else None
-        return found if found is not None else fail(where, f"is {brief(value)}, which no {what} of torch is")
+        name = names.get(value) if type(value) is int else None
+        return name if name is not None else fail(where, f"is {brief(value)}, which is not a {noun} of torch")
 
     return read
 
@@ -595,4 +595,4 @@ _ARGUMENTS: Mapping[str, _Argument] = {
     "as_token": _plain(_token),
     "as_string_to_argument": GraphReader._named_arguments,  # noqa: SLF001
 }
-"""Alternative of an argument to what reads it."""
+"""Alternative of an argument to the function that reads it."""

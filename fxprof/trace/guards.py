@@ -1,6 +1,6 @@
 """The guards of an exported program: conditions on the sizes of its inputs, as torch writes them in Python.
 
-Guard code is read by a small grammar into expressions. It is neither compiled nor evaluated. Standard library only.
+A small grammar reads guard code into expressions. The code is neither compiled nor evaluated.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from fxprof.trace.symbols import Dim, Expr
 
 _LONGEST = limits.EXPRESSION
 _DEEPEST = 40
-"""Levels of parentheses in a guard, and of containers in an input."""
+"""Nested parentheses in a guard, and nested containers in an input."""
 _MOST_LEVELS = limits.EXPRESSION_LEVELS
 _WORDS = 1_000
-"""Characters of a guard as a person would write it: names of inputs, which may be long, stand there many times."""
+"""Characters of a guard in people's notation, which may repeat long names of inputs many times."""
 
 Path = tuple[str, ...]
-"""Where an input is: the name of the argument, then keys, numbers and fields."""
+"""The path of an input: the name of the argument, then keys, numbers and fields."""
 
 
 class GuardError(ValueError):
-    """A guard is not of a form that is known here."""
+    """A guard has a form that fxprof does not know."""
 
 
 class Inputs:
     """The inputs of a program by the names that its guards give them.
 
     Args:
-        values: of every input in its order, constants included.
-        names: of the graph's own inputs, in the same order; "" where there is none.
-        paths: in the same order, as `input_paths` gives them; empty where they are not known.
+        values: the values of all inputs in order, including constants.
+        names: the names of the graph's own inputs, in the same order; "" for an input without one.
+        paths: the paths from `input_paths`, in the same order; empty if unknown.
     """
 
     def __init__(self, values: Sequence[Value], names: Sequence[str], paths: Sequence[Path]) -> None:
@@ -52,29 +52,29 @@ class Inputs:
         """The value at a path.
 
         Raises:
-            GuardError: there is none, or more than one.
+            GuardError: the path matches no input, or more than one.
         """
         for table, key in (
             (self._paths, path),
             (self._joined, "_".join(path)),
-            (self._paths, path[1:]),  # of `**kwargs`, whose name is part of the path or not
+            (self._paths, path[1:]),  # for `**kwargs`, whose name may be missing in the path
             (self._names, re.sub(r"\W", "_", "_".join(path)).lower()),
         ):
             place = table.get(key)
             if place is not None:
                 return self._at(place)
-        if len(path) == 2 and path[0] == _FLAT and path[1].isdecimal():  # noqa: PLR2004 - the list, and the place in it
+        if len(path) == 2 and path[0] == _FLAT and path[1].isdecimal():  # noqa: PLR2004 - the list, and the position in it
             return self._at(int(path[1][:9]))
         raise GuardError(f"no input {'.'.join(path)}")
 
     def words(self, path: Path, words: str) -> str:
-        """What to call an input in a message: by its name where a strict export knows only its number."""
+        """The words for an input in a message: its name, also where a strict export has only a number."""
         number = int(path[1][:9]) if len(path) > 1 and path[0] == _FLAT and path[1].isdecimal() else len(self._listed)
         return self._listed[number] if number < len(self._listed) and self._listed[number] else words
 
     def _at(self, place: int) -> Value:
         if place < 0 or place >= len(self._values):
-            raise GuardError("an input that is not there")
+            raise GuardError("an input that does not exist")
         return self._values[place]
 
 
@@ -83,19 +83,17 @@ _FLAT = "flat_args"
 
 
 def _places(keys: Sequence[Any]) -> dict[Any, int]:
-    """Key to its place, without keys that stand twice."""
+    """Key to its position, without repeated keys."""
     times = Counter(keys)
     return {key: place for place, key in enumerate(keys) if key and times[key] == 1}
 
 
 def input_paths(spec: object, names: object) -> list[Path]:
-    """The paths of a program's inputs, in order.
+    """The paths of a program's inputs, in order; empty if the spec cannot be read.
 
     Args:
-        spec: how torch writes the containers of the inputs: JSON of `[1, {"type": ..., "children_spec": [...]}]`.
-        names: of the arguments of `forward`.
-
-    Empty where they cannot be told.
+        spec: the containers of the inputs as torch writes them: JSON of `[1, {"type": ..., "children_spec": [...]}]`.
+        names: the names of the arguments of `forward`.
     """
     if not isinstance(spec, str) or len(spec) > _LONGEST * 50 or not isinstance(names, list):
         return []
@@ -139,15 +137,15 @@ def _keys(spec: Any, number: int) -> list[str]:
 
 
 def read_guard(text: str, inputs: Inputs, *, symbols: bool = False) -> tuple[Dim, str]:
-    """A condition as an expression, and as a person would write it: `x.size()[0] % 4 == 0`.
+    """A condition as an expression, and in people's notation: `x.size()[0] % 4 == 0`.
 
     Args:
         text: such as `(L['x'].size()[0] % 4) == 0`.
-        inputs: what it names.
-        symbols: whether plain names are those of symbols, as in the ranges of a program.
+        inputs: the inputs that it names.
+        symbols: whether plain names are symbols, as in the ranges of a program.
 
     Raises:
-        GuardError: it is not of a form that is known here.
+        GuardError: it has a form that fxprof does not know.
     """
     if len(text) > _LONGEST:
         raise GuardError(f"a guard of {len(text):,} characters")
@@ -159,29 +157,29 @@ def read_guard(text: str, inputs: Inputs, *, symbols: bool = False) -> tuple[Dim
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of a guard that was read."""
+    """A part of a guard, already read."""
 
     value: Dim
     words: str
     level: int
-    """How tightly its outermost operator binds; see `_LEVELS`."""
+    """The precedence of its outermost operator; see `_LEVELS`."""
     deep: int = 0
-    """How many expressions are in each other, those of the inputs' sizes not counted."""
+    """The number of nested expressions, without those of the inputs' sizes."""
 
     def within(self, level: int) -> str:
-        """Its words as an operand, in parentheses where these are needed."""
+        """Its words as an operand, in parentheses if needed."""
         return self.words if self.level >= level else f"({self.words})"
 
 
 def _made(operator: str, parts: Sequence[_Part], words: str, level: int) -> _Part:
-    """An expression of parts.
+    """Combine parts into an expression.
 
     Raises:
-        GuardError: it is deeper than any is. A chain such as `a + b - c + d` is as deep as it is long.
+        GuardError: it is deeper than any real guard. The depth of a chain such as `a + b - c + d` equals its length.
     """
     deep = 1 + max((part.deep for part in parts), default=0)
     if deep > _MOST_LEVELS:
-        raise GuardError("a guard of too many levels")
+        raise GuardError("a guard with too many levels")
     return _Part(Expr(operator, tuple([part.value for part in parts])), _cut(words), level, deep)
 
 
@@ -219,12 +217,12 @@ _LEVELS: tuple[Mapping[str, str], ...] = (
     {"+": "add", "-": "sub"},
     {"*": "mul", "/": "truediv", "//": "floordiv", "%": "mod"},
 )
-"""Operators between two operands, those that bind loosely first, to what `fxprof.trace.arithmetic` calls them."""
+"""Operators between two operands, lowest precedence first, to their names in `fxprof.trace.arithmetic`."""
 _NOT, _COMPARED, _SIGNED, _RAISED, _WHOLE = 2, 3, len(_LEVELS), len(_LEVELS) + 1, len(_LEVELS) + 2
 
 
 class _Reader:
-    """Reads one guard from the left, by the precedences of Python."""
+    """Reads one guard from the left, with the precedences of Python."""
 
     def __init__(self, tokens: list[tuple[str, str]], inputs: Inputs, *, symbols: bool) -> None:
         self._tokens = tokens
@@ -242,20 +240,20 @@ class _Reader:
         return token
 
     def _accept(self, sign: str) -> bool:
-        found = self._next() == sign and self._tokens[self._place][0] in {"sign", "word"}
-        self._place += found
-        return found
+        matches = self._next() == sign and self._tokens[self._place][0] in {"sign", "word"}
+        self._place += matches
+        return matches
 
     def _expect(self, sign: str) -> None:
         if not self._accept(sign):
-            raise GuardError(f"{self._next()[:20]!r} in place of {sign!r}")
+            raise GuardError(f"{self._next()[:20]!r} instead of {sign!r}")
 
     def end(self) -> None:
         if self._tokens[self._place][0] != "end":
-            raise GuardError(f"what follows: {self._next()[:20]!r}")
+            raise GuardError(f"a rest after the condition: {self._next()[:20]!r}")
 
     def choice(self, level: int) -> _Part:
-        """An expression; at its loosest, `yes if condition else no`."""
+        """An expression; at the lowest precedence, `yes if condition else no`."""
         self._depth += 1
         if self._depth > _DEEPEST:
             raise GuardError("a guard that nests too deeply")
@@ -280,7 +278,7 @@ class _Reader:
         while self._is_between(level):
             sign = self._next()
             parts, words = [part], part.within(level)
-            # A chain of one sign is one expression of many operands, which are taken from the left as well.
+            # A chain of one sign becomes one expression of many operands, also applied from the left.
             while self._is_between(level) and self._next() == sign:
                 self._take()
                 parts.append(self._binary(level + 1))
@@ -289,7 +287,7 @@ class _Reader:
         return part
 
     def _is_between(self, level: int) -> bool:
-        """Whether an operator between two operands comes next."""
+        """Whether the next token is an operator between two operands."""
         return self._next() in _LEVELS[level] and self._tokens[self._place][0] != "text"
 
     def _negated(self) -> _Part:
@@ -299,18 +297,18 @@ class _Reader:
         return _made("not", (part,), f"not {part.within(_NOT)}", _NOT)
 
     def _compared(self) -> _Part:
-        """A chain of comparisons, all of which hold."""
+        """A chain of comparisons, which must all hold."""
         first = self._binary(_COMPARED + 1)
-        words, found, left = first.within(_COMPARED + 1), list[_Part](), first
+        words, comparisons, left = first.within(_COMPARED + 1), list[_Part](), first
         while self._next() in _LEVELS[_COMPARED]:
             sign = self._take()[1]
             right = self._binary(_COMPARED + 1)
             words = _cut(f"{words} {sign} {right.within(_COMPARED + 1)}")
-            found.append(_made(_LEVELS[_COMPARED][sign], (left, right), words, _COMPARED))
+            comparisons.append(_made(_LEVELS[_COMPARED][sign], (left, right), words, _COMPARED))
             left = right
-        if not found:
+        if not comparisons:
             return first
-        return found[0] if len(found) == 1 else _made("and", found, words, _COMPARED)
+        return comparisons[0] if len(comparisons) == 1 else _made("and", comparisons, words, _COMPARED)
 
     def _signed(self) -> _Part:
         if self._accept("-"):
@@ -335,7 +333,7 @@ class _Reader:
             return _Part(int(text) if text.isdecimal() else Expr("float", (repr(float(text)),)), text, _WHOLE)
         if kind == "word":
             return self._named(text)
-        raise GuardError(f"{text[:20]!r}, where an operand should be")
+        raise GuardError(f"{text[:20]!r} instead of an operand")
 
     def _named(self, name: str) -> _Part:
         if name in _CONSTANTS:
@@ -393,7 +391,7 @@ class _Reader:
         kind, axis = self._take()
         self._expect(")" if inside else "]")
         if kind != "number" or not axis.isdecimal() or len(axis) > 2:  # noqa: PLR2004 - no tensor has a hundred axes
-            raise GuardError("an axis that is no number")
+            raise GuardError("an axis that is not a number")
         tensor = self._inputs.find(path)
         if not isinstance(tensor, Tensor) or int(axis) >= len(tensor.shape):
             raise GuardError(f"the size {axis} of {'.'.join(path)[:40]}")
@@ -411,7 +409,7 @@ def _number(value: Value) -> Dim:
         return value
     if isinstance(value, float):
         return Expr("float", (repr(value),))
-    raise GuardError("an input that is no number")
+    raise GuardError("an input that is not a number")
 
 
 _CONSTANTS: Mapping[str, Dim] = {
@@ -468,4 +466,4 @@ _FUNCTIONS: Mapping[str, str] = {
         )
     },
 }
-"""Functions of Python, torch and sympy that occur in guards, to what `fxprof.trace.arithmetic` calls them."""
+"""Functions of Python, torch and sympy that occur in guards, to their names in `fxprof.trace.arithmetic`."""

@@ -1,6 +1,6 @@
-"""The names of operators, and the arguments of those that have no schema to bind names from.
+"""The names of operators, and the argument names of operators without a schema.
 
-A star marks the argument that takes all that follow.
+A star marks an argument that takes all following values.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 PREFIX = "higher_order."
-"""Higher-order operators have this instead of a namespace of a library."""
+"""The namespace of higher-order operators, in place of a library's."""
 
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "cond": ("pred", "true_fn", "false_fn", "operands"),
@@ -43,13 +43,13 @@ ENTERED = frozenset(
         *("checkpoint", "tag_activation_checkpoint", "strict_mode", "hints_wrapper", "dynamo_bypassing_wrapper"),
     )
 )
-"""Operators that run their one body once, and return what it returns."""
+"""Operators that run their single body once, and return its results."""
 
 _Item = TypeVar("_Item")
 
 
 def bind_by_table(target: str, args: Sequence[_Item]) -> list[tuple[str, _Item | tuple[_Item, ...]]]:
-    """Positional arguments by the names of `PARAMETERS`; those of other operators by their position, `arg0`, `arg1` ..."""
+    """Name positional arguments by `PARAMETERS`; for operators without an entry by position, `arg0`, `arg1` ..."""
     names = PARAMETERS.get(target.removeprefix(PREFIX), ())
     named: list[tuple[str, _Item | tuple[_Item, ...]]] = []
     for position, value in enumerate(args):

@@ -1,4 +1,4 @@
-"""The modules of an exported program, as far as its names and stacks tell. Standard library only."""
+"""The modules of an exported program, as far as its names and stacks show them."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ MOST_MODULES = limits.GRAPH_MODULES
 
 
 def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterable[str] = ()) -> tuple[CapturedModule, ...]:
-    """The modules that a graph mentions, with those around them, depth first.
+    """The modules that a graph mentions, and their parents, depth first.
 
     Args:
-        ops: all operators of the graph; their stacks tell the classes.
-        params: module path to the parameters that the module itself holds.
-        order: paths in the order in which the modules were built, where it is known; the others follow as they occur.
+        ops: all operators of the graph; their stacks give the classes.
+        params: module path to the module's own parameters.
+        order: paths in the order in which the modules were built, if known; other modules follow in order of appearance.
     """
     classes: dict[str, str] = {}
     last: tuple[Frame, ...] = ()
     for op in ops:
-        if op.stack is not last:  # operators that follow each other nearly always share it
+        if op.stack is not last:  # consecutive operators nearly always share it
             last = op.stack
             classes.update((frame.path, frame.class_name) for frame in last if frame.class_name or frame.path not in classes)
     children: dict[str, dict[str, None]] = {"": {}}
     for path in (*order, *params, *classes):
         _insert(children, path)
         if len(children) > MOST_MODULES:
-            fail("", f"it has more than {MOST_MODULES:,} modules, as no model has")
+            fail("", f"it has more than {MOST_MODULES:,} modules, more than any model has")
     return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in _walk(children))
 
 
 def root_class(ops: Iterable[Op]) -> str:
-    """The class of the exported module; "" where no operator tells."""
+    """The class of the exported module; "" if no operator shows it."""
     roots = (op.stack[0] for op in ops if op.stack)
     return next((frame.class_name for frame in roots if not frame.path and frame.class_name), "")
 
 
 def called_paths(names: Collection[str]) -> Iterator[str]:
-    """The paths behind a program's list of calls, in which `blocks.0@1` is a further call of `blocks.0`.
+    """The module paths in a program's list of calls, in which `blocks.0@1` is a further call of `blocks.0`.
 
-    The modules that torch puts into a program to make it callable are none of the model's.
+    Modules that torch adds to make a program callable are left out, because they are not part of the model.
     """
     known, made = set(names), made_by_torch(names)
     for name in names:
@@ -54,7 +54,7 @@ def called_paths(names: Collection[str]) -> Iterator[str]:
 
 
 def made_by_torch(names: Iterable[str]) -> set[str]:
-    """Those modules that hold the guards of a program that was made callable, and the bodies of its `cond` and its like."""
+    """Modules that torch adds to make a program callable: for its guards, and for bodies of operators such as `cond`."""
     known = set(names)
     parents = {name.rpartition(".")[0] for name in known}
     programs = {name.rpartition(".")[0] for name in known if name.rpartition(".")[2] == GUARDS}
@@ -67,28 +67,28 @@ def made_by_torch(names: Iterable[str]) -> set[str]:
 
 
 def programs_among(names: Iterable[str]) -> list[str]:
-    """The paths of those modules that are exported programs made callable."""
+    """The paths of modules that are exported programs made callable."""
     return [name.rpartition(".")[0] for name in names if name.rpartition(".")[2] == GUARDS and "." in name]
 
 
 GUARDS = "_guards_fn"
-"""The attribute that holds the guards of a program that was made callable."""
+"""The attribute with the guards of a program that was made callable."""
 
 
 _BODY = re.compile(r"(true|false|cond|body|combine|while_loop_\w+|scan_\w+|associative_scan_\w+|map_\w+)_(graph|fn|body)_\d+")
-"""The attributes that hold the bodies of its higher-order operators."""
+"""The attributes with the bodies of its higher-order operators."""
 _REGION = re.compile(r"submod_\d+")
-"""Those that hold what runs without gradients, or in another type: models that were split have modules of this name, too."""
+"""Attributes with regions that run without gradients or in another type. Models that were split also have such names."""
 
 
 def is_of_torch(path: str) -> bool:
-    """Whether a module is one that torch puts into a program to make it callable."""
+    """Whether torch added a module to make a program callable."""
     name = path.rpartition(".")[2]
     return name == GUARDS or any(_BODY.fullmatch(part) for part in path.split("."))
 
 
 def _insert(children: dict[str, dict[str, None]], path: str) -> None:
-    """Put in a path and the parents that it lacks."""
+    """Insert a path and its missing parents."""
     missing = []
     while path not in children:
         missing.append(path)

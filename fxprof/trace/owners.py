@@ -1,6 +1,6 @@
-"""Whose weights a graph works with: where torch leaves no module stack, an operator goes to the module whose weights it takes.
+"""The owners of a graph's weights: an operator without a module stack is assigned to the module whose weights it takes.
 
-The same for a live graph and for a file. Standard library only.
+The rules are the same for a live graph and for a file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fxprof.trace.stacks import Entry, StackReader, is_below, true_entries
 _T = TypeVar("_T")
 
 Operand = tuple[str, str]
-"""The name of an argument, and that of the value that it is."""
+"""The name of an argument, and the name of its value."""
 
 
 class ProgramPaths:
-    """The modules of a graph that are exported programs made callable, found by what is in them.
+    """The modules of a graph that are exported programs made callable, with a look-up by the modules inside them.
 
     Args:
-        paths: theirs.
+        paths: the paths of these modules.
     """
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
@@ -32,7 +32,7 @@ class ProgramPaths:
         self._around: dict[str, str | None] = {}
 
     def around(self, path: str) -> str | None:
-        """The innermost of them that is a module, or around it; None where there is none."""
+        """The innermost program that is a module itself or contains it; None if there is none."""
         if path not in self._around:
             heads = _with_those_around(path) if self._paths else ()
             self._around[path] = next((head for head in heads if head in self._paths), None)
@@ -48,13 +48,13 @@ def _with_those_around(path: str) -> Iterator[str]:
 
 
 class Owners:
-    """The values of one graph, or of a body, that are weights or made of weights alone, and the modules that hold these.
+    """The values of a graph, or of a body, that are weights or computed from weights alone, and the modules of these weights.
 
     Args:
         stacks: makes the frames.
-        owner_of: name of a value to the path of the module, as the graph's own program has it.
-        outer: the stack of the operator that holds the body; empty for a program's own graph.
-        programs: modules that are exported programs made callable: torch leaves out all stacks in these.
+        owner_of: name of a value to the path of its module in the graph's own program.
+        outer: the stack of the operator around the body; empty for a program's own graph.
+        programs: modules that are exported programs made callable; inside these, torch leaves out all stacks.
     """
 
     def __init__(
@@ -72,42 +72,42 @@ class Owners:
         self._uses: dict[tuple[str, str], int] = {}
 
     def placed(self, stack: tuple[Frame, ...], target: str, operands: Sequence[Operand]) -> tuple[Frame, ...]:
-        """The stack of an operator: its own, or where torch leaves none, that of the module whose weights it takes."""
+        """The stack of an operator: its own, or without one that of the module whose weights it takes."""
         if stack and not self._is_in_program(stack[-1].path, operands):
             return stack
         return self.frames(target, operands, stack) or stack
 
     def _is_in_program(self, path: str, operands: Sequence[Operand]) -> bool:
-        """Whether an operator that stands in a module takes a weight of a program that is in there."""
+        """Whether an operator of a module takes a weight of a program inside that module."""
         owners = (self._stacks.path(self._owner_of[value]) for _, value in operands if value in self._owner_of)
-        # Of several around a weight, the innermost is in the module if any is.
-        found = (self._programs.around(owner) for owner in owners)
-        return any(program is not None and is_below(program, path) for program in found)
+        # Of several programs around a weight, the innermost is inside the module if any of them is.
+        programs = (self._programs.around(owner) for owner in owners)
+        return any(program is not None and is_below(program, path) for program in programs)
 
     def frames(self, target: str, operands: Sequence[Operand], outer: tuple[Frame, ...] = ()) -> tuple[Frame, ...]:
-        """The stack of an operator that has none; empty where it takes no weight."""
+        """The stack for an operator without one; empty if it takes no weight."""
         owned = [(name, value) for name, value in operands if value in self._owner_of]
         if not owned:
             return ()
-        # The activation may be made of a weight, too, such as a table of positions.
+        # The activation may also come from a weight, such as a table of positions.
         _, value = max(owned, key=lambda item: (item[0] in _WEIGHTS, self._owner_of[item[1]].count(".")))
         use = self._uses[target, value] = self._uses.get((target, value), -1) + 1
         return self._stacks.owned(outer or self._outer, self._owner_of[value], f"{self._number} {use}")
 
     def define(self, operands: Sequence[Operand], results: Sequence[str]) -> None:
-        """Note the result of an operator that works with the weights of one module alone, such as a transposition."""
+        """Record the results of an operator whose operands are the weights of a single module, such as a transposition."""
         if len(results) == 1 and operands and operands[0][1] in self._owner_of:
             owners = {self._owner_of.get(value) for _, value in operands}
             if len(owners) == 1:
                 self._owner_of[results[0]] = self._owner_of[operands[0][1]]
 
     def inside(self, operands: Sequence[str], inputs: Sequence[str], stack: tuple[Frame, ...]) -> Owners:
-        """Those of a body.
+        """The owners for a body.
 
         Args:
-            operands: names of what the operator hands to its body, in order, as `handed_over` gives them.
+            operands: names of the values that the operator passes to its body, in the order of `handed_over`.
             inputs: names of the body's inputs.
-            stack: of the operator.
+            stack: the stack of the operator.
         """
         pairs = zip(operands, inputs, strict=True) if len(operands) == len(inputs) else ((name, name) for name in inputs)
         owner_of = {inner: self._owner_of[name] for name, inner in pairs if name in self._owner_of}
@@ -115,7 +115,7 @@ class Owners:
 
 
 _WEIGHTS = ("weight", "mat2", "other", "w_ih", "w_hh", "params", "qkv_weight", "hx")
-"""Arguments that take weights in operators of which another takes what comes in."""
+"""Arguments for weights, in operators that take the activation as another argument."""
 
 _HANDED: Mapping[str, tuple[str, ...]] = {
     "cond": ("operands",),
@@ -127,15 +127,15 @@ _HANDED: Mapping[str, tuple[str, ...]] = {
     "map_impl": ("xs", "pos_args"),
     "invoke_subgraph": ("operands",),
 }
-"""Higher-order operator to the arguments that become the inputs of its body, in order."""
+"""Higher-order operator to the arguments that it passes to its body, in order."""
 
 
 def handed_over(target: str, arguments: Iterable[tuple[str, Sequence[_T]]]) -> list[_T]:
-    """The values that an operator hands to its body.
+    """The values that an operator passes to its body.
 
     Args:
-        target: as in `Op.target`.
-        arguments: (name, the values that it is, by name for one), without those that are bodies.
+        target: the operator, as in `Op.target`.
+        arguments: (name, its values, for example by their names), without the bodies.
     """
     known = dict(arguments)
     names = _HANDED.get(target.removeprefix(PREFIX), ("args",) if "args" in known else tuple(known))
@@ -145,32 +145,32 @@ def handed_over(target: str, arguments: Iterable[tuple[str, Sequence[_T]]]) -> l
 def other_paths(
     stacks: Iterable[tuple[tuple[Entry, ...], Sequence[Operand]]], owner_of: Mapping[str, str], modules: Collection[str]
 ) -> dict[str, str]:
-    """Paths under which a strict export knows modules (`m[0]`, where a list holds them besides), to their own.
+    """Further paths of modules in a strict export (`m[0]` for a module that is also in a list), to the modules' own paths.
 
     Args:
-        stacks: of operators, with what these take.
-        owner_of: name of a weight to the path of the module that holds it.
-        modules: the paths that modules have.
+        stacks: stacks of operators, with their operands.
+        owner_of: name of a weight to the path of its module.
+        modules: the modules' own paths.
     """
-    found: dict[str, str] = {}
+    own_paths: dict[str, str] = {}
     known: dict[tuple[Entry, ...], dict[str, str] | None] = {}
-    """Stack to other paths in it."""
+    """Stack to the further paths in it."""
     for entries, operands in stacks:
         if entries not in known:
             known[entries] = _spelled(entries, modules)
         spelled = known[entries]
         if spelled is None:
             continue
-        found.update(spelled)
+        own_paths.update(spelled)
         owner = next((owner_of[value] for name, value in operands if name in _WEIGHTS and value in owner_of), None)
         innermost = true_entries(entries)[-1:] if owner is not None else []
         if owner is not None and innermost and innermost[0][1] not in modules:
-            found.update(_with_parents(innermost[0][1], owner, modules))
-    return found
+            own_paths.update(_with_parents(innermost[0][1], owner, modules))
+    return own_paths
 
 
 def _spelled(entries: tuple[Entry, ...], modules: Collection[str]) -> dict[str, str] | None:
-    """Paths in a stack that modules have in another spelling, to that; None for a stack that reading the operator refuses."""
+    """Misspelled paths in a stack, to the modules' own spelling; None for a stack that reading the operator refuses."""
     if any(len(path) > LONGEST_PATH or path.count(".") >= DEEPEST_MODULE for _, path, _ in entries):
         return None
     own = {path: _SPELLINGS.sub(lambda match: f".{match[1] or match[2]}", path) for _, path, _ in true_entries(entries)}
@@ -181,21 +181,21 @@ _SPELLINGS = re.compile(r"(?:\._modules)?\[(?:'([^']*)'|(\d+))\]")
 
 
 def _with_parents(path: str, own: str, modules: Collection[str]) -> dict[str, str]:
-    """A path and what is around it, for as long as both end the same."""
-    found = {path: own}
+    """A further path and its own path, and the pairs of their parents as long as both have the same last name."""
+    pairs = {path: own}
     while "." in path and "." in own and path.rpartition(".")[2] == own.rpartition(".")[2]:
         path, own = path.rpartition(".")[0], own.rpartition(".")[0]
         if path in modules:
             break
-        found[path] = own
-    return found
+        pairs[path] = own
+    return pairs
 
 
 def renaming(paths: Mapping[str, str]) -> Callable[[str], str]:
-    """What gives a module its own path: the longest known part of it is replaced."""
+    """A function from a path to the module's own path, which replaces the longest known beginning."""
 
     def rename(path: str) -> str:
-        head = path if path.count(".") < DEEPEST_MODULE else ""  # of a deeper one, reading the operator complains
+        head = path if path.count(".") < DEEPEST_MODULE else ""  # reading the operator reports a deeper one
         while head:
             if head in paths:
                 return f"{paths[head]}{path[len(head) :]}"
@@ -206,9 +206,9 @@ def renaming(paths: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def constant_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of constants, those that torch numbers through a whole program by the numbers that they have in their module.
+    """Names of constants; those that torch numbers through the whole program are numbered within their module instead.
 
-    A module that does what another one does then has constants of the same names.
+    Two modules that do the same work then have constants with the same names.
     """
     counts: dict[str, int] = {}
     found = {}

@@ -1,4 +1,4 @@
-"""A `.pt2` file as a capture: every exported program in it is a component that is called once. Standard library only."""
+"""A `.pt2` file as a capture: every exported program in it becomes a component that is called once."""
 
 from __future__ import annotations
 
@@ -40,38 +40,38 @@ from fxprof.trace.stacks import StackReader, true_entries
 from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, in_short
 
 DIM_NAMES = "dim_names.json"
-"""A text in an archive that gives symbols the names that they had in `dynamic_shapes`, which torch does not keep."""
+"""A text in an archive with the names of symbols from `dynamic_shapes`, which torch does not save."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What one exported program says."""
+    """The contents of one exported program."""
 
     name: str
-    """`model` where an archive holds one program; otherwise the method's."""
+    """`model` if an archive holds a single program; otherwise the method's name."""
     trace: Trace
     modules: tuple[CapturedModule, ...]
     ranges: Ranges
     conditions: Conditions
-    """What it asks of its sizes."""
+    """Its conditions on its sizes."""
     torch_version: str
-    """Of the torch that wrote it."""
+    """The version of the torch that wrote it."""
 
     @property
     def class_name(self) -> str:
-        """The class of the exported module; "" where no operator tells."""
+        """The class of the exported module; "" if no operator shows it."""
         return root_class(self.trace.ops)
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What an archive holds."""
+    """The contents of an archive."""
 
     programs: tuple[Program, ...]
     names: Mapping[str, str]
-    """Further names of their sizes, to a symbol or a place."""
+    """Further names of the programs' sizes, to a symbol or a place."""
     remarks: tuple[str, ...] = ()
-    """Sentences about what else is in the archive."""
+    """Sentences about the other contents of the archive."""
 
 
 def read_programs(
@@ -94,17 +94,17 @@ def read_package(
     aliases: Mapping[str, str] | None = None,
     allowance: Allowance | None = None,
 ) -> Package:
-    """What a `.pt2` file holds.
+    """Read a `.pt2` file.
 
     Args:
-        path: of the file.
-        opened: the file where it is open, at its beginning; it is closed afterwards.
+        path: the path of the file.
+        opened: the already open file, at its beginning; it is closed afterwards.
         prefix: path of the exported module below its component, put before the path of every module.
-        aliases: other paths of modules that are shared, to the one path that their calls add up at.
-        allowance: what may still be read of a captured run; that of one file where it is left out.
+        aliases: other paths of shared modules, to the one path that collects their calls.
+        allowance: the amount that may still be read of a captured run; by default that of one file.
 
     Raises:
-        TargetError: the file is none, is damaged, of a newer schema, or contradicts itself.
+        TargetError: the file is not a `.pt2` file, is damaged, has a newer schema, or contradicts itself.
     """
     allowance = allowance or Allowance()
     try:
@@ -121,24 +121,24 @@ def read_package(
             )
             return Package(programs, read_names(archive.extra.get(DIM_NAMES, "{}")), archive.remarks)
     except FaultError as fault:
-        raise TargetError(f"cannot read {path}: {fault}", "export the program anew with torch.export.save") from fault
+        raise TargetError(f"cannot read {path}: {fault}", "export the program again with torch.export.save") from fault
     except RecursionError as error:
         raise TargetError(f"cannot read {path}: its graph nests too deeply") from error
     except MemoryError as error:
-        raise TargetError(f"cannot read {path}: it takes more memory than there is") from error
+        raise TargetError(f"cannot read {path}: there is not enough memory") from error
 
 
 def read_capture(path: str | Path, dims: Mapping[str, int], opened: FileIO | None = None) -> Capture:
-    """A `.pt2` file as a capture, at the sizes of its example inputs or at those given.
+    """Read a `.pt2` file as a capture, at the sizes of its example inputs or at given ones.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         opened: as for `read_package`.
-        dims: sizes by symbol (`s77`), by place (`x.0`: the first size of the input `x`), or by a name that the file gives.
+        dims: sizes by symbol (`s77`), by place (`x.0`: the first size of the input `x`), or by a name from the file.
 
     Raises:
         TargetError: as `read_package`.
-        UsageError: `dims` names a size that no program has, or is outside of its range.
+        UsageError: `dims` names a size that no program has, or a value is out of its range.
     """
     read = read_package(path, opened)
     programs = read.programs
@@ -213,7 +213,7 @@ _HELD = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constan
 
 
 def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    """(name in the graph, path of the module that holds it) of every weight."""
+    """(name in the graph, path of its module) of every weight."""
     for kind, spec in specs:
         if kind in _HELD:
             fields = an_object(spec, kind)
@@ -223,7 +223,7 @@ def _owners(specs: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tuple[str, Origin]]:
-    """Name in the graph of each value that no operator makes, and what it is."""
+    """(name in the graph, origin) of each value that no operator makes."""
     numbered = constant_names(spec[_HELD[kind]] for kind, spec in specs if kind == "tensor_constant")
     for kind, spec in specs:
         if kind in _HELD:
@@ -235,15 +235,15 @@ def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tupl
 
 
 def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:
-    """What gives modules their own paths, where the program knows some under others; else None."""
+    """A function that gives modules their own paths, if the program uses further paths; otherwise None."""
     nodes = an_object(graph, "graph")
     paths = {path for entries, _ in stacks_of(nodes, operands=False) for _, path, _ in true_entries(entries)}
-    found = {} if paths <= {"", *modules} else other_paths(stacks_of(nodes), owner_of, {"", *modules})
-    return renaming(found) if found else None
+    own_paths = {} if paths <= {"", *modules} else other_paths(stacks_of(nodes), owner_of, {"", *modules})
+    return renaming(own_paths) if own_paths else None
 
 
 def _check_hints(trace: Trace, hints: Iterable[tuple[Expr, Number, str]]) -> None:
-    """Hold what the file says of its expressions at the sizes of the example inputs to what they are there."""
+    """Compare the file's values of its expressions at the example inputs with the computed values."""
     sizes = trace.sizes()
     for expression, hint, where in hints:
         try:
@@ -251,13 +251,13 @@ def _check_hints(trace: Trace, hints: Iterable[tuple[Expr, Number, str]]) -> Non
         except UnboundSymbolError:
             continue
         if not -MOST_ELEMENTS < value < MOST_ELEMENTS:
-            continue  # no size; what uses it says so
+            continue  # not a size; reading its user reports it
         if value != hint and not (isinstance(hint, float) and isclose(value, hint)):
-            fail(where, f"says that {in_short(expression)} is {hint} in the example inputs, where it is {value}")
+            fail(where, f"says that {in_short(expression)} is {hint} in the example inputs, but it is {value}")
 
 
 def _named_inputs(graph: GraphReader, specs: list[tuple[str, Any]], calls: Any) -> Inputs:
-    """The inputs by the names that guards give them."""
+    """The inputs by their names in guards."""
     values, names = [], []
     for kind, spec in specs:
         if kind == "user_input":
@@ -275,7 +275,7 @@ def _named_inputs(graph: GraphReader, specs: list[tuple[str, Any]], calls: Any) 
 
 
 def _input(graph: GraphReader, spec: Any) -> tuple[str, Value]:
-    """A user's input by its name in the graph; "" and its value for a constant."""
+    """(name in the graph, value) of a user's input; ("", value) for a constant."""
     argument = an_object(spec, "user_input").get("arg")
     kind, value = the_one(argument, "user_input.arg")
     fields = an_object(value, "user_input.arg") if kind in _NAMED else {}
@@ -324,18 +324,18 @@ _NAMED = ("as_tensor", "as_sym_int", "as_sym_float", "as_sym_bool", "as_custom_o
 
 _Place = tuple[Any, ...]
 _Weights = tuple[Mapping[str, _Place], Mapping[str, tuple[Any, ...]]]
-"""Name of a weight to where it lies, and to its sizes."""
+"""Name of a weight to its place, and to its sizes."""
 
 
 def _places(weights: Any, empty: frozenset[str]) -> tuple[dict[str, _Place], dict[str, tuple[Any, ...]]]:
-    """Name of a weight to where it lies, and to its sizes.
+    """Name of a weight to its place, and to its sizes.
 
-    Two names of one place are one weight. Those without data have no place.
+    Two names with one place are one weight. Weights without data have no place.
     """
     table = an_object(an_object(weights, "weights").get("config"), "weights.config")
-    found = {name: _place(an_object(item, f"weights.config[{brief(name)}]")) for name, item in table.items()}
-    return {name: place for name, place in found.items() if place[0] not in empty}, {
-        name: place[2] for name, place in found.items()
+    places = {name: _place(an_object(item, f"weights.config[{brief(name)}]")) for name, item in table.items()}
+    return {name: place for name, place in places.items() if place[0] not in empty}, {
+        name: place[2] for name, place in places.items()
     }
 
 
@@ -351,16 +351,16 @@ def _whole(size: Any) -> int | None:
 
 
 def _check_record(name: str, sizes: tuple[Any, ...] | None, tensor: Value) -> None:
-    """Hold what the archive says of a weight to what the graph does with it."""
+    """Compare the archive's record of a weight with the tensor in the graph."""
     if sizes and isinstance(tensor, Tensor) and all(type(size) is int for size in sizes) and sizes != tensor.shape:
         written = ["x".join(map(str, shape)) or "a number" for shape in (sizes, tensor.shape)]
-        fail("weights.config", f"holds {brief(name)} in {written[0]}, and the graph takes it in {written[1]}")
+        fail("weights.config", f"records {brief(name)} as {written[0]}, but the graph takes it as {written[1]}")
 
 
 def _params(
     graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[str, _Place], recorded: Mapping[str, tuple[Any, ...]]
 ) -> dict[str, int]:
-    """Module path to the parameters that it holds itself; a shared one belongs to the first module that holds it."""
+    """Module path to the number of its own parameters; a shared one belongs to the first module that holds it."""
     params: dict[str, int] = {}
     seen: set[_Place] = set()
     for kind, spec in specs:
@@ -395,7 +395,7 @@ def _elements(tensor: Tensor) -> int:
 
 
 def _order(entries: Any) -> Iterator[str]:
-    """Paths of the modules as they were built."""
+    """Paths of the modules in the order in which they were built."""
     for entry in a_list(given(entries, []), "module_call_graph"):
         path = a_text(an_object(entry, "module_call_graph").get("fqn"), "module_call_graph.fqn")
         check_path(path, "module_call_graph.fqn")

@@ -1,6 +1,6 @@
-"""What a captured graph says, without torch: frozen records that everything behind capture reads.
+"""The records of a captured graph, without torch: frozen, and read by every later stage.
 
-Imports the standard library only. A trace is made by `fxprof.capture.translate` from a live graph.
+`fxprof.capture.translate` makes a trace from a live graph.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from fxprof.trace.symbols import Dim, Expr, Sizes
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """The shape and type of a tensor; never its contents."""
+    """The shape and type of a tensor, never its contents."""
 
     shape: tuple[Dim, ...]
-    """Sizes, outermost first; an `Expr` where the graph was exported with dynamic shapes."""
+    """Sizes, outermost first; an `Expr` for a dynamic size."""
     dtype: str
     """As torch prints it without the prefix: `float32`, `bfloat16`, `int64`."""
     stored: str = ""
-    """The type that its values were widened from, such as `int8`; "" where they were not."""
+    """The narrow type that its values were stored in, such as `int8`; "" if they were not widened."""
     nnz: int | None = None
-    """How many elements a sparse tensor stores, `UNKNOWN_NNZ` where a graph does not say; None for one that stores all."""
+    """Number of stored elements of a sparse tensor, `UNKNOWN_NNZ` if the graph does not say; None for a dense tensor."""
     strides: tuple[Dim, ...] | None = None
-    """How many elements of its memory lie between neighbours, for each size; None where the graph does not say."""
+    """Distance in elements between neighbours, for each size; None if the graph does not say."""
     device: str = ""
-    """As torch prints it: `cpu`, `cuda:0`; "" where the graph does not say."""
+    """As torch prints it: `cpu`, `cuda:0`; "" if the graph does not say."""
 
 
 UNKNOWN_NNZ = -1
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of a tensor without gaps, as torch makes new ones."""
+    """The strides of a tensor without gaps, as torch lays out new tensors."""
     strides, step = [], 1
     for size in reversed(shape):
         strides.append(step)
@@ -44,7 +44,7 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-class Frame(NamedTuple):  # there are millions of them in sets, which tuples are much faster in
+class Frame(NamedTuple):  # millions of them are in sets, where tuples are much faster
     """One level of the module stack of an operator."""
 
     path: str
@@ -52,15 +52,15 @@ class Frame(NamedTuple):  # there are millions of them in sets, which tuples are
     class_name: str
     """Class without its package: `Linear`, `SD3Transformer2DModel`."""
     visit: int = 0
-    """0 for the first time that this module was called in the graph, 1 for the second, and so on."""
+    """0 for the first call of this module in the graph, 1 for the second, and so on."""
 
 
 Value = Tensor | Expr | int | float | complex | bool | str | None | tuple["Value", ...]
-"""What an argument can be. Lists become tuples; types, devices and memory formats become their names."""
+"""Any argument. Lists become tuples; types, devices and memory formats become their names."""
 
 
 Pairs = tuple[tuple[int, int], ...]
-"""Values of an inner graph, and the values of the graph around it that they are."""
+"""(value of an inner graph, the same value in the graph around it)"""
 
 
 class Origin(NamedTuple):
@@ -72,7 +72,7 @@ class Origin(NamedTuple):
     """The argument's name, or the dotted path of a weight below the component."""
 
     def elsewhere(self, old: str, new: str) -> Origin:
-        """The same weight of another module which is like one; what is elsewhere stays."""
+        """The corresponding weight of a similar module at the path `new`; weights outside `old` stay unchanged."""
         return self if self.kind == "input" else Origin(self.kind, _moved(self.name, old, new))
 
 
@@ -81,7 +81,7 @@ class Subgraph:
     """The body of a higher-order operator, whose values have numbers of their own."""
 
     name: str
-    """The operator's argument that holds it: `true_fn`, `combine_fn`, `subgraph`."""
+    """The operator's argument for it: `true_fn`, `combine_fn`, `subgraph`."""
     parts: tuple[Op | Occurrence, ...]
     """As for a `Trace`."""
     takes: Pairs = ()
@@ -91,61 +91,61 @@ class Subgraph:
 
     @property
     def ops(self) -> tuple[Op, ...]:
-        """Every operator in its place."""
+        """All operators, with those of blocks in place."""
         return expand(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One node of a graph that computes something."""
+    """One node of a graph that computes."""
 
     target: str
     """`aten.conv2d.default`; a higher-order operator is `higher_order.cond`, a Python function `operator.mul`."""
     args: tuple[tuple[str, Value], ...]
-    """(name in the operator's schema, value), in the schema's order; arguments that the caller left out are not there."""
+    """(name in the operator's schema, value), in the schema's order, without arguments that the caller left out."""
     outputs: tuple[Value, ...]
-    """One entry per result; not a `Tensor` where the operator returns a plain or symbolic number."""
+    """One entry per result: a `Tensor`, or a plain or symbolic number."""
     stack: tuple[Frame, ...] = ()
-    """Outermost module first. Empty in some bodies of higher-order operators: they inherit their operator's."""
+    """Outermost module first. Empty in some bodies of higher-order operators, which inherit their operator's stack."""
     source: str | None = None
     """`package/file.py:12`, the innermost line outside torch."""
     subgraphs: tuple[Subgraph, ...] = ()
     reads: tuple[int, ...] = ()
-    """The numbers of the values that are its arguments, in their order: tensors, and numbers that other operators compute."""
+    """The numbers of the values in its arguments, in order: tensors, and numbers that other operators compute."""
     makes: tuple[int, ...] = ()
-    """The numbers of the values that are its results, in their order."""
+    """The numbers of its results, in order."""
 
     def argument(self, name: str) -> Value:
-        """The value of the argument called `name`, or None when the operator has no such argument."""
+        """The value of the argument called `name`, or None if the operator has no such argument."""
         return next((value for key, value in self.args if key == name), None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """What several modules of a graph do alike, held once: as the first of them does it."""
+    """The common work of several modules of a graph, stored once, as in the first of them."""
 
     stack: tuple[Frame, ...]
-    """Of the first module, down to itself."""
+    """The stack of the first module, down to itself."""
     parts: tuple[Op | Occurrence, ...]
-    """As for a `Trace`, each where it stands in the first module; values have numbers of the block's own."""
+    """As for a `Trace`, at their places in the first module; the block numbers its values itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """A module that does what a block says, in its own place."""
+    """A module that does the work of a block, in its own place."""
 
     block: Block
     stack: tuple[Frame, ...]
     """Down to the module itself."""
     visits: tuple[tuple[str, int], ...] = ()
-    """(path, number) to be added to the visits of a module inside; those of others are the same as in the block."""
+    """(path, number to add to the visits of this inner module); other modules have the same visits as in the block."""
     takes: Pairs = ()
-    """The values of the graph around the module that the block's operators read."""
+    """The values from the graph around the module that the block's operators read."""
     gives: Pairs = ()
-    """The values that the block makes and the graph around the module reads."""
+    """The values of the block that the graph around the module reads."""
 
     def frames(self, stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
-        """Where an operator of the block stands here, from where it stands in the block."""
+        """The stack of an operator in this module, from its stack in the block."""
         if not stack:
             return ()
         inner = stack[len(self.block.stack) :]
@@ -154,10 +154,10 @@ class Occurrence:
         return (*self.stack, *(Frame(path, frame.class_name, frame.visit + visits.get(path, 0)) for path, frame in moved))
 
     def ops(self, fresh: Iterator[int]) -> Iterator[Op]:
-        """The operators, each in its place here.
+        """The operators with their stacks and values in this module.
 
         Args:
-            fresh: numbers for values that nobody outside of the block reads.
+            fresh: numbers for values that only the block itself reads.
         """
         known: dict[tuple[Frame, ...], tuple[Frame, ...]] = {}
 
@@ -173,7 +173,7 @@ class Occurrence:
 def _renumbered(
     op: Op, numbers: dict[int, int], fresh: Iterator[int], stack: Callable[[Op], tuple[Frame, ...]] = lambda op: op.stack
 ) -> Op:
-    """An operator whose values have other numbers: those that are known, and for others the next ones."""
+    """The operator with other numbers for its values: known ones from `numbers`, and fresh ones for the others."""
 
     def number(old: int) -> int:
         if old not in numbers:
@@ -185,7 +185,7 @@ def _renumbered(
 
 
 def _body(body: Subgraph, number: Callable[[int], int], stack: Callable[[Op], tuple[Frame, ...]]) -> Subgraph:
-    """A body in another place; the numbers of its own values stay."""
+    """A body in another place; its own values keep their numbers."""
 
     def moved(op: Op) -> Op:
         bodies = tuple(_body(inner, int, stack) for inner in op.subgraphs)
@@ -196,20 +196,20 @@ def _body(body: Subgraph, number: Callable[[int], int], stack: Callable[[Op], tu
 
 
 def _moved(path: str, old: str, new: str) -> str:
-    """A path inside of one module as that inside of another; what is elsewhere stays."""
+    """The path inside the module `old` as a path inside `new`; paths outside `old` stay unchanged."""
     return f"{new}{path[len(old) :]}" if path == old or path.startswith(f"{old}." if old else "") else path
 
 
 def expand(parts: tuple[Op | Occurrence, ...], others: Iterable[int] = ()) -> tuple[Op, ...]:
-    """The operators, those of occurrences of a block in the places of those; `others` are numbers that they do not name."""
+    """The operators, with occurrences replaced by their blocks' operators; `others` are further numbers already in use."""
     if all(type(part) is Op for part in parts):
-        return parts  # type: ignore[return-value]  # as was just asked
+        return parts  # type: ignore[return-value]  # the condition has just checked it
     fresh = itertools.count(1 + max(itertools.chain(others, *map(_numbers, parts)), default=-1))
     return tuple(op for part in parts for op in (part.ops(fresh) if isinstance(part, Occurrence) else (part,)))
 
 
 def _numbers(part: Op | Occurrence) -> Iterable[int]:
-    """The numbers that it has in its graph."""
+    """The numbers of its values in its graph."""
     if isinstance(part, Op):
         return (*part.reads, *part.makes)
     return (outer for _, outer in (*part.takes, *part.gives))
@@ -217,20 +217,20 @@ def _numbers(part: Op | Occurrence) -> Iterable[int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """One captured graph. Two are equal when they hold the same operators, whether once or repeated."""
+    """One captured graph. Two traces are equal if they have the same operators, with or without shared blocks."""
 
     parts: tuple[Op | Occurrence, ...]
-    """The operators; what several modules do alike is held once, and each of the modules refers to it."""
+    """The operators; the common work of several modules is stored once as a block, and each module refers to it."""
     inputs: tuple[tuple[str, Value], ...] = ()
-    """(name, value) of the graph's inputs as the caller gave them, nested containers flattened to dotted names."""
+    """(name, value) of the graph's inputs as the caller gave them; nested containers become dotted names."""
     symbols: tuple[tuple[str, int], ...] = ()
     """(symbol, its size in the example inputs), for graphs exported with dynamic shapes."""
     computed: tuple[tuple[Expr, Number], ...] = ()
-    """(expression, the value that the program computes for it at these sizes), where that is not its own value."""
+    """(expression, the program's value for it at these sizes), if that differs from the expression's own value."""
     origins: tuple[tuple[int, Origin], ...] = ()
-    """(number, what it is) of each value that is read and that no operator makes."""
+    """(number, origin) of each value that is read and that no operator makes."""
     gives: tuple[int, ...] = ()
-    """The numbers of the values that the graph returns, in their order."""
+    """The numbers of the values that the graph returns, in order."""
 
     def sizes(self) -> Sizes:
         """The values of the trace's expressions."""
@@ -238,19 +238,19 @@ class Trace:
 
     @property
     def ops(self) -> tuple[Op, ...]:
-        """Every operator in its place; bodies of higher-order operators stay inside of them."""
+        """All operators, with those of blocks in place; bodies of higher-order operators stay inside their operators."""
         return expand(self.parts, (*self.gives, *(number for number, _ in self.origins)))
 
     def walk(self) -> Iterator[Op]:
-        """All operators, those of the bodies of higher-order operators after their operator."""
+        """All operators; each higher-order operator is followed by those of its bodies."""
         yield from _walk(self.ops)
 
     def distinct(self) -> Iterator[Op]:
-        """The operators of `walk`, but what several modules do alike once."""
+        """The operators of `walk`, with each block only once."""
         yield from _distinct(self.parts, set())
 
     def expanded(self) -> Trace:
-        """The same without references, values numbered in the order in which operators name them."""
+        """The same trace without blocks, its values numbered in the order in which operators name them."""
         numbers: dict[int, int] = {}
         fresh = itertools.count()
         ops = tuple(_renumbered(op, numbers, fresh) for op in self.ops)

@@ -1,6 +1,6 @@
-"""The names and numbers of torch's export schema, as its JSON holds them. Standard library only.
+"""The names and numbers in the JSON of torch's export schema.
 
-Source: `torch/_export/serde/schema.py`; a test holds these tables to the installed torch.
+Source: `torch/_export/serde/schema.py`; a test compares these tables with the installed torch.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 NEWEST_MAJOR = 8
-"""Of the schema; a new major breaks with what was before."""
+"""The newest major version of the schema; a new major breaks compatibility."""
 READ_MAJORS = (8,)
-"""Majors that torch itself still reads."""
+"""Major versions that torch itself still reads."""
 
 DTYPES: Mapping[int, str] = {
     1: "uint8",

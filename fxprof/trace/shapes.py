@@ -1,4 +1,4 @@
-"""The shapes that an operator works on, as one line of text. Standard library only."""
+"""The shapes of an operator's tensors, as one line of text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fxprof.trace.symbols import Dim, Sizes, UnboundSymbolError, in_short
 
 
 def write_shapes(op: Op, sizes: Sizes) -> str:
-    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; of tensors alone, in the schema's order.
+    """Operands and results: `2x4096x1536, 6144x1536, 6144 -> 2x4096x6144`; only tensors, in the schema's order.
 
-    A size that depends on a symbol without a value reads as its expression, a tensor of no dimensions as `scalar`. What
-    would be longer than any real operator's ends in dots.
+    A size that depends on a symbol without a value is printed as its expression, a tensor without dimensions as `scalar`. A
+    text longer than that of any real operator ends in dots.
     """
     text = ""
     for piece in _pieces(op, sizes):
@@ -33,7 +33,7 @@ def _pieces(op: Op, sizes: Sizes) -> Iterator[str]:
 def write_types(op: Op) -> str:
     """The element types of the operands, each once, in the schema's order: `bfloat16`, or `int8 as float32, float32`.
 
-    Truth values, as those of masks, are left out where there are others.
+    Truth values, such as masks, are left out if there are other types.
     """
     tensors = _tensors(value for _, value in op.args)
     types = dict.fromkeys(f"{tensor.stored} as {tensor.dtype}" if tensor.stored else tensor.dtype for tensor in tensors)
@@ -41,7 +41,7 @@ def write_types(op: Op) -> str:
 
 
 _LONGEST = 2000
-"""Characters of the line, which takes some hundred tensors."""
+"""Characters of the line, enough for some hundred tensors."""
 
 
 def _tensors(values: Iterable[Value]) -> Iterator[Tensor]:

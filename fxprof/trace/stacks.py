@@ -1,4 +1,4 @@
-"""Module stacks and source lines as torch writes them, from a live graph and from a file alike. Standard library only."""
+"""Module stacks and source lines in torch's form, from a live graph or from a file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 from fxprof.trace.records import Frame
 
 Entry = tuple[str, str, str]
-"""One level of a module stack: torch's key, which tells the calls of a module apart, the path, and the class."""
+"""One level of a module stack: torch's key, which distinguishes the calls of a module, the path, and the class."""
 
 _PLACEHOLDER = "_empty_nn_module_stack_from_metadata_hook"
-"""What torch puts in place of a stack where it has none."""
+"""Torch's placeholder for a missing stack."""
 _FRAME_LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _OF_TORCH = re.compile(r"(?:^|/)(?:site|dist)-packages/torch/|^torch/|^<")
 _NUMBERED = re.compile(r"@\d+\Z")
@@ -21,12 +21,12 @@ _SELF = "L__self__"
 
 
 class StackReader:
-    """Turns torch's module stacks of one graph into frames; remembers what many operators share.
+    """Turns torch's module stacks of one graph into frames; caches stacks that many operators share.
 
     Args:
         prefix: path of the exported module below its component, put before every path.
-        skip: how many of the outermost modules are scaffolding, to be left out.
-        aliases: other paths of modules that are shared, to the one path that their calls add up at.
+        skip: number of outermost modules that are scaffolding and left out.
+        aliases: other paths of shared modules, to the one path that collects their calls.
     """
 
     def __init__(self, prefix: str = "", skip: int = 0, aliases: Mapping[str, str] | None = None) -> None:
@@ -38,7 +38,7 @@ class StackReader:
         self._outer: dict[tuple[int, str], tuple[tuple[Frame, ...], tuple[Frame, ...]]] = {}
         self._graphs = 0
         self.rename: Callable[[str], str] | None = None
-        """What gives a module its own path, for programs that know some under others."""
+        """A function that gives a module its own path, for programs that use further paths."""
 
     def frames(self, entries: tuple[Entry, ...]) -> tuple[Frame, ...]:
         """The frames of a stack, outermost first."""
@@ -47,24 +47,24 @@ class StackReader:
         return self._known[entries]
 
     def visit(self, path: str, times: int) -> int:
-        """Note calls of a module that no stack shows; the number of the first of them."""
+        """Record calls of a module that no stack shows, and return the number of the first one."""
         visits = self._visits.setdefault(path, {})
         first = len(visits)
         visits.update((("unseen", str(first + number)), first + number) for number in range(times))
         return first
 
     def new_graph(self) -> int:
-        """A number that tells one graph, or body, from the others."""
+        """A unique number for a graph or body."""
         self._graphs += 1
         return self._graphs
 
     def owned(self, outer: tuple[Frame, ...], path: str, call: str) -> tuple[Frame, ...]:
-        """The stack of an operator that is in a module, by the weights that it takes.
+        """The stack of an operator that belongs to a module because of its weights.
 
         Args:
             outer: the stack around it.
-            path: of the module, without the prefix.
-            call: what tells the calls of the module apart.
+            path: the path of the module, without the prefix.
+            call: a text that distinguishes the calls of the module.
         """
         one = self.path(path)
         around = self._around(outer, one)
@@ -74,16 +74,16 @@ class StackReader:
         return (*around, Frame(one, "", visits.setdefault((call, path), len(visits))))
 
     def _around(self, outer: tuple[Frame, ...], path: str) -> tuple[Frame, ...]:
-        """Those modules of a stack that are a module, or around it: looked for once for each stack."""
+        """The modules of a stack that are the given module or contain it; computed once for each stack."""
         key = id(outer), path
         if key not in self._outer:
             frames = outer or (Frame(self.path(""), "", 0),)
-            # The stack has to live on, for its identity to mean it.
+            # The stack must stay alive, because its identity is the key.
             self._outer[key] = outer, tuple([frame for frame in frames if is_below(path, frame.path)])
         return self._outer[key][1]
 
     def path(self, local: str) -> str:
-        """The one path of a module of the program below its component."""
+        """The one path, below the component, of a module of the program."""
         full = ".".join(part for part in (self._prefix, local) if part)
         return self._aliases.get(full, full)
 
@@ -95,22 +95,22 @@ class StackReader:
             if position >= self._skip:
                 local = path.removeprefix(outer).lstrip(".")
                 one = self.path(self.rename(local) if self.rename else local)
-                # The key, unlike the path, differs between the calls of a module ("t", "t@1") and between its aliases.
+                # Unlike the path, the key differs between the calls of a module ("t", "t@1") and between its aliases.
                 visits = self._visits.setdefault(one, {})
                 visit = visits.setdefault((_call_of(key, local), local), len(visits))
                 yield Frame(one, "" if _is_made_by_torch(class_name, local) else class_name.rsplit(".", 1)[-1], visit)
 
 
 def is_below(path: str, other: str) -> bool:
-    """Whether a module is another one, or inside of it."""
+    """Whether the module `path` is the module `other` or inside it."""
     return not other or path == other or path.startswith(f"{other}.")
 
 
 def true_entries(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries that are modules of the model, under their own paths.
+    """The entries for modules of the model, with their own paths.
 
-    A strict export puts what runs in a body below a second root, `_export_root`, behind the first; a program that was made
-    callable has a module of its own for its guards.
+    A strict export puts the operators of a body below a second root, `_export_root`, after the first. A program that was made
+    callable has an additional module for its guards.
     """
     root = entries[0][2] if entries else ""
     second = any(entry[1:] == (_SECOND_ROOT, root) for entry in entries)
@@ -128,15 +128,15 @@ _GUARDS_CLASS = "torch.export._unlift.GuardsFn"
 
 
 def _call_of(key: str, local: str) -> str:
-    """What tells the calls of a module apart: its key, without the prefixes that each export anew puts before it."""
+    """The text that distinguishes the calls of a module: its key, without the prefix that each repeated export adds."""
     if local:
         return re.sub(rf"\A({_SELF})+", "", key)
-    number = _NUMBERED.search(key)  # the root is one module, whatever an export anew calls it
+    number = _NUMBERED.search(key)  # the root is one module, whatever name a repeated export gives it
     return number[0] if number else ""
 
 
 def _is_made_by_torch(class_name: str, local: str) -> bool:
-    """Whether the class of a root is that of torch's own scaffolding, which a graph that was edited has in new nodes."""
+    """Whether a root's class is torch's own scaffolding; new nodes of an edited graph have such a root."""
     return not local and class_name.startswith(_SCAFFOLDING)
 
 
@@ -144,9 +144,9 @@ _SCAFFOLDING = ("torch.fx.", "torch.export.", "torch._dynamo.", "torch._export."
 
 
 def parse_stack(text: str) -> tuple[Entry, ...]:
-    """The entries of a stack as a file holds it: `key,path,class;key,path,class`.
+    """The entries of a stack from a file: `key,path,class;key,path,class`.
 
-    Names of modules may hold commas and semicolons, too: where the key repeats the path, the two show where each ends.
+    Module names may also contain commas and semicolons: if the key repeats the path, the two show the end of each.
     """
     entries: list[Entry] = []
     pending, pieces = "", 0
@@ -160,11 +160,11 @@ def parse_stack(text: str) -> tuple[Entry, ...]:
 
 
 _MOST_SIGNS = 16
-"""Commas, or semicolons, within one entry; trying more out could take forever."""
+"""Commas, or semicolons, within one entry; trying more could take very long."""
 
 
 def _cut(text: str) -> Entry:
-    """An entry that cannot be told apart: the key up to the first comma, the class from the last."""
+    """An ambiguous entry: the key ends at the first comma, the class begins at the last one."""
     head, _, class_name = text.rpartition(",")
     key, _, path = head.partition(",")
     return key, path, class_name
@@ -186,9 +186,9 @@ def _parse_entry(text: str) -> Entry | None:
 
 
 def _belong_together(key: str, path: str) -> bool:
-    """Whether a key is that of a path: the path behind prefixes, as a rule, or a number, or of older make."""
+    """Whether a key fits a path: usually the path after prefixes, or a number, or the form of an older torch."""
     bare = _NUMBERED.sub("", key)
-    # Behind several where a program was exported anew: each time puts one before the keys that it finds.
+    # A program that was exported again has several prefixes: each export adds one to the existing keys.
     if any(text.startswith(_SELF) and text.endswith(f"{_SELF}{path}") for text in (key, bare)) or bare.isdecimal():
         return True
     older = not key.startswith(_SELF) or key.startswith(f"{_SELF}_")
@@ -202,11 +202,11 @@ def source_of(stack_trace: str) -> str | None:
 
 
 def source_line(file: str, line: int | str) -> str:
-    """A source line that reads the same on every machine: from the package, or the last two parts of the path."""
+    """A source line that is the same on every machine: the path from the package on, or its last two parts."""
     return f"{_file_in_short(file)}:{line}"
 
 
-@lru_cache(maxsize=1_000)  # a model is written in few files
+@lru_cache(maxsize=1_000)  # the code of a model is in few files
 def _file_in_short(file: str) -> str:
     parts = PurePosixPath(file.replace("\\", "/")).parts
     for marker in ("site-packages", "dist-packages"):
@@ -216,10 +216,10 @@ def _file_in_short(file: str) -> str:
 
 
 def is_scaffolding(file: str) -> bool:
-    """Whether a source file is torch's, or calls a module for fxprof to capture it: it says nothing about a model."""
+    """Whether a source file belongs to torch or to fxprof's capture, and so says nothing about a model."""
     return is_torch_file(file) or "fxprof/capture/" in file.replace("\\", "/")
 
 
 def is_torch_file(file: str) -> bool:
-    """Whether a source file belongs to torch, or to no file at all."""
+    """Whether a source file belongs to torch, or is not a file at all."""
     return bool(_OF_TORCH.search(file.replace("\\", "/")))

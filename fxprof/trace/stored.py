@@ -1,6 +1,6 @@
-"""The element types that values are stored in: what a graph widens before it works with it, such as 8-bit weights.
+"""The element types in which values are stored: a graph widens such values, for example 8-bit weights, before it uses them.
 
-The same for a live graph and for a file. Standard library only.
+The rules are the same for a live graph and for a file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from fxprof.trace.records import Tensor
 
 _NARROW = ("int8", "uint8", "int4", "uint4", "int2", "uint2", "float8", "float4", "qint", "quint", "bits")
-"""How the names of types begin that values are stored in, and not worked with as they are."""
+"""Beginnings of the names of types that only store values; operators widen them first."""
 
 _CASTS = frozenset({"to", "_to_copy", "type_as", "convert_element_type", "float", "dequantize"})
 
@@ -22,14 +22,14 @@ _KEEP = frozenset(
         *("select", "narrow"),
     )
 )
-"""Operators behind which a value is still the one that was stored: in other sizes, scaled, or shifted."""
+"""Operators whose result is still the stored value: reshaped, scaled, or shifted."""
 
 
 def with_stored(target: str, operands: Sequence[Tensor], result: Tensor) -> Tensor:
-    """The result of an operator with the type that its values were stored in, where the operator widens them.
+    """The result of an operator, with the stored type of its values if the operator widens them.
 
     Args:
-        target: as in `Op.target`.
+        target: the operator, as in `Op.target`.
         operands: its tensors, in the order of its schema.
         result: its first result.
     """

@@ -1,4 +1,4 @@
-"""Sizes that depend on named symbols, and their evaluation. Imports the standard library only."""
+"""Sizes that depend on named symbols, and their evaluation."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class Expr:
     """An expression over named symbols, such as `8*s59` or `max(s31, s87)`; as a size, its value is an integer."""
 
     operator: str
-    """`symbol` or `float` for a leaf, a name that `apply` knows, or what torch calls a function that is not evaluated here."""
+    """`symbol` or `float` for a leaf, a name that `apply` knows, or torch's name of a function that fxprof cannot evaluate."""
     operands: tuple[Dim | str, ...]
     """For a leaf, its text alone."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
-        """Write the expression as a person would."""
+        """Write the expression in people's notation."""
         return "".join(_written(self))
 
     def __post_init__(self) -> None:
-        """Hash once: an expression may be nested, and each of its parts is looked up.
+        """Compute the hash once: an expression may be nested, and each of its parts is looked up.
 
-        Integers are hashed as texts, for which Python draws a secret: whoever writes a file could choose integers of one hash,
-        and each look-up would then compare an expression with all others.
+        Integers are hashed as texts, because Python salts the hashes of texts. The author of a file could choose integers with
+        the same hash, and each look-up would then compare an expression with all others.
         """
         parts = tuple([f"{part:d}" if isinstance(part, int) else part for part in self.operands])
         object.__setattr__(self, "_hash", hash((self.operator, parts)))
@@ -35,7 +35,7 @@ class Expr:
         return self._hash
 
     def __add__(self, other: Dim) -> Expr:
-        """The sum; as all arithmetic here, not simplified: see `fxprof.trace.algebra.normal`."""
+        """The sum, which is not simplified, like all arithmetic here; see `fxprof.trace.algebra.normal`."""
         return Expr("add", (self, other))
 
     def __radd__(self, other: Dim) -> Expr:
@@ -77,7 +77,7 @@ Dim = int | Expr
 
 
 def _written(dim: Dim) -> Iterator[str]:
-    """The text of an expression from the left, piece by piece: a message needs the first few alone."""
+    """The text of an expression from the left, piece by piece: a message needs only the first few."""
     waiting: list[Iterator[Dim | str]] = [iter((dim,))]
     while waiting:
         part = next(waiting[-1], None)
@@ -92,7 +92,7 @@ def _written(dim: Dim) -> Iterator[str]:
 
 
 def _pieces(expression: Expr) -> Iterator[Dim | str]:
-    """The operands with the signs around them."""
+    """The operands, and the signs around them."""
     infix = INFIX.get(expression.operator) if len(expression.operands) > 1 else None
     if not infix:
         yield f"{expression.operator}("
@@ -112,7 +112,7 @@ _SHOWN = 60
 
 
 class UnboundSymbolError(KeyError):
-    """An expression has no value: a symbol lacks one, such as a size that depends on contents, or a function is not known."""
+    """An expression has no value: it has an unknown function, or a symbol without one, such as a size that depends on data."""
 
 
 def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
@@ -131,18 +131,18 @@ def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
 
 
 def _whole(dim: Dim, number: Number) -> int:
-    if not -MOST_ELEMENTS <= number <= MOST_ELEMENTS or number != int(number):  # false for what is no number, too
+    if not -MOST_ELEMENTS <= number <= MOST_ELEMENTS or number != int(number):  # also refuses NaN
         raise UnboundSymbolError(in_short(dim))
     return int(number)
 
 
 def compute(dim: Dim, values: Mapping[str, int], known: Mapping[Expr, Number] | None = None) -> Number:
-    """The value as torch computes it: integers and their fractions exactly, anything else in doubles.
+    """The value as torch computes it: integers and their fractions exactly, other numbers in doubles.
 
     Args:
-        dim: an integer or an expression, of a size, a truth value or a number that is no integer.
+        dim: an integer or an expression: a size, a truth value or a number that need not be an integer.
         values: symbol to size.
-        known: expressions whose values are known already.
+        known: expressions with already known values.
 
     Raises:
         UnboundSymbolError: a symbol of the expression is not in `values`, or the expression has no value.
@@ -151,22 +151,22 @@ def compute(dim: Dim, values: Mapping[str, int], known: Mapping[Expr, Number] | 
 
 
 class Sizes:
-    """The values of expressions where symbols have these sizes; each is worked out once, however many operators share it.
+    """The values of expressions at given sizes of the symbols; each is computed once, however many operators share it.
 
     Args:
         symbols: symbol to size.
-        known: expressions whose values are known already. Some may be added later: what was worked out by then stays.
+        known: expressions with already known values. Others may be added later, which does not change computed values.
     """
 
     def __init__(self, symbols: Mapping[str, int], known: Mapping[Expr, Number] | None = None) -> None:
         self.symbols = symbols
         self._given: Mapping[Expr, Number] = {} if known is None else known
-        # By identity, each beside its expression, which has to live on: comparing two takes as long as working one out.
+        # Keyed by identity, with the expression to keep it alive: comparing two takes as long as computing one.
         self._known: dict[int, tuple[Expr, int | UnboundSymbolError]] = {}
         self._numbers: dict[int, tuple[Expr, Number | UnboundSymbolError]] = {}
 
     def value(self, dim: Dim) -> int:
-        """As `evaluate`."""
+        """The size as an integer, as in `evaluate`."""
         if isinstance(dim, int):
             return dim
         known = self._known.get(id(dim))
@@ -183,12 +183,12 @@ class Sizes:
             return UnboundSymbolError(*error.args)
 
     def number(self, dim: Dim) -> Number:
-        """As `compute`."""
-        found = self._found(dim)
-        return _or_raise(self._work_out(dim) if found is None else found)
+        """The value as torch computes it, as in `compute`."""
+        value = self._found(dim)
+        return _or_raise(self._work_out(dim) if value is None else value)
 
     def size(self, dim: Dim) -> int:
-        """As `value`, of a size, which is never negative.
+        """The size as an integer, which must not be negative.
 
         Raises:
             UnboundSymbolError: as `evaluate`; or the value is negative.
@@ -199,7 +199,7 @@ class Sizes:
         return size
 
     def _found(self, dim: Dim) -> Number | UnboundSymbolError | None:
-        """What is known of a part of an expression; None where it has to be worked out first."""
+        """The known value of a part of an expression; None if it must be computed first."""
         if isinstance(dim, int):
             return dim
         if self._given and dim in self._given:
@@ -209,11 +209,11 @@ class Sizes:
             return self.symbols[name] if name in self.symbols else UnboundSymbolError(name)
         if dim.operator == "float":
             return float(str(dim.operands[0]))
-        found = self._numbers.get(id(dim))
-        return None if found is None else found[1]
+        entry = self._numbers.get(id(dim))
+        return None if entry is None else entry[1]
 
     def _work_out(self, dim: Dim) -> Number | UnboundSymbolError:
-        """The value of an expression: those of its parts first, without a call inside of a call for each level."""
+        """Compute the value of an expression, its parts first, without a recursive call for each level."""
         waiting = [dim]
         while waiting:
             part = waiting[-1]
@@ -227,7 +227,7 @@ class Sizes:
         return self._of(dim)
 
     def _needed(self, dim: Expr) -> list[Dim]:
-        """The parts that have to be worked out before an expression: of a choice all conditions, then what they choose."""
+        """The parts to compute before an expression; for a choice all conditions first, then the chosen value."""
         parts: Sequence[Dim | str] = dim.operands
         if dim.operator in _CHOICES:
             cases = _cases(dim)
@@ -237,7 +237,7 @@ class Sizes:
         return [part for part in parts if isinstance(part, Expr) and self._found(part) is None]
 
     def _combined(self, dim: Expr) -> Number | UnboundSymbolError:
-        """The value of an expression whose parts have theirs."""
+        """The value of an expression whose parts are computed."""
         if dim.operator in _CHOICES:
             chosen = self._choice(_cases(dim))
             return UnboundSymbolError(in_short(dim)) if isinstance(chosen, str) else self._of(chosen)
@@ -254,7 +254,7 @@ class Sizes:
             return UnboundSymbolError(str(fault) or in_short(dim))
 
     def _choice(self, cases: Iterable[tuple[Dim, Dim]]) -> Dim | str:
-        """What conditions choose, the first of them that has no value, or "" where none holds."""
+        """The value that the conditions choose, the first condition without a value, or "" if none holds."""
         for condition, value in cases:
             holds = self._of(condition)
             if isinstance(holds, UnboundSymbolError):
@@ -264,13 +264,13 @@ class Sizes:
         return ""
 
     def _of(self, part: Dim) -> Number | UnboundSymbolError:
-        found = self._found(part)
-        assert found is not None, "parts are worked out first"
-        return found
+        value = self._found(part)
+        assert value is not None, "parts are computed first"
+        return value
 
 
 def _or_raise(found: Number | UnboundSymbolError) -> Number:
-    """The value; the error anew, for one that is raised again and again would grow a traceback without end."""
+    """The value; a new error each time, because the traceback of an error that is raised again and again keeps growing."""
     if isinstance(found, UnboundSymbolError):
         raise UnboundSymbolError(*found.args)
     return found
@@ -280,7 +280,7 @@ _CHOICES = ("where", "piecewise")
 
 
 def _cases(dim: Expr) -> list[tuple[Dim, Dim]]:
-    """Condition and value of each case of a choice, up to the first operand that is none."""
+    """Condition and value of each case of a choice, up to the first operand that is not a case."""
     operands = [part for part in dim.operands if not isinstance(part, str)]
     if dim.operator == "where" and len(operands) == 3:  # noqa: PLR2004 - condition, yes, no
         return [(operands[0], operands[1]), (1, operands[2])]
@@ -305,7 +305,7 @@ def in_short(dim: Dim) -> str:
 
 
 def symbols_in(dim: object) -> Iterator[str]:
-    """The names of an expression's symbols, from the left; none for anything that is no expression."""
+    """The names of an expression's symbols, from the left; none for a value other than an expression."""
     waiting = [dim]
     while waiting:
         part = waiting.pop()
@@ -317,9 +317,9 @@ def symbols_in(dim: object) -> Iterator[str]:
 
 
 def solve(dim: Dim, size: int) -> tuple[str, int] | None:
-    """The symbol of an expression in one unknown, and the value that gives the expression this size.
+    """The single symbol of an expression, and the value that gives the expression this size.
 
-    None where the expression has several unknowns, is not linear in its one, or no integer gives the size.
+    None if the expression has several symbols, is not linear in its symbol, or if no integer gives the size.
     """
     names = set(symbols_in(dim))
     if len(names) != 1:

@@ -1,4 +1,4 @@
-"""Who reads which value of a graph: operators by value, weights that nothing reads, operators that nobody needs."""
+"""The readers of a graph's values: operators by value, weights that are read, operators whose results nobody needs."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from fxprof.trace.symbols import Sizes
 
 
 def readers(trace: Trace) -> dict[int, tuple[Op, ...]]:
-    """The operators of `trace.ops` that read each value, by the value's number; values that none reads are left out."""
-    found: dict[int, list[Op]] = {}
+    """The operators of `trace.ops` that read each value, by the value's number; unread values are left out."""
+    ops_by_value: dict[int, list[Op]] = {}
     for op in trace.ops:
         for number in dict.fromkeys(op.reads):
-            found.setdefault(number, []).append(op)
-    return {number: tuple(ops) for number, ops in found.items()}
+            ops_by_value.setdefault(number, []).append(op)
+    return {number: tuple(ops) for number, ops in ops_by_value.items()}
 
 
 def weights_read(trace: Trace) -> frozenset[str]:
-    """The names of the parameters and buffers that an operator of the graph reads, or that it returns.
+    """The names of the parameters and buffers that the graph reads or returns.
 
-    Whatever else its component holds, a call never reads.
+    The call never reads any other weights of its component.
     """
     used = {number for op in trace.ops for number in op.reads} | set(trace.gives)
     return frozenset(origin.name for number, origin in trace.origins if number in used and origin.kind != "input")
 
 
 def unneeded(trace: Trace, read: Collection[int] | None = None, *, objects: bool = False) -> tuple[Op, ...]:
-    """The operators whose results nobody needs, in their order; a body's own, where only a part of what it does is not needed.
+    """The operators whose results nobody needs, in order; from a body that is needed only in part, the unneeded operators.
 
-    What writes to memory that was there before, such as a buffer, is needed, and so is what may do more than return results.
+    An operator that writes to older memory, such as a buffer, is needed, and so is one that may do more than return results.
 
     Args:
-        trace: of one call.
-        read: which of the values that the graph returns are read afterwards, by their places in `trace.gives`; None for all.
-        objects: whether the call also returned objects, which may hold what no operator reads.
+        trace: the trace of one call.
+        read: positions in `trace.gives` of the results that are read afterwards; None for all.
+        objects: whether the call also returned objects, which may hold values that no operator reads.
     """
     ops = trace.ops
     gives = set(trace.gives if read is None else [trace.gives[place] for place in read])
@@ -45,7 +45,7 @@ def unneeded(trace: Trace, read: Collection[int] | None = None, *, objects: bool
         gives |= {number for op in ops for number in op.makes if number not in used and number not in trace.gives}
     used |= gives
     if all((not op.makes or not used.isdisjoint(op.makes)) and not op.subgraphs for op in ops):
-        return ()  # the last operator of those that nobody needs would be read by none: as nearly always, there is none
+        return ()  # the last unneeded operator would have unread results, but there are none: the usual case
     return tuple(_unneeded(ops, gives, trace.sizes()))
 
 
@@ -66,11 +66,11 @@ def _unneeded(ops: Sequence[Op], gives: Iterable[int], sizes: Sizes) -> Iterator
 
 
 _LOOKS_ONLY = ("aten._assert_tensor_metadata.default", "aten.sym_size.int")
-"""Operators that look at the shape of what they read, and need no values."""
+"""Operators that use only the shapes of their operands, not the values."""
 
 
 def _read(op: Op, known: Mapping[int, Alias]) -> Iterator[int]:
-    """The memory that an operator reads, also what a value may lie in."""
+    """The memory that an operator reads, including memory that one of its values may share."""
     for number in op.reads:
         memory = memory_of(number, known)
         yield memory
@@ -81,14 +81,14 @@ def _read(op: Op, known: Mapping[int, Alias]) -> Iterator[int]:
 
 def _is_needed(op: Op, needed: Collection[int], made: Collection[int], known: Mapping[int, Alias]) -> bool:
     if not op.makes:
-        return True  # it does something else than return results
+        return True  # it does more than return results
     if any(memory_of(number, known) in needed for number in op.makes):
         return True
     return any(memory_of(number, known) not in made or memory_of(number, known) in needed for number in writes(op))
 
 
 def _in_bodies(op: Op, needed: Collection[int], known: Mapping[int, Alias], sizes: Sizes) -> Iterator[Op]:
-    """What is not needed inside of an operator that is."""
+    """The unneeded operators inside a needed one."""
     if op.target.removeprefix(PREFIX) not in ENTERED or len(op.subgraphs) != 1:
         return
     (body,) = op.subgraphs
@@ -99,7 +99,7 @@ def _in_bodies(op: Op, needed: Collection[int], known: Mapping[int, Alias], size
 
 
 def _inherited(body: Subgraph, gives: Iterable[int], outer: Op, sizes: Sizes) -> Iterator[Op]:
-    """Operators of a body, with the modules around its operator where they have none of their own."""
+    """Operators of a body; those without a stack get the stack of its operator."""
     for op in _unneeded(body.ops, gives, sizes):
         stack = op.stack or outer.stack
         yield Op(op.target, op.args, op.outputs, stack, op.source, op.subgraphs, op.reads, op.makes)

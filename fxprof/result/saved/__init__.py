@@ -1,1 +1,1 @@
-"""Saved profiles: written as JSON, and read back strictly, for strangers send them."""
+"""Saved profiles: written as JSON, and read back strictly, because strangers send them."""

@@ -1,4 +1,4 @@
-"""From the JSON of a saved profile to its records, strictly: types, sums, nothing missing and nothing extra."""
+"""From the JSON of a saved profile to its records, with strict checks of types, sums, and missing or extra fields."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _MISSING = object()
 
 
 def parse_profile(value: dict[str, Any], name: str) -> Profile:
-    """The profile of a JSON object, which is taken apart.
+    """The profile of a JSON object; empties the object on the way.
 
     Args:
-        value: what the JSON text says.
-        name: what to call it in errors.
+        value: the value of the JSON text.
+        name: its name in errors.
 
     Raises:
         ProfileError: it is not a profile, is of a newer format, or contradicts itself.
@@ -46,22 +46,22 @@ def parse_profile(value: dict[str, Any], name: str) -> Profile:
 
 
 class _FaultError(Exception):
-    """What is wrong, and where in the file."""
+    """A fault, and its place in the file."""
 
 
 class _Fields:
-    """The fields of one JSON object, each taken once and checked on the way."""
+    """The fields of one JSON object; each is taken once and checked."""
 
     __slots__ = ("left", "where")
 
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise _FaultError(f"{where} is not an object")
-        self.left: dict[str, Any] = value  # nobody else has it, so that it is taken apart
+        self.left: dict[str, Any] = value  # nobody else uses it, so it can be emptied
         self.where = where
 
     def name(self, field: str) -> str:
-        """Where a field stands: `components[0].calls[2].macs`."""
+        """The place of a field: `components[0].calls[2].macs`."""
         return f"{self.where}.{field}" if self.where else field
 
     def fail(self, field: str, what: str) -> NoReturn:
@@ -86,7 +86,7 @@ class _Fields:
         return value
 
     def short(self, field: str, default: object = _MISSING) -> str:
-        """A name, or what is no longer than one."""
+        """A text that is at most as long as a name."""
         return self.text(field, default, limits.NAME)
 
     def flag(self, field: str, default: object = _MISSING) -> bool:
@@ -150,7 +150,7 @@ class _Fields:
         return Total(*macs, *moved, self.integer("bytes_unknown"), self.integer("bytes_bounded"))
 
     def agree_total(self, stored: Total, found: Total, of: str) -> None:
-        """Hold a stored sum to what it is the sum of; a file of an early format says nothing of bytes."""
+        """Compare a stored sum with the computed one; a file of an early format has no bytes."""
         self.agree("macs", stored.of_macs, found.of_macs, of)
         if stored != stored.of_macs:
             self.agree("bytes_read", stored, found, of)
@@ -181,10 +181,10 @@ def _is_text(value: object) -> bool:
 
 
 def _brief(value: object) -> str:
-    """The value in an error, if it is short."""
+    """A short text of the value, for an error."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = json.dumps(value[: QUOTED + 1] if isinstance(value, str) else value)  # it may be of megabytes
+    text = json.dumps(value[: QUOTED + 1] if isinstance(value, str) else value)  # a text may have megabytes
     return text if len(text) <= QUOTED else text[: QUOTED - 3] + "..."
 
 
@@ -291,7 +291,7 @@ def _calls(fields: _Fields) -> Iterator[Call]:
 
 
 def _runs(fields: _Fields, calls: tuple[Call, ...]) -> tuple[Run, ...]:
-    """What calls from outside were made of: together just the calls that there were."""
+    """The runs of a component; together they make no call more often than its count."""
     if "runs" not in fields.left:
         return ()
     runs = tuple(_run(item, calls) for item in fields.objects("runs"))
@@ -340,7 +340,7 @@ def _call(fields: _Fields) -> Call:
 
 
 def _check_unused(fields: _Fields, call: Call) -> None:
-    """Hold what nobody needs of a module to what its operators cost."""
+    """Compare the unneeded MACs of each module with the MACs of its operators."""
     if call.unused:
         macs: Counter[str] = Counter()
         for row in call.ops:
@@ -357,13 +357,13 @@ def _input(fields: _Fields) -> Input:
 
 
 class _Tables(NamedTuple):
-    """What the operators of a call name by numbers."""
+    """The tables that the operators of a call refer to by numbers."""
 
     shapes: list[str] | None
-    """None in files in which each operator has its own texts."""
+    """The texts of shapes; None for files in which each operator has its own texts."""
     types: list[str] | None
     traffic: list[Traffic] | None
-    """None in files that say nothing of bytes."""
+    """The bytes; None for files without bytes."""
 
 
 def _table(fields: _Fields, field: str) -> list[str] | None:
@@ -401,15 +401,15 @@ _all_values = itemgetter(*_USUAL, "shapes", "types", "traffic")
 
 
 def _values(item: Any, tables: _Tables) -> tuple[Any, ...]:
-    """The values of the usual fields, shapes, types and bytes from their tables.
+    """The values of the usual fields, with shapes, types and bytes from their tables.
 
     Raises:
-        TypeError, KeyError, IndexError: it has other fields, or other values.
+        TypeError, KeyError, IndexError: the item has other fields, or other values.
     """
     more = len(item) - len(_USUAL)
-    if more == 3:  # noqa: PLR2004 - as most operators have it
+    if more == 3:  # noqa: PLR2004 - most operators
         values = _all_values(item)
-    elif more == 2 and "traffic" not in item:  # noqa: PLR2004 - as views have it
+    elif more == 2 and "traffic" not in item:  # noqa: PLR2004 - views
         values = (*_typed_values(item), _MISSING)
     else:
         found = [item.get(name, missing) for name, missing in _OPTIONAL]
@@ -428,10 +428,10 @@ _OPTIONAL = (("shapes", ""), ("types", ""), ("traffic", _MISSING))
 
 
 def _traffic(number: Any, table: list[Traffic] | None) -> Traffic | None:
-    """The bytes that an operator names by a number.
+    """The bytes behind an operator's number.
 
     Raises:
-        IndexError: there are none of that number.
+        IndexError: the table has no such number.
     """
     if number is None or table is None:
         if number is not None and number is not _MISSING:
@@ -445,12 +445,12 @@ def _traffic(number: Any, table: list[Traffic] | None) -> Traffic | None:
 
 
 def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
-    """A sound row of the usual fields; None for any other, which `_op` judges. Most of a file is such rows.
+    """A sound row of the usual fields, which most rows are; None for any other, which `_op` reads.
 
     Args:
-        item: what stands in the file.
-        sound: paths that were looked at before.
-        tables: of the call.
+        item: the value in the file.
+        sound: paths that were already checked.
+        tables: the tables of the call.
     """
     try:
         path, op, kind, source, count, macs, shapes, types, traffic = _values(item, tables)
@@ -490,7 +490,7 @@ def _op(fields: _Fields, tables: _Tables) -> OpRow:
 
 
 def _named_text(fields: _Fields, field: str, texts: list[str] | None) -> str:
-    """A text of an operator, which is its own, or a number in the list of its call."""
+    """A text of an operator: a text, or a number in the list of its call."""
     if texts is None or field not in fields.left:
         return fields.short(field, "")
     number = fields.integer(field)
@@ -526,15 +526,15 @@ _INTEGERS = (int,) * len(_DERIVED)
 
 
 class _Usual(NamedTuple):
-    """A stored tree of sound nodes with the usual fields. Most are."""
+    """A stored tree of sound nodes with the usual fields, the common case."""
 
     modules: list[ModuleRecord]
-    """As built, depth first."""
+    """The modules as built, depth first."""
     nodes: list[tuple[str, int, tuple[int, ...]]]
-    """Depth first: the path, how many children there are, and the derived fields."""
+    """(path, number of children, derived fields) of each node, depth first."""
 
     def is_that_of(self, root: Node) -> bool:
-        """Whether it is the tree that the modules and operators make, in their order."""
+        """Whether it equals the tree that the modules and operators make, in the same order."""
         made = (
             (
                 node.path,
@@ -547,7 +547,7 @@ class _Usual(NamedTuple):
 
 
 def _usual_tree(tree: Any) -> _Usual | None:
-    """A stored tree; None for one that is unusual anywhere, which `_judged_tree` reads."""
+    """A stored tree; None if any node is unusual, and then `_judged_tree` reads it."""
     modules: list[ModuleRecord] = []
     nodes: list[tuple[str, int, tuple[int, ...]]] = []
     waiting = [(tree, "")]
@@ -571,7 +571,7 @@ def _usual_tree(tree: Any) -> _Usual | None:
             return None
         nodes.append((path, len(children), tuple(derived)))
         waiting.extend([(child, path) for child in reversed(children)])
-    # Only the root has no name; any other without one would be a second root here, or its own parent.
+    # Only the root has no name; another node without one would be a second root, or its own parent.
     return _Usual(modules, nodes) if nodes[0][0] == "" and len({node[0] for node in nodes}) == len(nodes) else None
 
 
@@ -589,14 +589,14 @@ def _judged_tree(tree: Any, where: str) -> _Judged:
 
 
 class _Stored(NamedTuple):
-    """A node of a stored tree, without the fields that were read so far."""
+    """A node of a stored tree, with its remaining fields."""
 
     fields: _Fields
     children: dict[str, _Stored]
 
 
 def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord]) -> _Stored:
-    """The tree as it is stored; adds its modules as built, depth first, to `modules`.
+    """Read the stored tree, and add its modules as built, depth first, to `modules`.
 
     Nodes that only the graph mentions have no class and no parameters.
     """
@@ -613,7 +613,7 @@ def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord]) -> _Stor
 
 
 def _check_tree(stored: _Stored, node: Node) -> None:
-    """Hold the stored tree to the one that the modules and operators make."""
+    """Compare the stored tree with the one that the modules and operators make."""
     fields = stored.fields
     derived = node.total_params, node.calls, node.self_macs, node.total_macs, node.total.uncounted
     for field, found in zip(_DERIVED, derived, strict=True):

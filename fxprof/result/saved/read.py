@@ -1,4 +1,4 @@
-"""Saved profiles read back, within bounds: from a file or a JSON text to a profile."""
+"""Reading of saved profiles, within bounds: from a file or a JSON text to a profile."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MOST_BYTES = limits.PROFILE_BYTES
 
 @uncollected()
 def loads(text: str, name: str = "the profile") -> Profile:
-    """The profile of a JSON text.
+    """Read the profile from a JSON text.
 
     Args:
-        text: what `dumps` made.
-        name: what to call the text in errors; the file's name as a rule.
+        text: a text from `dumps`.
+        name: the name of the text in errors, usually the file's name.
 
     Raises:
         ProfileError: the text is not a profile, is of a newer format, or contradicts itself.
@@ -40,10 +40,10 @@ def loads(text: str, name: str = "the profile") -> Profile:
 
 
 def load(path: str | Path) -> Profile:
-    """The profile in a file.
+    """Read the profile in a file.
 
     Raises:
-        ProfileError: the file cannot be read, or what it holds is not a profile.
+        ProfileError: the file cannot be read, or does not contain a profile.
     """
     try:
         raw = read_bytes(path, MOST_BYTES)
@@ -53,14 +53,14 @@ def load(path: str | Path) -> Profile:
 
 
 def load_bytes(raw: bytes, path: str | Path) -> Profile:
-    """The profile in the bytes of a file.
+    """Read the profile from the bytes of a file.
 
     Args:
-        raw: all of them, or at least one more than any profile has.
-        path: of the file, for errors.
+        raw: all bytes of the file, or at least one more than the limit for a profile.
+        path: the path of the file, for errors.
 
     Raises:
-        ProfileError: what it holds is not a profile.
+        ProfileError: the bytes are not a profile.
     """
     if len(raw) > MOST_BYTES:
         raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")

@@ -1,10 +1,10 @@
-"""A profile as JSON text, always the same bytes.
+"""A profile as JSON text; equal profiles give equal bytes.
 
-The fields are those of the records of a profile, and the sums that follow from them, which reading checks. Modules are told by
-`tree`: a node without `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`,
-`shape`, `value`, `runs`, `stored_bytes` and `unused` are left out where they have nothing to say. A call lists each distinct
-text of `shapes` and `types` and each distinct `traffic` once; its operators name them by their numbers. An operator without
-`traffic` moves no bytes, and one whose `traffic` is null moves an unknown number.
+The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
+`class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `shape`, `value`,
+`runs`, `stored_bytes` and `unused` are left out if they are empty. A call lists each distinct text of `shapes` and `types` and
+each distinct `traffic` once; its operators refer to them by number. An operator without `traffic` moves no bytes, and one whose
+`traffic` is null moves an unknown number.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from fxprof.result.records import Call, Geometry, Input, OpRow, Run, Total
 from fxprof.result.tree import Node
 from fxprof.trace.collector import uncollected
 
-if TYPE_CHECKING:  # for annotations alone: a profile imports this file, to save itself
+if TYPE_CHECKING:  # only for annotations: a profile imports this file to save itself
     from fxprof.result.profile import Component, Profile
 
 FORMAT_VERSION = 5
 """The format that is written.
 
 1: the first one.
-2: operators that cost something have `shapes`, and `types` where they are known. Files of format 1 are read; their operators
-have neither.
+2: operators with MACs have `shapes`, and `types` if known. Files of format 1 are read; their operators have neither.
 3: components may have `runs` and `stored_bytes`. Files of format 2 are read; their components have neither.
-4: all operators have `shapes` and `types`, by their numbers in lists of the call, and calls may have `unused`. Files of
-format 3 are read; those of their operators that cost nothing have neither shapes nor types.
-5: sums and operators have bytes, operators by their numbers in the list `traffic` of the call. Files of format 4 are read; the
-bytes of their operators are not known.
+4: all operators have `shapes` and `types`, by number in lists of the call, and calls may have `unused`. Files of format 3 are
+read; their operators without MACs have neither shapes nor types.
+5: sums and operators have bytes, operators by number in the list `traffic` of the call. Files of format 4 are read; the bytes
+of their operators are unknown.
 """
 
 Json = dict[str, Any]
@@ -41,7 +40,7 @@ Json = dict[str, Any]
 
 @uncollected()
 def dumps(profile: Profile) -> str:
-    """The profile as JSON, one operator a line.
+    """The profile as JSON, with one operator per line.
 
     Raises:
         OutputError: the workload holds a number that JSON cannot write, such as infinity.
@@ -176,13 +175,13 @@ def _node(node: Node, built: set[str]) -> Json:
 _OBJECTS = {"profile", "workload", "versions", "geometry", "component", "call", "visits", "unused"}
 _LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "shapes", "types", "traffic", "ops", "children"}
 _OPEN = _OBJECTS | _LISTS
-"""Objects and lists that take a line for each of their parts; all others are written on one line."""
+"""Objects and lists with one line per part; all others are written on one line."""
 
 _ITEMS: Mapping[str, str] = MappingProxyType({"components": "component", "calls": "call", "children": "tree"})
 
 
 def _write(key: str, value: Any, indent: str) -> Iterator[str]:
-    """Lay JSON out so that a change of one number is a change of one line."""
+    """Lay out JSON so that a change of one number changes one line."""
     if key == "tree" and value["children"]:
         own = _encode({name: item for name, item in value.items() if name != "children"})
         yield own[:-1] + ', "children": '
