@@ -2,8 +2,10 @@
 
     python scripts/check_bounds.py [--rows FILE] [--device NAME] [--write]
 
-The times are facts in `tests/data/latency.toml`, or in another file of this form. A time below a bound is shown with its
-arithmetic: then a stated fact is wrong, or the bound is. `--write` puts the table into `docs/roofline.md`.
+The times are facts in `tests/data/latency.toml`, or in another file of this form. A time below the fused bound is impossible:
+then a stated fact is wrong, or the bound is; `contradicts` in the file says which. The eager bound takes every operand from
+memory, so that a run of small tensors, which stay in the device's cache, can beat it. `--write` puts the table into
+`docs/roofline.md`.
 """
 
 from __future__ import annotations
@@ -52,13 +54,14 @@ class Row(NamedTuple):
         """The row in words."""
         if self.refused:
             return self.refused
-        if self.compute > self.seconds:
-            return "impossible: more than the device's peak"
-        if self.fused > self.seconds:
-            return "below the fused bound"
-        if self.eager > self.seconds and self.fact["mode"] == "eager":
-            return "below the eager bound"
+        if self.is_low:
+            return f"impossible: {self.fact.get('contradicts', 'why is not known')}"
         return "above both" if self.eager <= self.seconds else "between both"
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the time is below the fused bound."""
+        return not self.refused and self.fused > self.seconds
 
 
 @cache
@@ -117,7 +120,7 @@ HEADERS = (
 
 
 def main() -> int:
-    """Print the table; 1 when a time is below a bound."""
+    """Print the table; 1 when a time is below the fused bound and nothing in the file says why."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--device")
@@ -128,14 +131,15 @@ def main() -> int:
     text = tabulate(list(table(rows)), HEADERS, tablefmt="github", disable_numparse=True)
     print(text)
     known = [row for row in rows if not row.refused]
-    low = [row for row in known if row.verdict.startswith(("impossible", "below"))]
-    print(f"\n{len(known)} of {len(rows)} rows have bounds, {len(low)} are below one")
+    low = [row for row in known if row.is_low]
+    unexplained = [row for row in low if "contradicts" not in row.fact]
+    print(f"\n{len(known)} of {len(rows)} rows have bounds, {len(low)} are below one, {len(unexplained)} without a reason")
     if given.write:
         page = PAGE.read_text(encoding="utf-8")
         before, _, rest = page.partition(BEGIN)
         after = rest.partition(END)[2]
         PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-    return 1 if low else 0
+    return 1 if unexplained else 0
 
 
 if __name__ == "__main__":

@@ -90,7 +90,9 @@ def test_each_goes_by_what_it_says_everywhere(value: Any) -> None:
     assert not memory.holds_for(module)
 
 
-@pytest.mark.parametrize("value", [object(), torch.zeros(1), nn.Module(), [], (), {}, slice(1)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), torch.zeros(1), nn.Module(), [], (), {}, slice(1)], ids=lambda value: type(value).__name__
+)
 def test_what_is_not_plain(value: Any) -> None:
     assert not is_plain_value(value)
 

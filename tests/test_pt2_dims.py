@@ -163,7 +163,9 @@ class Rows(nn.Module):
         return self.linear(x)
 
 
-@pytest.mark.parametrize("dynamic", [Dim.DYNAMIC, Dim.AUTO, Dim("b"), Dim("b", min=1, max=16)], ids=str)
+@pytest.mark.parametrize(
+    "dynamic", [Dim.DYNAMIC, Dim.AUTO, Dim("b"), Dim("b", min=1, max=16)], ids=["dynamic", "auto", "named", "one to sixteen"]
+)
 def test_a_batch_of_one_is_what_torch_runs_whatever_the_example(dynamic: Any, tmp_path: Path) -> None:
     program = torch.export.export(Rows().eval(), (torch.zeros(4, 8),), dynamic_shapes=({0: dynamic},), strict=False)
     program.module()(torch.zeros(1, 8))
