@@ -19,6 +19,7 @@ from fxprof import limits
 from fxprof.cost.count import count
 from fxprof.errors import TargetError
 from fxprof.trace import Op, Subgraph, Tensor, Trace, arithmetic
+from fxprof.trace.aliasing import aliases
 from fxprof.trace.conditions import computed_values, conditions_of
 from fxprof.trace.dims import Dims
 from fxprof.trace.guards import GuardError, Inputs, read_guard
@@ -26,6 +27,7 @@ from fxprof.trace.owners import ProgramPaths
 from fxprof.trace.stacks import true_entries
 from fxprof.trace.symbols import Expr, Sizes, compute, in_short
 from fxprof.trace.symbols import symbols_in as symbols_in_each
+from fxprof.trace.uses import unneeded
 
 A = Expr("symbol", ("a",))
 SCALED = Expr("max", (A,) * 1_000)
@@ -383,3 +385,13 @@ def test_a_rule_that_finds_nothing_wrong_says_nothing(tmp_path: Path) -> None:
     (path / "capture.json").write_text(json.dumps(whole))
     with pytest.raises(TargetError, match="its operands give 4, but the graph says 2x2"):
         fxprof.profile(path)
+
+
+def test_a_chain_of_views_is_followed_once() -> None:
+    tensor = Tensor((2,), "float32", strides=(1,))
+    args = (("self", tensor), ("size", (2,)))
+    views = tuple(Op("aten.view.default", args, (tensor,), reads=(i,), makes=(i + 1,)) for i in range(40_000))
+    dead = Op("aten.relu.default", (("self", tensor),), (tensor,), reads=(0,), makes=(50_000,))
+    trace = Trace((*views, dead), gives=(40_000,))
+    assert {alias.of for alias in aliases(views, Sizes({})).values()} == {0}  # and not the view before, and so on
+    assert unneeded(trace) == (dead,)

@@ -317,7 +317,7 @@ def mapped_over_a_batch(module: Any, x: torch.Tensor) -> Any:
 
 BODIES = {
     "cond": Case(nested, (rows(3, 4),), 3 * 4 * 4, has=("higher_order.cond",)),
-    "numbers that are not known": Case(by_the_truth_of_a_value, (rows(3, 4),), 3 * 4 * 4, has=("operator.gt",)),
+    "numbers that are not known": Case(by_the_truth_of_a_value, (rows(3, 4).abs(),), 3 * 4 * 4, has=("operator.gt",)),
     "while_loop": Case(loop, (rows(3, 4),), None, has=("higher_order.while_loop",)),
     "scan": Case(scanned, (rows(6, 2, 4),), 6 * (2 * 4 * 4 + 2 * 2 * 4), has=("higher_order.scan",)),
     "map": Case(mapped, (rows(6, 3, 4),), 6 * 3 * 4 * 5, has=("higher_order.map_impl",)),

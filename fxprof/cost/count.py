@@ -179,15 +179,26 @@ class Pass:
             return self._uncounted(op, stack, _why_unknown(op), UNKNOWN)
         return self._costless(op, stack, kind)
 
-    def _costless(self, op: Op, stack: tuple[Frame, ...], kind: str = "control") -> CountedOp:
-        return self._counted(op, kind, stack, 0)
+    def _costless(self, op: Op, stack: tuple[Frame, ...], kind: str = "control", *, extra: Traffic | None = NONE) -> CountedOp:
+        return self._counted(op, kind, stack, 0, extra=extra)
 
     def _counted(
-        self, op: Op, kind: str, stack: tuple[Frame, ...], macs: int | None, note: str = "", *, flops: int = 0
+        self,
+        op: Op,
+        kind: str,
+        stack: tuple[Frame, ...],
+        macs: int | None,
+        note: str = "",
+        *,
+        flops: int = 0,
+        extra: Traffic | None = NONE,
     ) -> CountedOp:
-        """The counted operator; all fields except the MACs are found here, whatever rule gave the MACs."""
-        # A higher-order operator with a body moves nothing itself; the operators inside do.
-        traffic = NONE if kind == "control" and macs is not None else traffic_of(op, self.sizes)
+        """The counted operator; all fields except the MACs are found here, whatever rule gave the MACs.
+
+        A higher-order operator with a body moves nothing itself, because the operators inside do; `extra` is what it is
+        charged for bytes that these do not have.
+        """
+        traffic = extra if kind == "control" and macs is not None else traffic_of(op, self.sizes)
         shapes, types = write_shapes(op, self.sizes), write_types(op)
         return CountedOp(
             op.target, kind, stack, op.source, macs, note=note, shapes=shapes, types=types, flops=flops, traffic=traffic
@@ -253,14 +264,13 @@ class Pass:
             return [self._uncounted(op, stack, "the graph does not contain both branches")]
         branches = [tuple(self.ops(body.parts, stack, times)) for body in op.subgraphs]
         (low_cost, low), (high_cost, high) = sorted(((_cost(ops), ops) for ops in branches), key=lambda branch: branch[0])
-        itself = self._costless(op, stack)
+        high_bytes, low_bytes = _moved_bytes(high, times), _moved_bytes(low, times)
+        itself = self._costless(op, stack, extra=_extra(high_bytes, low_bytes))
         if low_cost[1] > high_cost[1]:
             note = f"uncounted operators in the less expensive branch: {low_cost[1] // times}"
             itself = self._uncounted(op, stack, note)
-        bounded = low_cost[0] != high_cost[0]
-        note = "the more expensive branch of a cond"
-        taken = [_bounded(counted, note) if bounded else counted for counted in high]
-        return _at_most(itself, taken, *(_moved_bytes(ops, times) for ops in (high, low)))
+        note, macs, traffic = "the more expensive branch of a cond", low_cost[0] != high_cost[0], low_bytes != high_bytes
+        return [itself, *(_bounded(counted, note, macs=macs, traffic=traffic) for counted in high)]
 
     def repeat(self, op: Op, stack: tuple[Frame, ...], times: int) -> Iterable[CountedOp]:
         """The operator and its body, once per element."""
@@ -271,7 +281,7 @@ class Pass:
         # In sequence there are n - 1 pairs; in parallel n/2 pairs, then the same for half the elements, then n/2: below 2 n.
         itself, *body = self._loop(op, stack, 2 * times)
         pairs = "at most 2 n pairs of an associative scan"
-        return [itself, *(_traffic_bounded(_bounded(counted, pairs)) for counted in body)]
+        return [itself, *(_bounded(counted, pairs) for counted in body)]
 
     def leave(self, op: Op, stack: tuple[Frame, ...], _times: int) -> Iterable[CountedOp]:
         """The operator alone, uncounted."""
@@ -321,20 +331,13 @@ def _moved_bytes(ops: Iterable[CountedOp], times: int) -> Traffic | None:
     return Traffic(read, written)
 
 
-def _at_most(itself: CountedOp, taken: list[CountedOp], one: Traffic | None, other: Traffic | None) -> list[CountedOp]:
-    """A `cond` and its branch with upper bounds of the bytes, because its other branch may move more."""
-    if one == other and one is not None:
-        return [itself, *taken]
-    if one is None or other is None:
-        return [replace(itself, traffic=None), *taken]
-    extra = Traffic(max(other.read - one.read, 0), max(other.written - one.written, 0), bounded=True)
-    return [replace(itself, traffic=extra), *map(_traffic_bounded, taken)]
-
-
-def _traffic_bounded(counted: CountedOp) -> CountedOp:
-    """The same operator with its bytes, if any, as upper bounds."""
-    traffic = counted.traffic
-    return counted if traffic is None or traffic == NONE else replace(counted, traffic=traffic._replace(bounded=True))
+def _extra(high: Traffic | None, low: Traffic | None) -> Traffic | None:
+    """The bytes that a `cond` is charged because its less expensive branch may move more; None if they are unknown."""
+    if high is None or low is None:
+        return None
+    if high == low:
+        return NONE
+    return Traffic(max(low.read - high.read, 0), max(low.written - high.written, 0), bounded=True)
 
 
 def _why_unknown(op: Op) -> str:
@@ -344,11 +347,16 @@ def _why_unknown(op: Op) -> str:
     return _short(reason if isinstance(reason, str) else _SHORT.repr(reason), 1000)
 
 
-def _bounded(counted: CountedOp, note: str) -> CountedOp:
-    """The same operator with its MACs as an upper bound; one without known MACs, or with a bound already, stays unchanged."""
-    if not counted.macs or (counted.bounded and counted.note):
-        return counted
-    return replace(counted, bounded=True, note=counted.note or note)
+def _bounded(counted: CountedOp, note: str, *, macs: bool = True, traffic: bool = True) -> CountedOp:
+    """The same operator with its MACs and bytes as upper bounds; one without any, or with bounds already, stays unchanged."""
+    moved = counted.traffic
+    macs = macs and bool(counted.macs) and not (counted.bounded and counted.note)
+    if not traffic or moved is None or moved == NONE or moved.bounded:
+        return replace(counted, bounded=True, note=counted.note or note) if macs else counted
+    moved = moved._replace(bounded=True)
+    if not macs:
+        return replace(counted, traffic=moved)
+    return replace(counted, bounded=True, note=counted.note or note, traffic=moved)
 
 
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:
