@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 import fxprof
+from fxprof.cache import default_cache
 from fxprof.devices import find_device
 from fxprof.errors import TargetError
 from fxprof.result.records import Total
@@ -67,7 +68,7 @@ class Row(NamedTuple):
 @cache
 def _profile(target: str, workload: tuple[tuple[str, Any], ...]) -> fxprof.Profile:
     print(f"{target} {dict(workload)}", file=sys.stderr, flush=True)
-    return fxprof.profile(target, **dict(workload))
+    return fxprof.profile(target, **dict(workload), cache=default_cache())
 
 
 def _workload(fact: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
