@@ -316,7 +316,7 @@ def test_a_shape_as_python_writes_it_is_one(unet: str) -> None:
 def test_a_text_that_is_no_shape_is_told(unet: str) -> None:
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(unet, inputs={"sample": "big", "timestep": 2, "encoder_hidden_states": "2x7x32"})
-    assert caught.value.hint == "sample was taken for a text; a tensor is written by its shape, as 1x16x64x64 or 1x77:int64"
+    assert caught.value.hint == "sample was taken for a text; write a tensor by its shape, such as 1x16x64x64 or 1x77:int64"
 
 
 # --- notes of bundled models

@@ -225,5 +225,5 @@ def test_the_record_of_a_buffer_is_held_to_its_use(tmp_path: Path) -> None:
                 value["config"]["running_mean"]["tensor_meta"]["sizes"] = [{"as_int": 5}]
                 data = json.dumps(value).encode()
             new.writestr(item.filename, data)
-    with pytest.raises(TargetError, match=r"holds 'running_mean' in 5, and the graph takes it in 4"):
+    with pytest.raises(TargetError, match=r"records 'running_mean' as 5, but the graph takes it as 4"):
         fxprof.profile(other)
