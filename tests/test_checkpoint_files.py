@@ -228,8 +228,8 @@ def test_a_whole_checkpoint_of_stable_diffusion_belongs_to_its_pipeline(tmp_path
         (
             {"double_blocks.3.img_mlp.0.weight": (100, 3072)},
             (
-                "the transformer of flux.1-dev has a tensor transformer_blocks.3.ff.net.0.proj.weight of 12288x3072, "
-                "and here it is 100x3072"
+                "the transformer of flux.1-dev has a tensor transformer_blocks.3.ff.net.0.proj.weight of 12288x3072; "
+                "here it is 100x3072"
             ),
         ),
         ({"double_blocks.3.img_mlp.0.weight": None}, "diffusers 0.42.1 knows no model with tensors of these names and shapes"),

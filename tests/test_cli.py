@@ -249,8 +249,8 @@ def test_help_fits_and_has_an_example(words: list[str]) -> None:
 
 
 def test_commands_are_listed_in_the_order_of_a_first_look() -> None:
-    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:8]
-    names = ["models", "profile", "layers", "hotspots", "diff", "capture", "cache", "explain"]
+    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:10]
+    names = ["models", "profile", "layers", "hotspots", "roofline", "devices", "diff", "capture", "cache", "explain"]
     assert [line.split()[0] for line in listed] == names
 
 
@@ -260,7 +260,7 @@ def test_options_have_the_same_order_and_words_everywhere() -> None:
         start = next(index for index, option in enumerate(options) if option.name == "height")
         return [(option.opts, option.help) for option in options[start:]]
 
-    assert shared("profile") == shared("layers") == shared("hotspots") == shared("diff")
+    assert shared("profile") == shared("layers") == shared("hotspots") == shared("roofline") == shared("diff")
     assert len(shared("profile")) == 24
 
 
