@@ -23,7 +23,7 @@ def test_a_renamed_list_is_one_row_with_the_evidence() -> None:
     assert row.evidence.params == sum(node.params for node in inside)
     assert row.evidence.ops == sum(1 for op in net().calls[0].ops if op.path.startswith(BLOCKS))
     assert (row.evidence.before, row.evidence.after) == (("pos_embed", "pos_embed"), ("proj_out", "proj_out"))
-    assert row.delta == Delta(*[Total.sum(node.self_total for node in inside)] * 2)
+    assert row.delta == Delta(*[Total.sum(node.self_total.of_macs for node in inside)] * 2)
 
 
 def test_a_layer_that_is_renamed_in_every_block_is_one_row() -> None:
