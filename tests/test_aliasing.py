@@ -22,8 +22,8 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.translate import translate
 from fxprof.source import names
-from fxprof.trace import Trace
-from fxprof.trace.aliasing import _IF_IT_CAN, _IN_PLACE, _VIEWS, aliases, is_given_results, memory_of
+from fxprof.trace import Op, Sizes, Tensor, Trace
+from fxprof.trace.aliasing import _IF_IT_CAN, _IN_PLACE, _VIEWS, NEW, aliases, is_given_results, memory_of
 from fxprof.trace.captured import Capture
 
 
@@ -286,3 +286,17 @@ def test_the_tables_are_those_of_torch() -> None:
         elif infos:
             missing += [name] if is_given_results(overload) else []  # a result of its own that would be taken for a given one
     assert not missing
+
+
+def test_values_that_are_views_of_each_other_end() -> None:
+    tensor = Tensor((2,), "float32", strides=(1,))
+    args = (("self", tensor), ("size", (2,)))
+    ops = [Op("aten.view.default", args, (tensor,), reads=(read,), makes=(made,)) for read, made in ((2, 1), (1, 2), (1, 1))]
+    known = aliases(ops, Sizes({}))
+    assert [memory_of(number, known) for number in (1, 2)] == [2, 2]
+
+
+def test_results_that_were_given_must_be_among_the_arguments() -> None:
+    tensor = Tensor((2,), "float32", strides=(1,))
+    (op,) = [Op("aten.aminmax.out", (("self", tensor),), (tensor, tensor), reads=(0,), makes=(1, 2))]
+    assert aliases([op], Sizes({})) == {1: NEW, 2: NEW}

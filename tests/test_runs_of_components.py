@@ -34,7 +34,7 @@ RUNS = (Run(3, ((0, 1), (1, 1))), Run(3, ((0, 1),)))
 def test_calls_add_up_to_what_each_run_costs() -> None:
     component = profile_with(*RUNS).components["denoiser"]
     assert component.costs == {Total(105): 3, Total(5): 3}
-    assert Total.sum(cost * count for cost, count in component.costs.items()) == component.total
+    assert Total.sum(cost * count for cost, count in component.costs.items()) == component.total.of_macs
 
 
 def test_runs_that_cost_alike_are_one_cost() -> None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from fxprof.trace import Op, Sizes, Tensor, UnboundSymbolError, Value
 from fxprof.trace.aliasing import is_known_library, results_of, writes
 from fxprof.trace.element_types import UnknownTypeError, bytes_of
+from fxprof.trace.records import tensors_in
 
 
 class Traffic(NamedTuple):
@@ -56,7 +57,7 @@ def _traffic(op: Op, sizes: Sizes) -> Traffic | None:
     if name in _ASK or name in _SHAPES_IN_PLACE or (not operands and not makes_tensors):
         return NONE  # the last is a function of numbers
     shared, changed = results_of(op, sizes), writes(op)
-    sparse = any(tensor.nnz is not None for tensor in _tensors((*_values(op), *op.outputs)))
+    sparse = any(tensor.nnz is not None for tensor in tensors_in((*_values(op), *op.outputs)))
     is_known = is_known_library(op.target) or op.target in _HIGHER_ORDER
     if sparse or not is_known or any(alias.doubt and alias.of is None for alias in shared):
         return None
@@ -65,7 +66,7 @@ def _traffic(op: Op, sizes: Sizes) -> Traffic | None:
         return NONE
     if changed:
         return _in_place(op, name, operands, set(changed), sizes)
-    written = 0 if name in _EMPTY else sum(bytes_of(result, sizes) for result in _tensors(op.outputs))
+    written = 0 if name in _EMPTY else sum(bytes_of(result, sizes) for result in tensors_in(op.outputs))
     return Traffic(_read(op, name, operands, sizes), written, doubt)
 
 
@@ -90,7 +91,7 @@ def _of_first(op: Op, name: str, tensor: Tensor, sizes: Sizes) -> int:
         rows = prod(_shape(indices, sizes)) if isinstance(indices, Tensor) else 0
         return min(whole, rows * whole // max(_shape(tensor, sizes)[0], 1))
     if name in _GATHER or name.endswith("_copy"):
-        results = [prod(_shape(result, sizes)) for result in _tensors(op.outputs)]
+        results = [prod(_shape(result, sizes)) for result in tensors_in(op.outputs)]
         return min(whole, sum(results) * _least(tensor, sizes))
     return whole
 
@@ -129,7 +130,7 @@ def _values(op: Op) -> tuple[Value, ...]:
 
 
 def _operands(op: Op) -> Iterator[_Operand]:
-    tensors = tuple(_tensors(_values(op)))
+    tensors = tuple(tensors_in(_values(op)))
     numbers: Iterable[int | None] = op.reads
     if len(op.reads) != len(tensors):  # symbolic numbers are among them
         numbers = (*op.reads[:1], *(None,) * (len(tensors) - 1)) if op.reads else (None,) * len(tensors)
@@ -143,14 +144,6 @@ def _distinct(operands: Iterable[_Operand], before: _Operand | None = None) -> I
         if number is None or number not in seen:
             yield tensor
         seen.add(number)
-
-
-def _tensors(values: Iterable[Value]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, tuple):
-            yield from _tensors(value)
 
 
 def _shape(tensor: Tensor, sizes: Sizes) -> tuple[int, ...]:

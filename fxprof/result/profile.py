@@ -61,7 +61,7 @@ class Component:
 
     def cost_of(self, run: Run) -> Total:
         """MACs of one call from outside."""
-        return Total.sum(self.calls[place].total * times for place, times in run.calls)
+        return Total.sum(self.calls[place].total.of_macs * times for place, times in run.calls)
 
     @cached_property
     def costs(self) -> dict[Total, int]:

@@ -37,8 +37,10 @@ def aliases(ops: Sequence[Op], sizes: Sizes) -> dict[int, Alias]:
     known: dict[int, Alias] = {}
     for op in ops:
         for number, alias in zip(op.makes, results_of(op, sizes), strict=True):
-            # Of a view of a view, the value that both are views of: chains of them are of any length.
-            known[number] = alias if alias.of is None else Alias(memory_of(alias.of, known), alias.doubt)
+            # The owner of the memory, and not the view before: chains of views have any length. In a file that contradicts
+            # itself a value can be its own view.
+            owner = None if alias.of is None else memory_of(alias.of, known)
+            known[number] = alias._replace(of=owner) if owner != number else NEW
     return known
 
 
@@ -70,7 +72,7 @@ def results_of(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
         return _each(op, NEW)
     if name in _LISTS and len(op.reads) == len(op.makes):
         return tuple(map(Alias, op.reads))
-    if is_given_results(overload):
+    if is_given_results(overload) and len(op.reads) >= len(op.makes):
         return tuple(map(Alias, op.reads[-len(op.makes) :]))
     return _each(op, _by_name(op, name, sizes))
 

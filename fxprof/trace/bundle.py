@@ -34,7 +34,7 @@ from fxprof.trace.fields import (
     read_json,
 )
 from fxprof.trace.pt2 import read_programs
-from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Tensor, Trace, Value
+from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Origin, Tensor, Trace, Value, tensors_in
 
 MANIFEST = "capture.json"
 FORMAT = 1
@@ -92,7 +92,7 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
 
 def _call(call: CapturedCall, file: str | None) -> Json:
     inputs = [{"name": name, **_written_input(value)} for name, value in call.trace.inputs]
-    graph = {"file": file} if file else {"ops": [_written_op(op) for op in call.trace.ops]}
+    graph: Json = {"file": file} if file else _written_ops(call.trace)
     read: Json = {} if call.read is None else {"read": list(call.read)}
     more: Json = {**read, "returns_objects": True} if call.returns_objects else read
     return {**graph, "entry": call.entry, "count": call.count, "note": call.note, "inputs": inputs, **more}
@@ -104,8 +104,16 @@ def _written_input(value: Value) -> Json:
     return {"value": str(value)}
 
 
+def _written_ops(trace: Trace) -> Json:
+    """Operators that were recorded one by one, with the values that they name."""
+    origins = [[number, *origin] for number, origin in trace.origins]
+    return {"ops": [_written_op(op) for op in trace.ops], "origins": origins, "gives": list(trace.gives)}
+
+
 def _written_op(op: Op) -> Json:
     return {
+        "reads": list(op.reads),
+        "makes": list(op.makes),
         "target": op.target,
         "args": [[name, _written(value)] for name, value in op.args],
         "outputs": [_written(value) for value in op.outputs],
@@ -305,13 +313,34 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
     if "file" in fields:
         trace = files.graph(a_name(fields["file"], f"{where}.file"), f"{where}.file", entry, aliases)
     else:
-        ops = a_list(fields.get("ops"), f"{where}.ops")
-        trace = Trace(tuple(files.op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in ops))
+        trace = _read_ops(fields, files, where)
     note = fields.get("note")
     text = _long_text(note, f"{where}.note") if type(note) is str else fail(f"{where}.note", "is not a text")
     count, objects = _count(fields.get("count"), f"{where}.count"), _flag(fields.get("returns_objects", False), where)
     read = None if fields.get("read") is None else tuple(_places(fields["read"], len(trace.gives), f"{where}.read"))
     return CapturedCall(entry, count, replace(trace, inputs=inputs), text, read=read, returns_objects=objects)
+
+
+def _read_ops(fields: Json, files: _Files, where: str) -> Trace:
+    """Operators that were recorded one by one; an early fxprof wrote no values."""
+    ops = tuple(files.op(an_object(item, f"{where}.ops"), f"{where}.ops") for item in a_list(fields.get("ops"), f"{where}.ops"))
+    origins = tuple(_origin(item, f"{where}.origins") for item in a_list(fields.get("origins", []), f"{where}.origins"))
+    return Trace(ops, origins=origins, gives=_numbers(fields.get("gives", []), f"{where}.gives"))
+
+
+def _origin(item: Any, where: str) -> tuple[int, Origin]:
+    match item:
+        case [int() as number, str() as kind, str() as name] if type(number) is int and kind in _KINDS:
+            return _count(number, where), Origin(kind, a_text(name, where))
+        case _:
+            return fail(where, "holds an item other than a number, a kind and a name")
+
+
+_KINDS = frozenset({"input", "parameter", "buffer", "constant"})
+
+
+def _numbers(value: Any, where: str) -> tuple[int, ...]:
+    return tuple(_count(item, where) for item in a_list(value, where))
 
 
 def _places(value: Any, number: int, where: str) -> Iterator[int]:
@@ -392,12 +421,19 @@ def _read_op(fields: Json, where: str) -> Op:
             case _:
                 fail(f"{where}.args", "holds an item other than a name and a value")
     source = fields.get("source")
+    outputs = tuple(_read_value(value, f"{where}.outputs") for value in a_list(fields.get("outputs"), f"{where}.outputs"))
+    reads, makes = (_numbers(fields.get(name, []), f"{where}.{name}") for name in ("reads", "makes"))
+    for name, numbers, values in (("reads", reads, [value for _, value in args]), ("makes", makes, outputs)):
+        if numbers and len(numbers) != sum(1 for _ in tensors_in(values)):
+            fail(f"{where}.{name}", "has another number of values than there are tensors")
     return Op(
         a_name(fields.get("target"), f"{where}.target"),
         tuple(args),
-        tuple(_read_value(value, f"{where}.outputs") for value in a_list(fields.get("outputs"), f"{where}.outputs")),
+        outputs,
         tuple(_read_frame(item, where) for item in a_list(fields.get("stack"), f"{where}.stack")),
         None if source is None else a_text(source, f"{where}.source"),
+        reads=reads,
+        makes=makes,
     )
 
 

@@ -59,6 +59,15 @@ Value = Tensor | Expr | int | float | complex | bool | str | None | tuple["Value
 """Any argument. Lists become tuples; types, devices and memory formats become their names."""
 
 
+def tensors_in(values: Iterable[Value]) -> Iterator[Tensor]:
+    """The tensors among values, in their order, also those in tuples."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple):
+            yield from tensors_in(value)
+
+
 Pairs = tuple[tuple[int, int], ...]
 """(value of an inner graph, the same value in the graph around it)"""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from fxprof.trace.records import Op, Tensor, Value
+from fxprof.trace.records import Op, Tensor, tensors_in
 from fxprof.trace.symbols import Dim, Sizes, UnboundSymbolError, in_short
 
 
@@ -26,7 +26,7 @@ def _pieces(op: Op, sizes: Sizes) -> Iterator[str]:
     """The text from the left: an operator may take a million tensors."""
     for before, values in (("", [value for _, value in op.args]), (" -> ", op.outputs)):
         yield before
-        for place, tensor in enumerate(_tensors(values)):
+        for place, tensor in enumerate(tensors_in(values)):
             yield f"{', ' if place else ''}{_written(tensor, sizes)}"
 
 
@@ -35,21 +35,13 @@ def write_types(op: Op) -> str:
 
     Truth values, such as masks, are left out if there are other types.
     """
-    tensors = _tensors(value for _, value in op.args)
+    tensors = tensors_in(value for _, value in op.args)
     types = dict.fromkeys(f"{tensor.stored} as {tensor.dtype}" if tensor.stored else tensor.dtype for tensor in tensors)
     return ", ".join([dtype for dtype in types if dtype != "bool"] or types)
 
 
 _LONGEST = 2000
 """Characters of the line, enough for some hundred tensors."""
-
-
-def _tensors(values: Iterable[Value]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, tuple):
-            yield from _tensors(value)
 
 
 def _written(tensor: Tensor, sizes: Sizes) -> str:
