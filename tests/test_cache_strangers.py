@@ -143,9 +143,7 @@ def test_a_time_that_is_none_is_shown_as_one(cache: Cache) -> None:
         assert 0 <= cache.entries()[0].used <= 253_402_300_799
 
 
-@pytest.mark.parametrize(
-    "command", [("cache",), pytest.param(("diff", "model", "model"), marks=pytest.mark.slow), ("profile", "model")]
-)
+@pytest.mark.parametrize("command", [("cache",), pytest.param(("diff", "model", "model"), marks=pytest.mark.slow)])
 def test_the_command_says_once_what_it_does_not_use(tmp_path: Path, command: tuple[str, ...]) -> None:
     save_configurations(tiny.make("stable_diffusion"), tmp_path / "model")
     (tmp_path / "open").mkdir()

@@ -54,6 +54,7 @@ def test_a_counter_is_asked_on_each_device(tool: str, device: str) -> None:
     assert min(seconds, megabytes) > 0
 
 
+@pytest.mark.slow
 def test_fxprof_says_what_the_plain_counter_says() -> None:
     found = [peers.run(sys.executable, tool, "meta", VAE)[0] for tool in (peers.TRUE, "fxprof")]
     assert found[0] == found[1]

@@ -165,6 +165,7 @@ def test_what_cannot_be_built_is_said_in_one_line(changes: dict[str, Any], messa
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_half_precision_and_upcast_autoencoders_count_the_same() -> None:
     pipeline = tiny.make("stable_diffusion_xl")
     pipeline.vae.register_to_config(force_upcast=True)
@@ -221,6 +222,7 @@ def test_a_denoiser_that_is_captured_by_its_children_is_called_as_often_as_the_p
     assert profile.geometry == whole.geometry
 
 
+@pytest.mark.slow
 def test_several_controlnets_in_one_component_are_read_from_their_directories(tmp_path: Path) -> None:
     parts = tiny.make("stable_diffusion").components
     parts["controlnet"] = [tiny.controlnet(parts["unet"]), tiny.controlnet(parts["unet"])]
@@ -272,6 +274,7 @@ def test_a_live_pipeline_is_left_as_it_was() -> None:
         assert all(id(after[key]) == identity and torch.equal(after[key], value) for key, (identity, value) in before.items())
 
 
+@pytest.mark.slow
 def test_offloaded_weights_on_the_meta_device_do_not_matter() -> None:
     pipeline = tiny.make("stable_diffusion")
     on_cpu = tiny.profile("stable_diffusion", height=SIZE, width=SIZE, steps=STEPS)

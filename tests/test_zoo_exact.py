@@ -17,7 +17,7 @@ from fxprof.result.profile import Profile
 from fxprof.source import load_zoo, names
 from fxprof.source.stand_ins import StandIn
 
-QUICK = {"sd-1.5", "pixart-alpha-512"}
+QUICK = {"sd-1.5"}
 """A UNet and a transformer; the others are checked in the long run."""
 EXACT = {"sd-1.5", "sd3-medium", "flux.1-dev"}
 """Models of which nothing may be approximate."""
