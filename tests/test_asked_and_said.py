@@ -162,6 +162,7 @@ class Chatty(diffusers.StableDiffusionPipeline):  # type: ignore[misc]  # diffus
         return super().__call__(*args, **kwargs)
 
 
+@pytest.mark.slow
 def test_what_a_pipeline_prints_is_not_among_what_progress_prints(capsys: pytest.CaptureFixture[str]) -> None:
     fxprof.profile(made(Chatty), steps=2, progress=print, **SMALL)
     assert "unet" in capsys.readouterr().out
@@ -232,6 +233,7 @@ def test_every_kind_of_picture_is_asked_for(name: str) -> None:
     assert caught.value.hint == hint
 
 
+@pytest.mark.slow
 def test_a_component_that_was_left_out_wrongly_is_named() -> None:
     with pytest.raises(CaptureError) as caught:
         fxprof.profile(made(diffusers.StableDiffusionPipeline), steps=2, without=["vae"])
@@ -342,6 +344,7 @@ def test_the_note_of_a_bundled_model_is_in_every_report(
     assert NOTE in " ".join(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_note_goes_with_a_captured_run(tmp_path: Path) -> None:
     save_configurations(tiny.stable_diffusion(), tmp_path / "tiny")
     config = resolve(tmp_path / "tiny")
@@ -362,9 +365,7 @@ VIDEOS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "TextToVideoSDPipeline" else pytest.mark.slow) for name in VIDEOS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in VIDEOS])
 def test_a_video_is_told_as_one(name: str) -> None:
     (make, arguments), frames = VIDEOS[name]
     pipeline = make()

@@ -721,6 +721,7 @@ def test_what_a_pipeline_made_of_a_component_is_part_of_a_calls_key(change: Any,
     assert cached.key(Place("one", ""), layer, *given) != found
 
 
+@pytest.mark.slow
 def test_a_kept_call_that_is_damaged_is_exported_anew(cache: Cache, model: Path, exports: list[str]) -> None:
     workload: dict[str, Any] = {"height": 32, "width": 32}
     first = fxprof.profile(model, steps=1, **workload, cache=cache)

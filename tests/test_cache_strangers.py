@@ -225,6 +225,7 @@ def test_without_a_home_the_hub_is_of_use(hub: Hub, tmp_path: Path, empty: Path)
     assert not list(tmp_path.glob("fxprof-*"))
 
 
+@pytest.mark.slow
 def test_a_cache_of_the_client_that_cannot_be_written_to_is_done_without(hub: Hub, tmp_path: Path, empty: Path) -> None:
     (tmp_path / "file").write_text("")
     variables = {**environment(hub, tmp_path), "HF_HUB_CACHE": str(tmp_path / "file" / "hub")}

@@ -77,6 +77,7 @@ for path in sys.argv[1:]:
     assert len(done.stdout.split()) == len(paths)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_wrote(tmp_path: Path, tiny_directory: Path) -> None:
     result = run("capture", tiny_directory, "--steps", "1", "--height", "16", "--width", "16", "-o", tmp_path / "graphs")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -132,6 +133,7 @@ def test_a_missing_graph_and_a_newer_manifest_are_named(captured: Path, tmp_path
         fxprof.profile(tmp_path)
 
 
+@pytest.mark.slow
 def test_one_component_can_be_captured(tmp_path: Path, tiny_directory: Path) -> None:
     inputs = ["--input", "sample=2x4x8x8", "--input", "timestep=1", "--input", "encoder_hidden_states=2x77x32"]
     result = run("capture", tiny_directory / "unet", *inputs, "-o", tmp_path / "unet")

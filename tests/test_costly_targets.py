@@ -339,7 +339,15 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
         assert json.loads((copy / "tokenizer_config.json").read_text()) == {"model_max_length": 77}
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 1_000_000, b"\n\xff\xff\xff\xff\x0f", b"\n\x04\n\x02ab" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", marks=pytest.mark.slow),
+        pytest.param(b"\0" * 1_000_000, marks=pytest.mark.slow),
+        b"\n\xff\xff\xff\xff\x0f",
+        b"\n\x04\n\x02ab" * 100_000,
+    ],
+)
 def test_a_model_of_sentencepiece_that_is_none_is_one_line_or_used(tmp_path: Path, content: bytes) -> None:
     save_configurations(tiny.make("stable_diffusion"), tmp_path)
     index = tmp_path / "model_index.json"

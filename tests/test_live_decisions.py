@@ -229,7 +229,11 @@ print(asks(torch.zeros(3, dtype=torch.int64)).tolist())
 
 
 @pytest.mark.parametrize(
-    ("program", "printed"), [pytest.param(_TRACED, "[0, 1, 4]\n", marks=pytest.mark.slow), (_COMPILED, "[1, 1, 1]\n")]
+    ("program", "printed"),
+    [
+        pytest.param(_TRACED, "[0, 1, 4]\n", marks=pytest.mark.slow),
+        pytest.param(_COMPILED, "[1, 1, 1]\n", marks=pytest.mark.slow),
+    ],
 )
 def test_the_rest_of_the_process_goes_on_as_if_nothing_had_been(program: str, printed: str, tmp_path: Path) -> None:
     (tmp_path / "tests_of_decisions.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")

@@ -265,6 +265,7 @@ def test_a_threshold_on_a_residual_is_no_exact_number() -> None:
     assert "first_block_cache.py" in profile.approximations[0]
 
 
+@pytest.mark.slow
 def test_weights_that_are_cast_for_each_call_count_like_others() -> None:
     plain = tiny.profile("flux", **SIZE, steps=2, prompt="a cat")
     pipeline = tiny.flux()

@@ -244,6 +244,7 @@ def test_a_pipeline_that_needs_torchvision_for_its_processor_is_built(tmp_path: 
     assert profile.macs == fxprof.profile(pipeline, height=32, width=32, steps=1).macs > 0
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_asks_for_a_generator_gets_one(tmp_path: Path) -> None:
     pipeline = visual_cloze()
     save_configurations(pipeline, tmp_path)

@@ -101,7 +101,7 @@ MASK = Image.new("L", (64, 64), 255)
     ("class_name", "arguments"),
     [
         pytest.param("StableDiffusionImg2ImgPipeline", {"image": PICTURE, "strength": 0.5}, marks=pytest.mark.slow),
-        ("StableDiffusionInpaintPipeline", {"image": PICTURE, "mask_image": MASK}),
+        pytest.param("StableDiffusionInpaintPipeline", {"image": PICTURE, "mask_image": MASK}, marks=pytest.mark.slow),
         pytest.param("StableDiffusionControlNetPipeline", {"image": [PICTURE, PICTURE]}, marks=pytest.mark.slow),
     ],
 )

@@ -41,6 +41,7 @@ def test_what_decodes_only_in_tiles_is_profiled(tmp_path: Path) -> None:
     assert profile.total.uncounted == 0
 
 
+@pytest.mark.slow
 def test_the_pipelines_own_switches_have_no_component() -> None:
     known = fxprof.profile(tiny.make("stable_diffusion"), enable="vae.slicing", **SMALL)
     assert fxprof.profile(tiny.make("stable_diffusion"), enable=["attention_slicing"], **SMALL).macs == known.macs
