@@ -53,11 +53,11 @@ def traffic_of(op: Op, sizes: Sizes) -> Traffic | None:
 def _traffic(op: Op, sizes: Sizes) -> Traffic | None:
     name = op.target.split(".")[1] if "." in op.target else op.target
     operands = tuple(_operands(op))
-    makes_tensors = any(isinstance(result, Tensor) for result in op.outputs)
-    if name in _ASK or name in _SHAPES_IN_PLACE or (not operands and not makes_tensors):
+    if name in _ASK or name in _SHAPES_IN_PLACE or not (operands or any(isinstance(item, Tensor) for item in op.outputs)):
         return NONE  # the last is a function of numbers
     shared, changed = results_of(op, sizes), writes(op)
-    sparse = any(tensor.nnz is not None for tensor in tensors_in((*_values(op), *op.outputs)))
+    results = tuple(tensors_in(op.outputs))
+    sparse = not all(tensor.nnz is None for tensor in (*[item.tensor for item in operands], *results))
     is_known = is_known_library(op.target) or op.target in _HIGHER_ORDER
     if sparse or not is_known or any(alias.doubt and alias.of is None for alias in shared):
         return None
@@ -66,7 +66,7 @@ def _traffic(op: Op, sizes: Sizes) -> Traffic | None:
         return NONE
     if changed:
         return _in_place(op, name, operands, set(changed), sizes)
-    written = 0 if name in _EMPTY else sum(bytes_of(result, sizes) for result in tensors_in(op.outputs))
+    written = 0 if name in _EMPTY else sum(bytes_of(result, sizes) for result in results)
     return Traffic(_read(op, name, operands, sizes), written, doubt)
 
 

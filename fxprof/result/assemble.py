@@ -124,7 +124,8 @@ def _call(captured: CapturedCall, counted: tuple[CountedOp, ...], formulas: Form
 
 def _unused(captured: CapturedCall, formulas: Formulas) -> dict[str, int]:
     """Module path to the MACs of its own operators whose results nobody needs."""
-    ops = unneeded(captured.trace, captured.read, objects=captured.returns_objects)
+    found = unneeded(captured.trace, captured.read, objects=captured.returns_objects)
+    ops = tuple(op for op in found if op.subgraphs or formulas.find(op.target) is not None)  # others cost no MACs
     macs: dict[str, int] = {}
     for op in count(replace(captured.trace, parts=ops), formulas) if ops else ():
         if op.macs:

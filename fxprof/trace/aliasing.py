@@ -7,6 +7,7 @@ file has tables instead. A test compares the tables with torch's schemas, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from fxprof.trace.higher_order import ENTERED, PREFIX
@@ -99,6 +100,7 @@ def _each(op: Op, alias: Alias) -> tuple[Alias, ...]:
     return (alias,) * len(op.makes)
 
 
+@lru_cache(maxsize=1024)
 def _parts(target: str) -> tuple[str, str, str]:
     """Namespace, name and overload of an operator."""
     namespace, _, rest = target.partition(".")
@@ -150,6 +152,7 @@ _RESULTS = frozenset(
 )
 
 
+@lru_cache(maxsize=1024)
 def is_given_results(overload: str) -> bool:
     """Whether the operator writes to its last arguments and returns them: `out`, `dim_max`, `grad_input`."""
     return overload == "out" or overload.startswith(("out_", "Out")) or overload.endswith("_out") or overload in _RESULTS
