@@ -21,7 +21,7 @@ GRAPH_LIST_BYTES = 32 * 2**20
 GRAPH_GROWTH = 500
 """Factor by which a text may be larger than its entry in an archive."""
 
-GRAPH_OPERATORS = 160_000
+GRAPH_OPERATORS = 120_000
 """Operators of a `.pt2` file or of a captured run, with those of all bodies; the largest real graphs have some 30,000."""
 
 GRAPH_MODULES = 100_000
