@@ -198,7 +198,7 @@ TEMPLATE_VALUE = 200_000
 HEADER_BYTES = 64 * 2**20
 """The header of a `.safetensors` or `.gguf` file."""
 
-HEADER_TENSORS = 200_000
+HEADER_TENSORS = 100_000
 """Tensors, or values, that such a header names."""
 
 HEADER_VALUES = 1_200_000
