@@ -147,7 +147,7 @@ def gguf(*parts: bytes, version: int = 3, tensors: int = 0, pairs: int = 0) -> b
     [
         (b"GGUF", "its header goes beyond the end of the file, or beyond the limit"),
         (gguf(version=1), "it is a GGUF file of version 1, but fxprof reads versions 2 and 3"),
-        (gguf(tensors=2**60), "it names 1,152,921,504,606,846,976 tensors or values, more than the limit of 200,000"),
+        (gguf(tensors=2**60), "it names 1,152,921,504,606,846,976 tensors or values, more than the limit of 100,000"),
         (gguf(pairs=10**9), "it names 1,000,000,000 tensors or values"),
         (gguf(struct.pack("<Q", 2**50), pairs=1), "it holds a text of 1,125,899,906,842,624 bytes"),
         (gguf(struct.pack("<Q", 1) + b"\xff", pairs=1), "it holds a text that is no UTF-8"),
