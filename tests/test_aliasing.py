@@ -300,3 +300,15 @@ def test_results_that_were_given_must_be_among_the_arguments() -> None:
     tensor = Tensor((2,), "float32", strides=(1,))
     (op,) = [Op("aten.aminmax.out", (("self", tensor),), (tensor, tensor), reads=(0,), makes=(1, 2))]
     assert aliases([op], Sizes({})) == {1: NEW, 2: NEW}
+
+
+@pytest.mark.parametrize("strides", [(), (1, 2, 3)])
+def test_operands_that_contradict_an_operator_leave_a_doubt(strides: tuple[int, ...]) -> None:
+    tensor, result = Tensor((2, 3), "float32", strides=strides), Tensor((3, 2), "float32", strides=(2, 1))
+    op = Op("aten.reshape.default", (("self", tensor), ("shape", (3, 2))), (result,), reads=(0,), makes=(1,))
+    assert aliases([op], Sizes({}))[1].of == 0
+
+
+def test_an_operator_without_results_shares_nothing() -> None:
+    tensor = Tensor((2,), "float32", strides=(1,))
+    assert aliases([Op("aten.reshape.default", (("self", tensor),), (), reads=(0,))], Sizes({})) == {}

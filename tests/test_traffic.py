@@ -27,6 +27,7 @@ from fxprof.trace import Expr, Op, Sizes, Tensor, Trace
 from fxprof.trace.element_types import BYTES
 
 SIZES = Sizes({})
+SCALAR = Tensor((), "float32", strides=())
 
 
 def addresses(tensor: torch.Tensor) -> int:
@@ -271,3 +272,16 @@ def test_a_profile_holds_the_bytes_of_one_run_saved_too() -> None:
     assert profile.total.bytes_written == sum(traffic.written * count for traffic, count in known)
     assert (profile.total.bytes_unknown, profile.total.bytes_bounded) == (0, 0)
     assert loads(dumps(profile)) == profile
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        Op("aten.embedding_bag.default", (("weight", Tensor((), "float32")), ("indices", Tensor((3,), "int64"))), (SCALAR,)),
+        Op("aten.index_add_.out", (("self", SCALAR), ("source", SCALAR)), (SCALAR,), reads=(0, 1, 2), makes=(3,)),
+        Op("aten.relu.default", (("self", Tensor((2,), "float32", strides=(0, 1))),), (SCALAR,)),
+    ],
+    ids=["a table without rows", "no operand to write to", "strides of another tensor"],
+)
+def test_operands_that_an_operator_cannot_have_are_unknown(op: Op) -> None:
+    assert traffic_of(op, SIZES) is None

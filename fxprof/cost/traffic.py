@@ -48,6 +48,8 @@ def traffic_of(op: Op, sizes: Sizes) -> Traffic | None:
         return _traffic(op, sizes)
     except (UnboundSymbolError, UnknownTypeError):
         return None
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return None  # in a file that contradicts itself, an operator can have operands that it cannot work on
 
 
 def _traffic(op: Op, sizes: Sizes) -> Traffic | None:

@@ -80,7 +80,7 @@ def results_of(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
 
 def _elsewhere(op: Op, namespace: str) -> Alias:
     """The alias of the results of another library's operator, or of a Python function."""
-    if op.target in _BATCHED:
+    if op.target in _BATCHED and op.reads:
         return Alias(op.reads[0])
     return NEW if namespace in _ALLOCATING else Alias(None, f"{op.target} is not known")
 
@@ -167,7 +167,7 @@ _Rule = Callable[[Op, Tensor, Tensor, Sizes], bool]
 
 
 def _by_rule(op: Op, rule: _Rule, sizes: Sizes) -> Alias:
-    operand, result = _first_tensor(op), op.outputs[0]
+    operand, result = _first_tensor(op), next(iter(op.outputs), None)
     if operand is None or not isinstance(result, Tensor):
         return NEW
     try:
@@ -176,6 +176,8 @@ def _by_rule(op: Op, rule: _Rule, sizes: Sizes) -> Alias:
         return Alias(op.reads[0], str(unknown))
     except UnboundSymbolError as error:
         return Alias(op.reads[0], f"it depends on {error.args[0]}, which has no value")
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return Alias(op.reads[0], f"the operands of {op.target} contradict it")
 
 
 def _first_tensor(op: Op) -> Tensor | None:
