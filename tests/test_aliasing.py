@@ -302,9 +302,8 @@ def test_results_that_were_given_must_be_among_the_arguments() -> None:
     assert aliases([op], Sizes({})) == {1: NEW, 2: NEW}
 
 
-@pytest.mark.parametrize("strides", [(), (1, 2, 3)])
-def test_operands_that_contradict_an_operator_leave_a_doubt(strides: tuple[int, ...]) -> None:
-    tensor, result = Tensor((2, 3), "float32", strides=strides), Tensor((3, 2), "float32", strides=(2, 1))
+def test_operands_that_contradict_an_operator_leave_a_doubt() -> None:
+    tensor, result = Tensor((2, 3), "float32", strides=()), Tensor((3, 2), "float32", strides=(2, 1))
     op = Op("aten.reshape.default", (("self", tensor), ("shape", (3, 2))), (result,), reads=(0,), makes=(1,))
     assert aliases([op], Sizes({}))[1].of == 0
 

@@ -51,7 +51,7 @@ def writes(op: Op) -> tuple[int, ...]:
     if namespace not in _TORCHS_OWN or not op.reads:
         return ()
     if is_given_results(overload):
-        return op.reads[-len(op.makes) :]
+        return op.reads[-len(op.makes) :] if op.makes else ()
     return op.reads[:1] if _is_in_place(name) else ()
 
 
@@ -73,7 +73,7 @@ def results_of(op: Op, sizes: Sizes) -> tuple[Alias, ...]:
         return _each(op, NEW)
     if name in _LISTS and len(op.reads) == len(op.makes):
         return tuple(map(Alias, op.reads))
-    if is_given_results(overload) and len(op.reads) >= len(op.makes):
+    if is_given_results(overload) and 0 < len(op.makes) <= len(op.reads):
         return tuple(map(Alias, op.reads[-len(op.makes) :]))
     return _each(op, _by_name(op, name, sizes))
 
