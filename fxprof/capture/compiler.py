@@ -37,3 +37,24 @@ def _tables() -> Iterator[tuple[str, Any]]:
                 function = value.__func__ if isinstance(value, staticmethod) else value
                 if hasattr(function, "cache_info") and hasattr(function, "cache_clear"):
                     yield f"{name}.{getattr(holder, '__name__', '')}.{key}", function
+
+
+_ASKED = (("transformers.masking_utils", "is_torchdynamo_exporting"),)
+"""Functions by which a library asks whether torch exports, and builds a mask then that it leaves out in a run."""
+
+
+@contextmanager
+def as_in_a_run() -> Iterator[None]:
+    """Answer libraries that torch does not export, where their Python depends on nothing but that, until the end of the block.
+
+    A library that would have to read values still sees that they are not there.
+    """
+    modules = {name: sys.modules[name] for name, _ in _ASKED if name in sys.modules}
+    before = {(name, key): vars(modules[name])[key] for name, key in _ASKED if name in modules and key in vars(modules[name])}
+    for name, key in before:
+        setattr(modules[name], key, lambda: False)
+    try:
+        yield
+    finally:
+        for (name, key), function in before.items():
+            setattr(modules[name], key, function)

@@ -27,6 +27,8 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import has_containers, write_back
 from fxprof.capture.caught import can_fail, is_caught_in
+from fxprof.capture.compiler import as_in_a_run
+from fxprof.capture.deaths import Deaths
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.outer_state import own_functions
 from fxprof.capture.process_state import muted
@@ -191,7 +193,7 @@ def _exported_call(
     before = snapshot(module)
     try:
         with no_gradients(), compiling_unseen(), values_asked() as asked:
-            program = _export(wrapper, *_without_meta(args, kwargs), states=states, whole=whole)
+            program, deaths = _export(wrapper, *_without_meta(args, kwargs), states=states, whole=whole)
     except NotExportableError:
         raise
     except Exception as error:
@@ -209,7 +211,7 @@ def _exported_call(
     weights = dict(
         itertools.chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     )
-    trace = translate(program, prefix=prefix, skip=1, aliases=aliases, weights=weights)
+    trace = translate(program, prefix=prefix, skip=1, aliases=aliases, weights=weights, deaths=deaths)
     if any(_is_symbolic(value) for op in trace.distinct() for value in op.outputs):
         # Sizes were given, so a symbolic size depends on the contents of a tensor.
         raise NotExportableError("it computes sizes from the contents of tensors")
@@ -225,15 +227,15 @@ def _exported_call(
 
 def _export(
     wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any], *, states: list[tuple[Holder, Any]], whole: bool
-) -> ExportedProgram:
+) -> tuple[ExportedProgram, Deaths]:
     with muted("stderr"):  # torch prints an unfinished graph there
         if whole:
-            return torch.export.export(wrapper, args, kwargs, strict=False)
+            return _watched_export(wrapper, args, kwargs)
         before = snapshot(wrapper.module)
         for may_run in (True, False):
             with repeated_once(wrapper.module, may_run=may_run) as sharing:
                 try:
-                    return torch.export.export(wrapper, args, kwargs, strict=False)
+                    return _watched_export(wrapper, args, kwargs)
                 except Exception:
                     if not sharing.stand_ins:
                         raise
@@ -242,7 +244,13 @@ def _export(
             put_back(states)
             if not sharing.differed:
                 break
-        return torch.export.export(wrapper, args, kwargs, strict=False)
+        return _watched_export(wrapper, args, kwargs)
+
+
+def _watched_export(wrapper: _Wrapper, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[ExportedProgram, Deaths]:
+    deaths = Deaths()
+    with as_in_a_run(), deaths.watched():
+        return torch.export.export(wrapper, args, kwargs, strict=False), deaths
 
 
 def _refuse_draws(trace: Trace, states: list[tuple[Holder, Any]]) -> None:

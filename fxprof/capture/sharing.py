@@ -35,6 +35,7 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakIdKeyDictionary
 
 from fxprof.capture.calls import Key, has_containers
 from fxprof.capture.layouts import is_plain, look_of
@@ -293,7 +294,7 @@ class Sharing:
             self.differed = True
             raise DifferentError(f"{type(call.module).__name__} does not do the same each time")
         made = {item.number: leaf for item, leaf in zip(known.results, leaves, strict=True) if isinstance(item, _Made)}
-        return list(made.values()), list(steps.taken.values())
+        return list(made.values()), steps.taken
 
     def _stand_in(self, known: _Known, call: _Call, forward: Callable[..., Any], tracer: Any) -> Any:
         self.stand_ins += 1
@@ -338,7 +339,7 @@ class Sharing:
         )
         taken = _taken(begin)
         used = tuple(at for at, proxy in enumerate(given) if proxy is not None and proxy.node in taken)
-        outer = (proxy for proxy in steps.taken.values() if proxy.node < begin) if steps else (given[at] for at in used)
+        outer = (proxy for proxy in steps.taken if proxy.node < begin) if steps else (given[at] for at in used)
         made = {item.number: leaf for item, leaf in zip(results, leaves, strict=True) if isinstance(item, _Made)}
         handed = {at: proxy for at, proxy in enumerate(given) if proxy is not None}
         now = {at: get_proxy_slot(call.leaves[at], tracer).proxy for at in handed}
@@ -361,10 +362,10 @@ class _Steps(TorchFunctionMode):
     def __init__(self, tracer: Any, own: set[int], *, traced: bool) -> None:
         super().__init__()
         self.noted: list[Any] = []
-        self.taken: dict[int, Any] = {}
-        """The graph's values for tensors that were arguments, by their identity, without weights of the module."""
+        self.taken: list[Any] = []
+        """The graph's values for tensors that were arguments, in order, without weights of the module."""
         self._tracer, self._own, self._traced = tracer, own, traced
-        self._seen: dict[int, torch.Tensor] = {}
+        self._seen: Any = WeakIdKeyDictionary()  # a strong one would keep tensors alive that the module drops
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -378,11 +379,11 @@ class _Steps(TorchFunctionMode):
     def _take(self, arguments: Any) -> None:
         """Record the graph's present values for arguments; an operator that returns its argument puts its own result there."""
         for leaf in pytree.tree_leaves(arguments):
-            if type(leaf) is FakeTensor and id(leaf) not in self._seen and id(leaf) not in self._own:
-                self._seen[id(leaf)] = leaf
+            if type(leaf) is FakeTensor and leaf not in self._seen and id(leaf) not in self._own:
+                self._seen[leaf] = True
                 slot = get_proxy_slot(leaf, self._tracer, None)
                 if slot is not None:
-                    self.taken[id(leaf)] = slot.proxy
+                    self.taken.append(slot.proxy)
 
 
 def _held(module: nn.Module) -> Iterator[Any]:

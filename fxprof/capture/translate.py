@@ -7,8 +7,8 @@ the same trace from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
@@ -18,7 +18,10 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, CustomObjArgument, InputKind
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
+from fxprof.capture.deaths import Deaths, DeathsInGraph
+from fxprof.capture.inside import Insides
 from fxprof.capture.layouts import SPARSE, shape_of, stored_elements
 from fxprof.capture.marks import BEGIN, END, REPEAT, number_of
 from fxprof.capture.quantised import unpacked
@@ -41,6 +44,7 @@ def translate(
     skip: int = 0,
     aliases: Mapping[str, str] | None = None,
     weights: Mapping[str, torch.Tensor] | None = None,
+    deaths: Deaths | None = None,
 ) -> Trace:
     """The trace of an exported program.
 
@@ -50,10 +54,12 @@ def translate(
         skip: the number of outermost modules that are scaffolding, to be left out of stacks and paths.
         aliases: other paths of shared modules, each with the one path at which their calls add up.
         weights: parameters and buffers of the module by name, where the program may have some as constants.
+        deaths: the deaths of tensors that were seen while the program was traced.
 
     Sizes that depend on symbols become expressions; the trace's `symbols` hold the sizes of the example inputs.
     """
-    reader = _GraphReader(prefix, skip, aliases or {}, _repeated(program.graph_module))
+    dead = (deaths or Deaths()).after(program.graph_module)
+    reader = _GraphReader(prefix, skip, aliases or {}, _blocks(program.graph_module), dead)
     owner_of = _owners(program, skip)
     if not skip:  # a pipeline's modules are exported under their own paths
         reader.rename(program, owner_of)
@@ -63,7 +69,9 @@ def translate(
     ops, inputs = reader.ops(program.graph_module, owners, values), _program_inputs(program, reader)
     gives = values.returned(program.graph_module)
     reader.finish()
-    return Trace(ops, inputs, tuple(sorted(reader.symbols.items())), origins=values.origins(), gives=gives)
+    return Trace(
+        ops, inputs, tuple(sorted(reader.symbols.items())), origins=values.origins(), gives=gives, has_frees=deaths is not None
+    )
 
 
 def record(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Op:
@@ -158,16 +166,33 @@ class _Known:
     values: Values
 
 
+@dataclass(slots=True)
+class _Level:
+    """A graph, a block or a body while it is read."""
+
+    values: Values
+    results: frozenset[Hashable] = frozenset()
+    """The keys of the values that it gives; these die outside of it."""
+    parts: list[Op | Occurrence] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    """Values that died in it, and that are not its own."""
+
+
 class _GraphReader:
     """Reads one program, and caches texts and expressions that many nodes share."""
 
-    def __init__(self, prefix: str, skip: int, aliases: Mapping[str, str], repeated: frozenset[int]) -> None:
+    def __init__(
+        self, prefix: str, skip: int, aliases: Mapping[str, str], ends: Mapping[int, Node], deaths: DeathsInGraph
+    ) -> None:
         self.symbols: dict[str, int] = {}
         self.stacks = StackReader(prefix, skip, aliases)
         self._sources: dict[str, str | None] = {}
         self._expressions: dict[Any, Value] = {}
         self._hints: dict[Any, int] = {}
-        self._repeated = repeated
+        self._ends, self._deaths = ends, deaths
+        self._insides = Insides()
+        self._left: list[int] = []
+        """Values that died in the body that was read last, and that are not its own."""
         self._blocks: dict[int, _Known] = {}
         self._stored: dict[Node, Tensor] = {}
         self._calls: dict[Block, dict[str, tuple[int, int]]] = {}
@@ -191,32 +216,61 @@ class _GraphReader:
         self.stacks.rename = renaming(renamed) if renamed else None
 
     def ops(self, module: GraphModule, owners: Owners, values: Values) -> tuple[Op | Occurrence, ...]:
-        parts: list[Op | Occurrence] = []
-        outer: list[tuple[list[Op | Occurrence], Values]] = []
+        level = _Level(values, values.results([node.args for node in module.graph.nodes if node.op == "output"]))
+        outer: list[_Level] = []
         for node in module.graph.nodes:
-            if node.target in (BEGIN, END) and number_of(node) not in self._repeated:
+            if node.target in (BEGIN, END) and number_of(node) not in self._ends:
                 continue
             if node.target is BEGIN:
-                outer.append((parts, values))
-                parts, values = [], Values(values.origin_of, values.tied)
+                outer.append(level)
+                level = _Level(Values(level.values.origin_of, level.values.tied))
+                level.results = level.values.results(self._ends[number_of(node)].args[2])
             elif node.target is END:
-                inside, body = tuple(parts), values
-                parts, values = outer.pop()
-                self._blocks[number_of(node)] = known = _Known(Block(self._stack(node), inside), node, body)
-                takes, gives = body.around(values, node)
-                parts.append(Occurrence(known.block, known.block.stack, (), takes, gives))
+                inside, level = level, outer.pop()
+                self._free_behind_views(inside, self._ends[number_of(node)].args[2])
+                block = Block(self._stack(node), tuple(inside.parts))
+                self._blocks[number_of(node)] = _Known(block, node, inside.values)
+                takes, gives = inside.values.around(level.values, node, self._deaths.dying)
+                level.parts.append(Occurrence(block, block.stack, (), takes, gives))
+                self._free(level, inside.left)
             elif node.target is REPEAT:
-                parts.append(self._occurrence(self._blocks[number_of(node)], node, values))
+                level.parts.append(self._occurrence(self._blocks[number_of(node)], node, level.values))
+                self._free(level, self._deaths.after(node))
             elif _computes(node):
-                parts.append(self._op(module, node, owners, values))
+                level.parts.append(self._op(module, node, owners, level.values))
+                self._free(level, [*self._left, *self._deaths.after(node)])
+                self._left = []
         assert not outer, "every block that begins in a graph ends in it"
-        return tuple(parts)
+        self._free_behind_views(level, [node.args for node in module.graph.nodes if node.op == "output"])
+        self._left += level.left
+        return tuple(level.parts)
+
+    def _free(self, level: _Level, dead: list[int]) -> None:
+        """Note at the last operator the values that died after it; those of the graph around have to wait for its end."""
+        for serial in dead:
+            numbers = level.values.freed(self._deaths.keys.get(serial, ()), level.results)
+            if numbers:
+                level.parts[-1] = replace(level.parts[-1], frees=(*level.parts[-1].frees, *numbers))
+            else:
+                level.left.append(serial)
+
+    def _free_behind_views(self, level: _Level, results: Any) -> None:
+        """Note at the end of a block the values with views among its results, which keep the memory from there on.
+
+        Torch drops such a value only with its last view, outside of the block.
+        """
+        kept = {_storage(node.meta.get("val")) for node in pytree.tree_leaves(results) if isinstance(node, Node)} - {None}
+        freed = {number for part in level.parts for number in part.frees}
+        alive = ((key, number) for key, number in level.values.own() if key not in level.results and number not in freed)
+        behind = tuple(number for key, number in alive if _storage(_value_of(key)) in kept)
+        if behind:
+            level.parts[-1] = replace(level.parts[-1], frees=(*level.parts[-1].frees, *behind))
 
     def _occurrence(self, known: _Known, node: Node, values: Values) -> Occurrence:
         """A later module's occurrence, with the numbers of its calls as if each had been traced."""
         block, stack = known.block, self._stack(node)
-        takes, gives = known.values.again(known.end, node, values, block.stack[-1].path, stack[-1].path)
-        old, new = block.stack[-1].path, stack[-1].path
+        old, new, dying = block.stack[-1].path, stack[-1].path, self._deaths.dying
+        takes, gives = known.values.again(known.end, node, values, old, new, dying)
         shifts = []
         for path, (first, calls) in self._calls_in(block).items():
             moved = f"{new}{path[len(old) :]}"
@@ -267,6 +321,7 @@ class _GraphReader:
             self._subgraphs(module, node, owners, stack, values),
             reads,
             values.made(node),
+            inside=self._insides.of(node),
         )
         if isinstance(node.meta.get("val"), torch.Tensor):
             owners.define(operands, [node.name])
@@ -347,10 +402,11 @@ _FIXED: tuple[tuple[Any, Callable[[Any], Value]], ...] = (
 """Expressions that are plain numbers and truth values."""
 
 
-def _repeated(module: GraphModule) -> frozenset[int]:
-    """The blocks that have a later call with a stand-in."""
-    graphs = [part.graph for part in module.modules() if isinstance(part, GraphModule)]
-    return frozenset(number_of(node) for graph in graphs for node in graph.nodes if node.target is REPEAT)
+def _blocks(module: GraphModule) -> dict[int, Node]:
+    """The ends of the blocks that have a later call with a stand-in, by number."""
+    nodes = [node for part in module.modules() if isinstance(part, GraphModule) for node in part.graph.nodes]
+    repeated = {number_of(node) for node in nodes if node.target is REPEAT}
+    return {number_of(node): node for node in nodes if node.target is END and number_of(node) in repeated}
 
 
 def _computes(node: Node) -> bool:
@@ -437,10 +493,24 @@ def _below_component(name: str, stacks: StackReader) -> str:
 
 def _memory(tensor: Any) -> Any:
     """A key of a tensor's memory and shape; None for a tensor without memory of its own."""
+    storage = _storage(tensor)
+    return None if storage is None else (storage, tensor.shape)
+
+
+def _storage(tensor: Any) -> Any:
+    """A key of a tensor's memory; None for a tensor without memory of its own."""
     try:
-        return (tensor.untyped_storage()._cdata, tensor.shape)  # noqa: SLF001 - an address is 0 for all without data
+        return tensor.untyped_storage()._cdata  # noqa: SLF001 - an address is 0 for all without data
     except (AttributeError, NotImplementedError, RuntimeError):
         return None
+
+
+def _value_of(key: Hashable) -> Any:
+    """The value of a result, as torch traced it."""
+    if isinstance(key, Node):
+        return key.meta.get("val")
+    assert isinstance(key, tuple), "the item of a node's results"
+    return _value_of(key[0])[key[1]]
 
 
 def _below_scaffolding(path: str, skip: int) -> str:
@@ -475,5 +545,5 @@ def _program_inputs(program: ExportedProgram, reader: _GraphReader) -> tuple[tup
 
 def input_values(program: ExportedProgram) -> dict[str, Value]:
     """The inputs of a program's graph by name, weights included."""
-    reader = _GraphReader("", 0, {}, frozenset())
+    reader = _GraphReader("", 0, {}, {}, DeathsInGraph([], []))
     return {node.name: reader.value(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -34,7 +34,7 @@ class Values:
 
     def _key(self, node: Node) -> Hashable:
         """The key of a value; that of a weight is its name, because the stand-in for a later block has no node for it."""
-        return self._named(self.origin_of.get(node, _key_of(node)))
+        return self._named(self.origin_of.get(node, key_of_value(node)))
 
     def _elsewhere(self, key: Hashable, old: str, new: str) -> Hashable:
         return self._named(key.elsewhere(old, new)) if isinstance(key, Origin) else key
@@ -51,6 +51,18 @@ class Values:
         keys = list(_keys_of(node, node.meta.get("val")))
         self._made.update(keys)
         return tuple(map(self._number, keys))
+
+    def freed(self, keys: Iterable[Hashable], results: Collection[Hashable]) -> tuple[int, ...]:
+        """The numbers of values of this graph among those that die; its results do not die in it."""
+        return tuple(self._numbers[key] for key in keys if key in self._made and key in self._numbers and key not in results)
+
+    def own(self) -> Iterator[tuple[Hashable, int]]:
+        """The values that this graph's operators make, by key and number."""
+        return ((key, number) for key, number in self._numbers.items() if key in self._made)
+
+    def results(self, nodes: Any) -> frozenset[Hashable]:
+        """The keys of results that a graph or a block gives."""
+        return frozenset(map(self._key, _value_nodes((nodes,))))
 
     def returned(self, module: GraphModule) -> tuple[int, ...]:
         """The numbers of a graph's results."""
@@ -77,19 +89,25 @@ class Values:
     def _taken(self) -> list[tuple[int, Hashable]]:
         return [(number, key) for key, number in self._numbers.items() if key not in self._made]
 
-    def around(self, outer: Values, end: Node) -> tuple[Pairs, Pairs]:
+    def around(self, outer: Values, end: Node, kept: Collection[Hashable]) -> tuple[Pairs, Pairs]:
         """The values that the block with these values takes from those around it, and the values that it gives.
 
         Args:
             outer: the values of the graph around it.
             end: the mark at its end.
+            kept: keys of values that die, whether anybody reads them or not.
         """
         takes = tuple((inner, outer._number(key)) for inner, key in self._taken())
-        given = [key for key in self._numbers if key in self._made and any(end < user for user in _users(key))]
+        results = {self._key(node) for node in _nodes(end.args[2])}.intersection(kept)
+        given = [
+            key for key in self._numbers if key in self._made and (key in results or any(end < user for user in _users(key)))
+        ]
         outer._made.update(given)
         return takes, tuple((self._numbers[key], outer._number(key)) for key in given)
 
-    def again(self, end: Node, repeat: Node, outer: Values, old: str, new: str) -> tuple[Pairs, Pairs]:
+    def again(
+        self, end: Node, repeat: Node, outer: Values, old: str, new: str, kept: Collection[Hashable]
+    ) -> tuple[Pairs, Pairs]:
         """The values that a later call of the same block takes and gives.
 
         Args:
@@ -98,12 +116,17 @@ class Values:
             outer: the values of the graph around it.
             old: path of the block's module.
             new: path of the later one.
+            kept: as for `around`.
         """
         _, inputs, results = end.args
         given = dict(zip(map(self._key, _nodes(inputs)), map(outer._key, _nodes(repeat.args[1])), strict=True))
         takes = tuple((inner, outer._number(given.get(key, self._elsewhere(key, old, new)))) for inner, key in self._taken())
         used = {user.args[1] for user in repeat.users if user.users}
-        keys = [(self._numbers[self._key(node)], (repeat, at)) for at, node in enumerate(_nodes(results)) if at in used]
+        keys = [
+            (self._numbers[self._key(node)], (repeat, at))
+            for at, node in enumerate(_nodes(results))
+            if at in used or (repeat, at) in kept
+        ]
         outer._made.update(key for _, key in keys)
         return takes, tuple((inner, outer._number(key)) for inner, key in keys)
 
@@ -139,13 +162,18 @@ def _tensors(values: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
-def _key_of(node: Node) -> Hashable:
+def is_item(node: Node) -> bool:
+    """Whether a node takes one of several results of another node."""
+    return getattr(node.target, "__name__", "") == "getitem"
+
+
+def key_of_value(node: Node) -> Hashable:
     """The key of a node or of an item of several results; equal for every node that takes the item out."""
-    if getattr(node.target, "__name__", "") != "getitem":
+    if not is_item(node):
         return node
     held, position = node.args
     assert isinstance(held, Node), "the results of another node"
-    return (_key_of(held), position)
+    return (key_of_value(held), position)
 
 
 def _keys_of(key: Hashable, value: Any) -> Iterator[Hashable]:
@@ -165,8 +193,8 @@ def _users(key: Hashable) -> Iterable[Node]:
     assert isinstance(node, Node), "the result of an operator"
     items = [node]
     for item in items:  # the list grows
-        items += [user for user in item.users if getattr(user.target, "__name__", "") == "getitem"]
-    return [user for item in items if _key_of(item) == key for user in item.users]
+        items += [user for user in item.users if is_item(user)]
+    return [user for item in items if key_of_value(item) == key for user in item.users]
 
 
 def _nodes(values: Any) -> list[Node]:

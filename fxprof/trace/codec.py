@@ -33,7 +33,7 @@ def write_trace(trace: Trace) -> Json:
     parts = writer.parts(trace.parts)
     inputs = [[name, _written(value)] for name, value in trace.inputs]
     origins = [[number, *origin] for number, origin in trace.origins]
-    values = {"origins": origins, "gives": list(trace.gives)}
+    values = {"origins": origins, "gives": list(trace.gives), "has_frees": trace.has_frees}
     return {"stacks": writer.stacks, "blocks": writer.blocks, "parts": parts, "inputs": inputs, **values}
 
 
@@ -49,7 +49,10 @@ def read_trace(value: Any) -> Trace:
             reader.blocks.append(Block(reader.stacks[block["stack"]], reader.parts(block["parts"])))
         inputs = tuple((_text(name), _read(item)) for name, item in value["inputs"])
         origins = tuple((_count(number), Origin(_text(kind), _text(name))) for number, kind, name in value["origins"])
-        return Trace(reader.parts(value["parts"]), inputs, origins=origins, gives=_numbers(value["gives"]))
+        parts, gives, has_frees = reader.parts(value["parts"]), _numbers(value["gives"]), value["has_frees"]
+        if not isinstance(has_frees, bool):
+            raise DamagedError("frees")
+        return Trace(parts, inputs, origins=origins, gives=gives, has_frees=has_frees)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DamagedError(str(error)) from error
 
@@ -68,14 +71,15 @@ class _Writer:
         args = [[name, _written(value)] for name, value in op.args]
         outputs = [_written(value) for value in op.outputs]
         bodies = [[body.name, self.parts(body.parts), list(body.takes), list(body.gives)] for body in op.subgraphs]
-        return [op.target, args, outputs, self._stack(op.stack), op.source, bodies, list(op.reads), list(op.makes)]
+        values = [list(op.reads), list(op.makes), list(op.frees)]
+        return [op.target, args, outputs, self._stack(op.stack), op.source, bodies, *values, op.inside]
 
     def _occurrence(self, part: Occurrence) -> Json:
         if part.block not in self._blocks:
             written = {"stack": self._stack(part.block.stack), "parts": self.parts(part.block.parts)}
             self._blocks[part.block] = len(self.blocks)
             self.blocks.append(written)
-        pairs = {"visits": list(part.visits), "takes": list(part.takes), "gives": list(part.gives)}
+        pairs = {"visits": list(part.visits), "takes": list(part.takes), "gives": list(part.gives), "frees": list(part.frees)}
         return {"block": self._blocks[part.block], "stack": self._stack(part.stack), **pairs}
 
     def _stack(self, stack: tuple[Frame, ...]) -> int:
@@ -115,7 +119,7 @@ class _Reader:
         return tuple(self._occurrence(part) if isinstance(part, dict) else self._op(part) for part in parts)
 
     def _op(self, part: list[Any]) -> Op:
-        target, args, outputs, stack, source, bodies, reads, makes = part
+        target, args, outputs, stack, source, bodies, reads, makes, frees, inside = part
         return Op(
             _text(target),
             tuple((_text(name), _read(value)) for name, value in args),
@@ -127,12 +131,14 @@ class _Reader:
             ),
             _numbers(reads),
             _numbers(makes),
+            _numbers(frees),
+            _count(inside),
         )
 
     def _occurrence(self, part: Json) -> Occurrence:
         visits = tuple((_text(path), _count(shift, least=-(10**9))) for path, shift in part["visits"])
         block, stack = self.blocks[part["block"]], self.stacks[part["stack"]]
-        return Occurrence(block, stack, visits, _pairs(part["takes"]), _pairs(part["gives"]))
+        return Occurrence(block, stack, visits, _pairs(part["takes"]), _pairs(part["gives"]), _numbers(part["frees"]))
 
 
 def _read(value: Any) -> Value:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fxprof.trace.arithmetic import Number
@@ -123,6 +123,10 @@ class Op:
     """The numbers of the values in its arguments, in order: tensors, and numbers that other operators compute."""
     makes: tuple[int, ...] = ()
     """The numbers of its results, in order."""
+    frees: tuple[int, ...] = field(default=(), compare=False)
+    """The values that Python drops after this operator and before the next one, as seen while it was captured."""
+    inside: int = field(default=0, compare=False)
+    """Bytes of tensors that it makes for itself and drops before it returns, beyond its results, at the same time at most."""
 
     def argument(self, name: str) -> Value:
         """The value of the argument called `name`, or None if the operator has no such argument."""
@@ -151,7 +155,9 @@ class Occurrence:
     takes: Pairs = ()
     """The values from the graph around the module that the block's operators read."""
     gives: Pairs = ()
-    """The values of the block that the graph around the module reads."""
+    """The values of the block that the graph around the module reads, or that Python keeps after it."""
+    frees: tuple[int, ...] = field(default=(), compare=False)
+    """The values of the graph around it that Python drops after its last operator; see `Op.frees`."""
 
     def frames(self, stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
         """The stack of an operator in this module, from its stack in the block."""
@@ -176,7 +182,10 @@ class Occurrence:
             return known[op.stack]
 
         numbers = {**dict(self.takes), **dict(self.gives)}
-        return (_renumbered(op, numbers, fresh, stack) for op in expand(self.block.parts))
+        ops = expand(self.block.parts)
+        for at, op in enumerate(ops, 1):
+            moved = _renumbered(op, numbers, fresh, stack)
+            yield replace(moved, frees=(*moved.frees, *self.frees)) if self.frees and at == len(ops) else moved
 
 
 def _renumbered(
@@ -190,7 +199,8 @@ def _renumbered(
         return numbers[old]
 
     reads, bodies = tuple(map(number, op.reads)), tuple(_body(body, number, stack) for body in op.subgraphs)
-    return Op(op.target, op.args, op.outputs, stack(op), op.source, bodies, reads, tuple(map(number, op.makes)))
+    makes, frees = tuple(map(number, op.makes)), tuple(map(number, op.frees))
+    return Op(op.target, op.args, op.outputs, stack(op), op.source, bodies, reads, makes, frees, op.inside)
 
 
 def _body(body: Subgraph, number: Callable[[int], int], stack: Callable[[Op], tuple[Frame, ...]]) -> Subgraph:
@@ -198,7 +208,7 @@ def _body(body: Subgraph, number: Callable[[int], int], stack: Callable[[Op], tu
 
     def moved(op: Op) -> Op:
         bodies = tuple(_body(inner, int, stack) for inner in op.subgraphs)
-        return Op(op.target, op.args, op.outputs, stack(op), op.source, bodies, op.reads, op.makes)
+        return Op(op.target, op.args, op.outputs, stack(op), op.source, bodies, op.reads, op.makes, op.frees, op.inside)
 
     takes = tuple((inner, number(outer)) for inner, outer in body.takes)
     return Subgraph(body.name, tuple(map(moved, body.ops)), takes, body.gives)
@@ -240,6 +250,8 @@ class Trace:
     """(number, origin) of each value that is read and that no operator makes."""
     gives: tuple[int, ...] = ()
     """The numbers of the values that the graph returns, in order."""
+    has_frees: bool = False
+    """Whether it was seen when Python drops values, so that a value which no operator frees stays alive to the end."""
 
     def sizes(self) -> Sizes:
         """The values of the trace's expressions."""
@@ -268,7 +280,7 @@ class Trace:
                 numbers[number] = next(fresh)
         gives = tuple(numbers[number] for number in self.gives)
         origins = tuple(sorted((numbers[number], origin) for number, origin in self.origins if number in numbers))
-        return Trace(ops, self.inputs, self.symbols, self.computed, origins, gives)
+        return Trace(ops, self.inputs, self.symbols, self.computed, origins, gives, self.has_frees)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Trace):

@@ -102,4 +102,4 @@ def _inherited(body: Subgraph, gives: Iterable[int], outer: Op, sizes: Sizes) ->
     """Operators of a body; those without a stack get the stack of its operator."""
     for op in _unneeded(body.ops, gives, sizes):
         stack = op.stack or outer.stack
-        yield Op(op.target, op.args, op.outputs, stack, op.source, op.subgraphs, op.reads, op.makes)
+        yield Op(op.target, op.args, op.outputs, stack, op.source, op.subgraphs, op.reads, op.makes, op.frees, op.inside)

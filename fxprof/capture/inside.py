@@ -1,0 +1,112 @@
+"""Tensors that an operator makes for itself: means and scales of norms, copies before a product.
+
+An operator that torch composes of others runs here on fake tensors, which hold no data, and a dispatch mode follows the memory of every
+tensor that it makes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class LiveBytes(TorchDispatchMode):
+    """Follows the bytes of all tensors that operators make while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.most = 0
+        self._known: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in pytree.tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and _memory(leaf) not in given:
+                self._born(leaf)
+        return result
+
+    def _born(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata  # noqa: SLF001 - meta tensors have no other address
+        if key not in self._known:
+            self._known[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._died, key).atexit = False
+
+    def _died(self, key: int) -> None:
+        self.now -= self._known.pop(key)
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata  # noqa: SLF001 - as above
+
+
+class Insides:
+    """The bytes that operators take for themselves; equal calls run once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, int] = {}
+        self._mode = FakeTensorMode()
+
+    def of(self, node: Node) -> int:
+        """Bytes beyond the results of a node, at the same time at most; 0 where sizes are symbols."""
+        target = node.target
+        if not isinstance(target, OpOverload) or not _is_composed(target):
+            return 0
+        leaves, spec = pytree.tree_flatten((node.args, node.kwargs))
+        leaves = [leaf.meta.get("val") if isinstance(leaf, Node) else leaf for leaf in leaves]
+        key = (target, spec, *map(_look, leaves))
+        if key not in self._known:
+            self._known[key] = _measured(
+                target, self._mode, *pytree.tree_unflatten([_without_data(leaf, self._mode) for leaf in leaves], spec)
+            )
+        return self._known[key]
+
+
+def _look(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        return (tuple(leaf.shape), leaf.stride(), leaf.dtype)
+    return (type(leaf), repr(leaf))
+
+
+def _without_data(leaf: Any, mode: FakeTensorMode) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        with mode:
+            return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=leaf.device)
+    return leaf
+
+
+def _measured(target: OpOverload, mode: FakeTensorMode, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    try:
+        with mode, LiveBytes() as live:
+            result = target(*args, **kwargs)
+    except (RuntimeError, NotImplementedError, TypeError):
+        return 0  # it reads values, as no operator does whose work a graph shows
+    kept = live.now
+    del result
+    return live.most - kept
+
+
+_COMPOSED: dict[OpOverload, bool] = {}
+_LEFT_OUT = frozenset({"aten::scaled_dot_product_attention"})
+"""Operators whose own tensors depend on the device; `fxprof.cost.attention_memory` has rules for them."""
+
+
+def _is_composed(target: OpOverload) -> bool:
+    if target not in _COMPOSED:
+        name = target._schema.name  # noqa: SLF001 - there is no other way to ask
+        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - as above
+        composed = has_kernel(target.name(), "CompositeImplicitAutograd")
+        _COMPOSED[target] = composed and name not in _LEFT_OUT and not target.is_view
+    return _COMPOSED[target]
