@@ -1,7 +1,7 @@
 """Tensors that an operator makes for itself: means and scales of norms, copies before a product.
 
-An operator that torch composes of others runs here on fake tensors, which hold no data, and a dispatch mode follows the memory of every
-tensor that it makes.
+An operator that torch composes of others runs here on fake tensors, which hold no data, and a dispatch mode follows the memory
+of every tensor that it makes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LiveBytes(TorchDispatchMode):
 
     def _born(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
-        key = storage._cdata  # noqa: SLF001 - meta tensors have no other address
+        key = _memory(tensor)
         if key not in self._known:
             self._known[key] = storage.nbytes()
             self.now += storage.nbytes()
@@ -49,7 +49,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def _memory(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata  # noqa: SLF001 - as above
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - meta tensors have no other address
 
 
 class Insides:
@@ -66,12 +66,19 @@ class Insides:
             return 0
         leaves, spec = pytree.tree_flatten((node.args, node.kwargs))
         leaves = [leaf.meta.get("val") if isinstance(leaf, Node) else leaf for leaf in leaves]
+        if any(isinstance(leaf, torch.Tensor) and not _has_numbers(leaf) for leaf in leaves):
+            return 0
         key = (target, spec, *map(_look, leaves))
         if key not in self._known:
             self._known[key] = _measured(
                 target, self._mode, *pytree.tree_unflatten([_without_data(leaf, self._mode) for leaf in leaves], spec)
             )
         return self._known[key]
+
+
+def _has_numbers(tensor: torch.Tensor) -> bool:
+    """Whether all sizes of a dense tensor are numbers, so that it can be made again."""
+    return tensor.layout is torch.strided and all(type(size) is int for size in (*tensor.shape, *tensor.stride()))
 
 
 def _look(leaf: Any) -> Any:
@@ -95,7 +102,7 @@ def _measured(target: OpOverload, mode: FakeTensorMode, args: tuple[Any, ...], k
         return 0  # it reads values, as no operator does whose work a graph shows
     kept = live.now
     del result
-    return live.most - kept
+    return int(live.most - kept)
 
 
 _COMPOSED: dict[OpOverload, bool] = {}

@@ -129,7 +129,9 @@ class Interception:
         assert recorded.call is not None
         with self._listening.unseen():
             taken(tensors_of((args, kwargs)))
+            recorded.held = max(recorded.held, self._runs.holding.now)
             answer = recorded.call.answer(args, kwargs, recorded.read)
+            self._runs.holding.add(answer)
         self._calls.count(key, recorded)
         return answer
 

@@ -298,7 +298,7 @@ _Modules = Callable[[nn.Module], tuple[CapturedModule, ...]]
 def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules) -> CapturedComponent:
     module = built.modules.get(name)
     if module is None:
-        return CapturedComponent(name, outside[1], (), rehearsal.calls.of(name))
+        return CapturedComponent(name, outside[1], (), rehearsal.calls.of(name), held=rehearsal.held(name))
     return CapturedComponent(
         name,
         type(module).__name__,
@@ -309,6 +309,7 @@ def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str
         entered=rehearsal.calls.entered[name],
         aliases=rehearsal.aliases(name),
         runs=rehearsal.calls.runs(name),
+        held=rehearsal.held(name),
     )
 
 

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from fxprof.capture.calls import inputs_of
 from fxprof.capture.failure import Passed
+from fxprof.capture.holding import Holding
 from fxprof.capture.hooks import intercepted
 from fxprof.capture.listening import CALL
 from fxprof.capture.places import Place
@@ -69,6 +70,7 @@ class RealRuns:
         outside: the name for operators that run in no component, and the class to show for it.
         generators: the generators from which modules can draw random numbers.
         unseen: a context in which nothing is recorded.
+        holding: follows the tensors that Python holds.
     """
 
     def __init__(
@@ -79,11 +81,12 @@ class RealRuns:
         outside: tuple[str, str],
         generators: Generators,
         unseen: Callable[[], AbstractContextManager[None]],
+        holding: Holding,
     ) -> None:
         self.passed: list[Passed] = []
         """The modules that errors came through, the innermost first."""
         self._calls, self._notable, self._outside = calls, notable, outside
-        self._generators, self._unseen = generators, unseen
+        self._generators, self._unseen, self.holding = generators, unseen, holding
         self._running: list[Running] = []
         self._memories: dict[Place, Memory] = {}
         self._threads = torch.get_num_threads()
@@ -123,6 +126,8 @@ class RealRuns:
 
     def observe(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Record an operator that ran outside every exported call."""
+        if self._running:
+            self.holding.note(self._running[-1].component, (args, kwargs), result)
         if self._running and self._notable(target_name(function)):
             op = record(function, args, kwargs, result)
             running = self._running[-1]
@@ -157,7 +162,9 @@ class RealRuns:
         for key, times in attempt.known.calls.items():
             self._calls.count(key, self._calls.by_key[key], times)
         with self._unseen():
-            return marked_result(attempt.known.answer(args, kwargs))
+            answer = marked_result(attempt.known.answer(args, kwargs))
+            self.holding.add(answer)
+            return answer
 
     def run(
         self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], forward: Callable[..., Any]

@@ -34,13 +34,15 @@ class Recorded:
     count: int = 0
     read: set[int] = field(default_factory=set)
     """The positions of its results that somebody read."""
+    held: int = 0
+    """The most bytes of tensors that Python held when it made the call, with the call's inputs."""
 
     def as_captured(self) -> CapturedCall:
         """The call with its present count."""
         if self.call is None:
-            return CapturedCall(self.entry, self.count, self.trace, self.note)
+            return CapturedCall(self.entry, self.count, self.trace, self.note, held=self.held)
         read, objects = self.call.given_back(self.read), bool(self.call.objects)
-        return CapturedCall(self.entry, self.count, self.trace, self.note, self.call.program, read, objects)
+        return CapturedCall(self.entry, self.count, self.trace, self.note, self.call.program, read, objects, self.held)
 
 
 class RecordedCalls:
@@ -191,7 +193,8 @@ class RecordedCalls:
 def _together(one: CapturedCall, other: CapturedCall) -> CapturedCall:
     """Two calls that compute the same, as one: it reads each result that somebody reads of either."""
     read = None if one.read is None or other.read is None else tuple(sorted({*one.read, *other.read}))
-    return replace(one, count=one.count + other.count, read=read, returns_objects=one.returns_objects or other.returns_objects)
+    objects, held = one.returns_objects or other.returns_objects, max(one.held, other.held)
+    return replace(one, count=one.count + other.count, read=read, returns_objects=objects, held=held)
 
 
 def _work(calls: Mapping[Key, Recorded]) -> Counter[Any]:

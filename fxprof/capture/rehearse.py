@@ -21,6 +21,7 @@ from torch import nn
 
 from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.failure import Failure, failure_of
+from fxprof.capture.holding import Holding
 from fxprof.capture.interception import Interception
 from fxprof.capture.known_calls import KnownCalls
 from fxprof.capture.listening import Listening
@@ -71,15 +72,22 @@ class Rehearsal:
         self._places, self._aliases = find_modules(components)
         generators = Generators(components.values() if own_code else ())
         known = KnownCalls(self._aliases, generators, whole=whole, cached=cached)
+        self._holding = Holding()
         self._listening = listening = Listening(self, Recorder(self, bounded=not own_code), self._places)
         self._runs = RealRuns(
-            self.calls, notable=notable, outside=outside, generators=generators, unseen=self._listening.unseen
+            self.calls,
+            notable=notable,
+            outside=outside,
+            generators=generators,
+            unseen=self._listening.unseen,
+            holding=self._holding,
         )
         report = progress or (lambda _: None)
         self._interception = Interception(
             self._places, listening, known, self.calls, self._runs, own_code=own_code, progress=report
         )
         self._reads = Reads(outside[0])
+        self._first_held: dict[str, int] = {}
         self._seconds = 0.0
         """The first run's processor time."""
         self._end = math.inf
@@ -89,6 +97,10 @@ class Rehearsal:
     def ran_for_real(self) -> Mapping[tuple[str, str], str]:
         """The reasons for which the Python of modules ran for real, by (component, path)."""
         return self._interception.ran_for_real
+
+    def held(self, component: str) -> int:
+        """The most bytes that Python held while a component's own Python ran operators outside of exported calls."""
+        return self._first_held.get(component, 0)
 
     @property
     def export_seconds(self) -> float:
@@ -102,6 +114,7 @@ class Rehearsal:
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `function` and record; all global state is as before afterwards, also when it raises."""
         self._reads.begin()
+        self._holding.begin((args, kwargs))
         started = time.thread_time()
         with self._runs.of_pipeline():
             try:
@@ -113,6 +126,7 @@ class Rehearsal:
                     return result
             finally:
                 self._seconds = self._seconds or time.thread_time() - started
+                self._first_held = self._first_held or dict(self._holding.most)
 
     def end(self, error: BaseException) -> Failure | None:
         """End the rehearsal with an error that came out of `run`, and record the call that failed.

@@ -270,7 +270,7 @@ class _GraphReader:
         """A later module's occurrence, with the numbers of its calls as if each had been traced."""
         block, stack = known.block, self._stack(node)
         old, new, dying = block.stack[-1].path, stack[-1].path, self._deaths.dying
-        takes, gives = known.values.again(known.end, node, values, old, new, dying)
+        takes, gives = known.values.again(known.end, node, values, (old, new), dying)
         shifts = []
         for path, (first, calls) in self._calls_in(block).items():
             moved = f"{new}{path[len(old) :]}"

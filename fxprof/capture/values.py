@@ -106,7 +106,7 @@ class Values:
         return takes, tuple((self._numbers[key], outer._number(key)) for key in given)
 
     def again(
-        self, end: Node, repeat: Node, outer: Values, old: str, new: str, kept: Collection[Hashable]
+        self, end: Node, repeat: Node, outer: Values, paths: tuple[str, str], kept: Collection[Hashable]
     ) -> tuple[Pairs, Pairs]:
         """The values that a later call of the same block takes and gives.
 
@@ -114,13 +114,12 @@ class Values:
             end: the mark at the block's end, which lists its inputs and results.
             repeat: the stand-in for the later call, which lists that call's inputs.
             outer: the values of the graph around it.
-            old: path of the block's module.
-            new: path of the later one.
+            paths: that of the block's module, and that of the later one.
             kept: as for `around`.
         """
         _, inputs, results = end.args
         given = dict(zip(map(self._key, _nodes(inputs)), map(outer._key, _nodes(repeat.args[1])), strict=True))
-        takes = tuple((inner, outer._number(given.get(key, self._elsewhere(key, old, new)))) for inner, key in self._taken())
+        takes = tuple((inner, outer._number(given.get(key, self._elsewhere(key, *paths)))) for inner, key in self._taken())
         used = {user.args[1] for user in repeat.users if user.users}
         keys = [
             (self._numbers[self._key(node)], (repeat, at))

@@ -12,11 +12,12 @@ result whose aliasing is unknown counts as new, and keeps alive what it may shar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fxprof.cost.attention_memory import attention_bytes
+from fxprof.cost.workspace import workspace_bytes
 from fxprof.trace import Op, Sizes, Subgraph, Tensor, Trace, UnboundSymbolError, Value
 from fxprof.trace.aliasing import results_of
 from fxprof.trace.element_types import UnknownTypeError, bytes_of
@@ -61,38 +62,53 @@ class Peak:
     """The position of that operator among those of the call."""
     inside: int = 0
     """Bytes in the sum that the operator takes for itself and drops before it returns."""
+    workspace: int = 0
+    """Bytes by which the kernels' own memory raises the peak, as an estimate; no part of the sum."""
     alive: tuple[AliveTensor, ...] = ()
     """The tensors that are alive then, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """The peaks of one call."""
+    """The peaks of one call, with attention in one of `ATTENTION`."""
 
     eager: Peak | None
     """None if nobody saw how long Python holds tensors, as in a file."""
     graph: Peak
-    by_module: dict[str, int] = field(default_factory=dict)
+    by_module: Mapping[str, int] = field(default_factory=dict)
     """For each module, the most bytes that are alive while one of its own operators runs: eager, or by last use if unknown."""
 
+    @property
+    def peak(self) -> Peak:
+        """The eager peak, or the one by last use if that is unknown."""
+        return self.graph if self.eager is None else self.eager
 
-def find_lifetimes(trace: Trace, attention: str = "fused") -> Lifetimes:
-    """The peaks of a call, at the trace's own sizes of its symbols.
 
-    Args:
-        trace: the trace of one call.
-        attention: `fused` or `math`.
+def find_lifetimes(trace: Trace) -> dict[str, Lifetimes]:
+    """The peaks of a call, at the trace's own sizes of its symbols, by the way to compute attention.
+
+    A call without attention that can be computed in two ways has `fused` alone.
     """
     flat, numbers = _Flat(trace.sizes()), dict[int, int]()
     steps = flat.steps(trace.ops, numbers, "")
-    gives = [numbers[number] for number in trace.gives if number in numbers]
-    as_products = attention == "math"
+    last = _last_uses(steps, [numbers[number] for number in trace.gives if number in numbers])
+    frees = [step.frees for step in steps] if trace.has_frees else None
+    ways = ATTENTION if any(step.needs.products for step in steps) else ATTENTION[:1]
+    return {way: _lifetimes(steps, last, frees, as_products=way == "math") for way in ways}
+
+
+def _lifetimes(
+    steps: Sequence[_Step],
+    last: Sequence[tuple[int, ...]],
+    frees: Sequence[tuple[int, ...]] | None,
+    *,
+    as_products: bool,
+) -> Lifetimes:
     products = [step.needs.bodies + (step.needs.products if as_products else 0) for step in steps]
-    graph, by_module = _swept(steps, _last_uses(steps, gives), products)
-    if not trace.has_frees:
+    graph, by_module = _swept(steps, last, products)
+    if frees is None:
         return Lifetimes(None, graph, by_module)
-    insides = [step.needs.eager(as_products=as_products) for step in steps]
-    eager, by_module = _swept(steps, [step.frees for step in steps], insides)
+    eager, by_module = _swept(steps, frees, [step.needs.eager(as_products=as_products) for step in steps])
     return Lifetimes(eager, graph, by_module)
 
 
@@ -107,6 +123,8 @@ class _Needs(NamedTuple):
     """For attention in one kernel."""
     products: int = 0
     """For attention as products."""
+    workspace: int = 0
+    """Outside of torch's tensors, as an estimate."""
 
     def eager(self, *, as_products: bool) -> int:
         return self.bodies + self.own + (self.products if as_products else self.fused)
@@ -180,9 +198,9 @@ class _Flat:
                 made[-1] = made[-1]._replace(frees=(*made[-1].frees, *frees))
         return made
 
-    def _entered(self, op: Op, body: Subgraph, path: str, makes: tuple[int, ...], number: object) -> list[_Step]:
+    def _entered(self, op: Op, body: Subgraph, path: str, makes: tuple[int, ...], number: Callable[[int], int]) -> list[_Step]:
         """The steps of a body that runs once, in place of its operator."""
-        inside = {inner: number(value) for inner, value in body.takes}  # type: ignore[operator]
+        inside = {inner: number(value) for inner, value in body.takes}
         again = []
         for inner, outer in zip(body.gives, makes, strict=True):
             if inner in inside:
@@ -229,7 +247,7 @@ class _Flat:
             fused, products = (attention_bytes(op, self._sizes, how) for how in ATTENTION)
         except (UnboundSymbolError, LookupError, TypeError, ValueError):
             fused = products = 0
-        return _Examined(tuple(results), _Needs(bodies, op.inside, fused, products))
+        return _Examined(tuple(results), _Needs(bodies, op.inside, fused, products, workspace_bytes(op, self._sizes)))
 
     def _bytes(self, value: Value) -> int | None:
         if not isinstance(value, Tensor):
@@ -320,7 +338,7 @@ class _Memory:
 def _swept(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], insides: Sequence[int]) -> tuple[Peak, dict[str, int]]:
     """The peak of steps, and for each module the most bytes while one of its own operators runs."""
     memory, by_module = _Memory(), dict[str, int]()
-    most, place, bounded, unknown = 0, -1, False, 0
+    most, place, bounded, unknown, with_workspace = 0, -1, False, 0, 0
     for at, (step, dead, inside) in enumerate(zip(steps, frees, insides, strict=True)):
         for number, result in step.makes:
             memory.make(number, result)
@@ -331,15 +349,18 @@ def _swept(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], insides: Se
             by_module[step.path] = now
         if now > most:
             most, place = now, at
+        if step.needs.workspace:
+            with_workspace = max(with_workspace, now + step.needs.workspace)
         for number in dead:
             memory.free(number)
+    more = max(with_workspace - most, 0)
     if place < 0:
-        return Peak(bounded=bounded, unknown=unknown), by_module
+        return Peak(bounded=bounded, unknown=unknown, workspace=more), by_module
     step = steps[place]
     alive = _alive_at(steps, frees, place)
-    return Peak(
-        most, bounded, unknown, step.op.target, step.path, step.op.source or "", place, insides[place], alive
-    ), by_module
+    op = step.op
+    peak = Peak(most, bounded, unknown, op.target, step.path, op.source or "", place, insides[place], more, alive)
+    return peak, by_module
 
 
 def _alive_at(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], place: int) -> tuple[AliveTensor, ...]:

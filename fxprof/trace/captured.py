@@ -40,6 +40,8 @@ class CapturedCall:
     """Positions in `trace.gives` of the results that are read later; None if all of them may be."""
     returns_objects: bool = False
     """Whether it also returns objects, such as a key-value cache, with tensors that the graph does not list as results."""
+    held: int = 0
+    """The most bytes of tensors that Python held outside of the call when it was made, with the call's inputs; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class CapturedComponent:
     """Other paths of shared modules, to the one path that collects their calls."""
     runs: tuple[CapturedRun, ...] = ()
     """The inner calls of its calls from outside; empty if unknown."""
+    held: int = 0
+    """The most bytes of tensors that Python held while the component's own Python ran operators outside of these calls."""
 
 
 @dataclass(frozen=True, slots=True)
