@@ -14,6 +14,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.build import Progress, build_module
+from fxprof.capture.built_modules import grouped
 from fxprof.capture.error_causes import failure, is_our_bug
 from fxprof.capture.function_caches import remembering_nothing
 from fxprof.capture.inputs import plain, real
@@ -99,13 +100,15 @@ def _capture(
         for (_, path), reason in rehearsal.ran_for_real.items()
         if not is_of_torch(path)
     )
+    built = grouped(loan.modules_of(module))
     component = CapturedComponent(
         COMPONENT,
         name,
-        loan.modules_of(module),
+        built.modules,
         rehearsal.calls.of(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.calls.runs(COMPONENT),
+        weights=built.weights,
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))
 
