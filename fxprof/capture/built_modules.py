@@ -12,7 +12,7 @@ from fxprof.capture.loaded_types import skipping
 from fxprof.capture.quantised import Storages, Weight, buffers_of, weights_of
 from fxprof.trace.captured import CapturedModule
 from fxprof.trace.modules import made_by_torch
-from fxprof.trace.weights import PARAMETER, WeightGroup
+from fxprof.trace.weights import PARAMETER, WeightGroup, gather
 
 
 class HeldModule(NamedTuple):
@@ -78,20 +78,9 @@ def modules_since(before: tuple[HeldModule, ...], component: nn.Module) -> tuple
 
 def grouped(held: tuple[HeldModule, ...]) -> Built:
     """The modules with their weights in groups of those that are alike."""
-    places: dict[WeightGroup, int] = {}
-    counts: list[int] = []
-    modules = []
-    for item in held:
-        numbers = []
-        for weight in item.weights:
-            place = places.setdefault(weight, len(places))
-            if place == len(counts):
-                counts.append(0)
-            counts[place] += 1
-            numbers.append(place)
-        modules.append(CapturedModule(item.path, item.class_name, item.params, item.stored_bytes, tuple(numbers)))
-    groups = tuple(group._replace(count=count) for group, count in zip(places, counts, strict=True))
-    return Built(tuple(modules), groups)
+    groups, places = gather(item.weights for item in held)
+    pairs = zip(held, places, strict=True)
+    return Built(tuple(CapturedModule(item.path, item.class_name, item.params, item.stored_bytes, own) for item, own in pairs), groups)
 
 
 class ResidentWeights:

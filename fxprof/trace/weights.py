@@ -59,3 +59,27 @@ def bytes_by_type(groups: Iterable[WeightGroup], kind: str | None = None) -> Map
             for dtype, size in group.parts:
                 found[dtype] = found.get(dtype, 0) + size * group.count
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def gather(held: Iterable[Iterable[WeightGroup]]) -> tuple[tuple[WeightGroup, ...], list[tuple[int, ...]]]:
+    """Make groups of the weights of all modules.
+
+    Args:
+        held: for each module, its weights one by one.
+
+    Returns:
+        The groups with their counts, and for each module the positions of its weights among them.
+    """
+    places: dict[WeightGroup, int] = {}
+    counts: list[int] = []
+    modules = []
+    for weights in held:
+        numbers = []
+        for weight in weights:
+            place = places.setdefault(weight, len(places))
+            if place == len(counts):
+                counts.append(0)
+            counts[place] += 1
+            numbers.append(place)
+        modules.append(tuple(numbers))
+    return tuple(group._replace(count=count) for group, count in zip(places, counts, strict=True)), modules
