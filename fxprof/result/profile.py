@@ -203,6 +203,20 @@ class Profile:
 
         return find_roofline(self, find_device(device) if isinstance(device, str) else device, by, seconds)
 
+    def with_weights(self, *schemes: str) -> Profile:
+        """The same run with quantised weights: their bytes change, the work does not.
+
+        Args:
+            schemes: `int8`, `fp8`, `nf4` or `int4`, for one component as in `transformer=nf4`.
+
+        Raises:
+            UsageError: there is no such scheme or component, or nothing in the component can be quantised.
+            TargetError: an early fxprof saved the profile, so its weights are unknown.
+        """
+        from fxprof.result.quantise import with_weights
+
+        return with_weights(self, schemes)
+
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the profile as JSON, whole or not at all.
 
