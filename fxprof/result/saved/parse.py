@@ -275,7 +275,6 @@ def _component(fields: _Fields) -> Component:
     usual = _usual_tree(raw, sizes)
     judged = _judged_tree(raw, where, sizes) if usual is None else None
     modules = tuple((judged or usual).modules)  # type: ignore[union-attr]  # one of both
-    _check_weights(fields, weights or (), modules)
     calls = _with_weights(fields, calls, weights)
     runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
     component = Component(name, class_name, modules, calls, runs, stored_bytes, weights)
@@ -283,6 +282,7 @@ def _component(fields: _Fields) -> Component:
         fields.fail("tree", "has more modules than any model")
     fields.agree_total(stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
+    _check_weights(fields, weights or (), modules)
     if usual is None or not usual.is_that_of(component.tree):
         _check_tree((judged or _judged_tree(raw, where, sizes)).root, component.tree)
     fields.done()
