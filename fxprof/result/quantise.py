@@ -59,8 +59,8 @@ def _nf4(rows: int, columns: int) -> Parts:
 def _int4(rows: int, columns: int) -> Parts | None:
     if columns % _GROUP:
         return None
-    groups = rows * columns // _GROUP
-    return ("int4", rows * columns // 2), ("bfloat16", 2 * 2 * groups)
+    elements = -(-rows // 8) * 8 * -(-columns // 1024) * 1024
+    return ("int4", elements // 2), ("bfloat16", 2 * 2 * elements // _GROUP)
 
 
 SCHEMES: Mapping[str, Scheme] = {
@@ -77,7 +77,8 @@ SCHEMES: Mapping[str, Scheme] = {
         Scheme(
             "int4",
             TORCHAO,
-            "weights alone in torchao: 4 bits, a scale and a zero point in bfloat16 for each 128 values of a row",
+            "weights alone in torchao, packed in tiles: rows to a multiple of 8, columns of 1024; 4 bits, and a scale and a "
+            "zero point in bfloat16 for each 128 values of a row; a layer whose columns are no multiple of 128 stays",
             _int4,
         ),
     )
