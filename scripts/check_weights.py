@@ -72,8 +72,13 @@ _COGVIDEOX: dict[str, dict[str, Any]] = {
     _FIVE: {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True},
 }
 """The sizes of two models that are not bundled; what is left out is the default of the class."""
-_T5 = {
-    **{"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_heads": 64, "num_layers": 24, "vocab_size": 32128},
+_T5: dict[str, Any] = {
+    "d_model": 4096,
+    "d_ff": 10240,
+    "d_kv": 64,
+    "num_heads": 64,
+    "num_layers": 24,
+    "vocab_size": 32128,
     "feed_forward_proj": "gated-gelu",
 }
 

@@ -45,7 +45,10 @@ def with_every_field(profile: Profile) -> Profile:
     ops = tuple(op._replace(types="float32") for op in first.calls[0].ops)
     calls = (replace(first.calls[0], ops=ops, unused={row.path: 1}, weight_bytes=1), *first.calls[1:])
     group = WeightGroup("parameter", "Linear", "weight", (2, 2), (("float16", 8),), 1, linear=True, skipped_by=(TORCHAO,))
-    modules = (replace(first.modules[0], weights=(0,), weight_bytes=8), *(replace(item, weights=()) for item in first.modules[1:]))
+    modules = (
+        replace(first.modules[0], weights=(0,), weight_bytes=8),
+        *(replace(item, weights=()) for item in first.modules[1:]),
+    )
     full = replace(first, calls=calls, runs=(Run(1, ((0, 1),)),), stored_bytes=1, weights=(group,), modules=modules)
     return replace(profile, components={**profile.components, first.name: full})
 

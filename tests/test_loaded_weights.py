@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,13 @@ def wan() -> Any:
 
 def sd3() -> Any:
     """Its constructor makes a buffer in float32, which is saved."""
-    sizes = {"sample_size": 8, "num_layers": 1, "attention_head_dim": 8, "num_attention_heads": 4, "pos_embed_max_size": 4}
+    sizes: dict[str, Any] = {
+        "sample_size": 8,
+        "num_layers": 1,
+        "attention_head_dim": 8,
+        "num_attention_heads": 4,
+        "pos_embed_max_size": 4,
+    }
     return diffusers.SD3Transformer2DModel(
         **sizes, in_channels=4, joint_attention_dim=16, caption_projection_dim=32, pooled_projection_dim=16, out_channels=4
     )
@@ -87,13 +94,12 @@ def built(model: Any, dtype: torch.dtype) -> nn.Module:
 
 
 @pytest.fixture
-def accelerate_or_its_part(monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
+def accelerate_or_its_part(monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether accelerate is there; otherwise the one function of it that decides nothing about types stands in."""
-    try:
-        import accelerate  # noqa: F401
-    except ImportError:
+    there = find_spec("accelerate") is not None
+    if not there:
 
-        def put(module: nn.Module, name: str, device: Any, value: torch.Tensor, **_: Any) -> None:
+        def put(module: nn.Module, name: str, device: Any, value: torch.Tensor, **other: Any) -> None:
             path, _, last = name.rpartition(".")
             part = module.get_submodule(path)
             table = part._parameters if last in part._parameters else part._buffers
@@ -101,9 +107,7 @@ def accelerate_or_its_part(monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
 
         monkeypatch.setattr(model_loading_utils, "set_module_tensor_to_device", put, raising=False)
         monkeypatch.setattr(model_loading_utils, "is_accelerate_version", lambda *_: True)
-        yield False
-    else:
-        yield True
+    return there
 
 
 def loaded(model: Any, dtype: torch.dtype, directory: Path, *, whole: bool) -> nn.Module:
@@ -178,7 +182,11 @@ def test_shared_weights_belong_to_their_first_holder() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.one, self.other, self.part = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.Linear(4, 2, bias=False)
+            self.one, self.other, self.part = (
+                nn.Linear(4, 4, bias=False),
+                nn.Linear(4, 4, bias=False),
+                nn.Linear(4, 2, bias=False),
+            )
             self.other.weight = self.one.weight
             self.part.weight = nn.Parameter(self.one.weight.detach()[:2])  # a view of the same memory
 

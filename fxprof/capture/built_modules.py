@@ -80,7 +80,9 @@ def grouped(held: tuple[HeldModule, ...]) -> Built:
     """The modules with their weights in groups of those that are alike."""
     groups, places = gather(item.weights for item in held)
     pairs = zip(held, places, strict=True)
-    return Built(tuple(CapturedModule(item.path, item.class_name, item.params, item.stored_bytes, own) for item, own in pairs), groups)
+    return Built(
+        tuple(CapturedModule(item.path, item.class_name, item.params, item.stored_bytes, own) for item, own in pairs), groups
+    )
 
 
 class ResidentWeights:

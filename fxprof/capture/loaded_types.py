@@ -2,9 +2,9 @@
 
 Both libraries keep some modules in float32, each by a rule of its own:
 
-* transformers keeps `_keep_in_fp32_modules` in float32 if it loads in float16, and `_keep_in_fp32_modules_strict` if it loads in
-  float16 or bfloat16. The names are patterns that are searched for anywhere in a weight's name. Other weights keep the type that
-  the constructor gives them.
+* transformers keeps `_keep_in_fp32_modules` in float32 if it loads in float16, and `_keep_in_fp32_modules_strict` if it loads
+  in float16 or bfloat16. The names are patterns that are searched for anywhere in a weight's name. Other weights keep the type
+  that the constructor gives them.
 * diffusers keeps `_keep_in_fp32_modules` in float32 whatever it loads in. Each name is a whole part of a weight's name. All
   other floating-point weights get the requested type, also if the constructor gives them another one.
 

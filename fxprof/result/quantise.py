@@ -167,7 +167,9 @@ def _with_scheme(component: Component, scheme: Scheme, *, named: bool) -> Compon
     after = quantise(before, scheme)
     if named and after == before:
         why = "it has no linear layers in a floating-point type that the scheme applies to"
-        raise UsageError(f"the weights of {component.name} cannot be quantised to {scheme.name}: {why}", "name another component")
+        raise UsageError(
+            f"the weights of {component.name} cannot be quantised to {scheme.name}: {why}", "name another component"
+        )
     sizes = [group.bytes_each for group in after]
     less = component.weight_bytes - sum(group.bytes for group in after)
     return replace(

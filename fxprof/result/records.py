@@ -200,8 +200,8 @@ class Call:
     """Module path to the MACs, in one execution, of its own operators whose results nobody needs. They are part of all totals,
     because the call computes them."""
     weight_bytes: int = 0
-    """Bytes of the component's weights while the call runs, which are more than as loaded if the pipeline has converted them, as
-    it does with SDXL's autoencoder in float16; 0 if unknown."""
+    """Bytes of the component's weights while the call runs, which are more than as loaded if the pipeline has converted them,
+    as it does with SDXL's autoencoder in float16; 0 if unknown."""
 
     @cached_property
     def total(self) -> Total:

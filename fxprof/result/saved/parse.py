@@ -588,9 +588,8 @@ def _is_sound(path: str) -> bool:
 
 _DERIVED = ("total_params", "calls", "self_macs", "total_macs", "uncounted")
 _MENTIONED = ("path", "children", *_DERIVED)
-_BUILT = (*_MENTIONED, "class_name", "params")
+_BUILT = len(_MENTIONED) + len(("class_name", "params"))
 _mentioned_values = itemgetter(*_MENTIONED)
-_built_values = itemgetter(*_BUILT)
 _INTEGERS = (int,) * len(_DERIVED)
 
 
@@ -624,13 +623,11 @@ def _usual_tree(tree: Any, sizes: Sequence[int]) -> _Usual | None:
         node, around = waiting.pop()
         try:
             if "class_name" in node:
-                path, children, *derived, class_name, params = _built_values(node)
-                weights = node.get("weights", ())
-                if len(node) != len(_BUILT) + ("weights" in node) or not _are_places(weights, sizes):
+                path, children, *derived = _mentioned_values(node)
+                module = _usual_module(node, sizes)
+                if module is None:
                     return None
-                if type(class_name) is not str or len(class_name) > limits.NAME or not _is_count(params):
-                    return None
-                modules.append(ModuleRecord(path, class_name, params, sum([sizes[place] for place in weights]), tuple(weights)))
+                modules.append(module)
             else:
                 path, children, *derived = _mentioned_values(node)
                 if len(node) != len(_MENTIONED):
@@ -645,6 +642,16 @@ def _usual_tree(tree: Any, sizes: Sequence[int]) -> _Usual | None:
         waiting.extend([(child, path) for child in reversed(children)])
     # Only the root has no name; another node without one would be a second root, or its own parent.
     return _Usual(modules, nodes) if nodes[0][0] == "" and len({node[0] for node in nodes}) == len(nodes) else None
+
+
+def _usual_module(node: Any, sizes: Sequence[int]) -> ModuleRecord | None:
+    """The module of a stored node; None if any of its own fields is unusual."""
+    path, class_name, params, weights = node["path"], node["class_name"], node["params"], node.get("weights", ())
+    if type(class_name) is not str or len(class_name) > limits.NAME or not _is_count(params):
+        return None
+    if len(node) != _BUILT + ("weights" in node) or not _are_places(weights, sizes):
+        return None
+    return ModuleRecord(path, class_name, params, sum([sizes[place] for place in weights]), tuple(weights))
 
 
 def _are_places(value: Any, sizes: Sequence[int]) -> bool:

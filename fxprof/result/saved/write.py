@@ -3,9 +3,9 @@
 The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
 `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `shape`, `value`,
 `runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its modules refer
-to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each distinct text of `shapes` and `types` and
-each distinct `traffic` once; its operators refer to them by number. An operator without `traffic` moves no bytes, and one whose
-`traffic` is null moves an unknown number.
+to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each
+distinct text of `shapes` and `types` and each distinct `traffic` once; its operators refer to them by number. An operator
+without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number.
 """
 
 from __future__ import annotations
