@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import prod
 
 from fxprof.cost.traffic import NONE, Traffic
 from fxprof.result import Call, Component, Geometry, Input, ModuleRecord, OpRow, Profile
+from fxprof.trace.weights import BITSANDBYTES, TORCHAO, WeightGroup, gather
 
 VERSIONS = {"fxprof": "0.1.0", "torch": "2.13.0", "diffusers": "0.42.1", "transformers": "5.23.0"}
 
@@ -21,19 +24,33 @@ class Maker:
         self.modules = [ModuleRecord("", class_name, 0)]
         self.rows: list[OpRow] = []
         self.visits: dict[str, int] = {"": 1}
+        self.held: dict[str, list[WeightGroup]] = {}
 
     def module(self, path: str, class_name: str, params: int = 0) -> None:
         self.modules.append(ModuleRecord(path, class_name, params))
         self.visits[path] = 1
 
+    def weight(self, path: str, class_name: str, name: str, *shape: int) -> None:
+        """A parameter in float16; those of a layer called `wo` are in float32, and no package quantises it."""
+        kept = path.endswith("wo")
+        parts = (("float32", 4 * prod(shape)),) if kept else (("float16", 2 * prod(shape)),)
+        linear = class_name == "Linear" and name == "weight"
+        skipped = (BITSANDBYTES, TORCHAO) if linear and kept else ()
+        group = WeightGroup("parameter", class_name, name, shape, parts, 1, linear, skipped)
+        self.held.setdefault(path, []).append(group)
+
     def linear(self, path: str, rows: int, inside: int, outside: int) -> None:
         self.module(path, "Linear", inside * outside + outside)
+        self.weight(path, "Linear", "weight", outside, inside)
+        self.weight(path, "Linear", "bias", outside)
         shapes = f"{rows}x{inside}, {outside}x{inside}, {outside} -> {rows}x{outside}"
         macs = rows * inside * outside
         self.op(path, "aten.linear.default", "linear", "torch/nn/modules/linear.py:125", macs, shapes=shapes)
 
     def convolution(self, path: str, pixels: int, inside: int, outside: int, size: int = 3) -> None:
         self.module(path, "Conv2d", inside * outside * size * size + outside)
+        self.weight(path, "Conv2d", "weight", outside, inside, size, size)
+        self.weight(path, "Conv2d", "bias", outside)
         macs = pixels * inside * outside * size * size
         shapes = f"{inside}x{pixels}, {outside}x{inside}x{size}x{size}, {outside} -> {outside}x{pixels}"
         self.op(path, "aten.conv2d.default", "convolution", "torch/nn/modules/conv.py:548", macs, shapes=shapes)
@@ -46,6 +63,8 @@ class Maker:
 
     def norm(self, path: str, width: int) -> None:
         self.module(path, "LayerNorm", 2 * width)
+        self.weight(path, "LayerNorm", "weight", width)
+        self.weight(path, "LayerNorm", "bias", width)
         self.op(path, "aten.layer_norm.default", "normalisation", "torch/nn/modules/normalization.py:217", 0)
 
     def op(
@@ -69,7 +88,15 @@ class Maker:
         return Call(entry, count, inputs, tuple(below), visits)
 
     def component(self, *calls: Call) -> Component:
-        return Component(self.name, self.class_name, tuple(self.modules), calls)
+        groups, places = gather(self.held.get(module.path, ()) for module in self.modules)
+        sizes = [group.bytes_each for group in groups]
+        modules = tuple(
+            replace(module, weight_bytes=sum(sizes[place] for place in own), weights=own)
+            for module, own in zip(self.modules, places, strict=True)
+        )
+        loaded = sum(group.bytes for group in groups)
+        calls = tuple(replace(call, weight_bytes=loaded) for call in calls)
+        return Component(self.name, self.class_name, modules, calls, weights=groups)
 
 
 def tensor(name: str, *shape: int, dtype: str = "float16") -> Input:
@@ -81,6 +108,7 @@ def text_encoder(name: str, class_name: str, layers: int, width: int, length: in
     """A transformer encoder with `q`, `k`, `v`, `out`, `fc1`, `fc2`."""
     maker = Maker(name, class_name)
     maker.module("embed", "Embedding", 32000 * width)
+    maker.weight("embed", "Embedding", "weight", 32000, width)
     maker.op("embed", "aten.embedding.default", "lookup", "torch/nn/modules/sparse.py:192", 0)
     maker.module("layers", "ModuleList")
     for number in range(layers):

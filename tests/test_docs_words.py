@@ -19,6 +19,7 @@ from fxprof.result.records import Run
 from fxprof.result.saved.read import load
 from fxprof.result.saved.write import dumps
 from fxprof.source.targets import PROFILE, Target
+from fxprof.trace.weights import TORCHAO, WeightGroup
 
 ROOT = Path(__file__).parents[1]
 SAVED = sorted((ROOT / "tests" / "data").glob("*.json"))
@@ -42,8 +43,13 @@ def with_every_field(profile: Profile) -> Profile:
     first = next(item for item in profile.components.values() if item.macs)
     row = next(row for row in first.calls[0].ops if row.macs)
     ops = tuple(op._replace(types="float32") for op in first.calls[0].ops)
-    calls = (replace(first.calls[0], ops=ops, unused={row.path: 1}), *first.calls[1:])
-    full = replace(first, calls=calls, runs=(Run(1, ((0, 1),)),), stored_bytes=1)
+    calls = (replace(first.calls[0], ops=ops, unused={row.path: 1}, weight_bytes=1), *first.calls[1:])
+    group = WeightGroup("parameter", "Linear", "weight", (2, 2), (("float16", 8),), 1, linear=True, skipped_by=(TORCHAO,))
+    modules = (
+        replace(first.modules[0], weights=(0,), weight_bytes=8),
+        *(replace(item, weights=()) for item in first.modules[1:]),
+    )
+    full = replace(first, calls=calls, runs=(Run(1, ((0, 1),)),), stored_bytes=1, weights=(group,), modules=modules)
     return replace(profile, components={**profile.components, first.name: full})
 
 
@@ -55,6 +61,7 @@ HEADINGS = {
     "inputs": "An input",
     "ops": "An operator",
     "runs": "Runs",
+    "weights": "Weights",
     "tree": "The module tree",
     "children": "The module tree",
 }
@@ -66,6 +73,7 @@ def test_the_page_names_every_field_that_is_written(path: Path) -> None:
     page = (ROOT / "docs" / "profile-format.md").read_text(encoding="utf-8")
     written = set(written_fields(json.loads(dumps(with_every_field(load(path)))), ""))
     assert {("calls", "unused"), ("components", "runs"), ("components", "stored_bytes"), ("ops", "types")} <= written
+    assert {("calls", "weight_bytes"), ("weights", "skipped_by"), ("weights", "linear"), ("tree", "weights")} <= written
     for place, field in sorted(written):
         section = page.partition(f"# {HEADINGS[place]}\n")[2].partition("\n#")[0]
         named = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from profiles import normal, uncounted
 
-from fxprof.errors import OutputError, ProfileError
-from fxprof.result import Call, OpRow, Profile, Total, files
+from fxprof.errors import OutputError, ProfileError, TargetError
+from fxprof.result import Call, Component, OpRow, Profile, Total, files
 from fxprof.result.saved.read import load, loads
 from fxprof.result.saved.write import dumps
 
@@ -47,9 +47,26 @@ def _delete(*path: str | int) -> Callable[[Any], None]:
 CALL = ("components", 0, "calls", 0)
 OP = (*CALL, "ops", 0)
 TREE = ("components", 0, "tree")
+WEIGHT = ("components", 0, "weights", 0)
+CONV = (*TREE, "children", 0, "children", 0, "children", 0)
+
+
+def _without_weights(change: Callable[[Any], None]) -> Callable[[Any], None]:
+    def changed(value: Any) -> None:
+        for part in value["components"]:
+            del part["weights"], part["weight_bytes"]
+            waiting = [part["tree"]]
+            while waiting:
+                node = waiting.pop()
+                node.pop("weights", None)
+                waiting += node["children"]
+        change(value)
+
+    return changed
+
 
 DAMAGE = {
-    "newer": (_set("format", to=6), "format is 6, written by a newer fxprof; this one reads 5"),
+    "newer": (_set("format", to=7), "format is 7, written by a newer fxprof; this one reads 6"),
     "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
     "format text": (_set("format", to="1"), 'format is "1", not a count'),
     "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),
@@ -115,6 +132,20 @@ DAMAGE = {
     "duplicate component": (
         _set("components", 1, "name", to="unet"),
         'components[1].name is "unet", as that of another component',
+    ),
+    "weights": (_set("components", 0, "weight_bytes", to=1), "weight_bytes is 1, but its weights add up to 7375360"),
+    "weights without a sum": (_delete("components", 0, "weight_bytes"), "components[0].weight_bytes is missing"),
+    "more weights": (_set(*WEIGHT, "count", to=5), "components[0].weight_bytes is"),
+    "other weights": (_set(*CONV, "weights", to=[0, 0]), "components[0].weights count 4 as number 0, but the modules hold 5"),
+    "weights that do not exist": (_set(*CONV, "weights", to=[2]), "weights is a list, not a list of positions among 2"),
+    "weights by a flag": (_set(*CONV, "weights", to=[True]), "weights is a list, not a list of positions among 2 weights"),
+    "kind of weight": (_set(*WEIGHT, "kind", to="gradient"), 'kind is "gradient", neither parameter nor buffer'),
+    "parts of a weight": (_set(*WEIGHT, "parts", to=[["float16"]]), "parts holds a list, not an element type and its bytes"),
+    "weight of many sizes": (_set(*WEIGHT, "shape", to=[1] * 65), "shape has 65 sizes, more than 64"),
+    "skipped by a stranger": (_set(*WEIGHT, "skipped_by", to=["me"]), "skipped_by is not among bitsandbytes, torchao"),
+    "weights of a call alone": (
+        _without_weights(_set(*CALL, "weight_bytes", to=1)),
+        "components[0].calls have weights, but the component has none",
     ),
     "deep path": (_set(*OP, "path", to=".".join("a" * 200)), "ops[0].path nests deeper than 100 modules"),
     "deep visit": (_set(*CALL, "visits", to={".".join("a" * 200): 1}), "visits nests deeper than 100 modules"),
@@ -208,10 +239,28 @@ def without_bytes(profile: Profile) -> Profile:
     return replace(profile, components=parts)
 
 
+def without_weights(profile: Profile) -> Profile:
+    """The profile as from a file of a format before 6."""
+
+    def unknown(part: Component) -> Component:
+        modules = tuple(replace(module, weights=(), weight_bytes=0) for module in part.modules)
+        return replace(part, weights=None, modules=modules, calls=tuple(replace(call, weight_bytes=0) for call in part.calls))
+
+    return replace(profile, components={name: unknown(part) for name, part in profile.components.items()})
+
+
+def test_files_of_format_5_are_read_and_their_weights_are_unknown(saved: Path) -> None:
+    old = load(saved / "format-5.json")
+    assert old == without_weights(normal())
+    assert loads(dumps(old)) == old
+    with pytest.raises(TargetError, match="the weights of vae are unknown: the profile was saved by an early fxprof"):
+        _ = old.components["vae"].weight_bytes
+
+
 @pytest.mark.parametrize("version", [3, 4])
 def test_files_of_early_formats_are_read_and_their_bytes_are_unknown(saved: Path, version: int) -> None:
     old = load(saved / f"format-{version}.json")
-    assert old == without_bytes(normal())
+    assert old == without_bytes(without_weights(normal()))
     assert old.total.bytes_unknown == sum(
         row.count * call.count for part in old.components.values() for call in part.calls for row in call.ops
     )

@@ -18,6 +18,7 @@ from fxprof import limits
 from fxprof.capture.arrays import constructing
 from fxprof.capture.classes import REFUSED, component_class, pipeline_class
 from fxprof.capture.error_causes import failure, is_from_elsewhere
+from fxprof.capture.loaded_types import set_loaded_types
 from fxprof.capture.processors import Say, image_processor, is_processor, processor, tokenizer
 from fxprof.capture.untrusted_files import cleaned, refuse_backbones, refuse_sizes, refuse_steps, wanted_more
 from fxprof.capture.zero_weights import building, counted, empty_out, sizes_bounded
@@ -186,6 +187,7 @@ def _module(class_: Any, values: Mapping[str, Any], dtype: torch.dtype) -> nn.Mo
         # A constructor that reads values out of tensors cannot run on the meta device.
         with _parameters_on_meta(dtype):
             module = construct()
+    set_loaded_types(module, dtype)
     return empty_out(module)
 
 

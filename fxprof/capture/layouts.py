@@ -42,10 +42,11 @@ def stored_bytes(tensor: torch.Tensor) -> int:
     """Bytes of the elements that a tensor stores, and of the indices of these elements."""
     if tensor.is_nested:
         return (stored_elements(tensor) or 0) * tensor.element_size()
-    return sum(part.numel() * part.element_size() for part in _memory(tensor))
+    return sum(part.numel() * part.element_size() for part in memory_of(tensor))
 
 
-def _memory(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The plain tensors that a tensor consists of: a sparse one has indices and values."""
     if tensor.layout not in SPARSE:
         return (tensor,)
     if tensor.is_sparse:
@@ -57,7 +58,7 @@ def _memory(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 def values_of(tensor: torch.Tensor) -> torch.Tensor:
     """The elements that a sparse tensor stores."""
-    return _memory(tensor)[-1]
+    return memory_of(tensor)[-1]
 
 
 def _part_shapes(tensor: Any) -> list[tuple[int, ...]]:

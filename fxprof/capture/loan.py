@@ -22,14 +22,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import UninitializedBuffer, UninitializedParameter
 from torch.utils import _pytree as pytree
 
-from fxprof.capture.built_modules import modules_of, modules_since
+from fxprof.capture.built_modules import HeldModule, modules_of, modules_since
 from fxprof.capture.hooks import stand_aside
 from fxprof.capture.iterators import ITERATORS, Standing, duplicate
 from fxprof.capture.layouts import is_plain
 from fxprof.capture.reachable import Holder, put_back, reach, saved
 from fxprof.capture.waiting_threads import Gate
 from fxprof.capture.zero_weights import PAGES
-from fxprof.trace.captured import CapturedModule
 
 _SMALL_BUFFER = 1 << 16
 """Elements up to which a tensor that is no parameter is copied with its values."""
@@ -50,10 +49,10 @@ class Loan:
     _exchanged: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     """A value of the user's and its stand-in, by identity of the value."""
 
-    _modules: dict[int, tuple[CapturedModule, ...]] = field(default_factory=dict)
+    _modules: dict[int, tuple[HeldModule, ...]] = field(default_factory=dict)
     """A component's modules as they are stored, by identity of the component."""
 
-    def modules_of(self, component: nn.Module) -> tuple[CapturedModule, ...]:
+    def modules_of(self, component: nn.Module) -> tuple[HeldModule, ...]:
         """The modules of a component with the weights that they held before the rehearsal."""
         return modules_since(self._modules.get(id(component), ()), component)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 from torch.utils import _pytree as pytree
 
 from fxprof.capture.build import Progress, build_module
+from fxprof.capture.built_modules import grouped
 from fxprof.capture.error_causes import failure, is_our_bug
 from fxprof.capture.function_caches import remembering_nothing
 from fxprof.capture.inputs import plain, real
@@ -32,7 +33,8 @@ from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent
 from fxprof.trace.conditions import at_sizes, conditions_of
 from fxprof.trace.dims import Dims, bind_dims, told_guards
 from fxprof.trace.guards import Inputs, input_paths
-from fxprof.trace.modules import called_paths, is_of_torch, modules_of_graph, root_class
+from fxprof.trace.modules import called_paths, is_of_torch, modules_of_graph, root_class, with_weights
+from fxprof.trace.weights import BUFFER, PARAMETER
 
 COMPONENT = "model"
 """The name of the one component."""
@@ -99,13 +101,15 @@ def _capture(
         for (_, path), reason in rehearsal.ran_for_real.items()
         if not is_of_torch(path)
     )
+    built = grouped(loan.modules_of(module))
     component = CapturedComponent(
         COMPONENT,
         name,
-        loan.modules_of(module),
+        built.modules,
         rehearsal.calls.of(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.calls.runs(COMPONENT),
+        weights=built.weights,
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))
 
@@ -212,7 +216,8 @@ def capture_program(program: ExportedProgram, dims: Mapping[str, int]) -> Captur
     name = root_class(trace.ops) or "GraphModule"
     order = called_paths([entry.fqn for entry in program.module_call_graph])
     modules = modules_of_graph(trace.walk(), _params(program), order)
-    component = CapturedComponent(COMPONENT, name, modules, (CapturedCall("", 1, trace),))
+    modules, weights = with_weights(modules, _held(program))
+    component = CapturedComponent(COMPONENT, name, modules, (CapturedCall("", 1, trace),), weights=weights)
     doubts, remarks = told_guards(sides, dims)
     return Capture(name, (component,), dict(sorted(symbols.items())), approximations=doubts, remarks=remarks)
 
@@ -263,6 +268,16 @@ def _params(program: ExportedProgram) -> dict[str, int]:
         params[path] = params.get(path, 0) + (0 if memory in seen else parameter.numel())
         seen.add(memory)
     return params
+
+
+def _held(program: ExportedProgram) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
+    """Kind, name, sizes and element type of each parameter and buffer; the type of one that has another name before is ""."""
+    seen: set[tuple[Any, ...]] = set()
+    named = ((PARAMETER, program.named_parameters()), (BUFFER, program.named_buffers()))
+    for kind, name, tensor in ((kind, name, tensor) for kind, pairs in named for name, tensor in pairs):
+        memory = _memory_of(tensor)
+        yield kind, name, shape_of(tensor), "" if memory in seen else str(tensor.dtype).removeprefix("torch.")
+        seen.add(memory)
 
 
 def _memory_of(parameter: torch.Tensor) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from fxprof.cache import Cache
 from fxprof.capture.build import Built, Progress, build, of_live
-from fxprof.capture.built_modules import modules_of
+from fxprof.capture.built_modules import HeldModule, grouped, modules_of, modules_since
 from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.error_causes import failure, is_from_elsewhere, is_our_bug, lacks
 from fxprof.capture.function_caches import Forget, remembering_nothing
@@ -32,7 +32,7 @@ from fxprof.capture.untrusted_files import among_strangers
 from fxprof.errors import CaptureError, UsageError
 from fxprof.source.config import PipelineConfig
 from fxprof.source.workload import CALL_ARGUMENTS, DEFAULT_PROMPT, Workload, flag_of
-from fxprof.trace.captured import Capture, CapturedComponent, CapturedModule
+from fxprof.trace.captured import Capture, CapturedComponent
 
 _OUTSIDE = "pipeline"
 """The name of the component for operators that the pipeline's own code runs."""
@@ -152,6 +152,8 @@ def _captured(
     rehearsal = Rehearsal(
         built.modules, notable=notable, outside=outside, whole=whole, cached=cached, own_code=live, progress=report
     )
+    # The weights of a live pipeline are those that it was given with, unless another type is asked for.
+    modules = _as_loaded(built) if loan is None or workload.dtype is not None else loan.modules_of
     watched = Watched(built.pipeline)
     result, ended = _rehearse(name, rehearsal, built, watched, arguments)
     approximations += ended
@@ -169,7 +171,7 @@ def _captured(
     }
     return Capture(
         class_name=type(built.pipeline).__name__,
-        components=_components(built, rehearsal, outside, loan.modules_of if loan is not None else modules_of),
+        components=_components(built, rehearsal, outside, modules),
         workload=_in_force(built, workload, arguments, size, {**watched.in_force, "frames": frames}),
         image_size=size,
         guided=bool(guided) if guided is not None else None,
@@ -292,17 +294,24 @@ def _components(
     return tuple(_component(name, built, rehearsal, outside, modules) for name in names)
 
 
-_Modules = Callable[[nn.Module], tuple[CapturedModule, ...]]
+_Modules = Callable[[nn.Module], tuple[HeldModule, ...]]
+
+
+def _as_loaded(built: Built) -> _Modules:
+    """The modules of components with the weights that they hold now."""
+    before = {id(module): modules_of(module) for module in built.modules.values()}
+    return lambda module: modules_since(before.get(id(module), ()), module)
 
 
 def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules) -> CapturedComponent:
     module = built.modules.get(name)
     if module is None:
-        return CapturedComponent(name, outside[1], (), rehearsal.calls.of(name), held=rehearsal.held(name))
+        return CapturedComponent(name, outside[1], (), rehearsal.calls.of(name), weights=(), held=rehearsal.held(name))
+    parts = grouped(modules(module))
     return CapturedComponent(
         name,
         type(module).__name__,
-        modules(module),
+        parts.modules,
         rehearsal.calls.of(name),
         tiling=bool(getattr(module, "use_tiling", False)),
         slicing=bool(getattr(module, "use_slicing", False)),
@@ -310,6 +319,7 @@ def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str
         aliases=rehearsal.aliases(name),
         runs=rehearsal.calls.runs(name),
         held=rehearsal.held(name),
+        weights=parts.weights,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,19 +36,28 @@ class Recorded:
     """The positions of its results that somebody read."""
     held: int = 0
     """The most bytes of tensors that Python held when it made the call, with the call's inputs."""
+    more_weight_bytes: int = 0
+    """As for a `CapturedCall`."""
 
     def as_captured(self) -> CapturedCall:
         """The call with its present count."""
         if self.call is None:
-            return CapturedCall(self.entry, self.count, self.trace, self.note, held=self.held)
+            more = self.more_weight_bytes
+            return CapturedCall(self.entry, self.count, self.trace, self.note, more_weight_bytes=more, is_whole=False)
         read, objects = self.call.given_back(self.read), bool(self.call.objects)
-        return CapturedCall(self.entry, self.count, self.trace, self.note, self.call.program, read, objects, self.held)
+        program, more = self.call.program, self.more_weight_bytes
+        return CapturedCall(self.entry, self.count, self.trace, self.note, program, read, objects, more, self.held)
 
 
 class RecordedCalls:
-    """The calls of one rehearsal, and those of its repetitions."""
+    """The calls of one rehearsal, and those of its repetitions.
 
-    def __init__(self) -> None:
+    Args:
+        more_weight_bytes: from a component to the bytes that its weights take now more than as loaded.
+    """
+
+    def __init__(self, more_weight_bytes: Callable[[str], int] = lambda _: 0) -> None:
+        self._more_weight_bytes = more_weight_bytes
         self.by_key: dict[Key, Recorded] = {}
         self.entered: Counter[str] = Counter()
         """The number of a component's calls from outside of it."""
@@ -82,6 +91,8 @@ class RecordedCalls:
         Raises:
             EnoughError: the repetition has come far enough.
         """
+        if key not in self.by_key:
+            recorded.more_weight_bytes = self._more_weight_bytes(recorded.component)
         self.by_key[key] = recorded
         recorded.count += times
         self.events += 1
@@ -96,6 +107,8 @@ class RecordedCalls:
         """
         if key not in self.by_key and self.is_closed:
             raise DifferentCallError
+        if key not in self.by_key:
+            recorded.more_weight_bytes = self._more_weight_bytes(recorded.component)
         self.by_key.setdefault(key, recorded).count += 1
 
     def counts(self) -> dict[Key, int]:
@@ -193,8 +206,14 @@ class RecordedCalls:
 def _together(one: CapturedCall, other: CapturedCall) -> CapturedCall:
     """Two calls that compute the same, as one: it reads each result that somebody reads of either."""
     read = None if one.read is None or other.read is None else tuple(sorted({*one.read, *other.read}))
-    objects, held = one.returns_objects or other.returns_objects, max(one.held, other.held)
-    return replace(one, count=one.count + other.count, read=read, returns_objects=objects, held=held)
+    return replace(
+        one,
+        count=one.count + other.count,
+        read=read,
+        returns_objects=one.returns_objects or other.returns_objects,
+        held=max(one.held, other.held),
+        more_weight_bytes=max(one.more_weight_bytes, other.more_weight_bytes),
+    )
 
 
 def _work(calls: Mapping[Key, Recorded]) -> Counter[Any]:

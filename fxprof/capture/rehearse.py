@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import nn
 
+from fxprof.capture.built_modules import ResidentWeights
 from fxprof.capture.call_cache import CachedCalls
 from fxprof.capture.failure import Failure, failure_of
 from fxprof.capture.holding import Holding
@@ -64,7 +65,7 @@ class Rehearsal:
         own_code: bool = False,
         progress: Callable[[str], None] | None = None,
     ) -> None:
-        self.calls = RecordedCalls()
+        self.calls = RecordedCalls(ResidentWeights(components).more)
         self.failure: Failure | None = None
         """The failed call at which the rehearsal ended, if it did not reach the end of the pipeline."""
         self.others: Trial | None = None

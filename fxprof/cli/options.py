@@ -16,6 +16,7 @@ from fxprof.cli.group import debug_option
 from fxprof.compare.limits import Limit, read_limit
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
+from fxprof.result.quantise import SCHEMES, read_weights
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.targets import COMPONENT, PIPELINE
 from fxprof.source.workload import OPTIONS, Option, flag_of
@@ -119,6 +120,25 @@ def measured(text: str) -> tuple[str, float]:
     if seconds <= 0:
         raise click.BadParameter(f"{text!r} is not a time above 0 seconds.")
     return name, seconds
+
+
+def scheme(text: str) -> str:
+    """Read `[COMPONENT=]SCHEME`, a way to store weights; the text itself, which is known to name a scheme."""
+    try:
+        read_weights(text)
+    except UsageError as error:
+        raise click.BadParameter(f"{error.message} ({error.hint}).") from error
+    return text
+
+
+weights_option = click.option(
+    "--weights",
+    metavar="[COMPONENT=]SCHEME",
+    type=scheme,
+    multiple=True,
+    help=f"Quantise the weights of linear layers: {', '.join(SCHEMES)}. Repeatable.",
+)
+"""For commands to which the bytes of weights matter; `Profile.with_weights` takes its values."""
 
 
 def named_value(text: str) -> tuple[str, Any]:

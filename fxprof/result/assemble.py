@@ -76,7 +76,8 @@ def _check_largest(components: Mapping[str, Component]) -> None:
     runs = sum(row.count * call.count for call in calls for row in call.ops)
     macs = sum(component.macs for component in components.values())
     params = sum(component.params for component in components.values())
-    for what, number in (("MACs", macs), ("executions", runs), ("parameters", params)):
+    weights = sum(group.bytes for component in components.values() for group in component.weights or ())
+    for what, number in (("MACs", macs), ("executions", runs), ("parameters", params), ("bytes of weights", weights)):
         if number >= LARGEST:
             raise TargetError(f"the graphs make some 10**{len(str(number)) - 1} {what}, more than any computer could run")
 
@@ -88,17 +89,22 @@ def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_I
 
 def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Counter[str]) -> Component:
     """Make the component, and add the FLOPs of its Fourier transforms to `transforms`."""
-    modules = tuple(ModuleRecord(item.path, item.class_name, item.params) for item in captured.modules)
+    sizes = [group.bytes_each for group in captured.weights or ()]
+    modules = tuple(
+        ModuleRecord(item.path, item.class_name, item.params, sum(sizes[place] for place in item.weights), item.weights)
+        for item in captured.modules
+    )
     root = (ModuleRecord("", captured.class_name, 0),)
-    calls = []
+    calls, loaded = [], sum(group.bytes for group in captured.weights or ())
     for item in captured.calls:
         counted = count(item.trace, formulas)
-        calls.append(_call(item, counted, formulas))
+        calls.append(_call(item, counted, formulas, 0 if captured.weights is None else loaded + item.more_weight_bytes))
         flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
         if flops:
             transforms[captured.name] += flops
     stored = sum(item.stored_bytes for item in captured.modules)
-    return Component(captured.name, captured.class_name, modules or root, tuple(calls), _runs(captured), stored)
+    runs = _runs(captured)
+    return Component(captured.name, captured.class_name, modules or root, tuple(calls), runs, stored, captured.weights)
 
 
 def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
@@ -108,7 +114,7 @@ def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
     return tuple(Run(run.count, run.calls) for run in captured.runs)
 
 
-def _call(captured: CapturedCall, counted: tuple[CountedOp, ...], formulas: Formulas) -> Call:
+def _call(captured: CapturedCall, counted: tuple[CountedOp, ...], formulas: Formulas, weight_bytes: int) -> Call:
     trace = captured.trace
     sizes = trace.sizes()
     return Call(
@@ -119,6 +125,7 @@ def _call(captured: CapturedCall, counted: tuple[CountedOp, ...], formulas: Form
         visits=_visits(trace),
         note=captured.note,
         unused=_unused(captured, formulas),
+        weight_bytes=weight_bytes,
     )
 
 

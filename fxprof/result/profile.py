@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fxprof.errors import UsageError
+from fxprof.errors import TargetError, UsageError
 from fxprof.result.files import write_whole
 from fxprof.result.records import Call, Geometry, ModuleRecord, Run, Total
 from fxprof.result.saved.write import dumps
 from fxprof.result.tree import Node, build_tree
+from fxprof.trace.weights import WeightGroup, bytes_by_type
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -38,11 +39,45 @@ class Component:
     """The inner calls of its calls from outside; empty if each of these is one of `calls`, or if unknown."""
     stored_bytes: int = 0
     """Bytes that its parameters take in storage, including scales of quantised ones; 0 if unknown."""
+    weights: tuple[WeightGroup, ...] | None = None
+    """Its parameters and buffers as loaded, in groups of those that are alike; None if an early fxprof did not save them."""
 
     @cached_property
     def params(self) -> int:
         """Number of parameters, with shared ones once. Buffers (tables, position ids) are not parameters."""
         return sum(module.params for module in self.modules)
+
+    @property
+    def known_weights(self) -> tuple[WeightGroup, ...]:
+        """Its weights.
+
+        Raises:
+            TargetError: an early fxprof did not save them.
+        """
+        if self.weights is None:
+            raise TargetError(
+                f"the weights of {self.name} are unknown: the profile was saved by an early fxprof",
+                "profile the target again",
+            )
+        return self.weights
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of its parameters and buffers as loaded.
+
+        Raises:
+            TargetError: as `known_weights`.
+        """
+        return sum(group.bytes for group in self.known_weights)
+
+    @cached_property
+    def weights_by_type(self) -> Mapping[str, int]:
+        """Element type to the bytes of its parameters and buffers, the largest first.
+
+        Raises:
+            TargetError: as `known_weights`.
+        """
+        return bytes_by_type(self.known_weights)
 
     @cached_property
     def total(self) -> Total:
@@ -167,6 +202,20 @@ class Profile:
         from fxprof.result.roofline import find_roofline
 
         return find_roofline(self, find_device(device) if isinstance(device, str) else device, by, seconds)
+
+    def with_weights(self, *schemes: str) -> Profile:
+        """The same run with quantised weights: their bytes change, the work does not.
+
+        Args:
+            schemes: `int8`, `fp8`, `nf4` or `int4`, for one component as in `transformer=nf4`.
+
+        Raises:
+            UsageError: there is no such scheme or component, or nothing in the component can be quantised.
+            TargetError: an early fxprof saved the profile, so its weights are unknown.
+        """
+        from fxprof.result.quantise import with_weights
+
+        return with_weights(self, schemes)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the profile as JSON, whole or not at all.

@@ -199,6 +199,9 @@ class Call:
     unused: Mapping[str, int] = field(default_factory=dict)
     """Module path to the MACs, in one execution, of its own operators whose results nobody needs. They are part of all totals,
     because the call computes them."""
+    weight_bytes: int = 0
+    """Bytes of the component's weights while the call runs, which are more than as loaded if the pipeline has converted them,
+    as it does with SDXL's autoencoder in float16; 0 if unknown."""
 
     @cached_property
     def total(self) -> Total:
@@ -219,6 +222,10 @@ class ModuleRecord:
     class_name: str
     params: int
     """Number of its own parameters; a shared one belongs to the first module that holds it."""
+    weight_bytes: int = 0
+    """Bytes of its own parameters and buffers as loaded; shared ones as for `params`. 0 if unknown."""
+    weights: tuple[int, ...] = ()
+    """Their positions in the component's `weights`, with repeats."""
 
 
 class Run(NamedTuple):

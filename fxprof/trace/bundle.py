@@ -35,6 +35,7 @@ from fxprof.trace.fields import (
 )
 from fxprof.trace.pt2 import read_programs
 from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Origin, Tensor, Trace, Value, tensors_in
+from fxprof.trace.weights import KINDS, QUANTISERS, WeightGroup
 
 MANIFEST = "capture.json"
 FORMAT = 1
@@ -87,7 +88,18 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
         "modules": [f"{module.path} {module.class_name} {module.params}" for module in component.modules],
         "stored_bytes": [module.stored_bytes for module in component.modules],
         "runs": [[run.count, [list(part) for part in run.calls]] for run in component.runs],
+        **_written_weights(component),
     }
+
+
+def _written_weights(component: CapturedComponent) -> Json:
+    if component.weights is None:
+        return {}
+    groups = [
+        [group.kind, group.class_name, group.name, group.shape, group.parts, group.linear, group.skipped_by]
+        for group in component.weights
+    ]
+    return {"weights": groups, "held_weights": [module.weights for module in component.modules]}
 
 
 def _call(call: CapturedCall, file: str | None) -> Json:
@@ -95,6 +107,8 @@ def _call(call: CapturedCall, file: str | None) -> Json:
     graph: Json = {"file": file} if file else _written_ops(call.trace)
     read: Json = {} if call.read is None else {"read": list(call.read)}
     more: Json = {**read, "returns_objects": True} if call.returns_objects else read
+    if call.more_weight_bytes:
+        more = {**more, "more_weight_bytes": call.more_weight_bytes}
     return {**graph, "entry": call.entry, "count": call.count, "note": call.note, "inputs": inputs, **more}
 
 
@@ -257,18 +271,19 @@ def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponen
         _read_call(an_object(item, f"{where}.calls[{place}]"), files, aliases, f"{where}.calls[{place}]")
         for place, item in enumerate(a_list(fields.get("calls"), f"{where}.calls"))
     )
+    modules = tuple(_read_modules(a_list(fields.get("modules"), f"{where}.modules"), f"{where}.modules"))
+    modules, weights = _with_weights(fields, _with_bytes(fields, modules, where), where)
     return CapturedComponent(
         name=a_text(fields.get("name"), f"{where}.name"),
         class_name=a_text(fields.get("class_name"), f"{where}.class_name"),
-        modules=_with_bytes(
-            fields, tuple(_read_modules(a_list(fields.get("modules"), f"{where}.modules"), f"{where}.modules")), where
-        ),
+        modules=modules,
         calls=calls,
         tiling=_flag(fields.get("tiling"), f"{where}.tiling"),
         slicing=_flag(fields.get("slicing"), f"{where}.slicing"),
         entered=_count(fields.get("entered", 0), f"{where}.entered"),
         aliases=aliases,
         runs=tuple(_read_run(item, len(calls), f"{where}.runs") for item in a_list(fields.get("runs", []), f"{where}.runs")),
+        weights=weights,
     )
 
 
@@ -279,6 +294,45 @@ def _with_bytes(fields: Json, modules: tuple[CapturedModule, ...], where: str) -
         fail(f"{where}.stored_bytes", f"has {len(stored)} numbers for {len(modules)} modules")
     numbers = (_count(item, f"{where}.stored_bytes") for item in stored)
     return tuple(replace(module, stored_bytes=number) for module, number in zip(modules, numbers, strict=True))
+
+
+def _with_weights(
+    fields: Json, modules: tuple[CapturedModule, ...], where: str
+) -> tuple[tuple[CapturedModule, ...], tuple[WeightGroup, ...] | None]:
+    """The modules with their weights, and the weights in groups; None for an older capture, which does not give them."""
+    if "weights" not in fields:
+        return modules, None
+    groups = [_read_group(item, f"{where}.weights") for item in a_list(fields["weights"], f"{where}.weights")]
+    held = a_list(fields.get("held_weights"), f"{where}.held_weights")
+    if len(held) != len(modules):
+        fail(f"{where}.held_weights", f"has {len(held)} lists for {len(modules)} modules")
+    counts = [0] * len(groups)
+    found = []
+    for module, item in zip(modules, held, strict=True):
+        places = tuple(_count(place, f"{where}.held_weights") for place in a_list(item, f"{where}.held_weights"))
+        for place in places:
+            if place >= len(groups):
+                fail(f"{where}.held_weights", f"holds {place}, which is not a position among {len(groups)} weights")
+            counts[place] += 1
+        found.append(replace(module, weights=places))
+    return tuple(found), tuple(group._replace(count=count) for group, count in zip(groups, counts, strict=True))
+
+
+def _read_group(item: Any, where: str) -> WeightGroup:
+    match item:
+        case [str() as kind, class_name, name, list(shape), list(parts), bool() as linear, list(skipped_by)] if kind in KINDS:
+            sizes = tuple(_count(size, where) for size in shape)
+            check_sizes(sizes, where)
+            pairs = [a_list(part, where) for part in parts]
+            if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004  # an element type and bytes
+                fail(where, f"holds {brief(item)}, whose parts are no pairs")
+            stored = tuple((a_text(dtype, where), _count(size, where)) for dtype, size in pairs)
+            skipped = tuple(a_text(one, where) for one in skipped_by)
+            if not set(skipped) <= set(QUANTISERS):
+                fail(where, f"holds {brief(item)}, which no known package skips")
+            return WeightGroup(kind, a_text(class_name, where), a_text(name, where), sizes, stored, 1, linear, skipped)
+        case _:
+            return fail(where, f"holds {brief(item)}, which is not a weight")
 
 
 def _read_run(item: Any, calls: int, where: str) -> CapturedRun:
@@ -318,7 +372,11 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
     text = _long_text(note, f"{where}.note") if type(note) is str else fail(f"{where}.note", "is not a text")
     count, objects = _count(fields.get("count"), f"{where}.count"), _flag(fields.get("returns_objects", False), where)
     read = None if fields.get("read") is None else tuple(_places(fields["read"], len(trace.gives), f"{where}.read"))
-    return CapturedCall(entry, count, replace(trace, inputs=inputs), text, read=read, returns_objects=objects)
+    more = fields.get("more_weight_bytes", 0)
+    if type(more) is not int or abs(more) >= 2**63:
+        fail(f"{where}.more_weight_bytes", f"is {brief(more)}, not a difference of bytes")
+    trace = replace(trace, inputs=inputs)
+    return CapturedCall(entry, count, trace, text, read=read, returns_objects=objects, more_weight_bytes=more)
 
 
 def _read_ops(fields: Json, files: _Files, where: str) -> Trace:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fxprof.trace.records import Trace
+from fxprof.trace.weights import WeightGroup
 
 NOT_CAPTURED = "fxprof.not_captured"
 """The operator that represents the whole work of a failed call; its argument `reason` says why. It has no formula."""
@@ -22,6 +23,8 @@ class CapturedModule:
     """Elements of its own parameters, unpacked; a shared parameter belongs to the first module that holds it."""
     stored_bytes: int = 0
     """Bytes that these parameters take in storage, with the scales and tables of quantised ones; 0 if unknown."""
+    weights: tuple[int, ...] = ()
+    """Positions, in the component's `weights`, of the parameters and buffers that it holds itself, with repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,12 @@ class CapturedCall:
     """Positions in `trace.gives` of the results that are read later; None if all of them may be."""
     returns_objects: bool = False
     """Whether it also returns objects, such as a key-value cache, with tensors that the graph does not list as results."""
+    more_weight_bytes: int = 0
+    """Bytes that the component's weights take more during the call than as loaded: the pipeline may have converted them."""
     held: int = 0
     """The most bytes of tensors that Python held outside of the call when it was made, with the call's inputs; 0 if unknown."""
+    is_whole: bool = True
+    """Whether the trace is a whole graph; false for operators that were seen one by one, and for a call that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class CapturedComponent:
     """Other paths of shared modules, to the one path that collects their calls."""
     runs: tuple[CapturedRun, ...] = ()
     """The inner calls of its calls from outside; empty if unknown."""
+    weights: tuple[WeightGroup, ...] | None = None
+    """Its parameters and buffers as loaded; None if unknown."""
     held: int = 0
     """The most bytes of tensors that Python held while the component's own Python ran operators outside of these calls."""
 

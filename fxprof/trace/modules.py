@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from math import prod
 
 from fxprof import limits
 from fxprof.trace.captured import CapturedModule
+from fxprof.trace.element_types import BYTES
 from fxprof.trace.fields import fail
 from fxprof.trace.records import Frame, Op
+from fxprof.trace.weights import WeightGroup, gather
 
 MOST_MODULES = limits.GRAPH_MODULES
 
@@ -33,6 +37,28 @@ def modules_of_graph(ops: Iterable[Op], params: Mapping[str, int], order: Iterab
         if len(children) > MOST_MODULES:
             fail("", f"it has more than {MOST_MODULES:,} modules, more than any model has")
     return tuple(CapturedModule(path, classes.get(path, ""), params.get(path, 0)) for path in _walk(children))
+
+
+def with_weights(
+    modules: tuple[CapturedModule, ...], held: Iterable[tuple[str, str, tuple[int, ...], str]]
+) -> tuple[tuple[CapturedModule, ...], tuple[WeightGroup, ...]]:
+    """The modules with the weights that a program holds, and these in groups.
+
+    Args:
+        modules: as from `modules_of_graph`.
+        held: kind, dotted name, sizes and element type of each weight; the type of one that is listed already is "".
+    """
+    classes = {module.path: module.class_name for module in modules}
+    own: dict[str, list[WeightGroup]] = {}
+    for kind, dotted, shape, dtype in held:
+        path, _, name = dotted.rpartition(".")
+        path = path if path in classes else ""
+        linear = classes[path] == "Linear" and name == "weight"
+        parts = ((dtype, prod(shape) * BYTES[dtype]),) if dtype in BYTES else ()
+        if dtype:
+            own.setdefault(path, []).append(WeightGroup(kind, classes[path], name, shape, parts, 1, linear))
+    groups, places = gather(own.get(module.path, ()) for module in modules)
+    return tuple(replace(module, weights=item) for module, item in zip(modules, places, strict=True)), groups
 
 
 def root_class(ops: Iterable[Op]) -> str:

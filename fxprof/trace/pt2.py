@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import FileIO
-from math import isclose
+from math import isclose, prod
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,13 @@ from fxprof.trace.fields import (
 )
 from fxprof.trace.graph import GraphReader, ProgramReader, references, stacks_of
 from fxprof.trace.guards import Inputs, input_paths
-from fxprof.trace.modules import called_paths, modules_of_graph, programs_among, root_class
+from fxprof.trace.modules import called_paths, modules_of_graph, programs_among, root_class, with_weights
 from fxprof.trace.owners import Owners, ProgramPaths, constant_names, other_paths, renaming
 from fxprof.trace.records import Origin, Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
 from fxprof.trace.stacks import StackReader, true_entries
 from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, in_short
+from fxprof.trace.weights import KINDS, PARAMETER, WeightGroup
 
 DIM_NAMES = "dim_names.json"
 """A text in an archive with the names of symbols from `dynamic_shapes`, which torch does not save."""
@@ -51,6 +52,7 @@ class Program:
     """`model` if an archive holds a single program; otherwise the method's name."""
     trace: Trace
     modules: tuple[CapturedModule, ...]
+    weights: tuple[WeightGroup, ...]
     ranges: Ranges
     conditions: Conditions
     """Its conditions on its sizes."""
@@ -170,7 +172,8 @@ def _dims(program: Program) -> Dims:
 
 def _component(program: Program, symbols: Mapping[str, int]) -> CapturedComponent:
     calls = (CapturedCall("", 1, at_sizes(program.trace, symbols)),)
-    return CapturedComponent(program.name, program.class_name or "GraphModule", program.modules, calls)
+    class_name = program.class_name or "GraphModule"
+    return CapturedComponent(program.name, class_name, program.modules, calls, weights=program.weights)
 
 
 def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) -> Program:
@@ -194,15 +197,18 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     reader.finish()
     trace = replace(trace, symbols=tuple(sorted(reader.symbols.items())))
     _check_hints(at_sizes(trace, reader.symbols), reader.hints)
-    params = _params(graph, specs, *weights)
+    held = list(_held(graph, specs, *weights))
+    params = _params(held)
     ranges = _ranges(fields.get("range_constraints"))
     guards = [a_code(text, "guards_code") for text in a_list(given(fields.get("guards_code"), []), "guards_code")]
     reader.allowance.guards(sum(map(len, guards)), "guards_code")
     reader.allowance.guards(sum(map(len, ranges)), "range_constraints")
+    modules, groups = with_weights(modules_of_graph(trace.walk(), params, order), held)
     return Program(
         name,
         trace,
-        modules_of_graph(trace.walk(), params, order),
+        modules,
+        groups,
         ranges,
         conditions_of(trace, guards, _named_inputs(graph, specs, module.get("module_call_graph")), ranges),
         _torch_version(fields.get("torch_version")),
@@ -357,41 +363,42 @@ def _check_record(name: str, sizes: tuple[Any, ...] | None, tensor: Value) -> No
         fail("weights.config", f"records {brief(name)} as {written[0]}, but the graph takes it as {written[1]}")
 
 
-def _params(
+def _held(
     graph: GraphReader, specs: list[tuple[str, Any]], places: Mapping[str, _Place], recorded: Mapping[str, tuple[Any, ...]]
-) -> dict[str, int]:
-    """Module path to the number of its own parameters; a shared one belongs to the first module that holds it."""
-    params: dict[str, int] = {}
+) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
+    """Kind, name, sizes and element type of each parameter and buffer; the type of one that has another name before is ""."""
     seen: set[_Place] = set()
     for kind, spec in specs:
-        if kind == "buffer":
-            fields = an_object(spec, "buffer")
-            tensor = graph.argument({"as_tensor": fields.get("arg")}, "buffer.arg")
-            name = a_text(fields.get("buffer_name"), "buffer_name")
+        if kind in KINDS:
+            fields = an_object(spec, kind)
+            name = a_text(fields.get(f"{kind}_name"), f"{kind}_name")
+            tensor = graph.argument({"as_tensor": fields.get("arg")}, f"{kind}.arg")
             _check_record(name, recorded.get(name), tensor)
-        if kind == "parameter":
-            fields = an_object(spec, "parameter")
-            name = a_text(fields.get("parameter_name"), "parameter_name")
-            tensor = graph.argument({"as_tensor": fields.get("arg")}, "parameter.arg")
-            _check_record(name, recorded.get(name), tensor)
-            path = name.rpartition(".")[0]
-            check_path(path, "parameter_name")
-            params.setdefault(path, 0)
+            if kind == PARAMETER:
+                check_path(name.rpartition(".")[0], "parameter_name")
             place = places.get(name, (name,))
-            if place not in seen and isinstance(tensor, Tensor):
-                params[path] += _elements(tensor)
+            if place in seen or not isinstance(tensor, Tensor):
+                yield kind, name, (), ""
+            else:
+                yield kind, name, tuple(_size(size, kind) for size in tensor.shape), tensor.dtype
             seen.add(place)
+
+
+def _params(held: Iterable[tuple[str, str, tuple[int, ...], str]]) -> dict[str, int]:
+    """Module path to the number of its own parameters."""
+    params: dict[str, int] = {}
+    for kind, name, shape, dtype in held:
+        if kind == PARAMETER:
+            path = name.rpartition(".")[0]
+            params[path] = params.get(path, 0) + (prod(shape) if dtype else 0)
     return params
 
 
-def _elements(tensor: Tensor) -> int:
-    elements = 1
-    for size in tensor.shape:
-        try:
-            elements *= Sizes({}).size(size)
-        except UnboundSymbolError:
-            fail("parameter", "has a symbolic size")
-    return elements
+def _size(size: Any, kind: str) -> int:
+    try:
+        return Sizes({}).size(size)
+    except UnboundSymbolError:
+        return fail(kind, "has a symbolic size")
 
 
 def _order(entries: Any) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from math import isfinite
 from operator import itemgetter
@@ -18,6 +19,7 @@ from fxprof.result.profile import Component, Profile
 from fxprof.result.records import LARGEST, Call, Geometry, Input, ModuleRecord, OpRow, Run, Total
 from fxprof.result.saved.write import FORMAT_VERSION
 from fxprof.result.tree import Node, has_plausible_size, parent_of
+from fxprof.trace.weights import KINDS, QUANTISERS, WeightGroup
 
 _LONGEST = limits.MODULE_PATH
 _DEEPEST = limits.MODULE_LEVELS
@@ -268,19 +270,85 @@ def _component(fields: _Fields) -> Component:
     stored, params = fields.total(), fields.integer("params")
     raw, where = fields.take("tree"), fields.name("tree")
     name, class_name = fields.short("name"), fields.short("class_name")
-    calls = tuple(_calls(fields))
-    usual = _usual_tree(raw)
-    judged = _judged_tree(raw, where) if usual is None else None
+    calls, weights = tuple(_calls(fields)), _weights(fields)
+    sizes = [group.bytes_each for group in weights or ()]
+    usual = _usual_tree(raw, sizes)
+    judged = _judged_tree(raw, where, sizes) if usual is None else None
+    modules = tuple((judged or usual).modules)  # type: ignore[union-attr]  # one of both
+    calls = _with_weights(fields, calls, weights)
     runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
-    component = Component(name, class_name, tuple((judged or usual).modules), calls, runs, stored_bytes)  # type: ignore[union-attr]  # one of both
+    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights)
     if not has_plausible_size(component.modules, component.calls):
         fields.fail("tree", "has more modules than any model")
     fields.agree_total(stored, component.total, "its calls add up to")
     fields.agree("params", params, component.params, "its modules hold")
+    _check_weights(fields, weights or (), modules)
     if usual is None or not usual.is_that_of(component.tree):
-        _check_tree((judged or _judged_tree(raw, where)).root, component.tree)
+        _check_tree((judged or _judged_tree(raw, where, sizes)).root, component.tree)
     fields.done()
     return component
+
+
+def _weights(fields: _Fields) -> tuple[WeightGroup, ...] | None:
+    """The weights of a component; None for files of early formats."""
+    if "weights" not in fields.left:
+        return None
+    groups = tuple(_group(item) for item in fields.objects("weights"))
+    stored = fields.integer("weight_bytes")
+    fields.agree("weight_bytes", stored, sum(group.bytes for group in groups), "its weights add up to")
+    return groups
+
+
+def _group(fields: _Fields) -> WeightGroup:
+    group = WeightGroup(
+        kind=fields.short("kind"),
+        class_name=intern(fields.short("class_name")),
+        name=intern(fields.short("name")),
+        shape=fields.sizes("shape") or (),
+        parts=tuple(_parts(fields)),
+        count=fields.integer("count"),
+        linear=fields.flag("linear", default=False),
+        skipped_by=fields.texts("skipped_by") if "skipped_by" in fields.left else (),
+    )
+    if group.kind not in KINDS:
+        fields.fail("kind", f"is {_brief(group.kind)}, neither {' nor '.join(KINDS)}")
+    if len(group.shape) > limits.TENSOR_SIZES:
+        fields.fail("shape", f"has {len(group.shape)} sizes, more than {limits.TENSOR_SIZES}")
+    if not set(group.skipped_by) <= set(QUANTISERS):
+        fields.fail("skipped_by", f"is not among {', '.join(QUANTISERS)}")
+    fields.done()
+    return group
+
+
+def _parts(fields: _Fields) -> Iterator[tuple[str, int]]:
+    for item in fields.items("parts"):
+        match item:
+            case [str(dtype), size] if _is_count(size) and len(dtype) <= limits.NAME:
+                yield intern(dtype), size
+            case _:
+                fields.fail("parts", f"holds {_brief(item)}, not an element type and its bytes")
+
+
+def _check_weights(fields: _Fields, weights: tuple[WeightGroup, ...], modules: Sequence[ModuleRecord]) -> None:
+    """Compare the count of each group of weights with the modules that hold them."""
+    held = Counter(place for module in modules for place in module.weights)
+    for place, group in enumerate(weights):
+        if group.count != held[place]:
+            fields.fail("weights", f"count {group.count} as number {place}, but the modules hold {held[place]}")
+
+
+def _with_weights(fields: _Fields, calls: tuple[Call, ...], weights: tuple[WeightGroup, ...] | None) -> tuple[Call, ...]:
+    """The calls with the bytes of weights: those that say nothing else run with the weights as loaded."""
+    if weights is None:
+        if any(call.weight_bytes is not _AS_LOADED for call in calls):
+            fields.fail("calls", "have weights, but the component has none")
+        return tuple(replace(call, weight_bytes=0) for call in calls)
+    loaded = sum(group.bytes for group in weights)
+    return tuple(replace(call, weight_bytes=loaded) if call.weight_bytes is _AS_LOADED else call for call in calls)
+
+
+_AS_LOADED = -1
+"""The weights of a call that says nothing about them, until those of its component are known."""
 
 
 def _calls(fields: _Fields) -> Iterator[Call]:
@@ -329,6 +397,7 @@ def _call(fields: _Fields) -> Call:
         visits=fields.mapping("visits", _is_count, "counts"),
         note=fields.text("note"),
         unused=fields.mapping("unused", _is_count, "counts") if "unused" in fields.left else {},
+        weight_bytes=fields.integer("weight_bytes") if "weight_bytes" in fields.left else _AS_LOADED,
     )
     fields.agree_total(stored, call.total, "its operators add up to")
     for path in call.visits:
@@ -519,9 +588,8 @@ def _is_sound(path: str) -> bool:
 
 _DERIVED = ("total_params", "calls", "self_macs", "total_macs", "uncounted")
 _MENTIONED = ("path", "children", *_DERIVED)
-_BUILT = (*_MENTIONED, "class_name", "params")
+_BUILT = len(_MENTIONED) + len(("class_name", "params"))
 _mentioned_values = itemgetter(*_MENTIONED)
-_built_values = itemgetter(*_BUILT)
 _INTEGERS = (int,) * len(_DERIVED)
 
 
@@ -546,7 +614,7 @@ class _Usual(NamedTuple):
         return all(stored == found for stored, found in zip_longest(self.nodes, made))
 
 
-def _usual_tree(tree: Any) -> _Usual | None:
+def _usual_tree(tree: Any, sizes: Sequence[int]) -> _Usual | None:
     """A stored tree; None if any node is unusual, and then `_judged_tree` reads it."""
     modules: list[ModuleRecord] = []
     nodes: list[tuple[str, int, tuple[int, ...]]] = []
@@ -554,11 +622,12 @@ def _usual_tree(tree: Any) -> _Usual | None:
     while waiting:
         node, around = waiting.pop()
         try:
-            if len(node) == len(_BUILT):
-                path, children, *derived, class_name, params = _built_values(node)
-                if type(class_name) is not str or len(class_name) > limits.NAME or not _is_count(params):
+            if "class_name" in node:
+                path, children, *derived = _mentioned_values(node)
+                module = _usual_module(node, sizes)
+                if module is None:
                     return None
-                modules.append(ModuleRecord(path, class_name, params))
+                modules.append(module)
             else:
                 path, children, *derived = _mentioned_values(node)
                 if len(node) != len(_MENTIONED):
@@ -575,6 +644,23 @@ def _usual_tree(tree: Any) -> _Usual | None:
     return _Usual(modules, nodes) if nodes[0][0] == "" and len({node[0] for node in nodes}) == len(nodes) else None
 
 
+def _usual_module(node: Any, sizes: Sequence[int]) -> ModuleRecord | None:
+    """The module of a stored node; None if any of its own fields is unusual."""
+    path, class_name, params, weights = node["path"], node["class_name"], node["params"], node.get("weights", ())
+    if type(class_name) is not str or len(class_name) > limits.NAME or not _is_count(params):
+        return None
+    if len(node) != _BUILT + ("weights" in node) or not _are_places(weights, sizes):
+        return None
+    return ModuleRecord(path, class_name, params, sum([sizes[place] for place in weights]), tuple(weights))
+
+
+def _are_places(value: Any, sizes: Sequence[int]) -> bool:
+    """Whether a value lists positions among so many groups of weights."""
+    return value == () or (
+        type(value) is list and all(type(place) is int and 0 <= place < len(sizes) for place in value)  # not True, which is 1
+    )
+
+
 class _Judged(NamedTuple):
     """A stored tree that was read field by field."""
 
@@ -582,10 +668,10 @@ class _Judged(NamedTuple):
     modules: list[ModuleRecord]
 
 
-def _judged_tree(tree: Any, where: str) -> _Judged:
+def _judged_tree(tree: Any, where: str, sizes: Sequence[int]) -> _Judged:
     fields = _Fields(tree, where)
     modules: list[ModuleRecord] = []
-    return _Judged(_read_tree(fields, fields.short("path"), modules), modules)
+    return _Judged(_read_tree(fields, fields.short("path"), modules, sizes), modules)
 
 
 class _Stored(NamedTuple):
@@ -595,20 +681,23 @@ class _Stored(NamedTuple):
     children: dict[str, _Stored]
 
 
-def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord]) -> _Stored:
+def _read_tree(fields: _Fields, path: str, modules: list[ModuleRecord], sizes: Sequence[int]) -> _Stored:
     """Read the stored tree, and add its modules as built, depth first, to `modules`.
 
     Nodes that only the graph mentions have no class and no parameters.
     """
     _check_depth(fields, "path", path)
     if "class_name" in fields.left or "params" in fields.left:
-        modules.append(ModuleRecord(path, fields.short("class_name"), fields.integer("params")))
+        class_name, params, weights = fields.short("class_name"), fields.integer("params"), fields.take("weights", ())
+        if not _are_places(weights, sizes):
+            fields.fail("weights", f"is {_brief(weights)}, not a list of positions among {len(sizes)} weights")
+        modules.append(ModuleRecord(path, class_name, params, sum(sizes[place] for place in weights), tuple(weights)))
     children: dict[str, _Stored] = {}
     for child in fields.objects("children"):
         name = child.short("path")
         if parent_of(name) != path or not name or name in children:
             raise _FaultError(f"{child.name('path')} is {_brief(name)}, which does not belong there")
-        children[name] = _read_tree(child, name, modules)
+        children[name] = _read_tree(child, name, modules, sizes)
     return _Stored(fields, children)
 
 

@@ -2,9 +2,10 @@
 
 The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
 `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `shape`, `value`,
-`runs`, `stored_bytes` and `unused` are left out if they are empty. A call lists each distinct text of `shapes` and `types` and
-each distinct `traffic` once; its operators refer to them by number. An operator without `traffic` moves no bytes, and one whose
-`traffic` is null moves an unknown number.
+`runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its modules refer
+to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each
+distinct text of `shapes` and `types` and each distinct `traffic` once; its operators refer to them by number. An operator
+without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import OutputError
-from fxprof.result.records import Call, Geometry, Input, OpRow, Run, Total
+from fxprof.result.records import Call, Geometry, Input, ModuleRecord, OpRow, Run, Total
 from fxprof.result.tree import Node
 from fxprof.trace.collector import uncollected
+from fxprof.trace.weights import WeightGroup
 
 if TYPE_CHECKING:  # only for annotations: a profile imports this file to save itself
     from fxprof.result.profile import Component, Profile
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """The format that is written.
 
 1: the first one.
@@ -33,6 +35,7 @@ FORMAT_VERSION = 5
 read; their operators without MACs have neither shapes nor types.
 5: sums and operators have bytes, operators by number in the list `traffic` of the call. Files of format 4 are read; the bytes
 of their operators are unknown.
+6: components, modules and calls have weights. Files of format 5 are read; their weights are unknown.
 """
 
 Json = dict[str, Any]
@@ -92,16 +95,36 @@ def _geometry(geometry: Geometry) -> Json:
 
 
 def _component(component: Component) -> Json:
-    built = {module.path for module in component.modules}
+    built = {module.path: module for module in component.modules}
     return {
         "name": component.name,
         "class_name": component.class_name,
         "params": component.params,
         **({"stored_bytes": component.stored_bytes} if component.stored_bytes else {}),
+        **_weights(component),
         **_total(component.total),
-        "calls": [_call(call) for call in component.calls],
+        "calls": [_call(call, component) for call in component.calls],
         **({"runs": [_run(component, run) for run in component.runs]} if component.runs else {}),
         "tree": _node(component.tree, built),
+    }
+
+
+def _weights(component: Component) -> Json:
+    if component.weights is None:
+        return {}
+    return {"weight_bytes": component.weight_bytes, "weights": [_group(group) for group in component.weights]}
+
+
+def _group(group: WeightGroup) -> Json:
+    return {
+        "kind": group.kind,
+        "class_name": group.class_name,
+        "name": group.name,
+        "shape": list(group.shape),
+        "parts": [list(part) for part in group.parts],
+        "count": group.count,
+        **({"linear": True} if group.linear else {}),
+        **({"skipped_by": list(group.skipped_by)} if group.skipped_by else {}),
     }
 
 
@@ -109,7 +132,7 @@ def _run(component: Component, run: Run) -> Json:
     return {"count": run.count, "macs": component.cost_of(run).macs, "calls": [list(part) for part in run.calls]}
 
 
-def _call(call: Call) -> Json:
+def _call(call: Call, component: Component) -> Json:
     shapes = {text: number for number, text in enumerate(dict.fromkeys(row.shapes for row in call.ops if row.shapes))}
     types = {text: number for number, text in enumerate(dict.fromkeys(row.types for row in call.ops if row.types))}
     moved = dict.fromkeys(row.traffic for row in call.ops if row.traffic not in {None, NONE})
@@ -122,11 +145,17 @@ def _call(call: Call) -> Json:
         "inputs": [_input(argument) for argument in call.inputs],
         "visits": dict(call.visits),
         **({"unused": dict(call.unused)} if call.unused else {}),
+        **_weight_bytes(call, component),
         **({"shapes": list(shapes)} if shapes else {}),
         **({"types": list(types)} if types else {}),
         "traffic": [[*item[:2], *(["bounded"] if item.bounded else [])] for item in traffic],
         "ops": [_op(row, shapes, types, traffic) for row in call.ops],
     }
+
+
+def _weight_bytes(call: Call, component: Component) -> Json:
+    differs = component.weights is not None and call.weight_bytes != component.weight_bytes
+    return {"weight_bytes": call.weight_bytes} if differs else {}
 
 
 def _input(argument: Input) -> Json:
@@ -158,8 +187,12 @@ def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int], traffic
     return written
 
 
-def _node(node: Node, built: set[str]) -> Json:
-    record = {"class_name": node.class_name, "params": node.params} if node.path in built else {}
+def _node(node: Node, built: Mapping[str, ModuleRecord]) -> Json:
+    record: Json = {}
+    if node.path in built:
+        record = {"class_name": node.class_name, "params": node.params}
+        if built[node.path].weights:
+            record["weights"] = list(built[node.path].weights)
     return {
         "path": node.path,
         **record,
@@ -173,7 +206,10 @@ def _node(node: Node, built: set[str]) -> Json:
 
 
 _OBJECTS = {"profile", "workload", "versions", "geometry", "component", "call", "visits", "unused"}
-_LISTS = {"approximations", "remarks", "components", "calls", "runs", "inputs", "shapes", "types", "traffic", "ops", "children"}
+_LISTS = {
+    *("approximations", "remarks", "components", "weights", "calls", "runs", "inputs", "shapes", "types", "traffic", "ops"),
+    "children",
+}
 _OPEN = _OBJECTS | _LISTS
 """Objects and lists with one line per part; all others are written on one line."""
 
