@@ -27,6 +27,10 @@ ATTENTION = ("fused", "math")
 """The ways to compute attention: in one kernel that never holds all scores, or as products."""
 
 
+_LISTED = 12
+"""Tensors that are listed as alive at a peak; the others are counted."""
+
+
 class AliveTensor(NamedTuple):
     """A tensor that is alive at the peak."""
 
@@ -65,7 +69,9 @@ class Peak:
     workspace: int = 0
     """Bytes by which the kernels' own memory raises the peak, as an estimate; no part of the sum."""
     alive: tuple[AliveTensor, ...] = ()
-    """The tensors that are alive then, the largest first."""
+    """The largest tensors that are alive then, the largest first."""
+    others: int = 0
+    """The number of further tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +364,21 @@ def _swept(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], insides: Se
         return Peak(bounded=bounded, unknown=unknown, workspace=more), by_module
     step = steps[place]
     alive = _alive_at(steps, frees, place)
+    listed, others = alive[:_LISTED], max(len(alive) - _LISTED, 0)
     op = step.op
-    peak = Peak(most, bounded, unknown, op.target, step.path, op.source or "", place, insides[place], more, alive)
+    peak = Peak(
+        most,
+        bounded,
+        unknown,
+        op.target,
+        step.path,
+        op.source or "",
+        place,
+        insides[place],
+        more,
+        listed,
+        len(alive) - len(listed),
+    )
     return peak, by_module
 
 

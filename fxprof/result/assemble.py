@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fxprof import limits
 from fxprof.cost.count import CountedOp, count
+from fxprof.cost.lifetimes import Lifetimes, find_lifetimes
 from fxprof.cost.registry import BUILT_IN, Formulas
 from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import TargetError
@@ -20,24 +21,26 @@ from fxprof.result.tree import has_plausible_size
 from fxprof.trace import Sizes, Tensor, Trace, Value
 from fxprof.trace.captured import NOT_CAPTURED, Capture, CapturedCall, CapturedComponent
 from fxprof.trace.collector import uncollected
+from fxprof.trace.element_types import UnknownTypeError, bytes_of
 from fxprof.trace.uses import unneeded
 from fxprof.units import format_macs
 
 
 @uncollected()
-def assemble(capture: Capture, formulas: Formulas = BUILT_IN) -> Profile:
+def assemble(capture: Capture, formulas: Formulas = BUILT_IN, *, lifetimes: bool = True) -> Profile:
     """Make the profile of a captured run.
 
     Args:
         capture: the calls of the run, with their graphs.
         formulas: the table to count with.
+        lifetimes: whether to find the peaks of calls, which takes as long as counting.
 
     Raises:
         FormulaError: a formula does not fit an operator of a graph.
         TargetError: the graphs compute more than any computer could.
     """
     transforms = Counter[str]()
-    components = {item.name: _assembled(item, formulas, transforms) for item in capture.components}
+    components = {item.name: _assembled(item, formulas, transforms, lifetimes=lifetimes) for item in capture.components}
     _check_largest(components)
     return Profile(
         target=capture.target,
@@ -84,10 +87,10 @@ def _check_largest(components: Mapping[str, Component]) -> None:
 
 def assemble_component(captured: CapturedComponent, formulas: Formulas = BUILT_IN) -> Component:
     """Make one component with counted calls."""
-    return _assembled(captured, formulas, Counter())
+    return _assembled(captured, formulas, Counter(), lifetimes=True)
 
 
-def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Counter[str]) -> Component:
+def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Counter[str], *, lifetimes: bool) -> Component:
     """Make the component, and add the FLOPs of its Fourier transforms to `transforms`."""
     sizes = [group.bytes_each for group in captured.weights or ()]
     modules = tuple(
@@ -98,13 +101,16 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
     calls, loaded = [], sum(group.bytes for group in captured.weights or ())
     for item in captured.calls:
         counted = count(item.trace, formulas)
-        calls.append(_call(item, counted, formulas, 0 if captured.weights is None else loaded + item.more_weight_bytes))
+        weight_bytes = 0 if captured.weights is None else loaded + item.more_weight_bytes
+        found = find_lifetimes(item.trace) if lifetimes and item.is_whole else {}
+        calls.append(_call(item, counted, formulas, weight_bytes, found))
         flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
         if flops:
             transforms[captured.name] += flops
     stored = sum(item.stored_bytes for item in captured.modules)
     runs = _runs(captured)
-    return Component(captured.name, captured.class_name, modules or root, tuple(calls), runs, stored, captured.weights)
+    made = tuple(calls)
+    return Component(captured.name, captured.class_name, modules or root, made, runs, stored, captured.weights, captured.held)
 
 
 def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
@@ -114,19 +120,38 @@ def _runs(captured: CapturedComponent) -> tuple[Run, ...]:
     return tuple(Run(run.count, run.calls) for run in captured.runs)
 
 
-def _call(captured: CapturedCall, counted: tuple[CountedOp, ...], formulas: Formulas, weight_bytes: int) -> Call:
+def _call(
+    captured: CapturedCall,
+    counted: tuple[CountedOp, ...],
+    formulas: Formulas,
+    weight_bytes: int,
+    lifetimes: Mapping[str, Lifetimes],
+) -> Call:
     trace = captured.trace
     sizes = trace.sizes()
+    inputs = tuple(_input(name, value, sizes) for name, value in trace.inputs)
     return Call(
         entry=captured.entry,
         count=captured.count,
-        inputs=tuple(_input(name, value, sizes) for name, value in trace.inputs),
+        inputs=inputs,
         ops=_rows(counted),
         visits=_visits(trace),
         note=captured.note,
         unused=_unused(captured, formulas),
         weight_bytes=weight_bytes,
+        held_bytes=max(captured.held, sum(_bytes(value, sizes) for _, value in trace.inputs)),
+        lifetimes=lifetimes,
     )
+
+
+def _bytes(value: Value, sizes: Sizes) -> int:
+    """Bytes of an input; 0 for a plain value, and for a tensor of unknown size."""
+    if not isinstance(value, Tensor) or value.nnz is not None:
+        return 0
+    try:
+        return bytes_of(value, sizes)
+    except UnknownTypeError:
+        return 0
 
 
 def _unused(captured: CapturedCall, formulas: Formulas) -> dict[str, int]:

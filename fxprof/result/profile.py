@@ -41,6 +41,8 @@ class Component:
     """Bytes that its parameters take in storage, including scales of quantised ones; 0 if unknown."""
     weights: tuple[WeightGroup, ...] | None = None
     """Its parameters and buffers as loaded, in groups of those that are alike; None if an early fxprof did not save them."""
+    held_bytes: int = 0
+    """The most bytes of tensors that Python held while the component's own Python ran operators outside of its calls."""
 
     @cached_property
     def params(self) -> int:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from fxprof import limits
+from fxprof.cost.lifetimes import Lifetimes
 from fxprof.cost.traffic import Traffic
 
 LARGEST: int = 10**limits.TOTAL_DIGITS
@@ -202,6 +203,11 @@ class Call:
     weight_bytes: int = 0
     """Bytes of the component's weights while the call runs, which are more than as loaded if the pipeline has converted them,
     as it does with SDXL's autoencoder in float16; 0 if unknown."""
+    held_bytes: int = 0
+    """The most bytes of tensors that Python held outside of the call when it was made, with the call's inputs."""
+    lifetimes: Mapping[str, Lifetimes] = field(default_factory=dict)
+    """The peaks by the way to compute attention, `fused` or `math`; a call without such a choice has `fused` alone. Empty if
+    unknown: in files of early formats, and for operators that were recorded one by one."""
 
     @cached_property
     def total(self) -> Total:

@@ -17,6 +17,7 @@ from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import ProfileError
 from fxprof.result.profile import Component, Profile
 from fxprof.result.records import LARGEST, Call, Geometry, Input, ModuleRecord, OpRow, Run, Total
+from fxprof.result.saved.lifetimes import read_lifetimes
 from fxprof.result.saved.write import FORMAT_VERSION
 from fxprof.result.tree import Node, has_plausible_size, parent_of
 from fxprof.trace.weights import KINDS, QUANTISERS, WeightGroup
@@ -131,6 +132,17 @@ class _Fields:
         longest = max((len(value) for value in values if isinstance(value, str)), default=0)
         if longest > limits.LONG_TEXT:
             self.fail(field, f"holds a text of {longest:,} characters, more than {limits.LONG_TEXT:,}")
+
+    def inner(self, field: str) -> _Fields:
+        """The fields of an object in this one."""
+        return _Fields(self.take(field), self.name(field))
+
+    def is_null(self, field: str) -> bool:
+        """Whether a field is null; it is taken then."""
+        if self.left.get(field, _MISSING) is not None:
+            return False
+        del self.left[field]
+        return True
 
     def objects(self, field: str) -> Iterator[_Fields]:
         name = self.name(field)
@@ -277,7 +289,8 @@ def _component(fields: _Fields) -> Component:
     modules = tuple((judged or usual).modules)  # type: ignore[union-attr]  # one of both
     calls = _with_weights(fields, calls, weights)
     runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
-    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights)
+    held = fields.integer("held_bytes") if "held_bytes" in fields.left else 0
+    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights, held)
     if not has_plausible_size(component.modules, component.calls):
         fields.fail("tree", "has more modules than any model")
     fields.agree_total(stored, component.total, "its calls add up to")
@@ -398,7 +411,11 @@ def _call(fields: _Fields) -> Call:
         note=fields.text("note"),
         unused=fields.mapping("unused", _is_count, "counts") if "unused" in fields.left else {},
         weight_bytes=fields.integer("weight_bytes") if "weight_bytes" in fields.left else _AS_LOADED,
+        held_bytes=fields.integer("held_bytes") if "held_bytes" in fields.left else 0,
     )
+    lifetimes = read_lifetimes(fields, call.visits)
+    if lifetimes:
+        call = replace(call, lifetimes=lifetimes)
     fields.agree_total(stored, call.total, "its operators add up to")
     for path in call.visits:
         if not _is_sound(path):

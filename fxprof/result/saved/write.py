@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import OutputError
 from fxprof.result.records import Call, Geometry, Input, ModuleRecord, OpRow, Run, Total
+from fxprof.result.saved.lifetimes import written
 from fxprof.result.tree import Node
 from fxprof.trace.collector import uncollected
 from fxprof.trace.weights import WeightGroup
@@ -35,7 +36,8 @@ FORMAT_VERSION = 6
 read; their operators without MACs have neither shapes nor types.
 5: sums and operators have bytes, operators by number in the list `traffic` of the call. Files of format 4 are read; the bytes
 of their operators are unknown.
-6: components, modules and calls have weights. Files of format 5 are read; their weights are unknown.
+6: components, modules and calls have weights, calls have `held_bytes` and `memory`. Files of format 5 are read; their weights
+and peaks are unknown.
 """
 
 Json = dict[str, Any]
@@ -101,6 +103,7 @@ def _component(component: Component) -> Json:
         "class_name": component.class_name,
         "params": component.params,
         **({"stored_bytes": component.stored_bytes} if component.stored_bytes else {}),
+        **({"held_bytes": component.held_bytes} if component.held_bytes else {}),
         **_weights(component),
         **_total(component.total),
         "calls": [_call(call, component) for call in component.calls],
@@ -146,6 +149,7 @@ def _call(call: Call, component: Component) -> Json:
         "visits": dict(call.visits),
         **({"unused": dict(call.unused)} if call.unused else {}),
         **_weight_bytes(call, component),
+        **written(call),
         **({"shapes": list(shapes)} if shapes else {}),
         **({"types": list(types)} if types else {}),
         "traffic": [[*item[:2], *(["bounded"] if item.bounded else [])] for item in traffic],
