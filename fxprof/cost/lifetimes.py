@@ -377,7 +377,7 @@ def _swept(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], insides: Se
         insides[place],
         more,
         listed,
-        len(alive) - len(listed),
+        others,
     )
     return peak, by_module
 

@@ -1,8 +1,7 @@
 """Memory that kernels take for themselves on a CUDA device: estimates by stated rules, from published measurements.
 
 *Convolutions in 16 bits.* cuDNN works on channels-last data: while such a convolution runs, it holds a copy of its input and
-one of its result. For a single image the published peaks need one and a half times as much, whichever pipeline and card they
-come from. Torch splits a convolution whose input or result has more than 2**31 - 1 elements along the batch, and the copies are
+one of its result. Torch splits a convolution whose input or result has more than 2**31 - 1 elements along the batch, and the copies are
 those of one part. Convolutions in 32 bits, and those whose kernel has one element, take none by this rule.
 
 *Products of matrices.* cuBLAS gets fixed buffers at its first product and keeps them: 8.1 MiB, and 32 MiB on Hopper and later.
@@ -24,8 +23,6 @@ _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d", "convolution", "_convol
 _HALF = 2
 """Bytes of an element of the types whose convolutions take copies."""
 _MOST_ELEMENTS = 2**31 - 1
-_SINGLE = (3, 2)
-"""The part of the copies that a single image takes: 3/2."""
 
 
 def workspace_bytes(op: Op, sizes: Sizes) -> int:
@@ -45,5 +42,4 @@ def workspace_bytes(op: Op, sizes: Sizes) -> int:
     images = max(given[0], 1)
     largest = max(prod(given), prod(made))
     parts = -(-largest // _MOST_ELEMENTS) if images > 1 else 1
-    copies = (prod(given) + prod(made)) * _HALF * -(-images // parts) // images
-    return copies * _SINGLE[0] // _SINGLE[1] if images == 1 else copies
+    return (prod(given) + prod(made)) * _HALF * -(-images // parts) // images
