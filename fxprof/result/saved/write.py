@@ -1,10 +1,10 @@
 """A profile as JSON text; equal profiles give equal bytes.
 
 The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
-`class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `shape`, `value`,
-`runs`, `stored_bytes` and `unused` are left out if they are empty. A call lists each distinct text of `shapes` and `types` and
-each distinct `traffic` once; its operators refer to them by number. An operator without `traffic` moves no bytes, and one whose
-`traffic` is null moves an unknown number.
+`class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `masked`, `shape`,
+`value`, `runs`, `stored_bytes` and `unused` are left out if they are empty. A call lists each distinct text of `shapes` and
+`types` and each distinct `traffic` once; its operators refer to them by number. An operator without `traffic` moves no bytes,
+and one whose `traffic` is null moves an unknown number; so it is with `masked`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fxprof.trace.collector import uncollected
 if TYPE_CHECKING:  # only for annotations: a profile imports this file to save itself
     from fxprof.result.profile import Component, Profile
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """The format that is written.
 
 1: the first one.
@@ -33,6 +33,7 @@ FORMAT_VERSION = 5
 read; their operators without MACs have neither shapes nor types.
 5: sums and operators have bytes, operators by number in the list `traffic` of the call. Files of format 4 are read; the bytes
 of their operators are unknown.
+6: operators of causal attention have `masked`. Files of format 5 are read; which of their attention is causal is unknown.
 """
 
 Json = dict[str, Any]
@@ -155,6 +156,8 @@ def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int], traffic
         written["types"] = types[row.types]
     if row.traffic != NONE:
         written["traffic"] = None if row.traffic is None else traffic[row.traffic]
+    if row.masked != 0:
+        written["masked"] = row.masked
     return written
 
 
