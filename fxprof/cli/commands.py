@@ -196,7 +196,9 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
     """
     from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import build_diff
+    from fxprof.reports.diff import check_grouping as check_groups
 
+    check_groups(shown["by"], measure)
     counting = old.counting
     report_diff(
         old,

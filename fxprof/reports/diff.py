@@ -47,8 +47,7 @@ def build_diff(
     """
     measure = find_measure(diff.measure)
     unit = measure.unit_of(unit)
-    if measure.of_modules and by != "kind":
-        raise UsageError(f"{measure.word} belong to modules, which cannot be grouped by {by!r}", "leave out --by")
+    check_grouping(by, diff.measure)
     checks = tuple(checks)
     changed = [part for part in diff.components if part.old and part.new and (part.modules if ops else part.loud)]
     overview = Overview(
@@ -65,6 +64,17 @@ def build_diff(
         Section(notes=(*describe_costless(diff, ops=ops), *_write_notes(diff))),
     )
     return Document(overview, sections, list_modules(diff))
+
+
+def check_grouping(by: str, measure: str) -> None:
+    """Check that the measure has groups.
+
+    Raises:
+        UsageError: it belongs to modules, and these are to be grouped like operators.
+    """
+    counted = find_measure(measure)
+    if counted.of_modules and by != "kind":
+        raise UsageError(f"{counted.word} belong to modules, which cannot be grouped by {by!r}", "leave out --by")
 
 
 def _list_facts(diff: Diff) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ def collect_values(diff: Diff, checks: Iterable[LimitCheck] = (), *, strict: boo
         **({} if measure is MACS else {"measure": measure.name}),
         "old": _describe_side(diff.old, measure),
         "new": _describe_side(diff.new, measure),
-        "delta": diff.delta.macs,
+        "delta": diff.delta.amount,
         "shapes_compared": diff.shapes_compared,
         "types_compared": diff.types_compared,
         "versions": _list_settings(diff.versions),
@@ -66,7 +66,7 @@ def _list_settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
 
 def _describe_component(part: ComponentDiff, measure: Measure) -> dict[str, Any]:
     """A component; `by_calls` and `by_cost` add up to `delta`, and are null if they cannot be separated."""
-    by_calls, by_cost = (None if measure.of_modules else part.split) or (None, None)
+    by_calls, by_cost = part.split or (None, None)
     sides: dict[str, Any] = {}
     for name, side, calls in zip(("old", "new"), (part.old, part.new), part.counts, strict=True):
         sides |= {f"{name}_name": side.name if side else None, f"{name}_class": side.class_name if side else None}
@@ -76,7 +76,8 @@ def _describe_component(part: ComponentDiff, measure: Measure) -> dict[str, Any]
             f"{name}_{measure.field}": side.total.amount if side else 0,
         }
     evidence = "; ".join(describe_evidence(part.evidence)) or None
-    split = {"delta": part.delta.macs, "sign": part.delta.sign, "by_calls": by_calls, "by_cost": by_cost}
+    split: dict[str, Any] = {"delta": part.delta.amount, "sign": part.delta.sign}
+    split |= {} if measure.of_modules else {"by_calls": by_calls, "by_cost": by_cost}
     return {
         "name": part.name,
         "change": part.change,

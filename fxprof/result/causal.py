@@ -27,6 +27,10 @@ def check_causal(causal: str) -> None:
         raise UsageError(f"causal attention cannot be counted {causal!r}", f"one of {', '.join(CHOICES)}")
 
 
+_HALF = ": attention that says it is causal counts half, the lower triangle of its scores"
+_NONE = "no attention says by its own argument that it is causal, so counting that half changes nothing"
+
+
 @uncollected()
 def count_causal(profile: Profile, causal: str) -> Profile:
     """The profile with causal attention counted in full or half; one that is counted half already stays so.
@@ -43,9 +47,9 @@ def count_causal(profile: Profile, causal: str) -> Profile:
         raise TargetError(message, "profile the target again: an early fxprof did not save that")
     components = {name: _halved(component) for name, component in profile.components.items()}
     changed = [name for name, component in components.items() if component is not profile.components[name]]
-    if not changed:
+    if not changed and any(remark.endswith(_HALF) for remark in profile.remarks):
         return profile
-    remark = f"{', '.join(changed)}: attention that says it is causal counts half, the lower triangle of its scores"
+    remark = f"{', '.join(changed)}{_HALF}" if changed else _NONE
     return replace(profile, components=components, remarks=(*profile.remarks, remark))
 
 

@@ -197,7 +197,7 @@ MEASURES: Mapping[str, Measure] = {
     "weights": Measure(
         "weights",
         "weights",
-        "bytes of each module's own parameters and buffers, called or not",
+        "bytes of each module's own parameters and buffers, used or not",
         "weights",
         "weight_bytes",
         "bytes",
