@@ -20,7 +20,7 @@ import fxprof
 from fxprof.compare.limits import read_limit
 from fxprof.compare.profiles import compare_profiles
 from fxprof.cost.causal import masked_macs, seen_pairs
-from fxprof.cost.elementwise import operations_of
+from fxprof.cost.elementwise import operations_of, work_table
 from fxprof.cost.kinds import KIND_OF
 from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import TargetError, UsageError
@@ -136,6 +136,12 @@ def test_every_elementwise_operator_has_work_or_is_unknown() -> None:
         for shapes in ("2x2x4x4, 2, 2, 2, 2 -> 2x2x4x4", "scalar -> scalar", "x -> y"):
             operations = operations_of(f"{target}.default", kind, shapes)
             assert operations is None or operations >= 0
+
+
+def test_page_has_the_table_of_the_code() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
+    begin, end = (f"<!-- elementwise: {word} -->\n" for word in ("begin", "end"))
+    assert page.partition(begin)[2].partition(end)[0] == work_table() + "\n"
 
 
 class Written(nn.Module):

@@ -49,7 +49,7 @@ OP = (*CALL, "ops", 0)
 TREE = ("components", 0, "tree")
 
 DAMAGE = {
-    "newer": (_set("format", to=6), "format is 6, written by a newer fxprof; this one reads 5"),
+    "newer": (_set("format", to=7), "format is 7, written by a newer fxprof; this one reads 6"),
     "older than the first": (_set("format", to=0), "format is 0; formats start at 1"),
     "format text": (_set("format", to="1"), 'format is "1", not a count'),
     "total": (_set("macs", to=1), "macs is 1 (uncounted 249, bounded 0), but the components add up to 468"),

@@ -26,7 +26,7 @@ Rule = Callable[[list[Shape], list[Shape]], "int | None"]
 """A function of the shapes of operands and results; None if these do not tell."""
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def operations_of(op: str, kind: str, shapes: str) -> int | None:
     """Elementwise operations of one execution; None if unknown.
 
@@ -63,6 +63,15 @@ def _find_rule(namespace: str, name: str, kind: str) -> Rule | int | None:
     return EACH.get(name, EACH.get(plain, KNOWN[kind]))
 
 
+def work_table() -> str:
+    """The operators of `EACH`, by their operations, as a Markdown table."""
+    lines = ["| for each element of the result | operators |", "|---|---|"]
+    for each in sorted(set(EACH.values())):
+        names = ", ".join(f"`{name}`" for name, number in EACH.items() if number == each)
+        lines.append(f"| {each} | {names} |")
+    return "\n".join(lines)
+
+
 def _is_backward(name: str) -> bool:
     return (
         "backward" in name or name.endswith("_jvp") or name.startswith(("_fused_ad", "_fused_sgd", "_fused_moving", "_thnn_"))
@@ -81,7 +90,10 @@ def _parsed(shapes: str) -> tuple[list[Shape], list[Shape]] | None:
 
 
 def _shape(text: str) -> Shape:
-    return () if text == "scalar" else tuple(map(int, text.split("x")))
+    sizes = () if text == "scalar" else text.split("x")
+    if not all(size.isdecimal() for size in sizes):
+        raise ValueError(text)
+    return tuple(map(int, sizes))
 
 
 def _norm(each: int) -> Rule:
