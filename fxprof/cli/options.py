@@ -219,7 +219,11 @@ _OUTPUT = (
 
 
 measure_option = click.option(
-    "--measure", type=click.Choice(tuple(MEASURES)), default="macs", show_default=True, help="What to count."
+    "--measure",
+    type=click.Choice(tuple(MEASURES)),
+    default="macs",
+    show_default=True,
+    help="Count MACs, bytes moved, bytes of weights, or operations on elements.",
 )
 """For commands that can show something else than MACs."""
 
