@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxprof.errors import CaptureError, FormulaError, OutputError, ProfileError, TargetError, UsageError
+from fxprof.result.causal import check_causal
 from fxprof.result.profile import Profile
 from fxprof.result.saved.read import load_bytes, loads
 from fxprof.source.checkpoint import CheckpointFile
@@ -52,6 +53,7 @@ def profile(
     whole: bool = False,
     cache: Cache | None = None,
     progress: Callable[[str], None] | None = None,
+    causal: str = "full",
 ) -> Profile:
     """Count the MACs of one run of a pipeline, or of one call of a component: exactly, without weights or GPU.
 
@@ -81,6 +83,8 @@ def profile(
         cache: the cache for results, such as `fxprof.cache.default_cache()`; None for no cache. An earlier profile of the same
             content with the same packages is read from it, without torch.
         progress: a function that gets one line of text about each step.
+        causal: `half` to count attention that says it is causal as the lower triangle of its scores;
+            `Profile.count_causal("half")` gives the same of a profile that is there already.
 
     Raises:
         UsageError: a value that no pipeline could use, or an argument that this pipeline does not have.
@@ -93,16 +97,17 @@ def profile(
         dict(arguments or {}),
         _names(enable),
     )
+    check_causal(causal)
     with find_target(target) as resolved:
         options = {**_values(workload), "inputs": inputs, "dims": dims, "formulas": formulas, "whole": whole}
         refuse_untaken((resolved,), options)
         if resolved.sort in CAPTURED:
-            return _profile_captured(resolved, dims or {}, formulas)
+            return _profile_captured(resolved, dims or {}, formulas).count_causal(causal)
     source = _to_capture(resolved)
     kept = _Kept(cache, source, workload, inputs or {}, formulas, whole=whole)
     known = kept.find()
     if known is not None:
-        return known
+        return known.count_causal(causal)
     from fxprof.result.assemble import assemble
 
     table = formulas if formulas is not None else default_formulas()
@@ -112,7 +117,7 @@ def profile(
         kept.tell()
     profile = assemble(captured, table)
     kept.keep(profile)
-    return profile
+    return profile.count_causal(causal)
 
 
 class _Kept:
@@ -361,21 +366,26 @@ def _say_imports(progress: Callable[[str], None] | None) -> None:
 def diff(
     old: Profile | str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
     new: Profile | str | os.PathLike[str] | PipelineConfig | DiffusionPipeline,
+    *,
+    measure: str = "macs",
 ) -> Diff:
     """Compare two profiles: the run, components, calls, modules and operators.
 
     Args:
         old: a profile, or a target of `profile`, which is profiled with the pipeline's own defaults.
         new: the same.
+        measure: what is compared: `macs`, `traffic` (bytes), `weights` (bytes) or `elementwise` (operations). All totals and
+            differences of the result hold it, as `amount`.
 
     `diff(new, old) == -diff(old, new)`; the differences of the rows add up to that of the totals.
 
     Raises:
-        UsageError, TargetError, CaptureError: as `profile`.
+        UsageError, TargetError, CaptureError: as `profile`; or there is no such measure, or a side lacks what it needs.
     """
     from fxprof.compare.profiles import compare_profiles
 
-    return compare_profiles(*(side if isinstance(side, Profile) else profile(side) for side in (old, new)))
+    first, second = (side if isinstance(side, Profile) else profile(side) for side in (old, new))
+    return compare_profiles(first, second, measure)
 
 
 def profile_module(

@@ -36,22 +36,30 @@ _UNITS: Mapping[str, tuple[str, str]] = MappingProxyType(
 UNITS = tuple(_UNITS)
 """The values of `--unit`: `auto` picks a scale for every number, the others use one for all."""
 
+_BYTES: Mapping[str, str] = MappingProxyType({"traffic": "traffic", "weights": "weights"})
+"""Units of other measures that are bytes, to their names in titles; each number has the scale that fits."""
+_OTHERS: Mapping[str, str] = MappingProxyType({**_BYTES, "operations": "operations"})
+"""Units of all other measures."""
+
 
 def unit_name(unit: str) -> str:
-    """`MACs` or `FLOPs`: the name of a unit in titles."""
-    return _UNITS[unit][0]
+    """`MACs` or `FLOPs`, or what another measure is of: the name of a unit in titles."""
+    return _OTHERS.get(unit) or _UNITS[unit][0]
 
 
 def format_macs(macs: int, unit: str = "auto", sign: str = "") -> str:
-    """MACs in a unit of `UNITS`: `12.34 G`, or `≥12.34 G` for a lower bound.
+    """MACs in a unit of `UNITS`: `12.34 G`, or `≥12.34 G` for a lower bound; or an amount of another measure.
 
     Args:
         macs: the number to write.
-        unit: `auto` writes MACs with the scale that fits; `mac` and `flop` write every digit.
+        unit: `auto` writes MACs with the scale that fits; `mac` and `flop` write every digit; the unit of another measure
+            writes bytes, as `format_bytes` does, or operations.
         sign: exactness of the number, as in `Total.sign`; a lower bound of zero says nothing and reads `uncounted`.
     """
     if not macs and sign in {">=", "~"}:
-        return "uncounted"
+        return "unknown" if unit in _OTHERS else "uncounted"
+    if unit in _OTHERS:
+        return format_bytes(macs, sign) if unit in _BYTES else SIGNS[sign] + _auto(macs, _SCALES)
     name, scale = _UNITS[unit]
     number = 2 * macs if name == "FLOPs" else macs
     return SIGNS[sign] + (_auto(number, _SCALES) if scale == "auto" else _scaled(number, _SCALES.index(scale), _SCALES))

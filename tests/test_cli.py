@@ -261,7 +261,7 @@ def test_options_have_the_same_order_and_words_everywhere() -> None:
         return [(option.opts, option.help) for option in options[start:]]
 
     assert shared("profile") == shared("layers") == shared("hotspots") == shared("roofline") == shared("diff")
-    assert len(shared("profile")) == 24
+    assert len(shared("profile")) == 25
 
 
 def test_version() -> None:

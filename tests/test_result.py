@@ -126,7 +126,8 @@ _rows = st.builds(
     st.text(max_size=3),
     st.text(max_size=3),
     st.none() | st.builds(Traffic, _counts, _counts, st.booleans()),
-)
+    st.sampled_from([None, 0]),
+).map(lambda item: item._replace(masked=item.macs) if item.macs and item.bounded else item)
 _inputs = st.one_of(
     st.builds(Input, _names, st.lists(_counts, max_size=3).map(tuple), _names),
     st.builds(Input, _names, st.none(), st.just(""), st.text()),

@@ -10,15 +10,27 @@ import click
 
 import fxprof as package
 from fxprof.cli.group import Group, debug_option
-from fxprof.cli.options import Output, Request, count_or_all, measured, on_capture, on_output, on_pair, on_profile, percentage
+from fxprof.cli.options import (
+    Output,
+    Request,
+    count_or_all,
+    measure_option,
+    measured,
+    on_capture,
+    on_output,
+    on_pair,
+    on_profile,
+    percentage,
+)
 from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
 from fxprof.compare.limits import Limit
 from fxprof.errors import TargetError
 from fxprof.reports import Document
 from fxprof.result import Profile
+from fxprof.result.measures import find_measure
 from fxprof.result.roofline import GROUPINGS as BOUNDS
-from fxprof.result.views import GROUPINGS
+from fxprof.result.views import GROUPINGS, check_grouping
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
@@ -79,8 +91,9 @@ def profile(request: Request) -> None:
 @click.option(
     "--min-share", metavar="PERCENT", type=percentage, default="0%", help="Merge branches below this percentage, such as 1%."
 )
+@measure_option
 @on_profile
-def layers(request: Request, depth: int | None, min_share: float) -> None:
+def layers(request: Request, depth: int | None, min_share: float, measure: str) -> None:
     """Show the module tree of each component.
 
     A module's numbers contain those of the modules below it. Equal blocks are folded: "0…22" is one row for 23 blocks,
@@ -88,21 +101,23 @@ def layers(request: Request, depth: int | None, min_share: float) -> None:
     """
     from fxprof.reports.layers import build_layers
 
-    report_profile(request, lambda result: build_layers(result, depth, min_share, request.counting.unit))
+    report_profile(request, lambda result: build_layers(result, depth, min_share, request.counting.unit, measure), measure)
 
 
 @fxprof.command(epilog=_examples("fxprof hotspots sd3.json --by class -n 10"))
 @click.option("--by", type=click.Choice(tuple(GROUPINGS)), default="layer", show_default=True, help="Grouping of the rows.")
 @click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
+@measure_option
 @on_profile
-def hotspots(request: Request, by: str, limit: int | None) -> None:
-    """Show where the MACs are, most expensive first.
+def hotspots(request: Request, by: str, limit: int | None, measure: str) -> None:
+    """Show where the MACs are, or another measure, most expensive first.
 
     Uncounted rows are always shown, whatever the limit.
     """
     from fxprof.reports.hotspots import build_hotspots
 
-    report_profile(request, lambda result: build_hotspots(result, by, limit, request.counting.unit))
+    check_grouping(by, find_measure(measure))
+    report_profile(request, lambda result: build_hotspots(result, by, limit, request.counting.unit, measure), measure)
 
 
 @fxprof.command(
@@ -157,7 +172,7 @@ def devices(output: Output) -> None:
     metavar="+5%|+10G",
     type=limit_of,
     multiple=True,
-    help="Exit with 1 when the total, or a --component, grows by more. Repeatable.",
+    help="Exit with 1 when the total, or a --component, grows by more, in the measure. Repeatable.",
 )
 @click.option("--ops", is_flag=True, help="List the operators that each layer lost and gained.")
 @click.option(
@@ -170,8 +185,9 @@ def devices(output: Output) -> None:
 @click.option(
     "-n", "--limit", metavar="N|all", type=count_or_all(1), default="10", show_default=True, help="Rows for each component."
 )
+@measure_option
 @on_pair
-def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | None, **shown: Any) -> None:
+def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | None, measure: str, **shown: Any) -> None:
     """Show the changes from OLD to NEW: the run, components, layers.
 
     OLD and NEW are targets of any kind. Each gets the options that it takes: a pipeline the workload, a .pt2 file --dim.
@@ -180,13 +196,16 @@ def diff(old: Request, new: Request, limits: tuple[Limit, ...], limit: int | Non
     """
     from fxprof.cli.compare import report_diff
     from fxprof.reports.diff import build_diff
+    from fxprof.reports.diff import check_grouping as check_groups
 
+    check_groups(shown["by"], measure)
     counting = old.counting
     report_diff(
         old,
         new,
         limits,
         lambda changes, checks: build_diff(changes, limit, unit=counting.unit, checks=checks, strict=counting.strict, **shown),
+        measure,
     )
 
 

@@ -16,6 +16,8 @@ from fxprof.cli.group import debug_option
 from fxprof.compare.limits import Limit, read_limit
 from fxprof.errors import UsageError
 from fxprof.reports import FORMATS
+from fxprof.result.causal import CHOICES as CAUSAL
+from fxprof.result.measures import MEASURES
 from fxprof.result.quantise import SCHEMES, read_weights
 from fxprof.source.stand_ins import stand_in
 from fxprof.source.targets import COMPONENT, PIPELINE
@@ -53,6 +55,8 @@ class Counting:
     """Whether to export equal modules each time."""
     no_cache: bool
     """Whether to bypass the cache."""
+    causal: str = "full"
+    """How causal attention is counted, one of `fxprof.result.causal.CHOICES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,13 @@ _COUNTING = (
     click.option("--strict", is_flag=True, help="Exit with 1 when anything is uncounted."),
     click.option("--whole", is_flag=True, help="Export repeated blocks each time; slower, with the same result."),
     click.option("--no-cache", is_flag=True, help="Bypass the cache of earlier results."),
+    click.option(
+        "--causal",
+        type=click.Choice(CAUSAL),
+        default="full",
+        show_default=True,
+        help="Count attention that says it is causal in full, or half.",
+    ),
 )
 
 _OUTPUT = (
@@ -225,6 +236,16 @@ _OUTPUT = (
         "--plain-cells", is_flag=True, help="In CSV, write names unchanged, even if a spreadsheet takes them for formulas."
     ),
 )
+
+
+measure_option = click.option(
+    "--measure",
+    type=click.Choice(tuple(MEASURES)),
+    default="macs",
+    show_default=True,
+    help="Count MACs, bytes moved, bytes of weights, or operations on elements.",
+)
+"""For commands that can show something else than MACs."""
 
 
 def on_profile(command: Command) -> Command:

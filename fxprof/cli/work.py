@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxprof.cli.options import Counting, Output, Request
-from fxprof.errors import FxprofError, OutputError, TargetError, printable
+from fxprof.errors import FxprofError, OutputError, TargetError, UsageError, printable
 from fxprof.reports import Document, Format, pick_format
 from fxprof.result.files import check_writable, reason, write_whole
+from fxprof.result.measures import MACS, Measure, find_measure
 from fxprof.result.profile import Profile
 from fxprof.result.views import not_captured
 from fxprof.source.targets import Target, find_target, refuse_untaken
@@ -31,20 +32,34 @@ class StrictError(FxprofError):
     exit_code = 1
 
 
-def report_profile(request: Request, build: Callable[[Profile], Document]) -> None:
-    """Profile the target and write the document that `build` makes of it.
+def report_profile(request: Request, build: Callable[[Profile], Document], measure: str = "macs") -> None:
+    """Profile the target and write the document that `build` makes of it in a measure.
 
     Raises:
         FxprofError: anything that fxprof refuses; an output that cannot be written, before any work is done.
     """
-    form = prepare(request.output)
+    form, counted = prepare(request.output), find_measure(measure)
+    check_shown(request.counting, measure)
     with find_target(request.target) as target:
         profile = profile_of(request, target)
     if request.counting.component:
         profile = profile.only(request.counting.component)
     write(rendered(form, build(profile), request.output), request.output)
-    if request.counting.strict and profile.total.uncounted:
-        raise strict_error(profile)
+    if request.counting.strict:
+        shown = counted.of(profile)
+        if shown.total.uncounted:
+            raise strict_error(shown, counted)
+
+
+def check_shown(counting: Counting, measure: str) -> None:
+    """Check before any work that the options suit the measure.
+
+    Raises:
+        UsageError: they are about MACs, and the measure is another one.
+    """
+    find_measure(measure).unit_of(counting.unit)
+    if counting.causal != "full" and measure != MACS.name:
+        raise UsageError(f"--causal {counting.causal} changes MACs, and the measure is {measure}", "leave out --causal")
 
 
 def prepare(output: Output) -> Format:
@@ -118,7 +133,7 @@ def profile_of(request: Request, target: Target) -> Profile:
 
     progress = _progress() if _on_terminal() else None
     counting = request.counting
-    return api.profile(
+    found = api.profile(
         target,
         **request.workload,
         formulas=_formulas(counting),
@@ -126,6 +141,7 @@ def profile_of(request: Request, target: Target) -> Profile:
         cache=None if counting.no_cache else default_cache(),
         progress=progress,
     )
+    return found.count_causal(counting.causal)
 
 
 def options_of(request: Request) -> dict[str, Any]:
@@ -191,8 +207,8 @@ def _progress() -> Callable[[str], None]:
     return lambda line: click.echo(f"fxprof: {time.perf_counter() - started:5.1f} s  {printable(line)}", err=True)
 
 
-def strict_error(profile: Profile) -> StrictError:
-    """The error about a profile with uncounted work."""
+def strict_error(profile: Profile, measure: Measure = MACS) -> StrictError:
+    """The error about a profile with uncounted work, in a measure."""
     failed = not_captured(profile)
     if failed:
         what = "; ".join(f"{name} was not captured to its end: {reason}" for name, reason in failed)
@@ -200,5 +216,7 @@ def strict_error(profile: Profile) -> StrictError:
     rows = [row for component in profile.components.values() for call in component.calls for row in call.ops]
     ops = sorted({row.op for row in rows if row.macs is None})
     times = f"{profile.total.uncounted:,} execution{'s' if profile.total.uncounted > 1 else ''}"
-    message = f"{times} of operators without a formula: {', '.join(ops)}"
+    message = f"{times} of operators without {measure.lacking}: {', '.join(ops)}"
+    if measure is not MACS:
+        return StrictError(message)
     return StrictError(message, "declare their formulas in a file and name it with --formulas")

@@ -22,6 +22,11 @@ class Delta:
         """The difference of the counted MACs."""
         return self.new.macs - self.old.macs
 
+    @property
+    def amount(self) -> int:
+        """The difference, whatever the diff measures: MACs by default."""
+        return self.macs
+
     @staticmethod
     def sum(deltas: Iterable[Delta]) -> Delta:
         """The sums of all."""

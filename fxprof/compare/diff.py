@@ -310,11 +310,15 @@ class Diff:
     sizes: tuple[Setting, ...]
     """Sizes and options of the run that differ: latents, text lengths, calls of the denoiser, tiling ..."""
     components: tuple[ComponentDiff, ...]
+    measure: str = "macs"
+    """What is compared, one of `fxprof.result.measures.MEASURES`. In another measure than MACs, all totals and differences
+    hold that one: read it as `amount`. The components have only what the measure needs."""
 
     def __neg__(self) -> Diff:
         """The reverse diff."""
         versions, workload, sizes = (tuple(-item for item in items) for items in (self.versions, self.workload, self.sizes))
-        return Diff(self.new, self.old, versions, workload, sizes, tuple(-component for component in self.components))
+        components = tuple(-component for component in self.components)
+        return Diff(self.new, self.old, versions, workload, sizes, components, self.measure)
 
     @property
     def delta(self) -> Delta:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import Diff
 from fxprof.compare.limits import Limit
+from fxprof.errors import UsageError
+from fxprof.result.measures import find_measure
 from fxprof.result.profile import Component
 
 
@@ -27,8 +29,10 @@ def check_limits(diff: Diff, limits: Iterable[Limit], components: Iterable[str] 
     """Check the limits for the named components, or for the total if none is named.
 
     Raises:
-        UsageError: a name is a component of neither side.
+        UsageError: a name is a component of neither side, or a limit is in another unit than the diff.
     """
+    limits = tuple(limits)
+    check_units(limits, diff.measure)
     names = tuple(dict.fromkeys(components))
     rows = [(name, diff.find_component(name).delta, _settled(diff, [name])) for name in names]
     rows = rows or [("total", diff.delta, _settled(diff, ()))]
@@ -37,6 +41,18 @@ def check_limits(diff: Diff, limits: Iterable[Limit], components: Iterable[str] 
         for name, delta, settled in rows
         for limit in limits
     )
+
+
+def check_units(limits: Iterable[Limit], measure: str) -> None:
+    """Check that limits in bytes meet a measure of bytes.
+
+    Raises:
+        UsageError: a limit is in bytes, and the measure is not.
+    """
+    counted = find_measure(measure)
+    wrong = [limit.text for limit in limits if limit.in_bytes and counted.field_unit != "bytes"]
+    if wrong:
+        raise UsageError(f"the limit {wrong[0]} is in bytes, and the measure {measure} is in {counted.field_unit}")
 
 
 def _outcome(limit: Limit, delta: Delta, *, settled: bool) -> str:

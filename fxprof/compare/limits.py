@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from fxprof.compare.delta import Delta
 
 _SCALES = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_WRITTEN = re.compile(r"\+?(\d{1,12}(?:\.\d{1,9})?)([%KMGTPkmgtp])|(0)", re.ASCII)
+_WRITTEN = re.compile(r"\+?(\d{1,12}(?:\.\d{1,9})?)(?:(%)|([KMGTPkmgtp])(i?B)?)|(0)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The largest allowed growth: a share of the old total, or an amount of MACs."""
+    """The largest allowed growth: a share of the old total, or an amount of MACs or of another measure."""
 
     text: str
     """The limit as the user wrote it."""
     amount: Fraction
     percent: bool
+    in_bytes: bool = False
+    """Whether the amount is written in bytes, which not every measure has."""
 
     def exceeded(self, delta: Delta) -> bool:
         """Whether the counted MACs grew by more; from zero, any growth exceeds a percentage."""
@@ -32,7 +34,7 @@ class Limit:
 
 
 def read_limit(text: str) -> Limit:
-    """Read `+5%` or `+10G`; K, M, G, T and P are powers of a thousand MACs.
+    """Read `+5%` or `+10G`; K, M, G, T and P are powers of a thousand, before `iB` of 1024 bytes.
 
     Raises:
         UsageError: it is neither.
@@ -40,5 +42,7 @@ def read_limit(text: str) -> Limit:
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is neither a percentage such as +5% nor an amount of MACs such as +10G (K, M, G, T or P)")
-    amount, unit = Fraction(match[1] or match[3]), (match[2] or "").upper()
-    return Limit(text.strip(), amount * _SCALES.get(unit, 1), percent=unit == "%")
+    amount, scale = Fraction(match[1] or match[5]), _SCALES.get((match[3] or "").upper(), 1)
+    if match[4] == "iB":
+        scale = 1024 ** (len(str(scale)) // 3)
+    return Limit(text.strip(), amount * scale, percent=bool(match[2]), in_bytes=bool(match[4]))

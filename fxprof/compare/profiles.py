@@ -12,15 +12,23 @@ from fxprof.compare.matching import Matching, Module
 from fxprof.compare.pairing import CallPair, merge_names, pair_calls, pair_components
 from fxprof.compare.rows import Rows, find_evidence, make_component_row
 from fxprof.compare.traits import find_traits, find_types, has_shapes, has_types
+from fxprof.result.measures import find_measure
 from fxprof.result.profile import Component, Profile
 from fxprof.result.records import Call, Geometry, Total
 from fxprof.trace.collector import uncollected
 
 
 @uncollected()
-def compare_profiles(old: Profile, new: Profile) -> Diff:
-    """Compare two profiles."""
+def compare_profiles(old: Profile, new: Profile, measure: str = "macs") -> Diff:
+    """Compare two profiles in a measure, one of `fxprof.result.measures.MEASURES`.
+
+    Raises:
+        UsageError: there is no such measure.
+        TargetError: a profile lacks what the measure needs.
+    """
+    counted = find_measure(measure)
     known, typed = (has_shapes(old), has_shapes(new)), (has_types(old), has_types(new))
+    old, new = counted.of(old), counted.of(new)
     pairs, common = pair_components(old, new), old.components.keys() & new.components.keys()
     return Diff(
         Subject.of(old, has_shapes=known[0], has_types=typed[0]),
@@ -29,6 +37,7 @@ def compare_profiles(old: Profile, new: Profile) -> Diff:
         tuple(_settings(old.workload, new.workload)),
         tuple(_settings(*(_sizes(side.geometry, common) for side in (old, new)))),
         tuple(_component(before, after, shapes=all(known), types=all(typed)) for before, after in pairs),
+        measure,
     )
 
 

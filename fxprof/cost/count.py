@@ -13,6 +13,8 @@ from math import prod
 from reprlib import Repr
 
 from fxprof.cost.bodies import treatment_of
+from fxprof.cost.causal import KIND as KIND_OF_ATTENTION
+from fxprof.cost.causal import masked_macs
 from fxprof.cost.fourier import FOURIER, KIND
 from fxprof.cost.kinds import UNKNOWN, kind_of
 from fxprof.cost.registry import BUILT_IN, Formula, Formulas, NoFormulaError
@@ -52,6 +54,8 @@ class CountedOp:
     """FLOPs of one execution of a Fourier transform, which has no MACs; see `fxprof.cost.fourier`."""
     traffic: Traffic | None = None
     """Bytes of one execution; None if unknown."""
+    masked: int = 0
+    """The MACs of one execution of causal attention for pairs that its own mask hides; see `fxprof.cost.causal`."""
 
     def moved(self, stack: tuple[Frame, ...], times: int = 1) -> CountedOp:
         """The same operator in another module, with `times` as many executions."""
@@ -68,6 +72,7 @@ class CountedOp:
             self.types,
             self.flops,
             self.traffic,
+            self.masked,
         )
 
 
@@ -144,7 +149,11 @@ class Pass:
             macs, note = None, f"a size depends on {error.args[0]}, which has no value"
         except NoFormulaError as error:
             macs, note = None, str(error)
-        return self._counted(op, formula.kind, stack, macs, note)
+        counted = self._counted(op, formula.kind, stack, macs, note)
+        if formula.kind == KIND_OF_ATTENTION and macs and formula.origin == "fxprof":
+            hidden = masked_macs(op, macs, self._shape)
+            return replace(counted, masked=hidden) if hidden else counted
+        return counted
 
     def _transform(self, op: Op, stack: tuple[Frame, ...]) -> CountedOp:
         """Count a Fourier transform: no MACs, and FLOPs by a separate convention."""

@@ -1,8 +1,8 @@
 """Memory that kernels take for themselves on a CUDA device: estimates by stated rules, from published measurements.
 
 *Convolutions in 16 bits.* cuDNN works on channels-last data: while such a convolution runs, it holds a copy of its input and
-one of its result. Torch splits a convolution whose input or result has more than 2**31 - 1 elements along the batch, and the copies are
-those of one part. Convolutions in 32 bits, and those whose kernel has one element, take none by this rule.
+one of its result. Torch splits a convolution whose input or result has more than 2**31 - 1 elements along the batch, and the
+copies are those of one part. Convolutions in 32 bits, and those whose kernel has one element, take none by this rule.
 
 *Products of matrices.* cuBLAS gets fixed buffers at its first product and keeps them: 8.1 MiB, and 32 MiB on Hopper and later.
 

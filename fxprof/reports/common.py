@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fxprof.errors import LONGEST
 from fxprof.reports.document import Note, Overview
+from fxprof.reports.rows import name_values
 from fxprof.reports.words import format_count, shorten
 from fxprof.result import OpRow, Profile
+from fxprof.result.measures import MACS, Measure
 from fxprof.result.remarks import fold_remarks
 from fxprof.result.views import fold_repeats
 
@@ -20,19 +22,25 @@ _MODULES = 3
 """Modules that a note names."""
 
 
-def describe_profile(profile: Profile, *facts: tuple[str, str]) -> Overview:
+def describe_profile(profile: Profile, *facts: tuple[str, str], measure: Measure = MACS) -> Overview:
     """The overview of a report of one profile.
 
     Args:
-        profile: the profile.
+        profile: the profile, in the measure.
         facts: (label, text), further facts for people.
+        measure: what the report counts.
     """
     return Overview(
         title=f"{profile.target}  {profile.class_name}",
-        facts=(("workload", format_workload(profile)), *facts),
-        values=collect_values(profile),
+        facts=(("workload", format_workload(profile)), *describe_measure(measure), *facts),
+        values=collect_values(profile, measure),
         sentences=fold_sentences((*profile.remarks, *profile.approximations)),
     )
+
+
+def describe_measure(measure: Measure) -> tuple[tuple[str, str], ...]:
+    """What the report counts, as a fact for people; none for MACs."""
+    return (("measure", f"{measure.name}: {measure.meaning}"),) if measure.meaning else ()
 
 
 def format_workload(profile: Profile) -> str:
@@ -59,9 +67,12 @@ def format_value(value: object) -> str:
     return f'"{shorten(value, _PROMPT)}"' if isinstance(value, str) and " " in value else str(value)
 
 
-def collect_values(profile: Profile) -> dict[str, object]:
-    """Plain values of a profile as a whole, for programs; `macs` are unscaled, `uncounted` and `bounded` executions."""
-    total = {"macs": profile.macs, "uncounted": profile.total.uncounted, "bounded": profile.total.bounded}
+def collect_values(profile: Profile, measure: Measure = MACS) -> dict[str, object]:
+    """Plain values of a profile as a whole, for programs; `macs` are unscaled, `uncounted` and `bounded` executions.
+
+    Another measure has its own names of these, and `measure` before them.
+    """
+    total = {**({} if measure is MACS else {"measure": measure.name}), **name_values(profile.total, measure)}
     named = {"target": profile.target, "class_name": profile.class_name, "workload": dict(profile.workload)}
     remarks = {"approximations": fold_sentences(profile.approximations), "remarks": fold_sentences(profile.remarks)}
     return {**named, "versions": dict(profile.versions), **total, **remarks}
@@ -72,7 +83,7 @@ def fold_sentences(sentences: Iterable[str]) -> tuple[str, ...]:
     return tuple(shorten(sentence, LONGEST) for sentence in fold_remarks(sentences))
 
 
-def write_notes(profile: Profile) -> Iterator[Note]:
+def write_notes(profile: Profile, measure: Measure = MACS) -> Iterator[Note]:
     """Approximations and remarks, then the operators that are uncounted and those with an upper bound, with their modules."""
     for title, sentences in (("approximate", profile.approximations), ("remarks", profile.remarks)):
         if sentences:
@@ -81,7 +92,7 @@ def write_notes(profile: Profile) -> Iterator[Note]:
     bounded = tuple(describe_ops(profile, lambda row: row.bounded)) if profile.total.bounded else ()
     if missing:
         missing += (_REMEDY,) if any(line.endswith("; no formula") for line in missing) else ()
-        yield Note("uncounted (sums with ≥ are lower bounds; shares are of the counted MACs)", missing)
+        yield Note(f"{measure.missing} (sums with ≥ are lower bounds; shares are of the counted {measure.word})", missing)
     if bounded:
         yield Note("counted as upper bounds (sums with ≤ are upper bounds)", bounded)
 

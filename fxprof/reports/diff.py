@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import Diff, Setting
 from fxprof.compare.limit_checks import LimitCheck, count_unknown_work
+from fxprof.errors import UsageError
 from fxprof.reports.cells import Growth, display
-from fxprof.reports.common import fold_sentences, format_value, name_span
+from fxprof.reports.common import describe_measure, fold_sentences, format_value, name_span
 from fxprof.reports.diff_components import tabulate_components
 from fxprof.reports.diff_layers import describe_costless, fill_delta, name_delta, show_layers
 from fxprof.reports.diff_rows import collect_values, judge, list_modules
 from fxprof.reports.document import Column, Document, Note, Overview, Row, Section, Table
 from fxprof.reports.words import format_count
 from fxprof.result import Component, Total
+from fxprof.result.measures import find_measure
 from fxprof.result.views import by_dtype, by_kind
 from fxprof.units import format_macs, unit_name
 
@@ -38,8 +40,14 @@ def build_diff(
         unit: one of `fxprof.units.UNITS`.
         checks: the outcomes of the limits on growth.
         strict: whether an undecided limit fails.
-        by: grouping of the work, one of `GROUPINGS`.
+        by: grouping of the work, one of `GROUPINGS`; weights belong to modules, and have no such groups.
+
+    Raises:
+        UsageError: the unit or the grouping does not fit the measure of the diff.
     """
+    measure = find_measure(diff.measure)
+    unit = measure.unit_of(unit)
+    check_grouping(by, diff.measure)
     checks = tuple(checks)
     changed = [part for part in diff.components if part.old and part.new and (part.modules if ops else part.loud)]
     overview = Overview(
@@ -51,14 +59,26 @@ def build_diff(
     lines = (_write_result(diff, unit), *write_limits(diff, checks, unit, strict=strict))
     sections = (
         Section(tables=(tabulate_components(diff, unit),), lines=lines),
-        Section(tables=tuple(_tabulate_groups(diff, unit, by))),
+        *(() if measure.of_modules else (Section(tables=tuple(_tabulate_groups(diff, unit, by))),)),
         *(show_layers(part, limit, unit, ops=ops) for part in changed),
         Section(notes=(*describe_costless(diff, ops=ops), *_write_notes(diff))),
     )
     return Document(overview, sections, list_modules(diff))
 
 
+def check_grouping(by: str, measure: str) -> None:
+    """Check that the measure has groups.
+
+    Raises:
+        UsageError: it belongs to modules, and these are to be grouped like operators.
+    """
+    counted = find_measure(measure)
+    if counted.of_modules and by != "kind":
+        raise UsageError(f"{counted.word} belong to modules, which cannot be grouped by {by!r}", "leave out --by")
+
+
 def _list_facts(diff: Diff) -> Iterator[tuple[str, str]]:
+    yield from describe_measure(find_measure(diff.measure))
     yield "old", f"{diff.old.target}  {diff.old.class_name}"
     yield "new", f"{diff.new.target}  {diff.new.class_name}"
     yield "versions", _join_settings(diff, diff.versions)
@@ -108,7 +128,8 @@ def _write_result(diff: Diff, unit: str) -> str:
     old, new = (format_macs(total.macs, unit, total.sign) for total in (diff.delta.old, diff.delta.new))
     spans = {name_span(side.workload) for side in (diff.old, diff.new)}
     span = spans.pop() if len(spans) == 1 else "run"
-    return f"per {span}: {old} → {new} {unit_name(unit)}, {display(diff.delta, unit)} ({display(Growth(diff.delta))})"
+    where = "in all" if find_measure(diff.measure).of_modules else f"per {span}"
+    return f"{where}: {old} → {new} {unit_name(unit)}, {display(diff.delta, unit)} ({display(Growth(diff.delta))})"
 
 
 GROUPINGS: Mapping[str, tuple[str, Callable[[Component], dict[str, Total]]]] = {
@@ -145,7 +166,9 @@ def _write_notes(diff: Diff) -> Iterator[Note]:
         for (op, shapes), (old, new) in count_unknown_work(diff).items()
     ]
     if lines:
-        yield Note("uncounted or bounded (differences with ≥, ≤ or ~ are of the counted MACs)", tuple(lines))
+        measure = find_measure(diff.measure)
+        title = f"{measure.missing} or bounded (differences with ≥, ≤ or ~ are of the counted {measure.word})"
+        yield Note(title, tuple(lines))
     yield from _list_remarks(diff)
 
 
@@ -170,6 +193,6 @@ def write_limits(diff: Diff, checks: Iterable[LimitCheck], unit: str = "auto", *
     differs = f"; the workload differs: {_join_settings(diff, diff.workload)}" if diff.workload else ""
     for check in checks:
         delta, word = check.delta, judge(check, strict=strict)
-        why = "; uncounted or bounded work may decide it" if check.outcome == "unsure" else ""
+        why = f"; {find_measure(diff.measure).missing} or bounded work may decide it" if check.outcome == "unsure" else ""
         change = f"{display(delta, unit)} {unit_name(unit)} ({display(Growth(delta))})"
         yield f"{word}: {check.name} {change}, limit {check.limit.text}{why}{differs}"

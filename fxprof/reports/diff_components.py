@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from fxprof.compare.delta import Delta
 from fxprof.compare.diff import CallSide, ComponentDiff, Diff
+from fxprof.reports.cells import Cell
 from fxprof.reports.diff_layers import fill_delta, name_delta
 from fxprof.reports.document import Column, Row, Table
 from fxprof.reports.words import format_count
 from fxprof.result import Total
+from fxprof.result.measures import find_measure
 from fxprof.units import format_delta, format_macs, format_params
 
 _ENTRIES = 3
@@ -18,22 +20,27 @@ _ENTRIES = 3
 
 def tabulate_components(diff: Diff, unit: str) -> Table:
     """A row for each component that changed, with the reasons, and one for the equal ones; they add up to the total."""
-    columns = (Column("component", words=True, least=20), Column("calls"), *name_delta(unit))
+    of_modules = find_measure(diff.measure).of_modules
+    columns: tuple[Column, ...] = (Column("component", words=True, least=20), Column("calls"), *name_delta(unit))
     equal = [part for part in diff.components if part.change == "equal"]
-    rows = [_show_component(part, unit) for part in diff.components if part.change != "equal"]
+    rows = [_show_component(part, unit, of_modules=of_modules) for part in diff.components if part.change != "equal"]
     if equal:
         names = equal[0].name if len(equal) == 1 else ", ".join(part.name for part in equal)
         rows.append(Row((f"{len(equal)} equal", None, *fill_delta(Delta.sum(part.delta for part in equal))), note=names))
-    return Table(columns, tuple(rows), last=("total", None, *fill_delta(diff.delta)), unit=unit)
+    last: tuple[Cell, ...] = ("total", None, *fill_delta(diff.delta))
+    if of_modules:  # nobody calls them
+        columns, last = (columns[0], *columns[2:]), (last[0], *last[2:])
+        rows = [Row((row.cells[0], *row.cells[2:]), row.note) for row in rows]
+    return Table(columns, tuple(rows), last, unit)
 
 
-def _show_component(part: ComponentDiff, unit: str) -> Row:
+def _show_component(part: ComponentDiff, unit: str, *, of_modules: bool) -> Row:
     old, new = part.counts
     calls = f"{new:,}" if old == new else f"{old:,} → {new:,}"
-    return Row((part.name, calls, *fill_delta(part.delta)), note="; ".join(_list_reasons(part, unit)))
+    return Row((part.name, calls, *fill_delta(part.delta)), note="; ".join(_list_reasons(part, unit, of_modules=of_modules)))
 
 
-def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
+def _list_reasons(part: ComponentDiff, unit: str, *, of_modules: bool) -> Iterator[str]:
     """The changes of the component's class, its number of calls, and the cost of a call."""
     if part.old is None or part.new is None:
         there = part.new or part.old
@@ -48,6 +55,8 @@ def _list_reasons(part: ComponentDiff, unit: str) -> Iterator[str]:
         yield f"{part.old.class_name} → {part.new.class_name}"
     if part.old.params != part.new.params:
         yield f"parameters {format_params(part.old.params)} → {format_params(part.new.params)}"
+    if of_modules:
+        return
     yield from _split_change(part, unit)
     yield from _list_entries("now called as well", (call.new for call in part.calls if not call.old))
     yield from _list_entries("no longer called", (call.old for call in part.calls if not call.new))

@@ -10,6 +10,7 @@ from fxprof.compare.groups import Group, Pair, find_type_change, group_changes
 from fxprof.reports.cells import Cell, Growth
 from fxprof.reports.document import Column, Note, Row, Section, Table
 from fxprof.reports.words import format_count
+from fxprof.result.measures import find_measure
 from fxprof.units import format_params, unit_name
 
 _COSTLESS = 8
@@ -177,14 +178,20 @@ def list_ops(group: Group) -> str:
 
 
 def describe_costless(diff: Diff, *, ops: bool) -> Iterator[Note]:
-    """Changes without MACs in words, and the number of modules that differ only in operators without MACs."""
+    """Changes without MACs in words, and the number of modules that differ only in operators without MACs.
+
+    In another measure, the same of what costs nothing there.
+    """
+    word = find_measure(diff.measure).word
     for part in diff.components:
         groups = [group for group in group_changes(part.loud) if group.costless] if part.old and part.new and not ops else []
         lines = [f"{_label(group)}  {_describe(group, ops=False)}" for group in groups[:_COSTLESS]]
         if len(groups) > _COSTLESS:
             lines.append(f"and {format_count(len(groups) - _COSTLESS, 'other')}")
         if lines:
-            yield Note(f"{part.name}: changed without MACs", tuple(lines))
+            yield Note(f"{part.name}: changed without {word}", tuple(lines))
     quiet = sum(len(part.modules) - len(part.loud) for part in diff.components)
     if quiet and not ops:
-        yield Note("not listed", (f"{format_count(quiet, 'module')} changed only in operators without MACs; --ops lists them",))
+        yield Note(
+            "not listed", (f"{format_count(quiet, 'module')} changed only in operators without {word}; --ops lists them",)
+        )

@@ -3,7 +3,8 @@
 The values have the keys `old` and `new` (each with `target`, `class_name`, `macs`, `uncounted` and `bounded`), `delta`,
 `shapes_compared`, `types_compared`, `versions`, `workload` and `sizes` (lists of `name`, `old`, `new`), `limits` and
 `components`. A row is a single module, never folded and never omitted; one row `equal` holds the rest of each component.
-They add up to `delta`.
+They add up to `delta`. In another measure than MACs, `measure` names it, and fields have its names in place of `macs`,
+`uncounted` and `bounded`.
 """
 
 from __future__ import annotations
@@ -17,22 +18,25 @@ from fxprof.compare.limit_checks import LimitCheck
 from fxprof.reports.cells import Growth, display
 from fxprof.reports.common import fold_sentences
 from fxprof.reports.diff_layers import describe_evidence
-from fxprof.reports.rows import DELTA_FIELDS, Field, Rows, Value, split_delta
+from fxprof.reports.rows import Field, Rows, Value, name_delta, name_values, split_delta
+from fxprof.result.measures import MACS, Measure, find_measure
 
 
 def collect_values(diff: Diff, checks: Iterable[LimitCheck] = (), *, strict: bool = False) -> dict[str, Any]:
     """Plain values of a diff as a whole; MACs are unscaled."""
+    measure = find_measure(diff.measure)
     return {
-        "old": _describe_side(diff.old),
-        "new": _describe_side(diff.new),
-        "delta": diff.delta.macs,
+        **({} if measure is MACS else {"measure": measure.name}),
+        "old": _describe_side(diff.old, measure),
+        "new": _describe_side(diff.new, measure),
+        "delta": diff.delta.amount,
         "shapes_compared": diff.shapes_compared,
         "types_compared": diff.types_compared,
         "versions": _list_settings(diff.versions),
         "workload": _list_settings(diff.workload),
         "sizes": _list_settings(diff.sizes),
         "limits": [_describe_check(diff, check, strict=strict) for check in checks],
-        "components": [_describe_component(part) for part in diff.components],
+        "components": [_describe_component(part, measure) for part in diff.components],
     }
 
 
@@ -50,8 +54,8 @@ def judge(check: LimitCheck, *, strict: bool) -> str:
     return {"within": "pass", "exceeded": "fail", "unsure": undecided}[check.outcome]
 
 
-def _describe_side(side: Subject) -> dict[str, Any]:
-    total = {"macs": side.total.macs, "uncounted": side.total.uncounted, "bounded": side.total.bounded}
+def _describe_side(side: Subject, measure: Measure) -> dict[str, Any]:
+    total = name_values(side.total, measure)
     remarks = {"approximations": fold_sentences(side.approximations), "remarks": fold_sentences(side.remarks)}
     return {"target": side.target, "class_name": side.class_name, **total, **remarks}
 
@@ -60,7 +64,7 @@ def _list_settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
     return [{"name": item.name, "old": item.old, "new": item.new} for item in settings]
 
 
-def _describe_component(part: ComponentDiff) -> dict[str, Any]:
+def _describe_component(part: ComponentDiff, measure: Measure) -> dict[str, Any]:
     """A component; `by_calls` and `by_cost` add up to `delta`, and are null if they cannot be separated."""
     by_calls, by_cost = part.split or (None, None)
     sides: dict[str, Any] = {}
@@ -68,11 +72,12 @@ def _describe_component(part: ComponentDiff) -> dict[str, Any]:
         sides |= {f"{name}_name": side.name if side else None, f"{name}_class": side.class_name if side else None}
         sides |= {
             f"{name}_params": side.params if side else 0,
-            f"{name}_calls": calls,
-            f"{name}_macs": side.macs if side else 0,
+            **({} if measure.of_modules else {f"{name}_calls": calls}),
+            f"{name}_{measure.field}": side.total.amount if side else 0,
         }
     evidence = "; ".join(describe_evidence(part.evidence)) or None
-    split = {"delta": part.delta.macs, "sign": part.delta.sign, "by_calls": by_calls, "by_cost": by_cost}
+    split: dict[str, Any] = {"delta": part.delta.amount, "sign": part.delta.sign}
+    split |= {} if measure.of_modules else {"by_calls": by_calls, "by_cost": by_cost}
     return {
         "name": part.name,
         "change": part.change,
@@ -83,25 +88,30 @@ def _describe_component(part: ComponentDiff) -> dict[str, Any]:
     }
 
 
-FIELDS = (
-    *map(Field, ("component", "change", "old_path", "new_path", "old_class", "new_class")),
-    Field("modules", "modules"),
-    Field("old_params", "parameters"),
-    Field("new_params", "parameters"),
-    Field("old_calls", "calls"),
-    Field("new_calls", "calls"),
-    *map(Field, ("differs", "sizes", "types", "lost", "gained", "evidence")),
-    *DELTA_FIELDS,
-)
-"""The columns."""
+def name_fields(measure: Measure = MACS) -> tuple[Field, ...]:
+    """The columns."""
+    return (
+        *map(Field, ("component", "change", "old_path", "new_path", "old_class", "new_class")),
+        Field("modules", "modules"),
+        Field("old_params", "parameters"),
+        Field("new_params", "parameters"),
+        *(() if measure.of_modules else (Field("old_calls", "calls"), Field("new_calls", "calls"))),
+        *map(Field, ("differs", "sizes", "types", "lost", "gained", "evidence")),
+        *name_delta(measure),
+    )
+
+
+FIELDS = name_fields()
+"""The columns of a diff of MACs."""
 
 
 def list_modules(diff: Diff) -> Rows:
     """A row for each module that changed, and one for the equal ones of each component."""
-    return Rows(FIELDS, tuple(row for part in diff.components for row in _list_component(part)))
+    measure = find_measure(diff.measure)
+    return Rows(name_fields(measure), tuple(row for part in diff.components for row in _list_component(part, measure)))
 
 
-def _list_component(part: ComponentDiff) -> Iterator[tuple[Value, ...]]:
+def _list_component(part: ComponentDiff, measure: Measure) -> Iterator[tuple[Value, ...]]:
     for change in part.modules:
         sides = change.old, change.new
         lost, gained = find_op_changes(change)
@@ -111,16 +121,18 @@ def _list_component(part: ComponentDiff) -> Iterator[tuple[Value, ...]]:
         modules = max(side.modules for side in sides if side)
         paths = (side.path if side else None for side in sides)
         classes = (side.class_name if side else None for side in sides)
-        counts = (*(side.params if side else 0 for side in sides), *(side.calls if side else 0 for side in sides))
-        words = (" ".join(_list_aspects(change)), sizes, types, _join_ops(lost), _join_ops(gained), evidence)
-        yield part.name, change.change, *paths, *classes, modules, *counts, *words, *split_delta(change.delta)
+        calls = () if measure.of_modules else tuple(side.calls if side else 0 for side in sides)
+        counts = (*(side.params if side else 0 for side in sides), *calls)
+        words = (" ".join(_list_aspects(change, measure)), sizes, types, _join_ops(lost), _join_ops(gained), evidence)
+        yield part.name, change.change, *paths, *classes, modules, *counts, *words, *split_delta(change.delta, measure)
     if part.equal_modules:
-        none, empty = (None,) * 4, ("",) * 6
-        yield part.name, "equal", *none, part.equal_modules, *none, *empty, *split_delta(part.equal)
+        none, unknown, empty = (None,) * 4, (None,) * (2 if measure.of_modules else 4), ("",) * 6
+        yield part.name, "equal", *none, part.equal_modules, *unknown, *empty, *split_delta(part.equal, measure)
 
 
-def _list_aspects(change: ModuleChange) -> Iterator[str]:
-    return (aspect.replace(" ", "_") for aspect in change.aspects)
+def _list_aspects(change: ModuleChange, measure: Measure) -> Iterator[str]:
+    """The aspects that differ; the cost has the name of what is measured."""
+    return (measure.field if aspect == "macs" else aspect.replace(" ", "_") for aspect in change.aspects)
 
 
 def _join_ops(ops: tuple[tuple[str, int], ...]) -> str:

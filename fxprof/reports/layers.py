@@ -9,24 +9,33 @@ from fxprof.reports.common import describe_profile, write_notes
 from fxprof.reports.document import Column, Document, Row, Section, Table
 from fxprof.reports.rows import Field, Rows, Value, name_total, split_total
 from fxprof.result import Component, Node, Profile
+from fxprof.result.measures import MACS, Measure, find_measure
 from fxprof.result.views import fold_repeats, prune
 from fxprof.units import unit_name
 
-FIELDS = (
-    Field("component"),
-    Field("path"),
-    Field("class"),
-    Field("times", "modules"),
-    Field("params", "parameters"),
-    Field("calls", "calls"),
-    Field("self_macs", "MACs"),
-    *name_total(),
-    Field("unused_macs", "MACs"),
-)
-"""The columns for programs."""
+
+def name_fields(measure: Measure = MACS) -> tuple[Field, ...]:
+    """The columns for programs. Nobody calls a weight, and only MACs have a part that nobody needs."""
+    return (
+        Field("component"),
+        Field("path"),
+        Field("class"),
+        Field("times", "modules"),
+        Field("params", "parameters"),
+        *(() if measure.of_modules else (Field("calls", "calls"),)),
+        Field(f"self_{measure.field}", measure.field_unit),
+        *name_total(measure=measure),
+        *((Field("unused_macs", "MACs"),) if measure is MACS else ()),
+    )
 
 
-def build_layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit: str = "auto") -> Document:
+FIELDS = name_fields()
+"""The columns for programs, of MACs."""
+
+
+def build_layers(
+    profile: Profile, depth: int | None = 3, min_share: float = 0.0, unit: str = "auto", measure: str = "macs"
+) -> Document:
     """The document of the module trees.
 
     A module's numbers contain those of the modules below it. The rows at the ends of the tree add up to the component. So do
@@ -37,26 +46,35 @@ def build_layers(profile: Profile, depth: int | None = 3, min_share: float = 0.0
         depth: levels below a component; None for all.
         min_share: branches below this fraction of their component become one row.
         unit: one of `fxprof.units.UNITS`.
+        measure: what is counted, one of `fxprof.result.measures.MEASURES`.
+
+    Raises:
+        UsageError: there is no such measure, or not in this unit.
+        TargetError: the profile lacks what the measure needs.
     """
+    counted = find_measure(measure)
+    unit, profile = counted.unit_of(unit), counted.of(profile)
     pruned = [(item, prune(fold_repeats(item.tree), depth, min_share)) for item in profile.components.values()]
     sections = (
-        Section(tables=tuple(_tabulate(component, tree, unit) for component, tree in pruned)),
-        Section(notes=tuple(write_notes(profile))),
+        Section(tables=tuple(_tabulate(component, tree, unit, counted) for component, tree in pruned)),
+        Section(notes=tuple(write_notes(profile, counted))),
     )
-    values = tuple(row for component, tree in pruned for row in _list_nodes(component, tree))
-    return Document(describe_profile(profile), sections, Rows(FIELDS, values))
+    values = tuple(row for component, tree in pruned for row in _list_nodes(component, tree, counted))
+    return Document(describe_profile(profile, measure=counted), sections, Rows(name_fields(counted), values))
 
 
-def _list_nodes(component: Component, tree: Node) -> Iterator[tuple[Value, ...]]:
-    """A row of `FIELDS` for each module."""
+def _list_nodes(component: Component, tree: Node, measure: Measure) -> Iterator[tuple[Value, ...]]:
+    """A row of `name_fields` for each module."""
     for node in tree.walk():
         class_name = component.class_name if node is tree else node.class_name
-        numbers = (node.times, node.total_params, node.calls, node.self_macs, *split_total(node.total), node.unused)
-        yield component.name, node.path, class_name, *numbers
+        calls = () if measure.of_modules else (node.calls,)
+        unused = (node.unused,) if measure is MACS else ()
+        amounts = (node.self_total.amount, *split_total(node.total, measure), *unused)
+        yield component.name, node.path, class_name, node.times, node.total_params, *calls, *amounts
 
 
-def _tabulate(component: Component, tree: Node, unit: str) -> Table:
-    columns = (
+def _tabulate(component: Component, tree: Node, unit: str, measure: Measure) -> Table:
+    columns: tuple[Column, ...] = (
         Column("module", words=True, least=24),
         Column("class", words=True),
         Column("params"),
@@ -64,7 +82,12 @@ def _tabulate(component: Component, tree: Node, unit: str) -> Table:
         Column(unit_name(unit)),
         Column("share"),
     )
-    return Table(columns, tuple(_show_node(component, tree, tree.total_macs, 0, 1)), unit=unit)
+    rows = tuple(_show_node(component, tree, tree.total.amount, 0, 1))
+    if measure.of_modules:
+        left = [place for place, column in enumerate(columns) if column.title != "calls"]
+        columns = tuple(columns[place] for place in left)
+        rows = tuple(Row(tuple(row.cells[place] for place in left)) for row in rows)
+    return Table(columns, rows, unit=unit)
 
 
 def _show_node(component: Component, node: Node, whole: int, level: int, times: int, *, marked: bool = False) -> Iterator[Row]:
@@ -73,7 +96,7 @@ def _show_node(component: Component, node: Node, whole: int, level: int, times: 
     Args:
         component: component of the node.
         node: a module, or several folded ones.
-        whole: MACs of the component.
+        whole: the amount of the component.
         level: its depth below the component.
         times: number of modules folded into its parent.
         marked: whether a row above says that nobody uses the results.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fxprof.compare.delta import Delta
 from fxprof.result import Total
+from fxprof.result.measures import MACS, Measure
 
 Value = str | int | float | None
 """None is an empty value."""
@@ -37,20 +38,27 @@ class Rows:
         return [dict(zip(names, row, strict=True)) for row in self.values]
 
 
-def name_total(prefix: str = "") -> tuple[Field, ...]:
+def name_total(prefix: str = "", measure: Measure = MACS) -> tuple[Field, ...]:
     """The columns of a total, whose values are those of `split_total`."""
-    return Field(f"{prefix}macs", "MACs"), Field(f"{prefix}uncounted", "executions"), Field(f"{prefix}bounded", "executions")
+    counts = (Field(f"{prefix}{name}", "executions") for name in (measure.unknown, measure.bounded) if name)
+    return Field(f"{prefix}{measure.field}", measure.field_unit), *counts
 
 
-def split_total(total: Total) -> tuple[int, int, int]:
-    """MACs, uncounted executions, executions with an upper bound."""
-    return total.macs, total.uncounted, total.bounded
+def split_total(total: Total, measure: Measure = MACS) -> tuple[int, ...]:
+    """The amount; executions with an unknown amount, and those with an upper bound, if the measure has such."""
+    return (total.amount, total.uncounted, total.bounded) if measure.unknown else (total.amount,)
 
 
-DELTA_FIELDS = (*name_total("old_"), *name_total("new_"), Field("delta", "MACs"))
-"""The columns of a difference, whose values are those of `split_delta`."""
+def name_values(total: Total, measure: Measure = MACS) -> dict[str, int]:
+    """The columns of a total, and their values."""
+    return {field.name: value for field, value in zip(name_total(measure=measure), split_total(total, measure), strict=True)}
 
 
-def split_delta(delta: Delta) -> tuple[int, ...]:
-    """The old total, the new total, and the signed difference in MACs."""
-    return *split_total(delta.old), *split_total(delta.new), delta.macs
+def name_delta(measure: Measure = MACS) -> tuple[Field, ...]:
+    """The columns of a difference, whose values are those of `split_delta`."""
+    return *name_total("old_", measure), *name_total("new_", measure), Field("delta", measure.field_unit)
+
+
+def split_delta(delta: Delta, measure: Measure = MACS) -> tuple[int, ...]:
+    """The old total, the new total, and the signed difference."""
+    return *split_total(delta.old, measure), *split_total(delta.new, measure), delta.amount

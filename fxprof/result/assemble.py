@@ -183,7 +183,7 @@ class _Place(NamedTuple):
 
 
 def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
-    sums: dict[_Place, tuple[int, int, int, int]] = {}
+    sums: dict[_Place, tuple[int, int, int, int, int]] = {}
     for op in counted:
         path = op.stack[-1].path if op.stack else ""
         # The source lines of operators without MACs are useless, and would fill most of a profile.
@@ -193,9 +193,15 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
         place = _Place(
             path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes, op.types, known, at_most
         )
-        executions, macs, reads, writes = sums.get(place, (0, 0, 0, 0))
+        executions, macs, reads, writes, masked = sums.get(place, (0, 0, 0, 0, 0))
         times = op.times
-        sums[place] = (executions + times, macs + (op.macs or 0) * times, reads + read * times, writes + written * times)
+        sums[place] = (
+            executions + times,
+            macs + (op.macs or 0) * times,
+            reads + read * times,
+            writes + written * times,
+            masked + op.masked * times,
+        )
     return tuple(
         OpRow(
             place.path,
@@ -209,8 +215,9 @@ def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
             place.shapes,
             place.types,
             Traffic(read, written, place.traffic_bounded) if place.has_traffic else None,
+            masked,
         )
-        for place, (executions, macs, read, written) in sums.items()
+        for place, (executions, macs, read, written, masked) in sums.items()
     )
 
 

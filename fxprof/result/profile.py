@@ -219,6 +219,19 @@ class Profile:
 
         return with_weights(self, schemes)
 
+    def count_causal(self, causal: str) -> Profile:
+        """The same profile with attention that says it is causal counted `full`, as it is by default, or `half`.
+
+        Half is the lower triangle of the scores, with its diagonal; see `docs/counting.md`. Remarks of the profile say so.
+
+        Raises:
+            UsageError: `causal` is neither.
+            TargetError: the profile is one that an early fxprof saved, and does not say which attention is causal.
+        """
+        from fxprof.result.causal import count_causal
+
+        return count_causal(self, causal)
+
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the profile as JSON, whole or not at all.
 

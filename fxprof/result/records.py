@@ -59,6 +59,11 @@ class Total:
         return bool(self.macs or self.uncounted or self.bounded)
 
     @property
+    def amount(self) -> int:
+        """The sum, whatever it measures: MACs, unless the total belongs to a report or a diff of another measure."""
+        return self.macs
+
+    @property
     def of_macs(self) -> Total:
         """The sum of MACs alone."""
         return Total(self.macs, self.uncounted, self.bounded)
@@ -113,11 +118,24 @@ class OpRow(NamedTuple):
     """Element types of the operands: `bfloat16`, or `int8 as float32, float32`; "" as for `shapes`."""
     traffic: Traffic | None = None
     """Bytes of all `count` executions; None, which is not zero, if unknown."""
+    masked: int | None = 0
+    """The part of `macs` that a causal attention computes for pairs that its own mask hides; None if unknown."""
 
-    def moved(self, path: str, count: int, macs: int | None, traffic: Traffic | None) -> OpRow:
+    def moved(self, path: str, count: int, macs: int | None, traffic: Traffic | None, masked: int | None) -> OpRow:
         """The same work in another place and amount."""
         return OpRow(
-            path, self.op, self.kind, self.source, count, macs, self.bounded, self.note, self.shapes, self.types, traffic
+            path,
+            self.op,
+            self.kind,
+            self.source,
+            count,
+            macs,
+            self.bounded,
+            self.note,
+            self.shapes,
+            self.types,
+            traffic,
+            masked,
         )
 
     def repeated(self, times: int) -> OpRow:
@@ -130,13 +148,15 @@ class OpRow(NamedTuple):
             self.count * times,
             None if macs is None else macs * times,
             None if traffic is None else traffic.times(times),
+            None if self.masked is None else self.masked * times,
         )
 
     def plus(self, other: OpRow) -> OpRow:
         """The row for its executions and those of another row that differs only in amounts."""
         macs = None if self.macs is None or other.macs is None else self.macs + other.macs
         traffic = None if self.traffic is None or other.traffic is None else self.traffic.plus(other.traffic)
-        return self.moved(self.path, self.count + other.count, macs, traffic)
+        masked = None if self.masked is None or other.masked is None else self.masked + other.masked
+        return self.moved(self.path, self.count + other.count, macs, traffic, masked)
 
     @property
     def counts(self) -> bool:

@@ -119,7 +119,8 @@ def merge_ops(rows: Iterable[OpRow]) -> tuple[OpRow, ...]:
     merged: dict[tuple[object, ...], OpRow] = {}
     for row in rows:
         traffic = None if row.traffic is None else row.traffic.bounded
-        key = (row.path, row.op, row.kind, row.source, row.macs is None, row.bounded, row.note, row.shapes, row.types, traffic)
+        unknown = row.macs is None, row.masked is None
+        key = (row.path, row.op, row.kind, row.source, unknown, row.bounded, row.note, row.shapes, row.types, traffic)
         before = merged.get(key)
         merged[key] = row if before is None else before.plus(row)
     return tuple(merged.values())

@@ -9,6 +9,7 @@ from operator import is_
 from typing import TYPE_CHECKING
 
 from fxprof.errors import UsageError
+from fxprof.result.measures import Measure, find_measure
 from fxprof.result.records import OpRow, Total
 from fxprof.result.tree import Node
 from fxprof.trace.captured import NOT_CAPTURED
@@ -168,10 +169,10 @@ class Hotspot:
 
     label: str
     count: int
-    """Calls of the modules for layers and classes; executions for kinds, operators and source lines."""
+    """Calls of the modules for layers and classes; executions for kinds, operators and source lines; modules for weights."""
     total: Total
     running: int
-    """MACs of this row and all before it."""
+    """MACs, or the amount of another measure, of this row and all before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Hotspots:
     """The sum of the hidden rows' counts."""
 
 
-def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> Hotspots:
+def hotspots(profile: Profile, by: str = "layer", limit: int | None = None, measure: str = "macs") -> Hotspots:
     """Find the most expensive parts of a profile; rows and others add up to its total.
 
     Args:
@@ -196,15 +197,36 @@ def hotspots(profile: Profile, by: str = "layer", limit: int | None = None) -> H
         by: `layer` for modules by their own operators, with equal modules of a folded run together; or `class`, `kind`, `op`,
             `source`, or `dtype` for the element types of the operands.
         limit: number of rows to show; None for all. Parts without MACs make no row.
+        measure: what is counted, one of `fxprof.result.measures.MEASURES`; the totals hold it. Weights belong to modules, so
+            they have rows by `layer` and by `class` alone, and a row counts modules.
 
     Raises:
-        UsageError: `by` is none of these.
+        UsageError: `by` or `measure` is none of these.
+        TargetError: the profile lacks what the measure needs.
+    """
+    check_grouping(by, find_measure(measure))
+    return rank(find_measure(measure).of(profile), by, limit, of_modules=find_measure(measure).of_modules)
+
+
+def check_grouping(by: str, measure: Measure) -> None:
+    """Check what a row stands for.
+
+    Raises:
+        UsageError: there are no such groups, or not in this measure.
     """
     if by not in GROUPINGS:
         raise UsageError(f"hotspots cannot be grouped by {by!r}", f"one of {', '.join(GROUPINGS)}")
+    if measure.of_modules and by not in OF_MODULES:
+        message = f"{measure.word} belong to modules, which cannot be grouped by {by!r}"
+        raise UsageError(message, f"one of {', '.join(OF_MODULES)}")
+
+
+def rank(profile: Profile, by: str, limit: int | None, *, of_modules: bool = False) -> Hotspots:
+    """The rows of `hotspots` for a profile that is in the wanted measure already."""
+    group = (OF_MODULES if of_modules else GROUPINGS)[by]
     sums: dict[str, tuple[int, Total]] = {}
     for component in profile.components.values():
-        for label, count, total in GROUPINGS[by](component):
+        for label, count, total in group(component):
             counted, known = sums.get(label, (0, Total()))
             sums[label] = (counted + count, known + total)
     groups = [(label, count, total) for label, (count, total) in sums.items() if total.counts]
@@ -274,3 +296,18 @@ GROUPINGS: Mapping[str, Callable[[Component], Iterator[_Group]]] = {
     "dtype": _by_field("types"),
 }
 """The groupings of hotspots."""
+
+
+def _modules_by_layer(component: Component) -> Iterator[_Group]:
+    for node in fold_repeats(component.tree).walk():
+        yield f"{component.name}.{node.path}" if node.path else component.name, node.times, node.self_total.of_macs
+
+
+def _modules_by_class(component: Component) -> Iterator[_Group]:
+    for node in component.tree.walk():
+        if node.self_total.counts:
+            yield node.class_name or "(class unknown)", 1, node.self_total.of_macs
+
+
+OF_MODULES: Mapping[str, Callable[[Component], Iterator[_Group]]] = {"layer": _modules_by_layer, "class": _modules_by_class}
+"""The groupings of a measure that belongs to modules; a row counts modules."""

@@ -2,8 +2,9 @@
 
 The object has the keys `target`, `class_name`, `workload`, `versions`, `macs`, `uncounted` and `bounded` (the totals of the
 whole report), `approximations`, `remarks` and `rows`. The list of models has `rows` alone, the cached results have
-`directory`, `bytes`, `most_bytes`, `removed` and `rows`, and `fxprof.reports.diff_rows` lists the keys of a diff. A row is an
-object with the keys of the CSV format. Every number is an unscaled integer; an empty cell is null.
+`directory`, `bytes`, `most_bytes`, `removed` and `rows`, and `fxprof.reports.diff_rows` lists the keys of a diff. A report of
+another measure has `measure`, and names of its own for the totals. A row is an object with the keys of the CSV format. Every
+number is an unscaled integer; an empty cell is null.
 """
 
 from __future__ import annotations

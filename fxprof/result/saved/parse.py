@@ -13,6 +13,7 @@ from sys import intern
 from typing import Any, NamedTuple, NoReturn, TypeGuard, TypeVar
 
 from fxprof import limits
+from fxprof.cost.causal import KIND as ATTENTION
 from fxprof.cost.traffic import NONE, Traffic
 from fxprof.errors import ProfileError
 from fxprof.result.profile import Component, Profile
@@ -22,6 +23,8 @@ from fxprof.result.saved.write import FORMAT_VERSION
 from fxprof.result.tree import Node, has_plausible_size, parent_of
 from fxprof.trace.weights import KINDS, QUANTISERS, WeightGroup
 
+_MASKED = 6
+"""The first format that says which attention is causal."""
 _LONGEST = limits.MODULE_PATH
 _DEEPEST = limits.MODULE_LEVELS
 
@@ -211,14 +214,14 @@ def _number(value: object) -> str:
 
 
 def _profile(fields: _Fields) -> Profile:
-    _check_version(fields)
+    version = _check_version(fields)
     stored = fields.total()
     profile = Profile(
         target=fields.short("target"),
         class_name=fields.short("class_name"),
         workload=fields.mapping("workload", _is_plain, "plain values"),
         versions=fields.mapping("versions", _is_text, "texts"),
-        components=_components(fields),
+        components=_components(fields, version),
         geometry=_geometry(_Fields(fields.take("geometry"), "geometry")),
         approximations=fields.texts("approximations"),
         remarks=fields.texts("remarks"),
@@ -228,12 +231,14 @@ def _profile(fields: _Fields) -> Profile:
     return profile
 
 
-def _check_version(fields: _Fields) -> None:
+def _check_version(fields: _Fields) -> int:
+    """The version of the format."""
     version = fields.integer("format")
     if version > FORMAT_VERSION:
         fields.fail("format", f"is {version}, written by a newer fxprof; this one reads {FORMAT_VERSION}")
     if version < 1:
         fields.fail("format", f"is {version}; formats start at 1")
+    return version
 
 
 def _geometry(fields: _Fields) -> Geometry:
@@ -266,23 +271,23 @@ def _named_sizes(fields: _Fields, field: str, length: int | None = None) -> tupl
     return tuple(found)
 
 
-def _components(fields: _Fields) -> Mapping[str, Component]:
+def _components(fields: _Fields, version: int) -> Mapping[str, Component]:
     components: dict[str, Component] = {}
     for place, item in enumerate(fields.objects("components")):
         if place >= limits.COMPONENTS:
             fields.fail("components", f"are more than {limits.COMPONENTS:,}")
-        component = _component(item)
+        component = _component(item, version)
         if component.name in components:
             item.fail("name", f"is {_brief(component.name)}, as that of another component")
         components[component.name] = component
     return components
 
 
-def _component(fields: _Fields) -> Component:
+def _component(fields: _Fields, version: int) -> Component:
     stored, params = fields.total(), fields.integer("params")
     raw, where = fields.take("tree"), fields.name("tree")
     name, class_name = fields.short("name"), fields.short("class_name")
-    calls, weights = tuple(_calls(fields)), _weights(fields)
+    calls, weights = tuple(_calls(fields, version)), _weights(fields)
     sizes = [group.bytes_each for group in weights or ()]
     usual = _usual_tree(raw, sizes)
     judged = _judged_tree(raw, where, sizes) if usual is None else None
@@ -364,11 +369,11 @@ _AS_LOADED = -1
 """The weights of a call that says nothing about them, until those of its component are known."""
 
 
-def _calls(fields: _Fields) -> Iterator[Call]:
+def _calls(fields: _Fields, version: int) -> Iterator[Call]:
     for place, item in enumerate(fields.objects("calls")):
         if place >= limits.CALLS:
             fields.fail("calls", f"are more than {limits.CALLS:,}")
-        yield _call(item)
+        yield _call(item, version)
 
 
 def _runs(fields: _Fields, calls: tuple[Call, ...]) -> tuple[Run, ...]:
@@ -399,9 +404,9 @@ def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
     return run
 
 
-def _call(fields: _Fields) -> Call:
+def _call(fields: _Fields, version: int) -> Call:
     stored = fields.total()
-    tables = _Tables(_table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields))
+    tables = _Tables(_table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields), version < _MASKED)
     call = Call(
         entry=fields.short("entry"),
         count=fields.integer("count"),
@@ -450,6 +455,8 @@ class _Tables(NamedTuple):
     types: list[str] | None
     traffic: list[Traffic] | None
     """The bytes; None for files without bytes."""
+    lacks_masks: bool
+    """Whether the file does not say which attention is causal."""
 
 
 def _table(fields: _Fields, field: str) -> list[str] | None:
@@ -550,6 +557,8 @@ def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
     if length > limits.NAME or (path not in sound and not _is_sound(path)):
         return None
     sound.add(path)
+    if kind == ATTENTION and tables.lacks_masks:
+        return None
     return OpRow(
         intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types), traffic
     )
@@ -569,10 +578,25 @@ def _op(fields: _Fields, tables: _Tables) -> OpRow:
         types=_named_text(fields, "types", tables.types),
         traffic=_named_traffic(fields, tables.traffic),
     )
+    row = row._replace(masked=_masked(fields, row, tables))
     _check_depth(fields, "path", row.path)
     fields.left.pop("macs", None)
     fields.done()
     return row
+
+
+def _masked(fields: _Fields, row: OpRow, tables: _Tables) -> int | None:
+    """The part of its MACs that its own mask hides; unknown for attention in a file that does not say."""
+    if row.kind == ATTENTION and row.macs and tables.lacks_masks:
+        return None
+    if "masked" not in fields.left:
+        return 0
+    if fields.left["masked"] is None:
+        return fields.left.pop("masked")  # type: ignore[no-any-return]  # it is None
+    masked = fields.integer("masked")
+    if not 0 < masked <= (row.macs or 0):
+        fields.fail("masked", f"is {masked}, of {row.macs} MACs")
+    return masked
 
 
 def _named_text(fields: _Fields, field: str, texts: list[str] | None) -> str:

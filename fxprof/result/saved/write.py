@@ -1,11 +1,11 @@
 """A profile as JSON text; equal profiles give equal bytes.
 
 The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
-`class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `shape`, `value`,
-`runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its modules refer
+`class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `masked`, `shape`,
+`value`, `runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its modules refer
 to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each
 distinct text of `shapes` and `types` and each distinct `traffic` once; its operators refer to them by number. An operator
-without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number.
+without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number; so it is with `masked`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FORMAT_VERSION = 6
 read; their operators without MACs have neither shapes nor types.
 5: sums and operators have bytes, operators by number in the list `traffic` of the call. Files of format 4 are read; the bytes
 of their operators are unknown.
-6: components, modules and calls have weights, calls have `held_bytes` and `memory`. Files of format 5 are read; their weights
-and peaks are unknown.
+6: components, modules and calls have weights, calls have `held_bytes` and `memory`, operators of causal attention `masked`. Files
+of format 5 are read; their weights and peaks are unknown, and so is which of their attention is causal.
 """
 
 Json = dict[str, Any]
@@ -188,6 +188,8 @@ def _op(row: OpRow, shapes: Mapping[str, int], types: Mapping[str, int], traffic
         written["types"] = types[row.types]
     if row.traffic != NONE:
         written["traffic"] = None if row.traffic is None else traffic[row.traffic]
+    if row.masked != 0:
+        written["masked"] = row.masked
     return written
 
 
