@@ -2,8 +2,8 @@
 
 The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
 `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `masked`, `shape`,
-`value`, `runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its modules refer
-to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each
+`value`, `runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its
+modules refer to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each
 distinct text of `shapes` and `types` and each distinct `traffic` once; its operators refer to them by number. An operator
 without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number; so it is with `masked`.
 """
@@ -36,8 +36,8 @@ FORMAT_VERSION = 6
 read; their operators without MACs have neither shapes nor types.
 5: sums and operators have bytes, operators by number in the list `traffic` of the call. Files of format 4 are read; the bytes
 of their operators are unknown.
-6: components, modules and calls have weights, calls have `held_bytes` and `memory`, operators of causal attention `masked`. Files
-of format 5 are read; their weights and peaks are unknown, and so is which of their attention is causal.
+6: components, modules and calls have weights, calls have `held_bytes` and `memory`, operators of causal attention `masked`.
+Files of format 5 are read; their weights and peaks are unknown, and so is which of their attention is causal.
 """
 
 Json = dict[str, Any]
