@@ -98,7 +98,7 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
     calls, loaded = [], sum(group.bytes for group in captured.weights or ())
     for item in captured.calls:
         counted = count(item.trace, formulas)
-        calls.append(_call(item, counted, formulas, 0 if captured.weights is None else loaded + item.more_weight_bytes))
+        calls.append(_call(item, counted, formulas, 0 if captured.weights is None else max(0, loaded + item.more_weight_bytes)))
         flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
         if flops:
             transforms[captured.name] += flops
