@@ -6,7 +6,9 @@ MACs are plain integers everywhere else; these functions turn them into text. Th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from types import MappingProxyType
 
 DIGITS = 4
@@ -158,6 +160,32 @@ def format_bytes(count: int, sign: str = "") -> str:
     """Bytes in decimal units, as bandwidths are given: `1.049 TB`, `≥16.76 GB`."""
     text = _auto(count, _SCALES)
     return f"{SIGNS[sign]}{text}B" if " " in text else f"{SIGNS[sign]}{text} B"
+
+
+_BINARY = (" B", " KiB", " MiB", " GiB", " TiB", " PiB")
+
+
+def format_memory(count: int, sign: str = "") -> str:
+    """Bytes in powers of 1024, as memory is measured: `31.44 GiB`, `≥1.5 MiB`."""
+    step, number = 0, abs(count)
+    while step < len(_BINARY) - 1 and number >= 1000 * 1024**step:
+        step += 1
+    places = 0 if not step else max(0, DIGITS - _leading(number, 1024**step))
+    before, after = divmod(_divide(number * 10**places, 1024**step), 10**places)
+    text = f"{before:,}" + (f".{after:0{places}d}" if places else "")
+    return f"{SIGNS[sign]}{'-' if count < 0 else ''}{text}{_BINARY[step]}"
+
+
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?([KMGTP])(i?)B?", re.ASCII | re.IGNORECASE)
+
+
+def read_memory(text: str) -> int | None:
+    """Bytes of `24GiB` (powers of 1024), `24GB` or `24G` (powers of 1000); None if it is no size."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    power = "KMGTP".index(match[2].upper()) + 1
+    return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def format_seconds(seconds: float) -> str:

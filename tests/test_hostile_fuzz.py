@@ -206,6 +206,7 @@ def alike(draw: Callable[[Any], Any], value: Any, whole: Any) -> Any:
 _KEYS = (
     *("count", "macs", "shape", "value", "runs", "stored_bytes", "visits", "entered", "nnz", "aliases", "note", "bounded"),
     *("auto_map", "num_hidden_layers", "hidden_size", "model_max_length", "_class_name", "architectures", "backbone"),
+    *("weights", "weight_bytes", "held_weights", "more_weight_bytes", "parts", "linear", "skipped_by", "kind"),
     *("tokenizer_class", "normalizer", "padding", "rfilename", "size", "sha", "siblings"),
 )
 _WORDS_OF_FILES = (

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import click
 import pytest
+import torch
 from profiles import normal
+from torch import nn
 
+from fxprof.capture.built_modules import grouped, modules_of
 from fxprof.cli.options import scheme
 from fxprof.errors import UsageError
 from fxprof.result import Profile
@@ -34,6 +38,32 @@ def test_each_scheme_by_hand(name: str, parts: tuple[tuple[str, int], ...]) -> N
     assert group.parts == parts
     assert group.count == 3
     assert group.bytes == 3 * sum(size for _, size in parts)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["int8", "fp8", "nf4"])
+@pytest.mark.parametrize(("rows", "columns"), [(384, 1024), (130, 512)])
+def test_packages_store_what_the_rules_say(name: str, rows: int, columns: int) -> None:
+    layer = nn.Linear(columns, rows, bias=False, dtype=torch.bfloat16)
+    (group,) = quantise(grouped(modules_of(layer)).weights, SCHEMES[name])
+    if name == "fp8":
+        torchao: Any = pytest.importorskip("torchao.quantization")
+        whole = nn.Sequential(layer)
+        torchao.quantize_(whole, torchao.Float8WeightOnlyConfig())
+        made: Any = whole[0]
+    else:
+        bnb: Any = pytest.importorskip("bitsandbytes")
+        random = torch.randn(rows, columns, dtype=torch.bfloat16)
+        if name == "nf4":
+            made = bnb.nn.Linear4bit(columns, rows, bias=False, quant_type="nf4", compress_statistics=False)
+            made.weight = bnb.nn.Params4bit(random, requires_grad=False, quant_type="nf4", compress_statistics=False)
+        else:
+            made = bnb.nn.Linear8bitLt(columns, rows, bias=False, has_fp16_weights=False)
+            made.weight = bnb.nn.Int8Params(random, requires_grad=False, has_fp16_weights=False)
+        made = made.to("cpu")
+    (real,) = grouped(modules_of(made)).weights
+    packed = {"nf4": "uint8"}
+    assert real.parts == tuple((packed.get(dtype, dtype), size) for dtype, size in group.parts)
 
 
 def test_odd_sizes_fill_the_last_block() -> None:

@@ -153,7 +153,7 @@ def _captured(
         built.modules, notable=notable, outside=outside, whole=whole, cached=cached, own_code=live, progress=report
     )
     # The weights of a live pipeline are those that it was given with, unless another type is asked for.
-    modules = _as_loaded(built) if loan is None or workload.dtype is not None else loan.modules_of
+    modules = loan.modules_of if loan is not None and workload.dtype is None else _as_loaded(built, live=loan is not None)
     watched = Watched(built.pipeline)
     result, ended = _rehearse(name, rehearsal, built, watched, arguments)
     approximations += ended
@@ -297,10 +297,10 @@ def _components(
 _Modules = Callable[[nn.Module], tuple[HeldModule, ...]]
 
 
-def _as_loaded(built: Built) -> _Modules:
-    """The modules of components with the weights that they hold now."""
+def _as_loaded(built: Built, *, live: bool) -> _Modules:
+    """The modules of components with the weights that they hold now; those of a live one may get some later."""
     before = {id(module): modules_of(module) for module in built.modules.values()}
-    return lambda module: modules_since(before.get(id(module), ()), module)
+    return lambda module: modules_since(before[id(module)], module) if live else before[id(module)]
 
 
 def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str, str], modules: _Modules) -> CapturedComponent:
@@ -320,6 +320,7 @@ def _component(name: str, built: Built, rehearsal: Rehearsal, outside: tuple[str
         runs=rehearsal.calls.runs(name),
         held=rehearsal.held(name),
         weights=parts.weights,
+        offload_blocks=tuple(getattr(module, "_group_offload_block_modules", None) or ()),
     )
 
 

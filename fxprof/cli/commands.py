@@ -16,19 +16,23 @@ from fxprof.cli.options import (
     count_or_all,
     measure_option,
     measured,
+    memory_size,
     on_capture,
     on_output,
     on_pair,
     on_profile,
     percentage,
+    weights_option,
 )
 from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
 from fxprof.compare.limits import Limit
+from fxprof.cost.lifetimes import ATTENTION
 from fxprof.errors import TargetError
 from fxprof.reports import Document
 from fxprof.result import Profile
 from fxprof.result.measures import find_measure
+from fxprof.result.memory import OFFLOADS
 from fxprof.result.roofline import GROUPINGS as BOUNDS
 from fxprof.result.views import GROUPINGS, check_grouping
 
@@ -152,6 +156,42 @@ def roofline(request: Request, device: str, by: str, seconds: tuple[tuple[str, f
         return build_roofline(profile, bounds, limit, request.counting.unit)
 
     report_profile(request, build)
+
+
+@fxprof.command(
+    epilog=_examples(
+        "fxprof memory flux.1-dev --dtype bf16 --device rtx-4090", "fxprof memory sd3.json --offload model --fail-over 12GiB"
+    )
+)
+@click.option(
+    "--offload",
+    metavar="|".join(OFFLOADS),
+    type=click.Choice(tuple(OFFLOADS)),
+    default="none",
+    show_default=True,
+    help="Weights that leave the device, as diffusers offloads them.",
+)
+@weights_option
+@click.option(
+    "--attention",
+    type=click.Choice(ATTENTION),
+    default="fused",
+    show_default=True,
+    help="In one kernel, or as products, which hold all scores.",
+)
+@click.option("--device", metavar="NAME|FILE.toml", help="Whether it fits: see `fxprof devices`; or a file of your own.")
+@click.option("--budget", metavar="24GiB", type=memory_size, help="Whether it fits into this much memory.")
+@click.option("--fail-over", "limit", metavar="24GiB", type=memory_size, help="Exit with 1 when the peak is larger.")
+@on_profile
+def memory(request: Request, limit: tuple[str, int] | None, **asked: Any) -> None:
+    """Show the memory of a run on its device, and what makes its peak.
+
+    For each component: weights that are on the device while it runs, tensors that Python holds, and tensors that the call
+    makes, alive at once. These are exact. What kernels take for themselves is an estimate, and apart.
+    """
+    from fxprof.cli.memory import report_memory
+
+    report_memory(request, limit, **asked)
 
 
 @fxprof.command(epilog=_examples("fxprof devices --format json"))

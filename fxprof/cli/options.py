@@ -23,7 +23,7 @@ from fxprof.source.stand_ins import stand_in
 from fxprof.source.targets import COMPONENT, PIPELINE
 from fxprof.source.workload import OPTIONS, Option, flag_of
 from fxprof.strict_json import JsonError, nests_deeper, read_json
-from fxprof.units import UNITS
+from fxprof.units import UNITS, read_memory
 
 Command = Callable[..., Any]
 
@@ -85,6 +85,14 @@ def count_or_all(least: int) -> Callable[[str], int | None]:
 
 _DIGITS = 9
 """Digits of a number of rows or levels; longer is a typo."""
+
+
+def memory_size(text: str) -> tuple[str, int]:
+    """Read `24GiB` or `24GB`; the text itself, and its bytes."""
+    size = read_memory(text)
+    if not size:
+        raise click.BadParameter(f"{text!r} is no size of memory such as 24GiB or 24GB.")
+    return text.strip(), size
 
 
 def percentage(text: str) -> float:

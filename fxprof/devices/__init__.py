@@ -78,6 +78,17 @@ class Device:
             raise TargetError(f"no bound on {self.name}: {why}", "a file of your own can name it (docs/roofline.md)")
         return self.bandwidth
 
+    def find_memory(self) -> int:
+        """Bytes of its memory: a GB as it is sold counts as 2**30 bytes, which cards report but for a percent or two.
+
+        Raises:
+            TargetError: its size is not confirmed.
+        """
+        if self.memory_gb is None:
+            why = "the size of its memory is not confirmed by any source that was read"
+            raise TargetError(f"cannot say what fits on {self.name}: {why}", "say how much there is: --budget 24GiB")
+        return int(self.memory_gb * 2**30)
+
 
 _TYPES = {
     "float32": ("float32", "tf32"),

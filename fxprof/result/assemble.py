@@ -101,7 +101,7 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
     calls, loaded = [], sum(group.bytes for group in captured.weights or ())
     for item in captured.calls:
         counted = count(item.trace, formulas)
-        weight_bytes = 0 if captured.weights is None else loaded + item.more_weight_bytes
+        weight_bytes = 0 if captured.weights is None else max(0, loaded + item.more_weight_bytes)
         found = find_lifetimes(item.trace) if lifetimes and item.is_whole else {}
         calls.append(_call(item, counted, formulas, weight_bytes, found))
         flops = sum(op.flops * op.times for op in counted if op.flops) * item.count
@@ -110,7 +110,17 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
     stored = sum(item.stored_bytes for item in captured.modules)
     runs = _runs(captured)
     made = tuple(calls)
-    return Component(captured.name, captured.class_name, modules or root, made, runs, stored, captured.weights, captured.held)
+    return Component(
+        captured.name,
+        captured.class_name,
+        modules or root,
+        made,
+        runs,
+        stored,
+        captured.weights,
+        captured.held,
+        captured.offload_blocks,
+    )
 
 
 def _runs(captured: CapturedComponent) -> tuple[Run, ...]:

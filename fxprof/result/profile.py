@@ -16,12 +16,14 @@ from fxprof.result.files import write_whole
 from fxprof.result.records import Call, Geometry, ModuleRecord, Run, Total
 from fxprof.result.saved.write import dumps
 from fxprof.result.tree import Node, build_tree
+from fxprof.source.workload import SHORT_DTYPES
 from fxprof.trace.weights import WeightGroup, bytes_by_type
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from fxprof.devices import Device
+    from fxprof.result.memory import Memory
     from fxprof.result.roofline import Roofline
 
 
@@ -43,6 +45,8 @@ class Component:
     """Its parameters and buffers as loaded, in groups of those that are alike; None if an early fxprof did not save them."""
     held_bytes: int = 0
     """The most bytes of tensors that Python held while the component's own Python ran operators outside of its calls."""
+    offload_blocks: tuple[str, ...] = ()
+    """The paths of parts that diffusers' offloading in groups treats like components themselves."""
 
     @cached_property
     def params(self) -> int:
@@ -231,6 +235,31 @@ class Profile:
         from fxprof.result.causal import count_causal
 
         return count_causal(self, causal)
+
+    def memory(
+        self, offload: str = "none", *, attention: str = "fused", weights: Iterable[str] = (), dtype: str | None = None
+    ) -> Memory:
+        """The memory of one run on its device, call by call.
+
+        Args:
+            offload: `none`, `model`, `group`, `group-leaf` or `sequential`, as diffusers means them.
+            attention: `fused`, or `math` for attention as products, which holds all scores.
+            weights: ways to quantise weights, as for `with_weights`.
+            dtype: checked against the profile's own element type: another one needs another profile.
+
+        Raises:
+            UsageError: there is no such way, scheme or component, or the profile is of another `dtype`.
+            TargetError: an early fxprof saved the profile, which knows no weights or no lifetimes.
+        """
+        from fxprof.result.memory import find_memory
+
+        own = self.workload.get("dtype")
+        if dtype is not None and own is not None and SHORT_DTYPES.get(dtype, dtype) != own:
+            raise UsageError(
+                f"the profile of {self.target} is of {own}, not of {dtype}", f"profile the target with dtype={dtype!r}"
+            )
+        schemes = tuple(weights)
+        return find_memory(self.with_weights(*schemes) if schemes else self, offload, attention)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the profile as JSON, whole or not at all.

@@ -83,6 +83,8 @@ class CapturedComponent:
     """Its parameters and buffers as loaded; None if unknown."""
     held: int = 0
     """The most bytes of tensors that Python held while the component's own Python ran operators outside of these calls."""
+    offload_blocks: tuple[str, ...] = ()
+    """The paths of parts that diffusers' offloading in groups treats like components themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,22 @@ def _twice(whole: Any) -> None:
     whole["components"].append({**whole["components"][0], "calls": []})
 
 
+WEIGHT = ["parameter", "Linear", "weight", [2, 2], [["int8", 4]], True, []]
+
+
+def weighed(groups: Any, held: Any = None, place: int = 0) -> Make:
+    """A captured run with weights, all of which the first module holds unless `held` says otherwise."""
+
+    def change(whole: Any) -> None:
+        component = whole["components"][0]
+        component["weights"] = groups
+        first = [[place], *[[] for _ in component["modules"][1:]]]
+        if held is not DELETED:
+            component["held_weights"] = first if held is None else held
+
+    return manifest(change)
+
+
 def op(argument: Any) -> Change:
     """An argument of the operator that was run for real."""
     return put(*OP, "args", to=[["a", argument]])
@@ -155,6 +171,18 @@ CASES: dict[str, Case] = {
     "module of ² parameters": (manifest(put(*MODULES, 1, to="conv C ²")), "which is out of order or damaged"),
     "module of 10**100 parameters": (manifest(put(*MODULES, 1, to=f"conv C 1{'0' * 100}")), "not an integer of 64 bits"),
     "module of 4,900 digits": (manifest(put(*MODULES, 1, to=f"conv C {'1' * 3900}")), "modules is 11111"),
+    # --- weights
+    "weights null": (weighed(None), "components[0].weights is None, not a list"),
+    "weight of a stranger's kind": (weighed([["gradient", *WEIGHT[1:]]]), "which is not a weight"),
+    "weight of size -1": (weighed([[*WEIGHT[:3], [-1], *WEIGHT[4:]]]), "weights is -1, but cannot be negative"),
+    "weight of -1 bytes": (weighed([[*WEIGHT[:4], [["int8", -1]], *WEIGHT[5:]]]), "weights is -1, but cannot be negative"),
+    "weight of no pair": (weighed([[*WEIGHT[:4], [["int8"]], *WEIGHT[5:]]]), "whose parts are no pairs"),
+    "weight that a stranger skips": (weighed([[*WEIGHT[:6], ["me"]]]), "which no known package skips"),
+    "weights that nobody holds": (weighed([WEIGHT], held=DELETED), "held_weights is None, not a list"),
+    "weights of other modules": (weighed([WEIGHT], held=[]), "held_weights has 0 lists for"),
+    "weights that are not there": (weighed([WEIGHT], place=1), "holds 1, which is not a position among 1 weights"),
+    "weights that grow by a text": (manifest(put(*CALL, "more_weight_bytes", to="1")), "is '1', not a difference of bytes"),
+    "weights that grow by 2**63": (manifest(put(*CALL, "more_weight_bytes", to=2**63)), "not a difference of bytes"),
     # --- calls
     "call null": (manifest(put(*CALL, to=None)), "components[0].calls[0] is None, not an object"),
     "count negative": (manifest(put(*CALL, "count", to=-1)), "calls[0].count is -1, but cannot be negative"),

@@ -3,9 +3,9 @@
 The fields are those of a profile's records, and their sums, which reading checks. `tree` contains the modules: a node without
 `class_name` and `params` is a path that only the graph mentions. `bounded`, `note`, `shapes`, `types`, `masked`, `shape`,
 `value`, `runs`, `stored_bytes` and `unused` are left out if they are empty. A component lists its weights in groups; its
-modules refer to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A call lists each
-distinct text of `shapes` and `types` and each distinct `traffic` once; its operators refer to them by number. An operator
-without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number; so it is with `masked`.
+modules refer to them by number. A call has `weight_bytes` if its component takes other bytes than as loaded while it runs. A
+call lists each distinct text of `shapes` and `types` and each distinct `traffic` once; its operators refer to them by number.
+An operator without `traffic` moves no bytes, and one whose `traffic` is null moves an unknown number; so it is with `masked`.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def _component(component: Component) -> Json:
         "params": component.params,
         **({"stored_bytes": component.stored_bytes} if component.stored_bytes else {}),
         **({"held_bytes": component.held_bytes} if component.held_bytes else {}),
+        **({"offload_blocks": list(component.offload_blocks)} if component.offload_blocks else {}),
         **_weights(component),
         **_total(component.total),
         "calls": [_call(call, component) for call in component.calls],

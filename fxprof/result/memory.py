@@ -1,0 +1,280 @@
+"""The memory of a run on its device, call by call: weights, tensors that Python holds, tensors that a call makes.
+
+The sum of these three is exact where lifetimes were seen and every aliasing is known. What kernels take for themselves is an
+estimate, kept apart and never part of a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fxprof.cost.lifetimes import ATTENTION, Lifetimes, Peak
+from fxprof.cost.workspace import CUBLAS
+from fxprof.errors import TargetError, UsageError
+from fxprof.result.records import Call, ModuleRecord
+
+if TYPE_CHECKING:  # for annotations alone: a profile imports this file
+    from fxprof.result.profile import Component, Profile
+
+OFFLOADS: Mapping[str, str] = {
+    "none": "all weights stay on the device",
+    "model": "the weights of one component at a time (enable_model_cpu_offload)",
+    "group": "one block of a list of blocks at a time (enable_group_offload, block_level, one block per group)",
+    "group-leaf": "one layer at a time, and what is directly in the modules around it (enable_group_offload, leaf_level)",
+    "sequential": "the same by accelerate (enable_sequential_cpu_offload); buffers stay on the device",
+}
+"""Ways to keep weights off the device, by name, with their meaning in diffusers; those further down need less memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The most that is on the device while one distinct call runs, or while a component's own Python does; all in bytes."""
+
+    component: str
+    entry: str
+    """The module that is called, dotted below the component; "" is the component itself."""
+    count: int
+    """Calls like this one in one run; 0 for the component's own Python outside of all calls."""
+    weights: int
+    """All weights of the component while the call runs."""
+    resident: int
+    """Weights of all components that are on the device at the peak."""
+    held: int
+    """Tensors that Python holds outside of the call, with the call's inputs: latents, embeddings."""
+    activations: int
+    """Tensors that the call makes, alive at once."""
+    workspace: int
+    """Bytes by which kernels' own memory raises the peak: an estimate, no part of `total`."""
+    eager: Peak | None
+    """The peak in eager mode; None if nobody saw how long Python holds tensors."""
+    graph: Peak | None
+    """The peak by last use; None for a component's own Python."""
+
+    @property
+    def total(self) -> int:
+        """Weights, tensors that Python holds, and tensors that the call makes."""
+        return self.resident + self.held + self.activations
+
+    @property
+    def peak(self) -> Peak | None:
+        """The peak that `activations` are from: in eager mode, or by last use where that is unknown."""
+        return self.graph if self.eager is None else self.eager
+
+    @property
+    def sign(self) -> str:
+        """Empty for an exact sum, "<=" for an upper bound, ">=" for a lower bound, "~" for both at once."""
+        bounded, unknown = self.peak is not None and self.peak.bounded, self.peak is not None and self.peak.unknown > 0
+        return "~" if bounded and unknown else "<=" if bounded else ">=" if unknown else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of one run on its device."""
+
+    offload: str
+    """One of `OFFLOADS`."""
+    attention: str
+    """`fused` or `math`."""
+    weights: Mapping[str, int]
+    """Component to the bytes of its weights as loaded, for components of the pipeline, called or not."""
+    moments: tuple[Moment, ...]
+    """In the order of the components' first calls."""
+
+    @property
+    def largest(self) -> Moment | None:
+        """The moment with the largest total; None for a pipeline without calls."""
+        return max(self.moments, key=lambda moment: moment.total, default=None)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The largest total, without workspace."""
+        return self.largest.total if self.largest else sum(self.weights.values())
+
+    @property
+    def workspace_bytes(self) -> tuple[int, int]:
+        """Bytes by which kernels' own memory is estimated to raise the peak of the run: least and most.
+
+        The range is that of cuBLAS's buffers, on cards before and from Hopper on. A call below the peak can rise above it.
+        """
+        with_copies = max((moment.total + moment.workspace for moment in self.moments), default=0)
+        more = max(with_copies - self.peak_bytes, 0)
+        return (more + CUBLAS[0], more + CUBLAS[1]) if self.moments else (0, 0)
+
+    def of(self, component: str) -> Moment | None:
+        """The largest moment of a component; None if it is never called."""
+        return max((item for item in self.moments if item.component == component), key=lambda item: item.total, default=None)
+
+
+def find_memory(profile: Profile, offload: str = "none", attention: str = "fused") -> Memory:
+    """The memory of a run of a profile.
+
+    Args:
+        profile: of any target, with weights and lifetimes: not one that an early fxprof saved.
+        offload: one of `OFFLOADS`.
+        attention: `fused` or `math`.
+
+    Raises:
+        UsageError: there is no such way to offload or to compute attention.
+        TargetError: the profile does not know its weights or its tensors' lifetimes.
+    """
+    for value, known, what in ((offload, OFFLOADS, "offload"), (attention, ATTENTION, "attention")):
+        if value not in known:
+            raise UsageError(f"{what} cannot be {value!r}", f"one of {', '.join(known)}")
+    components = profile.components.values()
+    weights = {component.name: component.weight_bytes for component in components}
+    calls = [call for component in components for call in component.calls]
+    held = any(component.held_bytes for component in components)
+    if any(call.ops for call in calls) and not held and not any(call.lifetimes for call in calls):
+        raise TargetError(
+            f"the peaks of {profile.target} are unknown: the profile does not hold its tensors' lifetimes",
+            "profile the target again: an early fxprof saved it",
+        )
+    moments = []
+    for component in components:
+        resident = _RESIDENT[offload](component, weights)
+        moments += [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
+        if component.held_bytes:
+            moments.append(_own(component, resident))
+    return Memory(offload, attention, weights, tuple(moments))
+
+
+_Resident = Callable[[str], int]
+"""From the path of a module, below its component, to the bytes of weights on the device while its own operators run."""
+
+
+def _moment(component: Component, call: Call, resident: _Resident, attention: str, offload: str) -> Moment:
+    found = call.lifetimes.get(attention, call.lifetimes["fused"])
+    loaded, peak = component.weight_bytes, found.peak
+    if offload == "none":  # weights that the pipeline has converted take more
+        now = _constant(resident("") + call.weight_bytes - loaded)
+    else:
+        now = _scaled(resident, call.weight_bytes, loaded)
+    most, at = _most(found, now)
+    return Moment(
+        component.name,
+        call.entry,
+        call.count,
+        call.weight_bytes,
+        resident=at,
+        held=call.held_bytes,
+        activations=most - at,
+        workspace=peak.workspace,
+        eager=found.eager,
+        graph=found.graph,
+    )
+
+
+def _constant(size: int) -> _Resident:
+    return lambda _path: size
+
+
+def _scaled(resident: _Resident, now: int, loaded: int) -> _Resident:
+    """Weights that a pipeline has converted, by the same factor wherever they are."""
+    return resident if now == loaded or not loaded else lambda path: resident(path) * now // loaded
+
+
+def _most(found: Lifetimes, resident: _Resident) -> tuple[int, int]:
+    """The most weights and activations at once, and the weights then."""
+    sums = [(alive + resident(path), resident(path)) for path, alive in found.by_module.items()]
+    return max(sums, default=(found.peak.bytes + resident(""), resident("")))
+
+
+def _own(component: Component, resident: _Resident) -> Moment:
+    """The moment of a component's own Python, outside of its calls."""
+    weights = component.weight_bytes
+    return Moment(component.name, "", 0, weights, resident(""), component.held_bytes, 0, 0, None, None)
+
+
+def _all(component: Component, weights: Mapping[str, int]) -> _Resident:  # noqa: ARG001  # as the others
+    return _constant(sum(weights.values()))
+
+
+def _model(component: Component, weights: Mapping[str, int]) -> _Resident:
+    return _constant(weights[component.name])
+
+
+def _leaf(component: Component, weights: Mapping[str, int]) -> _Resident:  # noqa: ARG001  # as the others
+    """A layer's weights are there while it runs, and those directly in the modules around it."""
+    own = {module.path: module.weight_bytes for module in component.modules}
+    return _summed(own)
+
+
+def _sequential(component: Component, weights: Mapping[str, int]) -> _Resident:
+    """As `_leaf`, but buffers stay, unless the component itself has parameters."""
+    kinds = [group.kind for group in component.known_weights]
+    sizes = [group.bytes_each for group in component.known_weights]
+    root = next((module for module in component.modules if not module.path), None)
+    if root is not None and any(kinds[place] == "parameter" for place in root.weights):
+        return _leaf(component, weights)
+    buffers = sum(size for module in component.modules for size, kind in _held(module, sizes, kinds) if kind == "buffer")
+    own = {
+        module.path: sum(size for size, kind in _held(module, sizes, kinds) if kind == "parameter")
+        for module in component.modules
+    }
+    of_module = _summed(own)
+    return lambda path: buffers + of_module(path)
+
+
+def _held(module: ModuleRecord, sizes: list[int], kinds: list[str]) -> Iterator[tuple[int, str]]:
+    return ((sizes[place], kinds[place]) for place in module.weights)
+
+
+def _summed(own: Mapping[str, int]) -> _Resident:
+    known: dict[str, int] = {}
+
+    def resident(path: str) -> int:
+        if path not in known:
+            known[path] = own.get(path, 0) + (resident(path.rpartition(".")[0]) if path else 0)
+        return known[path]
+
+    return resident
+
+
+def _group(component: Component, weights: Mapping[str, int]) -> _Resident:  # noqa: ARG001  # as the others
+    """The blocks of lists directly in the component come one by one; everything else in it is there all the time.
+
+    A component can name parts that are treated like components themselves (`Component.offload_blocks`).
+    """
+    children: dict[str, list[ModuleRecord]] = {}
+    for module in component.modules:
+        if module.path:
+            children.setdefault(module.path.rpartition(".")[0], []).append(module)
+    own = {module.path: module.weight_bytes for module in component.modules}
+
+    def whole(path: str) -> int:
+        return own.get(path, 0) + sum(whole(child.path) for child in children.get(path, ()))
+
+    always: dict[str, int] = {}
+    blocks: dict[str, int] = {}
+
+    def divide(root: str) -> None:
+        always[root] = own.get(root, 0)
+        for child in children.get(root, ()):
+            if child.path in component.offload_blocks:
+                divide(child.path)
+            elif child.class_name in _LISTS:
+                always[root] += own.get(child.path, 0)
+                blocks.update({block.path: whole(block.path) for block in children.get(child.path, ())})
+            else:
+                always[root] += whole(child.path)
+
+    divide("")
+
+    def resident(path: str) -> int:
+        around = ("", *("".join(path[:at]) for at, char in enumerate(path) if char == "."), path)
+        return sum(always.get(outer, 0) + blocks.get(outer, 0) for outer in dict.fromkeys(around))
+
+    return resident
+
+
+_LISTS = frozenset({"ModuleList", "Sequential"})
+
+_RESIDENT: Mapping[str, Callable[[Component, Mapping[str, int]], _Resident]] = {
+    "none": _all,
+    "model": _model,
+    "group": _group,
+    "group-leaf": _leaf,
+    "sequential": _sequential,
+}
