@@ -33,6 +33,7 @@ from fxprof.trace.fields import (
     fail,
     read_json,
 )
+from fxprof.trace.frees import with_frees, write_frees
 from fxprof.trace.pt2 import read_programs
 from fxprof.trace.records import UNKNOWN_NNZ, Frame, Op, Origin, Tensor, Trace, Value, tensors_in
 from fxprof.trace.weights import KINDS, QUANTISERS, WeightGroup
@@ -88,6 +89,8 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
         "modules": [f"{module.path} {module.class_name} {module.params}" for module in component.modules],
         "stored_bytes": [module.stored_bytes for module in component.modules],
         "runs": [[run.count, [list(part) for part in run.calls]] for run in component.runs],
+        **({"held": component.held} if component.held else {}),
+        **({"offload_blocks": list(component.offload_blocks)} if component.offload_blocks else {}),
         **_written_weights(component),
     }
 
@@ -109,6 +112,11 @@ def _call(call: CapturedCall, file: str | None) -> Json:
     more: Json = {**read, "returns_objects": True} if call.returns_objects else read
     if call.more_weight_bytes:
         more = {**more, "more_weight_bytes": call.more_weight_bytes}
+    if call.held:
+        more = {**more, "held": call.held}
+    if file and call.trace.has_frees:
+        frees, insides = write_frees(call.trace)
+        more = {**more, "frees": frees, "inside": insides}
     return {**graph, "entry": call.entry, "count": call.count, "note": call.note, "inputs": inputs, **more}
 
 
@@ -284,6 +292,8 @@ def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponen
         aliases=aliases,
         runs=tuple(_read_run(item, len(calls), f"{where}.runs") for item in a_list(fields.get("runs", []), f"{where}.runs")),
         weights=weights,
+        held=_count(fields.get("held", 0), f"{where}.held"),
+        offload_blocks=_texts(fields, "offload_blocks") if "offload_blocks" in fields else (),
     )
 
 
@@ -375,8 +385,35 @@ def _read_call(fields: Json, files: _Files, aliases: Mapping[str, str], where: s
     more = fields.get("more_weight_bytes", 0)
     if type(more) is not int or abs(more) >= 2**63:
         fail(f"{where}.more_weight_bytes", f"is {brief(more)}, not a difference of bytes")
-    trace = replace(trace, inputs=inputs)
-    return CapturedCall(entry, count, trace, text, read=read, returns_objects=objects, more_weight_bytes=more)
+    trace = replace(_with_frees(fields, trace, where), inputs=inputs)
+    return CapturedCall(
+        entry,
+        count,
+        trace,
+        text,
+        read=read,
+        returns_objects=objects,
+        more_weight_bytes=more,
+        held=_count(fields.get("held", 0), f"{where}.held"),
+        is_whole="file" in fields,
+    )
+
+
+def _with_frees(fields: Json, trace: Trace, where: str) -> Trace:
+    """The trace with the lifetimes that were seen when it was captured; an early fxprof wrote none."""
+    if "file" not in fields or "frees" not in fields:
+        return trace
+    frees, insides = (_by_operator(fields.get(name, []), f"{where}.{name}") for name in ("frees", "inside"))
+    if any(len(numbers) != 1 for numbers in insides.values()):
+        fail(f"{where}.inside", "holds an item other than an operator and its bytes")
+    return with_frees(trace, frees, {at: size for at, (size,) in insides.items()})
+
+
+def _by_operator(value: Any, where: str) -> dict[int, tuple[int, ...]]:
+    rows = [_numbers(item, where) for item in a_list(value, where)]
+    if not all(rows):
+        fail(where, "holds an item without an operator")
+    return {row[0]: row[1:] for row in rows}
 
 
 def _read_ops(fields: Json, files: _Files, where: str) -> Trace:
