@@ -54,6 +54,7 @@ def profile(
     cache: Cache | None = None,
     progress: Callable[[str], None] | None = None,
     causal: str = "full",
+    lifetimes: bool = True,
 ) -> Profile:
     """Count the MACs of one run of a pipeline, or of one call of a component: exactly, without weights or GPU.
 
@@ -85,6 +86,8 @@ def profile(
         progress: a function that gets one line of text about each step.
         causal: `half` to count attention that says it is causal as the lower triangle of its scores;
             `Profile.count_causal("half")` gives the same of a profile that is there already.
+        lifetimes: whether to find the tensors that are alive at once, for `Profile.memory`, in graphs that are read from files,
+            which takes as long as counting them. A pipeline that is captured always has them.
 
     Raises:
         UsageError: a value that no pipeline could use, or an argument that this pipeline does not have.
@@ -102,7 +105,7 @@ def profile(
         options = {**_values(workload), "inputs": inputs, "dims": dims, "formulas": formulas, "whole": whole}
         refuse_untaken((resolved,), options)
         if resolved.sort in CAPTURED:
-            return _profile_captured(resolved, dims or {}, formulas).count_causal(causal)
+            return _profile_captured(resolved, dims or {}, formulas, lifetimes=lifetimes).count_causal(causal)
     source = _to_capture(resolved)
     kept = _Kept(cache, source, workload, inputs or {}, formulas, whole=whole)
     known = kept.find()
@@ -172,7 +175,7 @@ class _Kept:
             tell()
 
 
-def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formulas | None) -> Profile:
+def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formulas | None, *, lifetimes: bool) -> Profile:
     """The profile from a file or directory that holds results or graphs."""
     assert target.path is not None, "what was captured is in a file or a directory"
     if target.sort is PROFILE:
@@ -185,7 +188,8 @@ def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formula
     check_capture(captured, str(target.path))
     table = formulas if formulas is not None else default_formulas()
     try:
-        return assemble(replace(captured, versions={"fxprof": _own_version(), **captured.versions}), table)
+        named = replace(captured, versions={"fxprof": _own_version(), **captured.versions})
+        return assemble(named, table, lifetimes=lifetimes)
     except (FormulaError, TargetError) as error:
         raise type(error)(f"cannot count {target.path}: {error.message}", error.hint) from error
 

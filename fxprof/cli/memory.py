@@ -42,7 +42,7 @@ def report_memory(
     room = _room(device) if device is not None else budget
     form = prepare(request.output)
     with find_target(request.target) as target:
-        profile = profile_of(request, target)
+        profile = profile_of(request, target, lifetimes=True)
         if request.counting.component:
             profile = profile.only(request.counting.component)
         memory = profile.memory(offload, attention=attention, weights=weights)
@@ -107,6 +107,6 @@ def _with_tiles(request: Request, target: Target) -> tuple[str, Profile] | None:
         return None
     other = replace(request, workload={**request.workload, "enable": (*given, *wanted)})
     try:
-        return " ".join(f"--enable {switch}" for switch in wanted), profile_of(other, target)
+        return " ".join(f"--enable {switch}" for switch in wanted), profile_of(other, target, lifetimes=True)
     except (UsageError, CaptureError):
         return None

@@ -121,8 +121,13 @@ def encodable(text: str, encoding: str) -> str:
     return text
 
 
-def profile_of(request: Request, target: Target) -> Profile:
+def profile_of(request: Request, target: Target, *, lifetimes: bool | None = None) -> Profile:
     """Load the saved profile, count the graphs, or capture the pipeline.
+
+    Args:
+        request: the user's request.
+        target: its target, opened.
+        lifetimes: as for `fxprof.profile`; None for a report that needs them only if it is saved.
 
     Raises:
         UsageError: an option that the target does not take.
@@ -140,6 +145,7 @@ def profile_of(request: Request, target: Target) -> Profile:
         whole=counting.whole,
         cache=None if counting.no_cache else default_cache(),
         progress=progress,
+        lifetimes=pick_format(request.output.format, request.output.file).name == "json" if lifetimes is None else lifetimes,
     )
     return found.count_causal(counting.causal)
 

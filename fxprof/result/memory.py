@@ -129,7 +129,7 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
     if any(call.ops for call in calls) and not held and not any(call.lifetimes for call in calls):
         raise TargetError(
             f"the peaks of {profile.target} are unknown: the profile does not hold its tensors' lifetimes",
-            "profile the target again: an early fxprof saved it",
+            "profile the target again, and not with lifetimes=False",
         )
     moments = []
     for component in components:
