@@ -1,6 +1,6 @@
 """Tensors that an operator makes for itself: means and scales of norms, copies before a product.
 
-An operator that torch composes of others runs here on fake tensors, which hold no data, and a dispatch mode follows the memory
+An operator that torch composes of others runs here on meta tensors, which hold no data, and a dispatch mode follows the memory
 of every tensor that it makes.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -57,7 +56,6 @@ class Insides:
 
     def __init__(self) -> None:
         self._known: dict[Any, int] = {}
-        self._mode = FakeTensorMode()
 
     def of(self, node: Node) -> int:
         """Bytes beyond the results of a node, at the same time at most; 0 where sizes are symbols."""
@@ -70,9 +68,7 @@ class Insides:
             return 0
         key = (target, spec, *map(_look, leaves))
         if key not in self._known:
-            self._known[key] = _measured(
-                target, self._mode, *pytree.tree_unflatten([_without_data(leaf, self._mode) for leaf in leaves], spec)
-            )
+            self._known[key] = _measured(target, *pytree.tree_unflatten(list(map(_without_data, leaves)), spec))
         return self._known[key]
 
 
@@ -87,16 +83,26 @@ def _look(leaf: Any) -> Any:
     return (type(leaf), repr(leaf))
 
 
-def _without_data(leaf: Any, mode: FakeTensorMode) -> Any:
-    if isinstance(leaf, torch.Tensor):
-        with mode:
-            return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=leaf.device)
-    return leaf
+def _without_data(leaf: Any) -> Any:
+    """An argument on the meta device.
+
+    Channels that come last are a layout that kernels of a CPU prefer, and torch copies it for a norm on every other device: such
+    a tensor becomes a usual one.
+    """
+    if not isinstance(leaf, torch.Tensor):
+        return torch.device("meta") if isinstance(leaf, torch.device) else leaf
+    layout = _CHANNELS_LAST.get(leaf.dim())
+    if layout is not None and leaf.is_contiguous(memory_format=layout):
+        return torch.empty(leaf.shape, dtype=leaf.dtype, device="meta")
+    return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device="meta")
 
 
-def _measured(target: OpOverload, mode: FakeTensorMode, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def _measured(target: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     try:
-        with mode, LiveBytes() as live:
+        with torch.no_grad(), LiveBytes() as live:
             result = target(*args, **kwargs)
     except (RuntimeError, NotImplementedError, TypeError):
         return 0  # it reads values, as no operator does whose work a graph shows
