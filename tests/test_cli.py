@@ -121,7 +121,10 @@ def test_workload_reaches_the_api(api: FakeApi) -> None:
     names = {"without": ("vae",), "enable": ("vae.tiling", "vae.slicing")}
     given = {**sizes, **text, "dtype": "float16", **names, "arguments": arguments, "inputs": {}, "dims": {}}
     assert api.calls == [
-        ("sd3-medium", {**given, "formulas": None, "whole": False, "cache": default_cache(), "progress": None})
+        (
+            "sd3-medium",
+            {**given, "formulas": None, "whole": False, "cache": default_cache(), "progress": None, "lifetimes": False},
+        )
     ]
 
 
@@ -142,6 +145,7 @@ def test_what_is_not_given_is_left_to_the_pipeline(api: FakeApi) -> None:
                 "whole": False,
                 "cache": default_cache(),
                 "progress": None,
+                "lifetimes": False,
             },
         )
     ]
@@ -249,8 +253,8 @@ def test_help_fits_and_has_an_example(words: list[str]) -> None:
 
 
 def test_commands_are_listed_in_the_order_of_a_first_look() -> None:
-    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:10]
-    names = ["models", "profile", "layers", "hotspots", "roofline", "devices", "diff", "capture", "cache", "explain"]
+    listed = run("--help").stdout.partition("Commands:\n")[2].splitlines()[:11]
+    names = ["models", "profile", "layers", "hotspots", "memory", "roofline", "devices", "diff", "capture", "cache", "explain"]
     assert [line.split()[0] for line in listed] == names
 
 

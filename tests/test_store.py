@@ -249,7 +249,10 @@ def without_weights(profile: Profile) -> Profile:
 
     def unknown(part: Component) -> Component:
         modules = tuple(replace(module, weights=(), weight_bytes=0) for module in part.modules)
-        return replace(part, weights=None, modules=modules, calls=tuple(replace(call, weight_bytes=0) for call in part.calls))
+        return replace(part, weights=None, modules=modules, calls=tuple(map(call, part.calls)))
+
+    def call(item: Call) -> Call:
+        return replace(item, weight_bytes=0, ops=tuple(row._replace(masked=masks(row)) for row in item.ops))
 
     return replace(profile, components={name: unknown(part) for name, part in profile.components.items()})
 

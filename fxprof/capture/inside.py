@@ -86,8 +86,8 @@ def _look(leaf: Any) -> Any:
 def _without_data(leaf: Any) -> Any:
     """An argument on the meta device.
 
-    Channels that come last are a layout that kernels of a CPU prefer, and torch copies it for a norm on every other device: such
-    a tensor becomes a usual one.
+    Channels that come last are a layout that kernels of a CPU prefer, and torch copies it for a norm on every other device:
+    such a tensor becomes a usual one.
     """
     if not isinstance(leaf, torch.Tensor):
         return torch.device("meta") if isinstance(leaf, torch.device) else leaf

@@ -74,7 +74,8 @@ class KnownCalls:
         takes, gives = ([(number, number) for number in numbers] for numbers in (dict(trace.origins), set(trace.gives)))
         occurrence = Occurrence(block, (Frame(place.path, name),), (), tuple(takes), tuple(gives))
         origins = tuple((number, origin.elsewhere(first.path, place.path)) for number, origin in trace.origins)
-        return replace(known, trace=Trace((occurrence,), origins=origins, gives=trace.gives))
+        again = Trace((occurrence,), origins=origins, gives=trace.gives, has_frees=trace.has_frees)
+        return replace(known, trace=again)
 
     def again(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedCall | None:
         """The export of a call with the same work, made at any place; None when there is none."""

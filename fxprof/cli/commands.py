@@ -126,40 +126,6 @@ def hotspots(request: Request, by: str, limit: int | None, measure: str) -> None
 
 @fxprof.command(
     epilog=_examples(
-        "fxprof roofline sd3-medium --dtype bf16 --device h100-sxm", "fxprof roofline sd3.json --device l40s --seconds 4.2"
-    )
-)
-@click.option("--device", metavar="NAME|FILE.toml", required=True, help="See `fxprof devices`; or a file of your own.")
-@click.option("--by", type=click.Choice(BOUNDS), default="component", show_default=True, help="What a row stands for.")
-@click.option(
-    "--seconds",
-    metavar="S|COMPONENT=S",
-    type=measured,
-    multiple=True,
-    help="Measured time of one run, or of a component's calls in it. Repeatable.",
-)
-@click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
-@on_profile
-def roofline(request: Request, device: str, by: str, seconds: tuple[tuple[str, float], ...], limit: int | None) -> None:
-    """Show the least time that a device needs, and what limits it.
-
-    Two bounds, never predictions: of every operator alone (eager), and of contractions alone, with all else fused into
-    them. With measured seconds, also the part of the device's peak that was reached, and how far the bounds are.
-    """
-    from fxprof.devices import find_device
-    from fxprof.reports.roofline import build_roofline
-
-    found = find_device(device)
-
-    def build(profile: Profile) -> Document:
-        bounds = profile.roofline(found, by=by, seconds=dict(seconds) or None)
-        return build_roofline(profile, bounds, limit, request.counting.unit)
-
-    report_profile(request, build)
-
-
-@fxprof.command(
-    epilog=_examples(
         "fxprof memory flux.1-dev --dtype bf16 --device rtx-4090", "fxprof memory sd3.json --offload model --fail-over 12GiB"
     )
 )
@@ -192,6 +158,40 @@ def memory(request: Request, limit: tuple[str, int] | None, **asked: Any) -> Non
     from fxprof.cli.memory import report_memory
 
     report_memory(request, limit, **asked)
+
+
+@fxprof.command(
+    epilog=_examples(
+        "fxprof roofline sd3-medium --dtype bf16 --device h100-sxm", "fxprof roofline sd3.json --device l40s --seconds 4.2"
+    )
+)
+@click.option("--device", metavar="NAME|FILE.toml", required=True, help="See `fxprof devices`; or a file of your own.")
+@click.option("--by", type=click.Choice(BOUNDS), default="component", show_default=True, help="What a row stands for.")
+@click.option(
+    "--seconds",
+    metavar="S|COMPONENT=S",
+    type=measured,
+    multiple=True,
+    help="Measured time of one run, or of a component's calls in it. Repeatable.",
+)
+@click.option("-n", "--limit", metavar="N|all", type=count_or_all(1), default="20", show_default=True, help="Rows to show.")
+@on_profile
+def roofline(request: Request, device: str, by: str, seconds: tuple[tuple[str, float], ...], limit: int | None) -> None:
+    """Show the least time that a device needs, and what limits it.
+
+    Two bounds, never predictions: of every operator alone (eager), and of contractions alone, with all else fused into
+    them. With measured seconds, also the part of the device's peak that was reached, and how far the bounds are.
+    """
+    from fxprof.devices import find_device
+    from fxprof.reports.roofline import build_roofline
+
+    found = find_device(device)
+
+    def build(profile: Profile) -> Document:
+        bounds = profile.roofline(found, by=by, seconds=dict(seconds) or None)
+        return build_roofline(profile, bounds, limit, request.counting.unit)
+
+    report_profile(request, build)
 
 
 @fxprof.command(epilog=_examples("fxprof devices --format json"))
