@@ -1,6 +1,6 @@
 """Measure fxprof against a plain `FlopCounterMode` script on the same components, in the same run.
 
-    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --bounds | --scale]
+    python scripts/benchmark.py [MODEL ...] [--runs 3] [--start-up | --graphs | --bounds | --scale | --memory]
     python scripts/benchmark.py --peers [--tools NAME ...] [--components NAME ...] [--write]
 
 Each figure comes from a process of its own. The seconds are those of a shared machine: read the ratios.
@@ -249,6 +249,29 @@ def _bound_row(model: str, *measured: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+MEMORY_HEADERS = ["model", "profile s", "memory s", "memory / profile", "MemTracker s", "memory / MemTracker"]
+
+
+def memory(models: list[str], runs: int) -> list[list[str]]:
+    """Whole processes in turn, in seconds of processor time: a first profile, a first look at memory, torch's own tracker."""
+    rows = []
+    for model in models:
+        workload = [model, "--height", "512", "--width", "512", "--steps", "30"]
+        spec = json.dumps(timed([sys.executable, __file__, "--worker", model])["spec"])
+        found: dict[str, list[float]] = {"profile": [], "memory": [], "tracker": []}
+        for _ in range(runs):
+            for command in ("profile", "memory"):
+                with tempfile.TemporaryDirectory() as folder:
+                    os.environ["FXPROF_CACHE_DIR"] = folder
+                    found[command].append(accounted([sys.executable, "-m", "fxprof", command, *workload])["cpu"])
+            found["tracker"].append(accounted([sys.executable, str(HERE / "memory_tracker.py")], spec)["cpu"])
+        ratios = [[a / b for a, b in zip(found["memory"], found[other], strict=True)] for other in ("profile", "tracker")]
+        seconds = {name: f"{statistics.median(times):.2f}" for name, times in found.items()}
+        to_profile, to_tracker = (f"{statistics.median(values):.2f}" for values in ratios)
+        rows.append([model, seconds["profile"], seconds["memory"], to_profile, seconds["tracker"], to_tracker])
+    return rows
+
+
 def compare_peers(tools: list[str] | None, components: list[str] | None, *, write: bool) -> None:
     """Print, and write, the counts of other counters on the same components."""
     import peers
@@ -270,6 +293,7 @@ def main() -> None:
     parser.add_argument("--graphs", action="store_true", help="measure reading of exported graphs instead")
     parser.add_argument("--bounds", action="store_true", help="measure a first and a second profile as whole commands instead")
     parser.add_argument("--scale", action="store_true", help="measure graphs of a thousand to a million operators instead")
+    parser.add_argument("--memory", action="store_true", help="measure a first look at memory, and torch's own tracker, instead")
     parser.add_argument("--peers", action="store_true", help="measure other counters on the same components instead")
     parser.add_argument("--tools", nargs="*", help="the counters; all by default")
     parser.add_argument("--components", nargs="*", help="the components; all by default")
@@ -287,6 +311,8 @@ def main() -> None:
             print(table, end="\n\n", flush=True)
     elif options.bounds:
         print(tabulate(bounds(options.models, options.runs), BOUND_HEADERS, tablefmt="github", disable_numparse=True))
+    elif options.memory:
+        print(tabulate(memory(options.models, options.runs), MEMORY_HEADERS, tablefmt="github", disable_numparse=True))
     elif options.peers:
         compare_peers(options.tools, options.components, write=options.write)
     elif options.start_up:
