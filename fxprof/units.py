@@ -7,7 +7,7 @@ MACs are plain integers everywhere else; these functions turn them into text. Th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -38,10 +38,8 @@ _UNITS: Mapping[str, tuple[str, str]] = MappingProxyType(
 UNITS = tuple(_UNITS)
 """The values of `--unit`: `auto` picks a scale for every number, the others use one for all."""
 
-_BYTES: Mapping[str, str] = MappingProxyType({"traffic": "traffic", "weights": "weights"})
-"""Units of other measures that are bytes, to their names in titles; each number has the scale that fits."""
-_OTHERS: Mapping[str, str] = MappingProxyType({**_BYTES, "operations": "operations"})
-"""Units of all other measures."""
+_OTHERS: Mapping[str, str] = MappingProxyType({"traffic": "traffic", "weights": "weights", "operations": "operations"})
+"""Units of other measures, to their names in titles; each number has the scale that fits."""
 
 
 def unit_name(unit: str) -> str:
@@ -55,13 +53,14 @@ def format_macs(macs: int, unit: str = "auto", sign: str = "") -> str:
     Args:
         macs: the number to write.
         unit: `auto` writes MACs with the scale that fits; `mac` and `flop` write every digit; the unit of another measure
-            writes bytes, as `format_bytes` does, or operations.
+            writes bytes, as `format_bytes` or `format_memory` does, or operations.
         sign: exactness of the number, as in `Total.sign`; a lower bound of zero says nothing and reads `uncounted`.
     """
     if not macs and sign in {">=", "~"}:
         return "unknown" if unit in _OTHERS else "uncounted"
     if unit in _OTHERS:
-        return format_bytes(macs, sign) if unit in _BYTES else SIGNS[sign] + _auto(macs, _SCALES)
+        write = _WRITERS.get(unit)
+        return write(macs, sign) if write else SIGNS[sign] + _auto(macs, _SCALES)
     name, scale = _UNITS[unit]
     number = 2 * macs if name == "FLOPs" else macs
     return SIGNS[sign] + (_auto(number, _SCALES) if scale == "auto" else _scaled(number, _SCALES.index(scale), _SCALES))
@@ -175,6 +174,9 @@ def format_memory(count: int, sign: str = "") -> str:
     text = f"{before:,}" + (f".{after:0{places}d}" if places else "")
     return f"{SIGNS[sign]}{'-' if count < 0 else ''}{text}{_BINARY[step]}"
 
+
+_WRITERS: Mapping[str, Callable[[int, str], str]] = MappingProxyType({"traffic": format_bytes, "weights": format_memory})
+"""Traffic is compared with bandwidths, and weights with the sizes of memories."""
 
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?([KMGTP])(i?)B?", re.ASCII | re.IGNORECASE)
 
