@@ -54,8 +54,9 @@ def calls_of(name: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) 
     original = vars(known_calls)["export_call"]
 
     def noted(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> ExportedCall:
+        given = pytree.tree_map(lambda leaf: leaf, args), pytree.tree_map(lambda leaf: leaf, kwargs)  # it may change lists
         call: ExportedCall = original(module, args, kwargs, **options)
-        found.setdefault((type(module).__name__, options["prefix"]), Called(module, args, kwargs, call.trace))
+        found.setdefault((type(module).__name__, options["prefix"]), Called(module, given[0], given[1], call.trace))
         return call
 
     monkeypatch.setattr(known_calls, "export_call", noted)
@@ -135,4 +136,3 @@ def test_denoisers_and_decoders_cost_the_same_with_symbols(name: str, monkeypatc
             assert macs(forms.at(bound(trace, call, places))) == macs(count(call.trace)), key
         compared += 1
     assert compared > 0
-

@@ -31,11 +31,9 @@ class Keys:
         for name, value in op.args:
             key.append(name)
             key.append(self._number(value) if type(value) is Tensor else self._part(value))
-        for value in op.outputs:
-            key.append(self._number(value) if type(value) is Tensor else self._part(value))
+        key += [self._number(value) if type(value) is Tensor else self._part(value) for value in op.outputs]
         if op.reads or op.makes:
-            key.append(_pattern(op.reads))
-            key.append(len(op.makes))
+            key += (_pattern(op.reads), len(op.makes))
         return tuple(key)
 
     def _part(self, value: Value) -> object:
@@ -44,25 +42,29 @@ class Keys:
         if isinstance(value, Tensor | Expr):
             return self._number(value)
         try:
-            return dumps(value, 0)  # a text that tells 1, 1.0 and True apart, which are equal in Python
-        except ValueError:  # tensors or expressions are in it
+            # The text tells 1, 1.0 and True apart, which are equal in Python.
+            return dumps(value, 0)  # type: ignore[arg-type]  # a tensor or an expression in it is an error
+        except ValueError:
             return tuple(map(self._part, value)) if isinstance(value, tuple) else ("", next(self._fresh))
 
     def _number(self, value: Tensor | Expr) -> int:
-        """A number that equal tensors share. Expressions are told apart by identity, because comparing large ones takes long."""
+        """A number that equal tensors share. Expressions are told apart by identity: comparing large ones takes long."""
         known = self._by_identity.get(id(value))
         if known is not None:
             return known[1]
         number = next(self._fresh)
-        if isinstance(value, Tensor):
+        if type(value) is Tensor:
             try:
-                text = dumps((value.shape, value.dtype, value.stored, value.nnz, value.strides, value.device), 0)
-            except ValueError:  # expressions are in it
+                record = (value.shape, value.dtype, value.stored, value.nnz, value.strides, value.device)
+                text = dumps(record, 0)  # type: ignore[arg-type]  # an expression in it is an error
+            except ValueError:
                 pass
             else:
                 if len(self._by_text) >= MOST_KNOWN:
                     self._by_text.clear()
-                number = self._by_text.setdefault(text, number)
+                first = self._by_text.setdefault(text, number)
+                if first != number:
+                    return first  # the graph has equal tensors in place of one, so this one hardly comes again
         if len(self._by_identity) >= MOST_KNOWN:
             self._by_identity.clear()
         self._by_identity[id(value)] = value, number

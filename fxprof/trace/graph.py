@@ -279,7 +279,9 @@ class GraphReader:
         program.allowance.operator(where)
         fields = an_object(node, where)
         target = program.target(fields.get("target"), where, ".target")
-        named, args, operands, reads = self._arguments(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
+        named, args, operands, reads = self._arguments(
+            target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs"
+        )
         metadata = an_object(given(fields.get("metadata"), _NO_METADATA), f"{where}.metadata")
         stack = program.frames(metadata.get("nn_module_stack"), where)
         placed = self.owners.placed(stack, target, operands)
@@ -296,7 +298,9 @@ class GraphReader:
             stored = with_stored(target, [first] if first is not None else [], result)
             if stored is not result:
                 self._tensors[name] = stored
-            results, values, makes = [name], (stored,), (self.number(name),)
+            results = [name]
+            values: tuple[Value, ...] = (stored,)
+            makes: tuple[int, ...] = (self.number(name),)
         else:
             values, makes = self._outputs(outputs, f"{where}.outputs"), self._numbered(outputs)
             results = [name for output in outputs for name in tensor_names(output)]
@@ -305,8 +309,7 @@ class GraphReader:
 
     def _result(self, value: Any, where: str) -> tuple[str, Tensor]:
         """The name of a result, which it defines, and its tensor."""
-        name = an_object(value, where).get("name")
-        self._define(name, where)
+        name = self._define(an_object(value, where).get("name"), where)
         return name, self._tensor(value, where)
 
     def _arguments(self, target: str, inputs: list[Any], where: str) -> _Arguments:
@@ -326,16 +329,16 @@ class GraphReader:
                 checked.add(name)
             if type(argument) is dict and len(argument) == 1 and "as_tensor" in argument:
                 value = argument["as_tensor"]
-                used = value.get("name") if type(value) is dict else None
+                used: Any = value.get("name") if type(value) is dict else None
                 tensor = tensors.get(used) if type(used) is str else None
-                args.append((name, self._tensor(value, where) if tensor is None else tensor))
+                if tensor is None:
+                    tensor = self._tensor(value, where)  # also refuses what is not a name
+                args.append((name, tensor))
                 operands.append((name, used))
                 reads.append(numbers.setdefault(used, len(numbers)))
             else:
                 args.append((name, self.argument(argument, where)))
-                used = tensor_names(argument)
-                if used:
-                    operands += [(name, value) for value in used]
+                operands += [(name, value) for value in tensor_names(argument)]
                 reads += self._numbered((argument,))
             named.append((name, argument))
         if len(named) > 1 and len(dict(named)) < len(named):
@@ -429,10 +432,12 @@ class GraphReader:
                 return self.output(value, where) if kind == "as_tensor" else None
         return self.argument(argument, where)
 
-    def _define(self, name: Any, where: str) -> None:
-        if a_name(name, where) in self._defined:
-            fail(where, f"defines {brief(name)} a second time")
-        self._defined.add(name)
+    def _define(self, name: Any, where: str) -> str:
+        text = a_name(name, where)
+        if text in self._defined:
+            fail(where, f"defines {brief(text)} a second time")
+        self._defined.add(text)
+        return text
 
     def argument(self, argument: Any, where: str) -> Value:
         """The value of an argument."""
