@@ -320,7 +320,8 @@ def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
 
 def _call(fields: _Fields) -> Call:
     stored = fields.total()
-    tables = _Tables(_table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields))
+    texts, types, traffic = _table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields)
+    tables = _Tables(texts, types, traffic, texts is not None and types is not None and traffic is not None)
     call = Call(
         entry=fields.short("entry"),
         count=fields.integer("count"),
@@ -364,6 +365,8 @@ class _Tables(NamedTuple):
     types: list[str] | None
     traffic: list[Traffic] | None
     """The bytes; None for files without bytes."""
+    are_all: bool
+    """Whether all tables are given."""
 
 
 def _table(fields: _Fields, field: str) -> list[str] | None:
@@ -380,6 +383,9 @@ def _traffic_table(fields: _Fields) -> list[Traffic] | None:
         return None
     found = []
     for item in fields.items("traffic"):
+        if type(item) is list and len(item) == 2 and _is_count(item[0]) and _is_count(item[1]):  # noqa: PLR2004 - the usual case
+            found.append(Traffic(item[0], item[1]))
+            continue
         match item:
             case [read, written, *more] if _is_count(read) and _is_count(written) and more in ([], ["bounded"]):
                 found.append(Traffic(read, written, bool(more)))
@@ -409,6 +415,9 @@ def _values(item: Any, tables: _Tables) -> tuple[Any, ...]:
     more = len(item) - len(_USUAL)
     if more == 3:  # noqa: PLR2004 - most operators
         values = _all_values(item)
+        if tables.are_all and type(values[6]) is type(values[7]) is type(values[8]) is int and min(values[6:]) >= 0:
+            shape, kind, moved = values[6:]
+            return (*values[:6], tables.shapes[shape], tables.types[kind], tables.traffic[moved])  # type: ignore[index]  # all are given
     elif more == 2 and "traffic" not in item:  # noqa: PLR2004 - views
         values = (*_typed_values(item), _MISSING)
     else:
@@ -464,9 +473,9 @@ def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
     if length > limits.NAME or (path not in sound and not _is_sound(path)):
         return None
     sound.add(path)
-    return OpRow(
-        intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types), traffic
-    )
+    if tables.shapes is None:
+        shapes, types = intern(shapes), intern(types)
+    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", shapes, types, traffic)
 
 
 def _op(fields: _Fields, tables: _Tables) -> OpRow:
