@@ -101,6 +101,7 @@ class Pass:
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
         self._keys = Keys()
         self._counted_ops: dict[Key, CountedOp] = {}
+        self._looked_up = self._new = 0
 
     def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...], times: int = 1) -> Iterator[CountedOp]:
         """Count operators.
@@ -124,12 +125,15 @@ class Pass:
 
     def _one(self, op: Op, rule: tuple[Formula | None, str], stack: tuple[Frame, ...]) -> CountedOp:
         """Count an operator without a body, or look up an equal one; a formula of a user may also depend on other things."""
-        if op.subgraphs or (rule[0] is not None and rule[0].origin != "fxprof"):
+        own = rule[0] is None or rule[0].origin == "fxprof"
+        if not own or op.subgraphs or (self._new > MOST_KNOWN and _USELESS * self._new > self._looked_up):
             return self._anew(op, rule, stack)
         key = self._keys.of(op)
+        self._looked_up += 1
         known = self._counted_ops.get(key)
         if known is not None:
             return known.alike(stack, op.source)
+        self._new += 1
         if len(self._counted_ops) >= MOST_KNOWN:
             self._counted_ops.clear()
         counted = self._counted_ops[key] = self._anew(op, rule, stack)
@@ -327,6 +331,8 @@ class Pass:
 
 
 _BRANCHES = 2
+_USELESS = 1.1
+"""Look-ups per new operator below which a look-up takes longer than it saves."""
 _PRODUCTS = frozenset({"linear", "matmul"})
 """Kinds in which all elements of an operand take part in equally many products."""
 
