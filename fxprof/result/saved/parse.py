@@ -415,9 +415,6 @@ def _values(item: Any, tables: _Tables) -> tuple[Any, ...]:
     more = len(item) - len(_USUAL)
     if more == 3:  # noqa: PLR2004 - most operators
         values = _all_values(item)
-        if tables.are_all and type(values[6]) is type(values[7]) is type(values[8]) is int and min(values[6:]) >= 0:
-            shape, kind, moved = values[6:]
-            return (*values[:6], tables.shapes[shape], tables.types[kind], tables.traffic[moved])  # type: ignore[index]  # all are given
     elif more == 2 and "traffic" not in item:  # noqa: PLR2004 - views
         values = (*_typed_values(item), _MISSING)
     else:
@@ -462,7 +459,13 @@ def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
         tables: the tables of the call.
     """
     try:
-        path, op, kind, source, count, macs, shapes, types, traffic = _values(item, tables)
+        if tables.are_all and len(item) == len(_USUAL) + 3:
+            path, op, kind, source, count, macs, shape, written, moved = _all_values(item)
+            if not type(shape) is type(written) is type(moved) is int or shape < 0 or written < 0 or moved < 0:
+                return None
+            shapes, types, traffic = tables.shapes[shape], tables.types[written], tables.traffic[moved]  # type: ignore[index]
+        else:
+            path, op, kind, source, count, macs, shapes, types, traffic = _values(item, tables)
     except (TypeError, KeyError, IndexError, AttributeError):
         return None
     if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is type(types) is str:
