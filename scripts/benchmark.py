@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--start-up", action="store_true", help="measure commands on a saved profile instead")
     parser.add_argument("--graphs", action="store_true", help="measure reading of exported graphs instead")
     parser.add_argument("--bounds", action="store_true", help="measure a first and a second profile as whole commands instead")
-    parser.add_argument("--scale", action="store_true", help="measure graphs of a thousand to a million operators instead")
+    parser.add_argument("--scale", action="store_true", help="measure graphs of a thousand to 400,000 operators instead")
     parser.add_argument("--peers", action="store_true", help="measure other counters on the same components instead")
     parser.add_argument("--tools", nargs="*", help="the counters; all by default")
     parser.add_argument("--components", nargs="*", help="the components; all by default")
