@@ -279,9 +279,7 @@ class GraphReader:
         program.allowance.operator(where)
         fields = an_object(node, where)
         target = program.target(fields.get("target"), where, ".target")
-        named, args, operands, reads = self._arguments(
-            target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs"
-        )
+        named, args, operands, reads = self._arguments(target, a_list(fields.get("inputs"), f"{where}.inputs"), where)
         metadata = an_object(given(fields.get("metadata"), _NO_METADATA), f"{where}.metadata")
         stack = program.frames(metadata.get("nn_module_stack"), where)
         placed = self.owners.placed(stack, target, operands)
@@ -320,10 +318,10 @@ class GraphReader:
         reads: list[int] = []
         numbers, tensors, checked = self.numbers, self._tensors, self._argument_names
         for item in inputs:
-            fields = item if type(item) is dict else an_object(item, where)
+            fields = item if type(item) is dict else an_object(item, f"{where}.inputs")
             name, argument = fields.get("name"), fields.get("arg")
             if type(name) is not str or name not in checked:
-                a_text(name, f"{where}.name")
+                a_text(name, f"{where}.inputs.name")
                 if not name:  # the table of the operator names it
                     return self._named_arguments_of(target, inputs, where)
                 checked.add(name)
@@ -342,12 +340,12 @@ class GraphReader:
                 reads += self._numbered((argument,))
             named.append((name, argument))
         if len(named) > 1 and len(dict(named)) < len(named):
-            _refuse_twice(named, where)
+            _refuse_twice(named, f"{where}.inputs")
         return named, args, operands, reads
 
     def _named_arguments_of(self, target: str, inputs: list[Any], where: str) -> _Arguments:
         """The arguments of an operator, some of them without a name."""
-        named = self._named(target, inputs, where)
+        named = self._named(target, inputs, f"{where}.inputs")
         args = [(name, self._bound(value, where)) for name, value in named]
         return named, args, _operands(named), list(self._numbered(argument for _, argument in named))
 
