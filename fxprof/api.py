@@ -179,7 +179,7 @@ def _profile_captured(target: Target, dims: Mapping[str, int], formulas: Formula
     """The profile from a file or directory that holds results or graphs."""
     assert target.path is not None, "what was captured is in a file or a directory"
     if target.sort is PROFILE:
-        return load_bytes(target.content, target.path)
+        return load_bytes(target.content.pop(), target.path)
     from fxprof.result.assemble import assemble
 
     captured = _read_graphs(target, target.path, dims)

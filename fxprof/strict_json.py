@@ -30,7 +30,7 @@ class JsonTooLargeError(JsonError):
 def read_json(
     data: bytes | str,
     *,
-    values: int,
+    values: int | None,
     levels: int | None = None,
     repeats: bool = False,
     infinite: bool = False,
@@ -40,7 +40,7 @@ def read_json(
 
     Args:
         data: the text, whose size the caller has bounded.
-        values: number of values that it may hold; commas within texts count as values.
+        values: number of values that it may hold; commas within texts count as values. None if the caller has counted them.
         levels: levels of objects and lists that it may have; None for as many as Python's parser can read.
         repeats: whether an object may have a key twice. The last one counts then, as for the libraries that read the same file.
         infinite: whether `NaN`, `Infinity` and `-Infinity` are numbers.
@@ -50,8 +50,8 @@ def read_json(
         JsonTooLargeError: it has more than `values`, or takes too much memory.
         JsonError: it is not JSON, has more than `levels`, or has a key twice or a number that it may not have.
     """
-    count = count_values(data)
-    if count > values:
+    count = 0 if values is None else count_values(data)
+    if values is not None and count > values:
         raise JsonTooLargeError(f"holds some {count:,} values, more than {values:,}")
     text = decoded(data, encoding) if isinstance(data, bytes) else data
     too_deep = f"nests more than {levels} deep" if levels is not None else "nests too deeply"

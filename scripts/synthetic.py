@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from types import MappingProxyType
 
+from fxprof import limits
 from fxprof.trace import Frame, Op, Tensor, Trace
 from fxprof.trace.captured import Capture, CapturedCall, CapturedComponent, CapturedModule
 
@@ -19,8 +20,8 @@ STAGE = 50
 """Blocks in a list; FLUX.1 has 57."""
 BLOCK = 90
 """Operators in a block, 4.3 for each module, as in FLUX.1."""
-CHILDREN = 100_000
-"""Most children of one module."""
+CHILDREN = limits.PROFILE_MODULES - 2
+"""Most children of one module: beside them are the root and a list."""
 LEVELS = 90
 """Levels of modules; fxprof refuses more than 100."""
 

@@ -43,7 +43,7 @@ class FakeApi(ModuleType):
 def loaded(target: Target) -> Profile:
     """A saved profile, which no stand-in is needed for."""
     assert target.path is not None
-    return load_bytes(target.content, target.path)
+    return load_bytes(target.content.pop(), target.path)
 
 
 def fail_with(error: BaseException) -> Callable[[], Profile]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from commands import run
 
 import fxprof
 from fxprof import limits
-from fxprof.cost.count import count
+from fxprof.cost.count import CountedOp, count
 from fxprof.errors import TargetError
 from fxprof.trace import Op, Subgraph, Tensor, Trace, arithmetic
 from fxprof.trace.aliasing import aliases
@@ -290,13 +289,13 @@ def nested(target: str, levels: int, *ops: Op) -> Trace:
     [("scan", 3, False), ("map", 3, False), ("associative_scan", 6, True), ("cond", 1, True), ("wrap", 1, False)],
 )
 def test_rows_in_many_loops_are_made_once(target: str, each: int, bounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    remade: list[Any] = []
+    remade, own = [], CountedOp._replace
 
-    def noted(*given: Any, **more: Any) -> Any:
-        remade.append(given)
-        return replace(*given, **more)
+    def noted(counted: CountedOp, **more: Any) -> CountedOp:
+        remade.append(counted)
+        return own(counted, **more)
 
-    monkeypatch.setattr("fxprof.cost.count.replace", noted)
+    monkeypatch.setattr(CountedOp, "_replace", noted)
     *around, product, unknown = count(nested(target, 6, MM, UNKNOWN))
     assert [op.times for op in around] == [each**level for level in range(6)]
     assert (product.times, product.macs, product.bounded) == (each**6, 2 * 3 * 5, bounded)

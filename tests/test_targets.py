@@ -180,7 +180,7 @@ def test_a_saved_profile_is_told_by_content(tmp_path: Path) -> None:
         else:
             with find_target(path) as target:
                 assert (name, target.sort) == (name, sort)
-                assert sort is not PROFILE or target.content == content
+                assert sort is not PROFILE or target.content == [content]
 
 
 def test_a_captured_run_goes_before_a_configuration(named: dict[str, str]) -> None:

@@ -7,11 +7,12 @@ expensive branch. An operator that cannot be counted has the cost None, never ze
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
 from reprlib import Repr
+from typing import NamedTuple
 
+from fxprof.cost.alike import MOST_KNOWN, Key, Keys
 from fxprof.cost.bodies import treatment_of
 from fxprof.cost.causal import KIND as KIND_OF_ATTENTION
 from fxprof.cost.causal import masked_macs
@@ -28,8 +29,7 @@ from fxprof.trace.higher_order import PREFIX
 from fxprof.trace.shapes import write_shapes, write_types
 
 
-@dataclass(frozen=True, slots=True)
-class CountedOp:
+class CountedOp(NamedTuple):  # there are as many as operators, and a frozen dataclass takes three times as long to make
     """One operator of a trace and its cost."""
 
     target: str
@@ -75,6 +75,11 @@ class CountedOp:
             self.masked,
         )
 
+    def alike(self, stack: tuple[Frame, ...], source: str | None) -> CountedOp:
+        """An operator that differs only in its place."""
+        target, kind, _, _, macs, times, bounded, note, shapes, types, flops, traffic, masked = self
+        return CountedOp(target, kind, stack, source, macs, times, bounded, note, shapes, types, flops, traffic, masked)
+
 
 @uncollected()
 def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
@@ -91,7 +96,7 @@ def count(trace: Trace, formulas: Formulas = BUILT_IN) -> tuple[CountedOp, ...]:
 
 
 class Pass:
-    """One walk over a trace; caches the common properties of operators of the same name."""
+    """One walk over a trace; caches the common properties of operators of the same name, and the costs of equal operators."""
 
     def __init__(self, formulas: Formulas, sizes: Sizes) -> None:
         self._formulas = formulas
@@ -99,6 +104,9 @@ class Pass:
         self._known: dict[str, tuple[Formula | None, str]] = {}
         self._steps = Steps()
         self._blocks: dict[Block, tuple[CountedOp, ...]] = {}
+        self._keys = Keys()
+        self._counted_ops: dict[Key, CountedOp] = {}
+        self._looked_up = self._new = 0
 
     def ops(self, ops: tuple[Op | Occurrence, ...], outer: tuple[Frame, ...], times: int = 1) -> Iterator[CountedOp]:
         """Count operators.
@@ -121,6 +129,22 @@ class Pass:
                 yield counted if times == 1 else counted.moved(stack, times)
 
     def _one(self, op: Op, rule: tuple[Formula | None, str], stack: tuple[Frame, ...]) -> CountedOp:
+        """Count an operator without a body, or look up an equal one; a formula of a user may also depend on other things."""
+        own = rule[0] is None or rule[0].origin == "fxprof"
+        if not own or op.subgraphs or (self._new > MOST_KNOWN and _USELESS * self._new > self._looked_up):
+            return self._anew(op, rule, stack)
+        key = self._keys.of(op)
+        self._looked_up += 1
+        known = self._counted_ops.get(key)
+        if known is not None:
+            return known.alike(stack, op.source)
+        self._new += 1
+        if len(self._counted_ops) >= MOST_KNOWN:
+            self._counted_ops.clear()
+        counted = self._counted_ops[key] = self._anew(op, rule, stack)
+        return counted
+
+    def _anew(self, op: Op, rule: tuple[Formula | None, str], stack: tuple[Frame, ...]) -> CountedOp:
         """Count an operator without a body, by its formula or its kind."""
         if rule[0] is not None:
             return self._by_formula(op, rule[0], stack)
@@ -152,7 +176,7 @@ class Pass:
         counted = self._counted(op, formula.kind, stack, macs, note)
         if formula.kind == KIND_OF_ATTENTION and macs and formula.origin == "fxprof":
             hidden = masked_macs(op, macs, self._shape)
-            return replace(counted, masked=hidden) if hidden else counted
+            return counted._replace(masked=hidden) if hidden else counted
         return counted
 
     def _transform(self, op: Op, stack: tuple[Frame, ...]) -> CountedOp:
@@ -316,6 +340,8 @@ class Pass:
 
 
 _BRANCHES = 2
+_USELESS = 1.1
+"""Look-ups per new operator below which a look-up takes longer than it saves."""
 _PRODUCTS = frozenset({"linear", "matmul"})
 """Kinds in which all elements of an operand take part in equally many products."""
 
@@ -361,11 +387,11 @@ def _bounded(counted: CountedOp, note: str, *, macs: bool = True, traffic: bool 
     moved = counted.traffic
     macs = macs and bool(counted.macs) and not (counted.bounded and counted.note)
     if not traffic or moved is None or moved == NONE or moved.bounded:
-        return replace(counted, bounded=True, note=counted.note or note) if macs else counted
+        return counted._replace(bounded=True, note=counted.note or note) if macs else counted
     moved = moved._replace(bounded=True)
     if not macs:
-        return replace(counted, traffic=moved)
-    return replace(counted, bounded=True, note=counted.note or note, traffic=moved)
+        return counted._replace(traffic=moved)
+    return counted._replace(bounded=True, note=counted.note or note, traffic=moved)
 
 
 def _failure(op: Op, formula: Formula, bound: Mapping[str, object], what: str) -> FormulaError:

@@ -11,12 +11,12 @@ The bytes of an operator that is in no table, such as one of another library, ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
-from fxprof.trace import Op, Sizes, Tensor, UnboundSymbolError, Value
-from fxprof.trace.aliasing import is_known_library, results_of, writes
+from fxprof.trace import Op, Sizes, Tensor, UnboundSymbolError
+from fxprof.trace.aliasing import is_known_library, name_of, results_of, writes
 from fxprof.trace.element_types import UnknownTypeError, bytes_of
 from fxprof.trace.records import tensors_in
 
@@ -53,34 +53,39 @@ def traffic_of(op: Op, sizes: Sizes) -> Traffic | None:
 
 
 def _traffic(op: Op, sizes: Sizes) -> Traffic | None:
-    name = op.target.split(".")[1] if "." in op.target else op.target
-    operands = tuple(_operands(op))
-    if name in _ASK or name in _SHAPES_IN_PLACE or not (operands or any(isinstance(item, Tensor) for item in op.outputs)):
+    name = name_of(op.target)
+    operands, results = _operands(op), list(tensors_in(op.outputs))
+    if name in _ASK or name in _SHAPES_IN_PLACE or not (operands or results):
         return NONE  # the last is a function of numbers
-    shared, changed = results_of(op, sizes), writes(op)
-    results = tuple(tensors_in(op.outputs))
-    sparse = not all(tensor.nnz is None for tensor in (*[item.tensor for item in operands], *results))
-    is_known = is_known_library(op.target) or op.target in _HIGHER_ORDER
-    if sparse or not is_known or any(alias.doubt and alias.of is None for alias in shared):
+    sparse = [tensor for tensor in (*[operand.tensor for operand in operands], *results) if tensor.nnz is not None]
+    if sparse or not (is_known_library(op.target) or op.target in _HIGHER_ORDER):
         return None
-    doubt = any(alias.doubt for alias in shared)
-    if op.makes and not changed and not doubt and all(alias.of is not None for alias in shared):
-        return NONE
+    shared, changed = results_of(op, sizes), writes(op)
+    doubt, is_view = False, bool(op.makes)
+    for alias in shared:
+        if alias.doubt and alias.of is None:
+            return None
+        doubt = doubt or bool(alias.doubt)
+        is_view = is_view and alias.of is not None
     if changed:
         return _in_place(op, name, operands, set(changed), sizes)
-    written = 0 if name in _EMPTY else sum(bytes_of(result, sizes) for result in results)
+    if is_view and not doubt:
+        return NONE
+    written = 0 if name in _EMPTY else sum([bytes_of(result, sizes) for result in results])
     return Traffic(_read(op, name, operands, sizes), written, doubt)
 
 
-def _read(op: Op, name: str, operands: tuple[_Operand, ...], sizes: Sizes) -> int:
+def _read(op: Op, name: str, operands: list[_Operand], sizes: Sizes) -> int:
     """Bytes of the operands, each value once."""
     if name in _ONE:
-        return sum(_least(tensor, sizes) for tensor, _ in operands)
-    first, *rest = operands or (None,)
-    if first is None:
+        return sum([_least(tensor, sizes) for tensor, _ in operands])
+    if not operands:
         return 0
-    others = sum(_footprint(tensor, sizes) for tensor in _distinct(rest, first if name not in _GATHER else None))
-    return others + _of_first(op, name, first.tensor, sizes)
+    first = operands[0]
+    whole = _of_first(op, name, first.tensor, sizes)
+    if len(operands) == 1:
+        return whole
+    return whole + sum([_footprint(tensor, sizes) for tensor in _distinct(operands[1:], None if name in _GATHER else first)])
 
 
 def _of_first(op: Op, name: str, tensor: Tensor, sizes: Sizes) -> int:
@@ -98,7 +103,7 @@ def _of_first(op: Op, name: str, tensor: Tensor, sizes: Sizes) -> int:
     return whole
 
 
-def _in_place(op: Op, name: str, operands: tuple[_Operand, ...], changed: set[int], sizes: Sizes) -> Traffic:
+def _in_place(op: Op, name: str, operands: list[_Operand], changed: set[int], sizes: Sizes) -> Traffic:
     """The bytes of an operator that writes to operands: it also reads these, unless it only overwrites them."""
     targets = [tensor for tensor, number in operands if number in changed]
     given = [operand for operand in operands if operand.number not in changed]
@@ -127,16 +132,12 @@ class _Operand(NamedTuple):
     number: int | None
 
 
-def _values(op: Op) -> tuple[Value, ...]:
-    return tuple(value for _, value in op.args)
-
-
-def _operands(op: Op) -> Iterator[_Operand]:
-    tensors = tuple(tensors_in(_values(op)))
-    numbers: Iterable[int | None] = op.reads
-    if len(op.reads) != len(tensors):  # symbolic numbers are among them
-        numbers = (*op.reads[:1], *(None,) * (len(tensors) - 1)) if op.reads else (None,) * len(tensors)
-    return map(_Operand, tensors, numbers)
+def _operands(op: Op) -> list[_Operand]:
+    tensors = list(tensors_in([value for _, value in op.args]))
+    numbers: Sequence[int | None] = op.reads
+    if len(numbers) != len(tensors):  # symbolic numbers are among them
+        numbers = (*numbers[:1], *(None,) * (len(tensors) - 1)) if numbers else (None,) * len(tensors)
+    return list(map(_Operand, tensors, numbers))
 
 
 def _distinct(operands: Iterable[_Operand], before: _Operand | None = None) -> Iterator[Tensor]:

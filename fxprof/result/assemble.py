@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any
 
 from fxprof import limits
 from fxprof.cost.count import CountedOp, count
 from fxprof.cost.lifetimes import Lifetimes, find_lifetimes
 from fxprof.cost.registry import BUILT_IN, Formulas
-from fxprof.cost.traffic import NONE, Traffic
+from fxprof.cost.traffic import Traffic
 from fxprof.errors import TargetError
 from fxprof.result.geometry import geometry_of
 from fxprof.result.profile import Component, Profile
@@ -176,58 +176,30 @@ def _unused(captured: CapturedCall, formulas: Formulas) -> dict[str, int]:
     return macs
 
 
-class _Place(NamedTuple):
-    """The common properties of the executions of one row."""
-
-    path: str
-    op: str
-    kind: str
-    source: str
-    counted: bool
-    bounded: bool
-    note: str
-    shapes: str
-    types: str
-    has_traffic: bool
-    traffic_bounded: bool
-
-
 def _rows(counted: tuple[CountedOp, ...]) -> tuple[OpRow, ...]:
-    sums: dict[_Place, tuple[int, int, int, int, int]] = {}
+    """One row for all executions that differ only in their amounts. Most rows have a single execution, and share its bytes."""
+    sums: dict[tuple[Any, ...], tuple[int, int | None, Traffic | None, int]] = {}
     for op in counted:
         path = op.stack[-1].path if op.stack else ""
+        times, macs, traffic, masked = op.times, op.macs, op.traffic, op.masked
         # The source lines of operators without MACs are useless, and would fill most of a profile.
-        source = "" if op.macs == 0 else op.source or ""
-        read, written, at_most = op.traffic or NONE
-        known = op.traffic is not None
-        place = _Place(
-            path, op.target, op.kind, source, op.macs is not None, op.bounded, op.note, op.shapes, op.types, known, at_most
-        )
-        executions, macs, reads, writes, masked = sums.get(place, (0, 0, 0, 0, 0))
-        times = op.times
-        sums[place] = (
-            executions + times,
-            macs + (op.macs or 0) * times,
-            reads + read * times,
-            writes + written * times,
-            masked + op.masked * times,
-        )
+        source = "" if macs == 0 else op.source or ""
+        at_most = None if traffic is None else traffic.bounded
+        key = path, op.target, op.kind, source, macs is None, op.bounded, op.note, op.shapes, op.types, at_most
+        if times != 1:
+            macs, masked = None if macs is None else macs * times, masked * times
+            traffic = None if traffic is None else traffic.times(times)
+        before = sums.get(key)
+        if before is not None:
+            times, masked = times + before[0], masked + before[3]
+            macs = None if macs is None or before[1] is None else macs + before[1]
+            traffic = None if traffic is None or before[2] is None else before[2].plus(traffic)
+        sums[key] = times, macs, traffic, masked
     return tuple(
-        OpRow(
-            place.path,
-            place.op,
-            place.kind,
-            place.source,
-            executions,
-            macs if place.counted else None,
-            place.bounded,
-            place.note,
-            place.shapes,
-            place.types,
-            Traffic(read, written, place.traffic_bounded) if place.has_traffic else None,
-            masked,
-        )
-        for place, (executions, macs, read, written, masked) in sums.items()
+        [
+            OpRow(path, target, kind, source, times, macs, bounded, note, shapes, types, traffic, masked)
+            for (path, target, kind, source, _, bounded, note, shapes, types, _), (times, macs, traffic, masked) in sums.items()
+        ]
     )
 
 

@@ -106,14 +106,17 @@ def _text_lengths(component: CapturedComponent) -> tuple[int, ...]:
 def _longest_attention(component: CapturedComponent) -> tuple[int, int] | None:
     """Query and key length of the largest attention that is one operator; attention written as products is not recognised."""
     lengths = [
-        pair for call in component.calls for op in call.trace.distinct() if (pair := _attention(op.target, dict(op.args)))
+        pair
+        for call in component.calls
+        for op in call.trace.distinct()
+        if "attention" in op.target and (pair := _attention(dict(op.args)))
     ]
     return max(lengths, key=lambda pair: pair[0] * pair[1], default=None)
 
 
-def _attention(target: str, arguments: dict[str, object]) -> tuple[int, int] | None:
+def _attention(arguments: dict[str, object]) -> tuple[int, int] | None:
     query, key = arguments.get("query"), arguments.get("key")
-    if "attention" not in target or not isinstance(query, Tensor) or not isinstance(key, Tensor):
+    if not isinstance(query, Tensor) or not isinstance(key, Tensor):
         return None
     pair = query.shape[-2:-1] + key.shape[-2:-1]
     return (pair[0], pair[1]) if len(pair) == 2 and isinstance(pair[0], int) and isinstance(pair[1], int) else None  # noqa: PLR2004 - query and key

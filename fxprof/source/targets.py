@@ -71,7 +71,8 @@ class Target:
     """The content that was read.
 
     Of a pipeline the `PipelineConfig`, the `CheckpointFile` or the live object; of a component the `SingleComponent`; of a
-    saved profile the bytes; of an exported graph its file, open at the beginning, or None if it cannot be opened.
+    saved profile a list with the bytes, which their reader takes out, so that they do not fill memory any longer; of an
+    exported graph its file, open at the beginning, or None if it cannot be opened.
     """
     path: Path | None = None
     """The path of a file or a directory; None for any other target."""
@@ -216,7 +217,7 @@ def _of_opened(text: str, path: Path, file: FileIO | None) -> Target | None:
             head = read_most(file, _HEAD - 1)
             profile = _profile(head, file)
             if profile is not None:
-                return Target(text, PROFILE, profile, path)
+                return Target(text, PROFILE, [profile], path)
             file.seek(0)
     if looks_like_archive(path, head):
         return Target(text, GRAPH, file, path)
@@ -241,7 +242,7 @@ def _profile(head: bytes, file: BinaryIO | FileIO) -> bytes | None:
     beginning = head.decode(json.detect_encoding(head), errors="replace")
     if not beginning.lstrip().startswith("{"):
         return None
-    raw = head + read_most(file, limits.PROFILE_BYTES - len(head))
+    raw = b"".join((head, read_most(file, limits.PROFILE_BYTES - len(head))))
     return raw if _BEGINNING.match(beginning) or _has_fields(raw) else None
 
 

@@ -108,11 +108,17 @@ def _parts(target: str) -> tuple[str, str, str]:
     return namespace, name, overload
 
 
+def name_of(target: str) -> str:
+    """The name of an operator, without its namespace and overload; of a Python function without a namespace, the function."""
+    return _parts(target)[1] or target
+
+
 _TORCHS_OWN = frozenset({"aten", "prims"})
 _ALLOCATING = frozenset({"quantized_decomposed", "torchvision", "torchao", "operator", "math", "torch", "builtins"})
 """Libraries whose operators never return a view, and modules with functions of numbers."""
 
 
+@lru_cache(maxsize=1024)
 def is_known_library(target: str) -> bool:
     """Whether this file knows the aliases of an operator's library."""
     namespace = _parts(target)[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from marshal import dumps
 from typing import Any
 
 from fxprof import limits
@@ -63,6 +63,9 @@ class ProgramReader:
         self._targets: dict[str, str] = {}
         self._expressions: dict[str, Dim] = {}
         self._alike: dict[tuple[object, ...], Tensor] = {}
+        self._records: dict[bytes, Tensor] = {}
+        self.parsed: dict[str, tuple[Entry, ...]] = {}
+        """Texts of module stacks that `stacks_of` has parsed."""
         self._equal: dict[Expr, Expr] = {}
 
     def finish(self) -> None:
@@ -75,36 +78,42 @@ class ProgramReader:
                 if solved is not None:
                     self.symbols.setdefault(*solved)
 
-    def target(self, name: Any, where: str) -> str:
-        """The name of an operator as in `Op.target`."""
-        text = a_name(name, where)
-        known = self._targets.get(text)
+    def target(self, name: Any, where: str, field: str = "") -> str:
+        """The name of an operator as in `Op.target`, from a field of the object at a place."""
+        known = self._targets.get(name) if type(name) is str else None
         if known is None:
+            text = a_name(name, f"{where}{field}")
             module, _, function = text.rpartition(".")
             plain = text.startswith(("torch.ops.", "#")) or not module
             known = self._targets[text] = text.removeprefix("torch.ops.") if plain else function_name(module, function)
         return known
 
     def frames(self, text: Any, where: str) -> tuple[Frame, ...]:
-        """The module stack of an operator."""
+        """The module stack of the operator at a place."""
         if text is None or text == "":
             return ()
+        known = self._frames.get(text) if type(text) is str else None
+        if known is None:
+            known = self._new_frames(text, f"{where}.metadata.nn_module_stack")
+        return known
+
+    def _new_frames(self, text: Any, where: str) -> tuple[Frame, ...]:
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
-        if text not in self._frames:
-            self.allowance.stack(text, where)
-            entries = parse_stack(text)
-            self.allowance.modules(len(entries), where)
-            frames = self._frames[text] = self.stacks.frames(entries)
-            for frame in frames:
-                check_path(frame.path, where)
-                a_text(frame.class_name, f"{where}: a class")
-        return self._frames[text]
+        self.allowance.stack(text, where)
+        entries = self.parsed.get(text) or parse_stack(text)
+        self.allowance.modules(len(entries), where)
+        frames = self._frames[text] = self.stacks.frames(entries)
+        for frame in frames:
+            check_path(frame.path, where)
+            a_text(frame.class_name, f"{where}: a class")
+        return frames
 
     def source(self, text: Any, where: str) -> str | None:
-        """The source line of an operator."""
+        """The source line of the operator at a place."""
         if text is None or text == "":
             return None
+        where = where if type(text) is str and text in self._sources else f"{where}.metadata.stack_trace"
         if type(text) is not str:
             fail(where, f"is {brief(text)}, not a text")
         if text not in self._sources:
@@ -115,6 +124,16 @@ class ProgramReader:
 
     def tensor(self, value: Any, where: str) -> Tensor:
         """The shape and type of a tensor."""
+        try:
+            text = dumps(value, 0)  # much less work than reading the record again; Python salts the hashes of bytes
+        except ValueError:  # it nests too deeply for this, and reading it reports that
+            return self._tensor(value, where)
+        known = self._records.get(text)
+        if known is None:
+            known = self._records[text] = self._tensor(value, where)
+        return known
+
+    def _tensor(self, value: Any, where: str) -> Tensor:
         fields = an_object(value, where)
         number = fields.get("dtype")
         dtype = DTYPES.get(number) if type(number) is int else None
@@ -204,8 +223,22 @@ class ProgramReader:
 
 
 _CPU = {"type": "cpu", "index": None}
+_NO_METADATA: dict[str, Any] = {}
 _HINTS: Mapping[str, tuple[type, ...]] = {"as_int": (int,), "as_float": (int, float), "as_bool": (bool,)}
 _DEEPEST = limits.NESTING
+
+
+_Arguments = tuple[list[tuple[str, Any]], list[tuple[str, Value]], list[Operand], list[int]]
+"""Of the arguments of one operator: (name, JSON), (name, value), their tensors, and the numbers of the values in them."""
+
+
+def _refuse_twice(named: list[tuple[str, Any]], where: str) -> None:
+    """Refuse a name that two arguments have."""
+    names: set[str] = set()
+    for name, _ in named:
+        if name in names:
+            fail(where, f"gives {brief(name)} a second time")
+        names.add(name)
 
 
 class GraphReader:
@@ -223,6 +256,7 @@ class GraphReader:
         self._numbers = {**self._table("sym_int_values"), **self._table("sym_bool_values"), **self._table("sym_float_values")}
         self._values: dict[str, Value] = {}
         self._defined: set[str] = set()
+        self._argument_names: set[str] = set()  # already checked
         self.owners = owners or Owners(program.stacks, {})
         self._placed: tuple[Frame, ...] = ()
         self.numbers: dict[str, int] = {}
@@ -241,34 +275,79 @@ class GraphReader:
             self.argument(argument, f"{self._where}.outputs[{place}]")
 
     def _op(self, node: Any, where: str) -> Op:
-        self._program.allowance.operator(where)
+        program = self._program
+        program.allowance.operator(where)
         fields = an_object(node, where)
-        target = self._program.target(fields.get("target"), f"{where}.target")
-        named = self._named(target, a_list(fields.get("inputs"), f"{where}.inputs"), f"{where}.inputs")
-        args = tuple([(name, self._bound(value, where)) for name, value in named])
-        metadata = an_object(given(fields.get("metadata"), {}), f"{where}.metadata")
-        stack = self._program.frames(metadata.get("nn_module_stack"), f"{where}.metadata.nn_module_stack")
-        operands = _operands(named)
+        target = program.target(fields.get("target"), where, ".target")
+        named, args, operands, reads = self._arguments(target, a_list(fields.get("inputs"), f"{where}.inputs"), where)
+        metadata = an_object(given(fields.get("metadata"), _NO_METADATA), f"{where}.metadata")
+        stack = program.frames(metadata.get("nn_module_stack"), where)
         placed = self.owners.placed(stack, target, operands)
         if placed is not stack and placed is not self._placed:  # a new stack, which has not been counted with a text
-            self._program.allowance.modules(len(placed), where)
+            program.allowance.modules(len(placed), where)
         stack = self._placed = placed
-        reads = self._numbered(argument for _, argument in named)
         bodies = tuple(self._bodies(target, named, stack, where)) if target.startswith(PREFIX) else ()
         outputs = a_list(fields.get("outputs"), f"{where}.outputs")
-        op = Op(
-            target,
-            args,
-            self._outputs(outputs, f"{where}.outputs"),
-            stack,
-            self._program.source(metadata.get("stack_trace"), f"{where}.metadata.stack_trace"),
-            bodies,
-            reads,
-            self._numbered(outputs),
-        )
-        results = [name for output in outputs for name in tensor_names(output)]
+        source = program.source(metadata.get("stack_trace"), where)
+        if len(outputs) == 1 and type(outputs[0]) is dict and len(outputs[0]) == 1 and "as_tensor" in outputs[0]:
+            # The usual case. A result may have been stored in a narrower type.
+            name, result = self._result(outputs[0]["as_tensor"], f"{where}.outputs")
+            first = next((self._tensors[value] for _, value in operands if value in self._tensors), None)
+            stored = with_stored(target, [first] if first is not None else [], result)
+            if stored is not result:
+                self._tensors[name] = stored
+            results = [name]
+            values: tuple[Value, ...] = (stored,)
+            makes: tuple[int, ...] = (self.number(name),)
+        else:
+            values, makes = self._outputs(outputs, f"{where}.outputs"), self._numbered(outputs)
+            results = [name for output in outputs for name in tensor_names(output)]
         self.owners.define(operands, results)
-        return self._noted(op, operands, results)
+        return Op(target, tuple(args), values, stack, source, bodies, tuple(reads), makes)
+
+    def _result(self, value: Any, where: str) -> tuple[str, Tensor]:
+        """The name of a result, which it defines, and its tensor."""
+        name = self._define(an_object(value, where).get("name"), where)
+        return name, self._tensor(value, where)
+
+    def _arguments(self, target: str, inputs: list[Any], where: str) -> _Arguments:
+        """The arguments of an operator; the usual ones, a tensor each, are read without a call for each of their parts."""
+        named: list[tuple[str, Any]] = []
+        args: list[tuple[str, Value]] = []
+        operands: list[Operand] = []
+        reads: list[int] = []
+        numbers, tensors, checked = self.numbers, self._tensors, self._argument_names
+        for item in inputs:
+            fields = item if type(item) is dict else an_object(item, f"{where}.inputs")
+            name, argument = fields.get("name"), fields.get("arg")
+            if type(name) is not str or name not in checked:
+                a_text(name, f"{where}.inputs.name")
+                if not name:  # the table of the operator names it
+                    return self._named_arguments_of(target, inputs, where)
+                checked.add(name)
+            if type(argument) is dict and len(argument) == 1 and "as_tensor" in argument:
+                value = argument["as_tensor"]
+                used: Any = value.get("name") if type(value) is dict else None
+                tensor = tensors.get(used) if type(used) is str else None
+                if tensor is None:
+                    tensor = self._tensor(value, where)  # also refuses what is not a name
+                args.append((name, tensor))
+                operands.append((name, used))
+                reads.append(numbers.setdefault(used, len(numbers)))
+            else:
+                args.append((name, self.argument(argument, where)))
+                operands += [(name, value) for value in tensor_names(argument)]
+                reads += self._numbered((argument,))
+            named.append((name, argument))
+        if len(named) > 1 and len(dict(named)) < len(named):
+            _refuse_twice(named, f"{where}.inputs")
+        return named, args, operands, reads
+
+    def _named_arguments_of(self, target: str, inputs: list[Any], where: str) -> _Arguments:
+        """The arguments of an operator, some of them without a name."""
+        named = self._named(target, inputs, f"{where}.inputs")
+        args = [(name, self._bound(value, where)) for name, value in named]
+        return named, args, _operands(named), list(self._numbered(argument for _, argument in named))
 
     def number(self, name: str) -> int:
         """The number of a value."""
@@ -289,34 +368,20 @@ class GraphReader:
         """The numbers of the returned values; call it after the operators were read."""
         return self._numbered(a_list(self._graph.get("outputs"), f"{self._where}.outputs"))
 
-    def _noted(self, op: Op, operands: list[Operand], results: list[str]) -> Op:
-        """The operator, with the stored type of its result."""
-        if len(results) != 1 or not isinstance(op.outputs[0] if op.outputs else None, Tensor):
-            return op
-        tensors = [self._tensors[value] for _, value in operands if value in self._tensors]
-        result = with_stored(op.target, tensors, self._tensors[results[0]])
-        if not result.stored:
-            return op
-        self._tensors[results[0]] = result
-        return replace(op, outputs=(result,))
-
     def _named(self, target: str, inputs: list[Any], where: str) -> list[tuple[str, Any]]:
         """Arguments by name; the table of the operator names those without one."""
         named: list[tuple[str, Any]] = []
         positional: list[Any] = []
-        names: set[str] = set()
         place = f"{where}.name"
         for item in inputs:
             fields = an_object(item, where)
             name = a_text(fields.get("name"), place)
             if name:
-                if name in names:
-                    fail(where, f"gives {brief(name)} a second time")
-                names.add(name)
                 named.append((name, fields.get("arg")))
             else:
                 positional.append(fields.get("arg"))
-        return [*bind_by_table(target, positional), *named] if positional else named
+        _refuse_twice(named, where)
+        return [*bind_by_table(target, positional), *named]
 
     def _bound(self, argument: Any, where: str) -> Value:
         if type(argument) is tuple:  # the arguments behind a star in the table of higher-order operators
@@ -347,8 +412,11 @@ class GraphReader:
     def output(self, argument: Any, where: str) -> Value:
         """The value of a result or an input; defines its names."""
         kind, value = the_one(argument, where)
+        if kind == "as_tensor":  # the usual case
+            self._define(an_object(value, where).get("name"), where)
+            return self._tensor(value, where)
         match kind:
-            case "as_tensor" | "as_custom_obj" | "as_token":
+            case "as_custom_obj" | "as_token":
                 self._define(an_object(value, where).get("name"), where)
             case "as_tensors":
                 for item in a_list(value, where):
@@ -362,10 +430,12 @@ class GraphReader:
                 return self.output(value, where) if kind == "as_tensor" else None
         return self.argument(argument, where)
 
-    def _define(self, name: Any, where: str) -> None:
-        if a_name(name, where) in self._defined:
-            fail(where, f"defines {brief(name)} a second time")
-        self._defined.add(name)
+    def _define(self, name: Any, where: str) -> str:
+        text = a_name(name, where)
+        if text in self._defined:
+            fail(where, f"defines {brief(text)} a second time")
+        self._defined.add(text)
+        return text
 
     def argument(self, argument: Any, where: str) -> Value:
         """The value of an argument."""
@@ -382,10 +452,10 @@ class GraphReader:
 
     def _tensor(self, value: Any, where: str) -> Tensor:
         name = an_object(value, where).get("name")
-        if type(name) is not str or name not in self._defined:
-            fail(where, f"uses {brief(name)}, which is not defined before it")
-        tensor = self._tensors.get(name)
+        tensor = self._tensors.get(name) if type(name) is str else None
         if tensor is None:
+            if type(name) is not str or name not in self._defined:
+                fail(where, f"uses {brief(name)}, which is not defined before it")
             if name not in self._metas:
                 fail(where, f"uses the tensor {brief(name)}, which has no shape")
             try:
@@ -418,11 +488,14 @@ class GraphReader:
         return named
 
 
-def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple[tuple[Entry, ...], list[Operand]]]:
+def stacks_of(
+    graph: dict[str, Any], parsed: dict[str, tuple[Entry, ...]], *, operands: bool = True
+) -> Iterator[tuple[tuple[Entry, ...], Iterable[Operand]]]:
     """The module stack of each operator of a graph, with the operator's tensors, as far as both can be read.
 
     Args:
         graph: the JSON of the graph in the file.
+        parsed: entries of stacks by their text, to which this function adds.
         operands: whether to return the tensors; without them, each stack comes once.
     """
     known: dict[str, tuple[Entry, ...]] = {}
@@ -432,19 +505,27 @@ def stacks_of(graph: dict[str, Any], *, operands: bool = True) -> Iterator[tuple
         metadata = node.get("metadata") if type(node) is dict else None
         text = metadata.get("nn_module_stack") if type(metadata) is dict else None
         if type(text) is str and 0 < len(text) <= limits.STACK:  # reading the operator reports a longer one
-            if text not in known:
+            entries = known.get(text)
+            if entries is None:
                 characters -= len(text)
                 if characters < 0:
                     return  # as above
-                known[text] = parse_stack(text)
-                modules -= len(known[text])
-                if len(known[text]) > limits.STACK_MODULES or modules < 0:
+                entries = known[text] = parsed[text] = parsed.get(text) or parse_stack(text)
+                modules -= len(entries)
+                if len(entries) > limits.STACK_MODULES or modules < 0:
                     return  # as above
             elif not operands:
                 continue
-            inputs = node.get("inputs")
-            items = [item for item in inputs if type(item) is dict] if operands and type(inputs) is list else []
-            yield known[text], _operands([(str(item.get("name")), item.get("arg")) for item in items])
+            yield entries, _operands_of(node) if operands else ()
+
+
+def _operands_of(node: dict[str, Any]) -> Iterator[Operand]:
+    """The tensors among the arguments of an operator that was not read yet; few operators are asked for them."""
+    inputs = node.get("inputs")
+    for item in inputs if type(inputs) is list else []:
+        if type(item) is dict:
+            for value in tensor_names(item.get("arg")):
+                yield str(item.get("name")), value
 
 
 def tensor_names(argument: Any) -> list[str]:

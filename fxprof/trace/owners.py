@@ -28,14 +28,14 @@ class ProgramPaths:
     """
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        self._paths = frozenset(paths)
+        self.paths = frozenset(paths)
         self._around: dict[str, str | None] = {}
 
     def around(self, path: str) -> str | None:
         """The innermost program that is a module itself or contains it; None if there is none."""
         if path not in self._around:
-            heads = _with_those_around(path) if self._paths else ()
-            self._around[path] = next((head for head in heads if head in self._paths), None)
+            heads = _with_those_around(path) if self.paths else ()
+            self._around[path] = next((head for head in heads if head in self.paths), None)
         return self._around[path]
 
 
@@ -73,7 +73,7 @@ class Owners:
 
     def placed(self, stack: tuple[Frame, ...], target: str, operands: Sequence[Operand]) -> tuple[Frame, ...]:
         """The stack of an operator: its own, or without one that of the module whose weights it takes."""
-        if stack and not self._is_in_program(stack[-1].path, operands):
+        if stack and not (self._programs.paths and self._is_in_program(stack[-1].path, operands)):
             return stack
         return self.frames(target, operands, stack) or stack
 
@@ -96,7 +96,7 @@ class Owners:
 
     def define(self, operands: Sequence[Operand], results: Sequence[str]) -> None:
         """Record the results of an operator whose operands are the weights of a single module, such as a transposition."""
-        if len(results) == 1 and operands and operands[0][1] in self._owner_of:
+        if operands and operands[0][1] in self._owner_of and len(results) == 1:
             owners = {self._owner_of.get(value) for _, value in operands}
             if len(owners) == 1:
                 self._owner_of[results[0]] = self._owner_of[operands[0][1]]
@@ -143,7 +143,7 @@ def handed_over(target: str, arguments: Iterable[tuple[str, Sequence[_T]]]) -> l
 
 
 def other_paths(
-    stacks: Iterable[tuple[tuple[Entry, ...], Sequence[Operand]]], owner_of: Mapping[str, str], modules: Collection[str]
+    stacks: Iterable[tuple[tuple[Entry, ...], Iterable[Operand]]], owner_of: Mapping[str, str], modules: Collection[str]
 ) -> dict[str, str]:
     """Further paths of modules in a strict export (`m[0]` for a module that is also in a list), to the modules' own paths.
 
@@ -153,19 +153,20 @@ def other_paths(
         modules: the modules' own paths.
     """
     own_paths: dict[str, str] = {}
-    known: dict[tuple[Entry, ...], dict[str, str] | None] = {}
-    """Stack to the further paths in it."""
+    known: dict[tuple[Entry, ...], tuple[dict[str, str], str | None]] = {}
+    """Stack to the further paths in it, and to the path of its innermost module, or None if that is the module's own path."""
     for entries, operands in stacks:
         if entries not in known:
-            known[entries] = _spelled(entries, modules)
-        spelled = known[entries]
-        if spelled is None:
-            continue
-        own_paths.update(spelled)
-        owner = next((owner_of[value] for name, value in operands if name in _WEIGHTS and value in owner_of), None)
-        innermost = true_entries(entries)[-1:] if owner is not None else []
-        if owner is not None and innermost and innermost[0][1] not in modules:
-            own_paths.update(_with_parents(innermost[0][1], owner, modules))
+            spelled = _spelled(entries, modules)
+            innermost = true_entries(entries)[-1:] if spelled is not None else []
+            known[entries] = spelled or {}, next((path for _, path, _ in innermost if path not in modules), None)
+        spelled, path = known[entries]
+        if spelled:
+            own_paths.update(spelled)
+        if path is not None:
+            owner = next((owner_of[value] for name, value in operands if name in _WEIGHTS and value in owner_of), None)
+            if owner is not None:
+                own_paths.update(_with_parents(path, owner, modules))
     return own_paths
 
 

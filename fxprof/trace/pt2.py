@@ -36,7 +36,7 @@ from fxprof.trace.modules import called_paths, modules_of_graph, programs_among,
 from fxprof.trace.owners import Owners, ProgramPaths, constant_names, other_paths, renaming
 from fxprof.trace.records import Origin, Tensor, Trace, Value
 from fxprof.trace.schema import NEWEST_MAJOR, READ_MAJORS
-from fxprof.trace.stacks import StackReader, true_entries
+from fxprof.trace.stacks import Entry, StackReader, true_entries
 from fxprof.trace.symbols import Expr, Sizes, UnboundSymbolError, in_short
 from fxprof.trace.weights import KINDS, PARAMETER, WeightGroup
 
@@ -186,7 +186,7 @@ def _program(name: str, value: Any, weights: _Weights, reader: ProgramReader) ->
     names = list(_order(module.get("module_call_graph")))
     order = tuple(called_paths(names))
     owner_of = dict(_owners(specs))
-    reader.stacks.rename = _renaming(module.get("graph"), owner_of, {*order, *owner_of.values()})
+    reader.stacks.rename = _renaming(module.get("graph"), reader.parsed, owner_of, {*order, *owner_of.values()})
     owners = Owners(reader.stacks, owner_of, programs=ProgramPaths(programs_among(names)))
     graph = GraphReader(reader, module.get("graph"), f"{where}graph", owners=owners)
     inputs = tuple(_inputs(graph, specs))
@@ -240,11 +240,13 @@ def _origins(specs: list[tuple[str, Any]], stacks: StackReader) -> Iterator[tupl
             yield from ((name, Origin("input", name)) for name in references(spec["arg"]))
 
 
-def _renaming(graph: Any, owner_of: Mapping[str, str], modules: Collection[str]) -> Callable[[str], str] | None:
+def _renaming(
+    graph: Any, parsed: dict[str, tuple[Entry, ...]], owner_of: Mapping[str, str], modules: Collection[str]
+) -> Callable[[str], str] | None:
     """A function that gives modules their own paths, if the program uses further paths; otherwise None."""
     nodes = an_object(graph, "graph")
-    paths = {path for entries, _ in stacks_of(nodes, operands=False) for _, path, _ in true_entries(entries)}
-    own_paths = {} if paths <= {"", *modules} else other_paths(stacks_of(nodes), owner_of, {"", *modules})
+    paths = {path for entries, _ in stacks_of(nodes, parsed, operands=False) for _, path, _ in true_entries(entries)}
+    own_paths = {} if paths <= {"", *modules} else other_paths(stacks_of(nodes, parsed), owner_of, {"", *modules})
     return renaming(own_paths) if own_paths else None
 
 

@@ -62,7 +62,7 @@ Value = Tensor | Expr | int | float | complex | bool | str | None | tuple["Value
 def tensors_in(values: Iterable[Value]) -> Iterator[Tensor]:
     """The tensors among values, in their order, also those in tuples."""
     for value in values:
-        if isinstance(value, Tensor):
+        if type(value) is Tensor:
             yield value
         elif isinstance(value, tuple):
             yield from tensors_in(value)

@@ -14,19 +14,28 @@ def write_shapes(op: Op, sizes: Sizes) -> str:
     A size that depends on a symbol without a value is printed as its expression, a tensor without dimensions as `scalar`. A
     text longer than that of any real operator ends in dots.
     """
-    text = ""
-    for piece in _pieces(op, sizes):
-        text += piece
-        if len(text) > _LONGEST:
-            return f"{text[: _LONGEST - 3]}..."
-    return text
+    operands, results = list(tensors_in([value for _, value in op.args])), list(tensors_in(op.outputs))
+    if len(operands) + len(results) <= _FEW:
+        given, made = [[_written(tensor, sizes) for tensor in tensors] for tensors in (operands, results)]
+        text = f"{', '.join(given)} -> {', '.join(made)}"
+    else:
+        text = ""
+        for piece in _pieces(operands, results, sizes):
+            text += piece
+            if len(text) > _LONGEST:
+                break
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _pieces(op: Op, sizes: Sizes) -> Iterator[str]:
+_FEW = 20
+"""Tensors whose text is written at once."""
+
+
+def _pieces(operands: list[Tensor], results: list[Tensor], sizes: Sizes) -> Iterator[str]:
     """The text from the left: an operator may take a million tensors."""
-    for before, values in (("", [value for _, value in op.args]), (" -> ", op.outputs)):
+    for before, tensors in (("", operands), (" -> ", results)):
         yield before
-        for place, tensor in enumerate(tensors_in(values)):
+        for place, tensor in enumerate(tensors):
             yield f"{', ' if place else ''}{_written(tensor, sizes)}"
 
 
@@ -35,8 +44,10 @@ def write_types(op: Op) -> str:
 
     Truth values, such as masks, are left out if there are other types.
     """
-    tensors = tensors_in(value for _, value in op.args)
-    types = dict.fromkeys(f"{tensor.stored} as {tensor.dtype}" if tensor.stored else tensor.dtype for tensor in tensors)
+    tensors = tensors_in([value for _, value in op.args])
+    types = dict.fromkeys([f"{tensor.stored} as {tensor.dtype}" if tensor.stored else tensor.dtype for tensor in tensors])
+    if len(types) == 1:
+        return next(iter(types))
     return ", ".join([dtype for dtype in types if dtype != "bool"] or types)
 
 
@@ -45,7 +56,7 @@ _LONGEST = 2000
 
 
 def _written(tensor: Tensor, sizes: Sizes) -> str:
-    return "x".join([str(size) if type(size) is int else _size(size, sizes) for size in tensor.shape]) or "scalar"
+    return "x".join([f"{size}" if type(size) is int else _size(size, sizes) for size in tensor.shape]) or "scalar"
 
 
 def _size(size: Dim, sizes: Sizes) -> str:

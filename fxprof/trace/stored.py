@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from fxprof.trace.records import Tensor
 
@@ -33,15 +34,23 @@ def with_stored(target: str, operands: Sequence[Tensor], result: Tensor) -> Tens
         operands: its tensors, in the order of its schema.
         result: its first result.
     """
-    name = target.split(".")[1] if "." in target else target
-    if not operands or result.dtype.startswith(_NARROW):
+    if not operands:
         return result
     first = operands[0]
-    stored = ""
+    if not first.stored and not _is_narrow(first.dtype) and "dequantize" not in target:
+        return result  # the usual case
+    if _is_narrow(result.dtype):
+        return result
+    name, stored = target.split(".")[1] if "." in target else target, ""
     if name.startswith("dequantize"):
         stored = first.stored or first.dtype
-    elif name in _CASTS and first.dtype.startswith(_NARROW):
+    elif name in _CASTS and _is_narrow(first.dtype):
         stored = first.dtype
     elif name in _KEEP:
         stored = first.stored
     return replace(result, stored=stored) if stored else result
+
+
+@lru_cache(maxsize=256)
+def _is_narrow(dtype: str) -> bool:
+    return dtype.startswith(_NARROW)

@@ -407,7 +407,8 @@ def _run(fields: _Fields, calls: tuple[Call, ...]) -> Run:
 
 def _call(fields: _Fields, version: int) -> Call:
     stored = fields.total()
-    tables = _Tables(_table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields), version < _MASKED)
+    texts, types, traffic = _table(fields, "shapes"), _table(fields, "types"), _traffic_table(fields)
+    tables = _Tables(texts, types, traffic, texts is not None and types is not None and traffic is not None, version < _MASKED)
     call = Call(
         entry=fields.short("entry"),
         count=fields.integer("count"),
@@ -456,6 +457,8 @@ class _Tables(NamedTuple):
     types: list[str] | None
     traffic: list[Traffic] | None
     """The bytes; None for files without bytes."""
+    are_all: bool
+    """Whether all tables are given."""
     lacks_masks: bool
     """Whether the file does not say which attention is causal."""
 
@@ -474,6 +477,9 @@ def _traffic_table(fields: _Fields) -> list[Traffic] | None:
         return None
     found = []
     for item in fields.items("traffic"):
+        if type(item) is list and len(item) == 2 and _is_count(item[0]) and _is_count(item[1]):  # noqa: PLR2004 - the usual case
+            found.append(Traffic(item[0], item[1]))
+            continue
         match item:
             case [read, written, *more] if _is_count(read) and _is_count(written) and more in ([], ["bounded"]):
                 found.append(Traffic(read, written, bool(more)))
@@ -547,7 +553,13 @@ def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
         tables: the tables of the call.
     """
     try:
-        path, op, kind, source, count, macs, shapes, types, traffic = _values(item, tables)
+        if tables.are_all and len(item) == len(_USUAL) + 3:
+            path, op, kind, source, count, macs, shape, written, moved = _all_values(item)
+            if not type(shape) is type(written) is type(moved) is int or shape < 0 or written < 0 or moved < 0:
+                return None
+            shapes, types, traffic = tables.shapes[shape], tables.types[written], tables.traffic[moved]  # type: ignore[index]
+        else:
+            path, op, kind, source, count, macs, shapes, types, traffic = _values(item, tables)
     except (TypeError, KeyError, IndexError, AttributeError):
         return None
     if not type(path) is type(op) is type(kind) is type(source) is type(shapes) is type(types) is str:
@@ -555,14 +567,12 @@ def _usual_row(item: Any, sound: set[str], tables: _Tables) -> OpRow | None:
     if not (type(count) is int and 0 <= count < LARGEST and (macs is None or (type(macs) is int and 0 <= macs < LARGEST))):
         return None
     length = len(op) + len(kind) + len(source) + (len(shapes) + len(types) if tables.shapes is None else 0)
-    if length > limits.NAME or (path not in sound and not _is_sound(path)):
+    if length > limits.NAME or (kind == ATTENTION and tables.lacks_masks) or (path not in sound and not _is_sound(path)):
         return None
     sound.add(path)
-    if kind == ATTENTION and tables.lacks_masks:
-        return None
-    return OpRow(
-        intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", intern(shapes), intern(types), traffic
-    )
+    if tables.shapes is None:
+        shapes, types = intern(shapes), intern(types)
+    return OpRow(intern(path), intern(op), intern(kind), intern(source), count, macs, False, "", shapes, types, traffic)
 
 
 def _op(fields: _Fields, tables: _Tables) -> OpRow:

@@ -17,7 +17,6 @@ from fxprof.trace.collector import uncollected
 MOST_BYTES = limits.PROFILE_BYTES
 
 
-@uncollected()
 def loads(text: str, name: str = "the profile") -> Profile:
     """Read the profile from a JSON text.
 
@@ -28,15 +27,22 @@ def loads(text: str, name: str = "the profile") -> Profile:
     Raises:
         ProfileError: the text is not a profile, is of a newer format, or contradicts itself.
     """
-    try:
-        value = read_json(text, values=limits.profile_values(len(text)))
-    except JsonTooLargeError as error:
-        raise ProfileError(f"cannot load {name}: it {error}") from error
-    except JsonError as error:
-        raise ProfileError(f"{name} is not a profile, or is damaged: it {error}") from error
-    if not isinstance(value, dict) or "format" not in value:
-        raise ProfileError(f"{name} is not a profile: it has no field 'format'")
-    return parse_profile(value, name)
+    return _loaded(text, name)
+
+
+def _loaded(text: str, name: str) -> Profile:
+    """The profile from a text, which may have hundreds of megabytes and is dropped as soon as it is parsed."""
+    with uncollected():
+        try:
+            value = read_json(text, values=limits.profile_values(len(text)))
+        except JsonTooLargeError as error:
+            raise ProfileError(f"cannot load {name}: it {error}") from error
+        except JsonError as error:
+            raise ProfileError(f"{name} is not a profile, or is damaged: it {error}") from error
+        del text
+        if not isinstance(value, dict) or "format" not in value:
+            raise ProfileError(f"{name} is not a profile: it has no field 'format'")
+        return parse_profile(value, name)
 
 
 def load(path: str | Path) -> Profile:
@@ -46,10 +52,10 @@ def load(path: str | Path) -> Profile:
         ProfileError: the file cannot be read, or does not contain a profile.
     """
     try:
-        raw = read_bytes(path, MOST_BYTES)
+        content = [read_bytes(path, MOST_BYTES)]
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise ProfileError(f"cannot load {path}: {reason(error)}") from error
-    return load_bytes(raw, path)
+    return load_bytes(content.pop(), path)
 
 
 def load_bytes(raw: bytes, path: str | Path) -> Profile:
@@ -65,8 +71,8 @@ def load_bytes(raw: bytes, path: str | Path) -> Profile:
     if len(raw) > MOST_BYTES:
         raise ProfileError(f"cannot load {path}: it is larger than any profile, {MOST_BYTES // 2**20} MiB")
     try:
-        text = decoded(raw, json.detect_encoding(raw))
+        texts = [decoded(raw, json.detect_encoding(raw))]
     except JsonError as error:
         raise ProfileError(f"cannot load {path}: it {error}") from error
     del raw
-    return loads(text, str(path))
+    return _loaded(texts.pop(), str(path))  # nothing else holds the text
