@@ -1,0 +1,118 @@
+"""The bytes that are alive while a module really runs, next to what its trace says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
+
+from fxprof.capture import known_calls
+from fxprof.capture.export import ExportedCall
+from fxprof.capture.inside import LiveBytes
+from fxprof.cost.lifetimes import Lifetimes, find_lifetimes
+
+_FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+_ATTENTION = "aten.scaled_dot_product_attention.default"
+
+
+class Alive(LiveBytes):
+    """The same, and the number of attentions in one kernel."""
+
+    fused = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.fused += func is _FUSED
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A captured call and the peaks of the same call when it ran."""
+
+    what: str
+    call: ExportedCall
+    said: dict[str, Lifetimes]
+    attentions: int
+    fused: int
+    """How many of them the CPU computed in one kernel."""
+    seen: int
+    """The most bytes alive, with attention as the CPU chooses."""
+    seen_as_products: int
+
+    @property
+    def differences(self) -> dict[str, int]:
+        """Bytes that are said too many or too few, by the way to compute attention; no attention of the CPU may be of both ways."""
+        as_products = self.said.get("math", self.said["fused"])
+        found = {"math": _eager(as_products) - self.seen_as_products}
+        if self.fused == self.attentions:
+            found["fused"] = _eager(self.said["fused"]) - self.seen
+        return {way: bytes_ for way, bytes_ in found.items() if bytes_}
+
+
+def _eager(lifetimes: Lifetimes) -> int:
+    assert lifetimes.eager is not None
+    return lifetimes.eager.bytes
+
+
+@dataclass
+class Beside:
+    """The captured calls that ran."""
+
+    ran: list[Ran] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def running_beside() -> Iterator[Beside]:
+    """Run every module that is captured in the block also for real, on the CPU and on random data."""
+    found = Beside()
+    original = known_calls.export_call
+
+    def export_call(module: nn.Module, args: Any, kwargs: Any, **options: Any) -> ExportedCall:
+        call = original(module, args, kwargs, **options)
+        what = f"{type(module).__name__} {options['prefix']}"
+        state = torch.get_rng_state()
+        try:
+            said = find_lifetimes(call.trace)
+            attentions = sum(op.target == _ATTENTION for op in call.trace.walk())
+            chosen, products = (live_bytes(module, args, kwargs, as_products=products) for products in (False, True))
+            found.ran.append(Ran(what, call, said, attentions, chosen.fused, chosen.most, products.most))
+        except Exception as error:  # noqa: BLE001 - what it may be is told at the end, outside of the rehearsal
+            found.failed.append(f"{what}: {error!r}")
+        finally:
+            torch.set_rng_state(state)
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_calls, "export_call", export_call)
+        yield found
+
+
+def live_bytes(module: nn.Module, args: Any, kwargs: Any, *, as_products: bool = False) -> Alive:
+    """Run a module on random weights and data."""
+    weights = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    made: dict[int, torch.Tensor] = {}
+    mine = {name: made.setdefault(id(weight), at_random(weight)) for name, weight in weights.items()}
+    args, kwargs = pytree.tree_map_only(torch.Tensor, at_random, (args, kwargs))
+    backends = sdpa_kernel(SDPBackend.MATH) if as_products else nullcontext()
+    with torch.no_grad(), backends, Alive() as alive:
+        torch.func.functional_call(module, mine, args, kwargs, strict=False)
+    return alive
+
+
+def at_random(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the same look on memory of its own; numbers that may be indices stay."""
+    if not tensor.dtype.is_floating_point:
+        return tensor.detach().clone()
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return torch.rand(max(span, 0)).to(tensor.dtype).as_strided(tensor.shape, tensor.stride())
