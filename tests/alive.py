@@ -111,8 +111,14 @@ def live_bytes(module: nn.Module, args: Any, kwargs: Any, *, as_products: bool =
 
 
 def at_random(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of the same look on memory of its own; numbers that may be indices stay."""
-    if not tensor.dtype.is_floating_point:
-        return tensor.detach().clone()
-    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return torch.rand(max(span, 0)).to(tensor.dtype).as_strided(tensor.shape, tensor.stride())
+    """A tensor of the same look on memory of its own; numbers that may be indices stay.
+
+    A mask of ones gets a zero: transformers leaves masks out whose values hide nothing, and no capture knows values.
+    """
+    if tensor.dtype.is_floating_point:
+        span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        return torch.rand(max(span, 0)).to(tensor.dtype).as_strided(tensor.shape, tensor.stride())
+    mine = tensor.detach().clone()
+    if mine.numel() > 1 and bool((mine == 1).all()):
+        mine.flatten()[-1] = 0
+    return mine
