@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram
+from torch.fx import Interpreter, Node
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
@@ -122,3 +126,51 @@ def at_random(tensor: torch.Tensor) -> torch.Tensor:
     if mine.numel() > 1 and bool((mine == 1).all()):
         mine.flatten()[-1] = 0
     return mine
+
+
+class Graph(Interpreter):
+    """Runs a whole program on tensors without data, and drops each value after the last operator that uses it."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        super().__init__(program.graph_module, garbage_collect_values=True)
+        self._program = program
+        self._alive: set[int] = set()
+        self._now = self._most = 0
+        self._given: set[int] = set()
+
+    def most(self) -> int:
+        """The most bytes of results alive at once, without those that an operator takes for itself."""
+        mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+        def like(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value
+            with mode:
+                return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
+
+        nodes = (node for node in self._program.graph.nodes if node.op == "placeholder")
+        given = [like(node.meta.get("val")) for node in nodes]
+        self._given = {_memory(tensor) for tensor in given if isinstance(tensor, torch.Tensor)}
+        with torch.no_grad(), mode:
+            self.run(*given, enable_io_processing=False)
+        return self._most
+
+    def run_node(self, node: Node) -> Any:
+        result = super().run_node(node)
+        if node.op == "call_function":
+            for leaf in pytree.tree_leaves(result):
+                if isinstance(leaf, torch.Tensor) and _memory(leaf) not in self._given | self._alive:
+                    storage = leaf.untyped_storage()
+                    self._alive.add(_memory(leaf))
+                    self._now += storage.nbytes()
+                    weakref.finalize(storage, self._dropped, _memory(leaf), storage.nbytes()).atexit = False
+            self._most = max(self._most, self._now)
+        return result if node.users or node.op == "output" else None  # an interpreter never drops what nobody reads
+
+    def _dropped(self, memory: int, size: int) -> None:
+        self._alive.discard(memory)
+        self._now -= size
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)

@@ -7,7 +7,8 @@ of every tensor that it makes.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,22 +61,40 @@ class Insides:
     def __init__(self) -> None:
         self._known: dict[Any, int] = {}
         self._mode = FakeTensorMode()
+        self._autocast: tuple[Any, ...] | None = None
+        """The device, type and switch of the `torch.autocast` around the operators."""
+
+    @contextmanager
+    def within(self, node: Node) -> Iterator[None]:
+        """Measure the operators of a body of this node until the end of the block."""
+        before = self._autocast
+        if node.target is torch.ops.higher_order.wrap_with_autocast:
+            self._autocast = tuple(node.args[:3])
+        try:
+            yield
+        finally:
+            self._autocast = before
 
     def of(self, node: Node) -> int:
         """Bytes beyond the results of a node, at the same time at most; 0 where sizes are symbols."""
         target = node.target
-        if not isinstance(target, OpOverload) or not _is_composed(target):
+        if not isinstance(target, OpOverload) or not (_is_composed(target) or self._converts(target)):
             return 0
         leaves, spec = pytree.tree_flatten((node.args, node.kwargs))
         leaves = [leaf.meta.get("val") if isinstance(leaf, Node) else leaf for leaf in leaves]
         if any(isinstance(leaf, torch.Tensor) and not _has_numbers(leaf) for leaf in leaves):
             return 0
-        key = (target, spec, *map(_look, leaves))
+        key = (target, spec, self._autocast, *map(_look, leaves))
         if key not in self._known:
-            self._known[key] = _measured(
-                target, self._mode, *pytree.tree_unflatten([_without_data(leaf, self._mode) for leaf in leaves], spec)
-            )
+            device, dtype, enabled = self._autocast or ("cpu", None, False)
+            args, kwargs = pytree.tree_unflatten([_without_data(leaf, self._mode) for leaf in leaves], spec)
+            with torch.autocast(device, dtype, enabled, cache_enabled=False):
+                self._known[key] = _measured(target, self._mode, args, kwargs)
         return self._known[key]
+
+    def _converts(self, target: OpOverload) -> bool:
+        """Whether torch may convert the operands first, which shows in no graph."""
+        return self._autocast is not None and bool(self._autocast[2]) and not _is_left_out(target)
 
 
 def _has_numbers(tensor: torch.Tensor) -> bool:
@@ -114,8 +133,11 @@ _LEFT_OUT = frozenset({"aten::scaled_dot_product_attention"})
 
 def _is_composed(target: OpOverload) -> bool:
     if target not in _COMPOSED:
-        name = target._schema.name  # noqa: SLF001 - there is no other way to ask
-        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - as above
+        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - there is no other way to ask
         composed = has_kernel(target.name(), "CompositeImplicitAutograd")
-        _COMPOSED[target] = composed and name not in _LEFT_OUT and not target.is_view
+        _COMPOSED[target] = composed and not _is_left_out(target)
     return _COMPOSED[target]
+
+
+def _is_left_out(target: OpOverload) -> bool:
+    return target.is_view or target._schema.name in _LEFT_OUT  # noqa: SLF001 - as above

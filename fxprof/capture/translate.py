@@ -352,7 +352,8 @@ class _GraphReader:
         def read(name: str, body: GraphModule) -> Subgraph:
             inputs = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
             inside = Values({}, {})
-            ops = self.ops(body, owners.inside(handed, [inner.name for inner in inputs], stack), inside)
+            with self._insides.within(node):
+                ops = self.ops(body, owners.inside(handed, [inner.name for inner in inputs], stack), inside)
             return Subgraph(name, ops, inside.handed(nodes, inputs, values), inside.returned(body))
 
         return tuple(

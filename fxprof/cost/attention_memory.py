@@ -33,15 +33,19 @@ def attention_bytes(op: Op, sizes: Sizes, attention: str) -> int:
     query, key, value = (op.argument(name) for name in ("query", "key", "value"))
     if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
         return 0
+    result = next(iter(op.outputs), None)
+    dtype, converted = query.dtype, 0
+    if isinstance(result, Tensor) and result.dtype != dtype:  # in `torch.autocast`
+        dtype = result.dtype
+        converted = sum(prod(map(sizes.size, tensor.shape)) for tensor in (query, key, value)) * BYTES[dtype]
+    own = BYTES[dtype]
     if attention == "fused":
-        own = BYTES[query.dtype]
-        return prod(map(sizes.size, query.shape[:-1])) * max(own, _WIDE) + _mask_bytes(op, sizes, own)
-    return _as_products(op, sizes, (query, key, value))
+        return converted + prod(map(sizes.size, query.shape[:-1])) * max(own, _WIDE) + _mask_bytes(op, sizes, own)
+    return converted + _as_products(op, sizes, (query, key, value), own)
 
 
-def _as_products(op: Op, sizes: Sizes, operands: tuple[Tensor, Tensor, Tensor]) -> int:
+def _as_products(op: Op, sizes: Sizes, operands: tuple[Tensor, Tensor, Tensor], own: int) -> int:
     q, k, v = (_Laid.like(tensor, sizes) for tensor in operands)
-    own = BYTES[operands[0].dtype]
     wide = max(own, _WIDE)
     heads = q.shape[:-2]
     scores = prod(heads) * q.shape[-2] * k.shape[-2]
