@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,9 +74,13 @@ class Beside:
 
 
 @contextmanager
-def running_beside() -> Iterator[Beside]:
-    """Run every module that is captured in the block also for real, on the CPU and on random data."""
-    found = Beside()
+def running_beside(look: Callable[..., Alive] | None = None) -> Iterator[Beside]:
+    """Run every module that is captured in the block also on its own.
+
+    Args:
+        look: runs it; for real on the CPU, on random data, by default.
+    """
+    found, run = Beside(), look or live_bytes
     original = known_calls.export_call
 
     def export_call(module: nn.Module, args: Any, kwargs: Any, **options: Any) -> ExportedCall:
@@ -86,7 +90,7 @@ def running_beside() -> Iterator[Beside]:
         try:
             said = find_lifetimes(call.trace)
             attentions = sum(op.target == _ATTENTION for op in call.trace.walk())
-            chosen, products = (live_bytes(module, args, kwargs, as_products=products) for products in (False, True))
+            chosen, products = (run(module, args, kwargs, as_products=products) for products in (False, True))
             found.ran.append(Ran(what, call, said, attentions, chosen.fused, chosen.most, products.most))
         except Exception as error:  # noqa: BLE001 - what it may be is told at the end, outside of the rehearsal
             found.failed.append(f"{what}: {error!r}")
@@ -101,15 +105,35 @@ def running_beside() -> Iterator[Beside]:
 
 def live_bytes(module: nn.Module, args: Any, kwargs: Any, *, as_products: bool = False) -> Alive:
     """Run a module on random weights and data."""
+    return _run(module, args, kwargs, at_random, nullcontext(), as_products=as_products)
+
+
+def without_data(module: nn.Module, args: Any, kwargs: Any, *, as_products: bool = False) -> Alive:
+    """Run a module on tensors without data: on the meta device as products, on fake ones of the CPU otherwise."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def like(tensor: torch.Tensor) -> torch.Tensor:
+        with nullcontext() if as_products else mode:
+            return torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta" if as_products else "cpu"
+            )
+
+    return _run(module, args, kwargs, like, nullcontext() if as_products else mode, as_products=as_products)
+
+
+def _run(module: nn.Module, args: Any, kwargs: Any, make: Callable[[torch.Tensor], torch.Tensor], mode: Any, *, as_products: bool) -> Alive:
     weights = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
     made: dict[int, torch.Tensor] = {}
-    mine = {name: made.setdefault(id(weight), at_random(weight)) for name, weight in weights.items()}
-    args, kwargs = pytree.tree_map_only(torch.Tensor, at_random, (args, kwargs))
+    for weight in weights.values():
+        if id(weight) not in made:
+            made[id(weight)] = make(weight)
+    mine = {name: made[id(weight)] for name, weight in weights.items()}
+    args, kwargs = pytree.tree_map_only(torch.Tensor, make, (args, kwargs))
     backends = sdpa_kernel(SDPBackend.MATH) if as_products else nullcontext()
-    with torch.no_grad(), backends, Alive() as alive:
+    with torch.no_grad(), backends, mode, Alive() as alive:
         torch.func.functional_call(module, mine, args, kwargs, strict=False)
     return alive
 

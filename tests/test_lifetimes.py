@@ -129,6 +129,42 @@ class Bodies(nn.Module):
         return three + 1
 
 
+class DroppedInBody(nn.Module):
+    def forward(self, rows: torch.Tensor) -> Any:
+        one = rows * 2
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            two = one + 1
+            del one
+            three = torch.cat([two] * 3)
+        return three[:1] + 1
+
+
+class Box(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(10, 40), nn.Linear(40, 10)
+
+    def forward(self, box: list[torch.Tensor]) -> Any:
+        rows = box.pop()
+        wide = self.one(rows)
+        del rows
+        return self.two(torch.cat([wide, wide])[:10])
+
+
+class Handed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Box() for _ in range(3))
+
+    def forward(self, rows: torch.Tensor) -> Any:
+        rows = rows * 2
+        for block in self.blocks:
+            box = [rows]
+            del rows
+            rows = block(box)
+        return rows
+
+
 BY_HAND = {
     # All four results are held at the end: 1600 + 1600 + 400 + 400. By last use, at the ReLU: 1600 + 1600.
     "a residual block": (Residual(), 4000, 3200),
@@ -148,6 +184,10 @@ BY_HAND = {
     "halves": (Halves(), 800, 600),
     # At the product: the operand, twice more in 16 bits, and the result: 400 + 2 x 200 + 200. By last use, before: 2 x 400.
     "bodies": (Bodies(), 1000, 800),
+    # One doubled and its three copies, without the first, and a row: 400 + 1200 + 40. By last use, at the copies: 1600.
+    "dropped in a body": (DroppedInBody(), 1640, 1600),
+    # Wide ones, both of them again, and the result: 1600 + 3200 + 400. By last use, before: 1600 + 3200.
+    "handed over in a list": (Handed(), 5200, 4800),
 }
 
 
@@ -237,7 +277,7 @@ def largest_results(trace: Trace) -> int:
     return max((max(find_lifetimes(Trace((op,)))["fused"].graph.bytes, 0) for op in trace.ops if not op.subgraphs), default=0)
 
 
-@hypothesis.settings(max_examples=6, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
 @hypothesis.given(before=_LINES, inside=_LINES, after=_LINES)
 def test_programs_at_random(before: list[Line], inside: list[Line], after: list[Line]) -> None:
     holds(before, inside, after)
@@ -360,7 +400,7 @@ def test_a_file_has_the_peak_by_last_use_alone(name: str, tmp_path: Path) -> Non
     assert found.eager is None
     assert found.peak == found.graph
     assert found.graph == find_lifetimes(translate(program))["fused"].graph
-    if name != "bodies":  # outside of `torch.no_grad`, another part of it has a body
+    if "body" not in name and name != "bodies":  # outside of `torch.no_grad`, another part of it has a body
         assert found.graph.bytes == graph
 
 
