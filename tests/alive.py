@@ -17,7 +17,7 @@ from torch.fx import Interpreter, Node
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from fxprof.capture import known_calls
+from fxprof.capture import export, known_calls
 from fxprof.capture.export import ExportedCall
 from fxprof.capture.inside import LiveBytes
 from fxprof.cost.lifetimes import Lifetimes, find_lifetimes
@@ -26,7 +26,7 @@ _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _ATTENTION = "aten.scaled_dot_product_attention.default"
 
 
-class Alive(LiveBytes):
+class Alive(LiveBytes):  # type: ignore[no-untyped-call]  # a mode of torch
     """The same, and the number of attentions in one kernel."""
 
     fused = 0
@@ -52,7 +52,7 @@ class Ran:
 
     @property
     def differences(self) -> dict[str, int]:
-        """Bytes that are said too many or too few, by the way to compute attention; no attention of the CPU may be of both ways."""
+        """Bytes that are said too many, by the way to compute attention; fused only where the CPU fuses all of them."""
         as_products = self.said.get("math", self.said["fused"])
         found = {"math": _eager(as_products) - self.seen_as_products}
         if self.fused == self.attentions:
@@ -81,7 +81,7 @@ def running_beside(look: Callable[..., Alive] | None = None) -> Iterator[Beside]
         look: runs it; for real on the CPU, on random data, by default.
     """
     found, run = Beside(), look or live_bytes
-    original = known_calls.export_call
+    original = export.export_call
 
     def export_call(module: nn.Module, args: Any, kwargs: Any, **options: Any) -> ExportedCall:
         call = original(module, args, kwargs, **options)
@@ -121,7 +121,15 @@ def without_data(module: nn.Module, args: Any, kwargs: Any, *, as_products: bool
     return _run(module, args, kwargs, like, nullcontext() if as_products else mode, as_products=as_products)
 
 
-def _run(module: nn.Module, args: Any, kwargs: Any, make: Callable[[torch.Tensor], torch.Tensor], mode: Any, *, as_products: bool) -> Alive:
+def _run(
+    module: nn.Module,
+    args: Any,
+    kwargs: Any,
+    make: Callable[[torch.Tensor], torch.Tensor],
+    mode: Any,
+    *,
+    as_products: bool,
+) -> Alive:
     weights = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
@@ -132,8 +140,9 @@ def _run(module: nn.Module, args: Any, kwargs: Any, make: Callable[[torch.Tensor
             made[id(weight)] = make(weight)
     mine = {name: made[id(weight)] for name, weight in weights.items()}
     args, kwargs = pytree.tree_map_only(torch.Tensor, make, (args, kwargs))
+    alive = Alive()
     backends = sdpa_kernel(SDPBackend.MATH) if as_products else nullcontext()
-    with torch.no_grad(), backends, mode, Alive() as alive:
+    with torch.no_grad(), backends, mode, alive:
         torch.func.functional_call(module, mine, args, kwargs, strict=False)
     return alive
 

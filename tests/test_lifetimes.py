@@ -218,7 +218,7 @@ def test_the_table_says_what_is_alive_where_and_since_when() -> None:
 
 Line = tuple[str, int, int, int]
 """What to do, with which two variables, and which variable gets the result."""
-WORK = {
+WORK: dict[str, Any] = {
     "times": lambda one, _: one * 2,
     "plus": torch.add,
     "in place": lambda one, _: one.add_(1),

@@ -1,8 +1,9 @@
 """Bytes that scaled dot-product attention takes for itself, beyond its result.
 
-Fused, a kernel keeps one number in float32 for each query: the logarithm of its sum of exponentials. Computed as products, as
-by torch's mathematical back end, it holds the scores twice (before and after the softmax) and scaled operands; 16-bit operands
-become float32 first, and operands whose heads and examples are not neighbours in memory are copied for the products. A test compares both rules with operators that run.
+Fused, a kernel keeps one number for each query: the logarithm of its sum of exponentials. Computed as products, as by torch's
+mathematical back end, it holds the scores twice (before and after the softmax) and scaled operands; 16-bit operands become
+float32 first, and operands whose heads and examples are not neighbours in memory are copied for the products. In either way, a
+mask of truths becomes one of numbers. A test compares both rules with operators that run.
 """
 
 from __future__ import annotations
