@@ -284,7 +284,7 @@ def test_programs_at_random(before: list[Line], inside: list[Line], after: list[
 
 
 @pytest.mark.slow
-@hypothesis.settings(max_examples=400, deadline=None)
+@hypothesis.settings(max_examples=150, deadline=None)
 @hypothesis.given(before=_LINES, inside=_LINES, after=_LINES)
 def test_many_programs_at_random(before: list[Line], inside: list[Line], after: list[Line]) -> None:
     holds(before, inside, after)

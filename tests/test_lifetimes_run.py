@@ -16,6 +16,7 @@ from test_pipelines import save_configurations
 from test_pt2_zoo import SMALL, written
 
 import fxprof
+from fxprof.cache import default_cache
 from fxprof.capture import export
 from fxprof.capture.known_calls import KnownCalls
 from fxprof.cost.lifetimes import find_lifetimes
@@ -106,7 +107,7 @@ def test_a_call_from_the_cache_has_the_same_peaks(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(KnownCalls, "_cached_or_exported", noted)
     for steps in (2, 3):  # another number of steps, so that the answer itself is none of the cache
         found.append({})
-        fxprof.profile(tmp_path, **{**SMALL, "steps": steps})
+        fxprof.profile(tmp_path, **{**SMALL, "steps": steps}, cache=default_cache())
     first, second = found
     assert len(first) > 3
     assert not any(cached for cached, _ in first.values())
