@@ -7,11 +7,13 @@ of every tensor that it makes.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,6 +30,8 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        if func is torch.ops.aten.lift_fresh.default:  # it is given the tensor that `torch.tensor` has just made, unseen
+            given = set()
         result = func(*args, **(kwargs or {}))
         for leaf in pytree.tree_leaves(result):
             if isinstance(leaf, torch.Tensor) and _memory(leaf) not in given:
@@ -56,20 +60,46 @@ class Insides:
 
     def __init__(self) -> None:
         self._known: dict[Any, int] = {}
+        self._autocast: tuple[Any, ...] | None = None
+        """The device, type and switch of the `torch.autocast` around the operators."""
+
+    @contextmanager
+    def within(self, node: Node) -> Iterator[None]:
+        """Measure the operators of a body of this node until the end of the block."""
+        before = self._autocast
+        if node.target is torch.ops.higher_order.wrap_with_autocast:
+            self._autocast = tuple(node.args[:3])
+        try:
+            yield
+        finally:
+            self._autocast = before
 
     def of(self, node: Node) -> int:
         """Bytes beyond the results of a node, at the same time at most; 0 where sizes are symbols."""
         target = node.target
-        if not isinstance(target, OpOverload) or not _is_composed(target):
+        if not isinstance(target, OpOverload) or not (_is_composed(target) or self._converts(target)):
             return 0
         leaves, spec = pytree.tree_flatten((node.args, node.kwargs))
         leaves = [leaf.meta.get("val") if isinstance(leaf, Node) else leaf for leaf in leaves]
         if any(isinstance(leaf, torch.Tensor) and not _has_numbers(leaf) for leaf in leaves):
             return 0
-        key = (target, spec, *map(_look, leaves))
+        key = (target, spec, self._autocast, *map(_look, leaves))
         if key not in self._known:
-            self._known[key] = _measured(target, *pytree.tree_unflatten(list(map(_without_data, leaves)), spec))
+            self._known[key] = self._measured(target, leaves, spec)
         return self._known[key]
+
+    def _measured(self, target: OpOverload, leaves: list[Any], spec: pytree.TreeSpec) -> int:
+        if self._autocast is None or not self._autocast[2]:
+            return _measured(target, nullcontext(), *pytree.tree_unflatten(list(map(_without_data, leaves)), spec))
+        device, dtype, enabled = self._autocast  # it converts tensors on its own device alone, so these are fake ones
+        mode = FakeTensorMode()
+        args, kwargs = pytree.tree_unflatten([_fake(leaf, mode) for leaf in leaves], spec)
+        with torch.autocast(device, dtype, enabled, cache_enabled=False):
+            return _measured(target, mode, args, kwargs)
+
+    def _converts(self, target: OpOverload) -> bool:
+        """Whether torch may convert the operands first, which shows in no graph."""
+        return self._autocast is not None and bool(self._autocast[2]) and not _is_left_out(target)
 
 
 def _has_numbers(tensor: torch.Tensor) -> bool:
@@ -100,9 +130,16 @@ def _without_data(leaf: Any) -> Any:
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def _measured(target: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+def _fake(leaf: Any, mode: FakeTensorMode) -> Any:
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    with mode:
+        return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=leaf.device)
+
+
+def _measured(target: OpOverload, mode: AbstractContextManager[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     try:
-        with torch.no_grad(), LiveBytes() as live:
+        with torch.no_grad(), mode, LiveBytes() as live:
             result = target(*args, **kwargs)
     except (RuntimeError, NotImplementedError, TypeError):
         return 0  # it reads values, as no operator does whose work a graph shows
@@ -118,8 +155,11 @@ _LEFT_OUT = frozenset({"aten::scaled_dot_product_attention"})
 
 def _is_composed(target: OpOverload) -> bool:
     if target not in _COMPOSED:
-        name = target._schema.name  # noqa: SLF001 - there is no other way to ask
-        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - as above
+        has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - there is no other way to ask
         composed = has_kernel(target.name(), "CompositeImplicitAutograd")
-        _COMPOSED[target] = composed and name not in _LEFT_OUT and not target.is_view
+        _COMPOSED[target] = composed and not _is_left_out(target)
     return _COMPOSED[target]
+
+
+def _is_left_out(target: OpOverload) -> bool:
+    return target.is_view or target._schema.name in _LEFT_OUT  # noqa: SLF001 - as above

@@ -20,6 +20,7 @@ import functools
 import inspect
 import sys
 import types
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -105,6 +106,14 @@ class _Call:
         """The plain attributes at some positions, each as the identity of its holder and its name."""
         parts = list(self.module.modules())
         return [(id(vars(parts[part])), name) for part, name in (self.traits.places[at] for at in places)]
+
+    @contextmanager
+    def unheld(self) -> Iterator[None]:
+        """Hold no tensor until the end of the block, so that the module can drop one from a container that it is given."""
+        held = [weakref.ref(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
+        self.leaves.clear()
+        yield
+        self.leaves.extend(leaf() if isinstance(leaf, weakref.ref) else leaf for leaf in held)
 
     def state(self) -> Key:
         """Outside state that the call could change: contents of tensors that it gets or holds, and of containers."""
@@ -241,8 +250,10 @@ class Sharing:
             inputs = None if traits.watched else _inputs(leaves, spec, mode.tracer)
         has_objects = inputs is not None and any(item[0] is _OBJECT for item in inputs[1:])
         if inputs is None or (traits.structure, inputs) in self._refused or (has_objects and not self.may_run):
+            del leaves  # as in a run, where nobody else holds what the module may drop
             return forward(*args, **kwargs)
         call = _Call((traits.structure, inputs), module, traits, leaves, (args, kwargs), has_objects)
+        del leaves
         known = next((known for known in self._known[call.key] if _is_same(known, call)), None)
         if known is None:
             return self._first(call, forward, mode.tracer)
@@ -319,7 +330,7 @@ class Sharing:
         given = [get_proxy_slot(leaf, tracer).proxy if isinstance(leaf, torch.Tensor) else None for leaf in call.leaves]
         begin = tracer.create_proxy("call_function", BEGIN, (number,), {}).node
         args, kwargs = call.arguments
-        with self._noted(call.module, tracer, traced=True) if call.has_objects else nullcontext() as steps:
+        with call.unheld(), self._noted(call.module, tracer, traced=True) if call.has_objects else nullcontext() as steps:
             result = forward(*args, **kwargs)
         leaves, spec = pytree.tree_flatten(result)
         traits = call.traits

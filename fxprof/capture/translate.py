@@ -246,12 +246,14 @@ class _GraphReader:
         return tuple(level.parts)
 
     def _free(self, level: _Level, dead: list[int]) -> None:
-        """Note at the last operator the values that died after it; those of the graph around have to wait for its end."""
+        """Note at the last operator the values that died after it; those of the graph around a block wait for its end."""
         for serial in dead:
-            numbers = level.values.freed(self._deaths.keys.get(serial, ()), level.results)
+            keys = self._deaths.keys.get(serial, ())
+            own = level.values.freed(keys, level.results)
+            numbers = own or level.values.dropped(keys)
             if numbers:
                 level.parts[-1] = replace(level.parts[-1], frees=(*level.parts[-1].frees, *numbers))
-            else:
+            if not own:
                 level.left.append(serial)
 
     def _free_behind_views(self, level: _Level, results: Any) -> None:
@@ -351,8 +353,9 @@ class _GraphReader:
 
         def read(name: str, body: GraphModule) -> Subgraph:
             inputs = [inner for inner in body.graph.nodes if inner.op == "placeholder"]
-            inside = Values({}, {})
-            ops = self.ops(body, owners.inside(handed, [inner.name for inner in inputs], stack), inside)
+            inside = values.inside(nodes, inputs)
+            with self._insides.within(node):
+                ops = self.ops(body, owners.inside(handed, [inner.name for inner in inputs], stack), inside)
             return Subgraph(name, ops, inside.handed(nodes, inputs, values), inside.returned(body))
 
         return tuple(

@@ -22,10 +22,14 @@ class Values:
     Args:
         origin_of: the origins of the placeholders that belong to the program itself.
         tied: other names of a weight, each with the name that is used.
+        given: for a body, its placeholders by the keys of the values that it is given.
     """
 
-    def __init__(self, origin_of: Mapping[Node, Origin], tied: Mapping[str, str]) -> None:
+    def __init__(
+        self, origin_of: Mapping[Node, Origin], tied: Mapping[str, str], given: Mapping[Hashable, Node] | None = None
+    ) -> None:
         self.origin_of, self.tied = origin_of, tied
+        self._given = given or {}
         self._numbers: dict[Hashable, int] = {}
         self._made: set[Hashable] = set()
 
@@ -55,6 +59,22 @@ class Values:
     def freed(self, keys: Iterable[Hashable], results: Collection[Hashable]) -> tuple[int, ...]:
         """The numbers of values of this graph among those that die; its results do not die in it."""
         return tuple(self._numbers[key] for key in keys if key in self._made and key in self._numbers and key not in results)
+
+    def dropped(self, keys: Iterable[Hashable]) -> tuple[int, ...]:
+        """The numbers of values that this body is given among those that die."""
+        return tuple(self._number(self._given[key]) for key in keys if key in self._given)
+
+    def inside(self, given: Sequence[Node | None], inputs: Sequence[Node]) -> Values:
+        """The values of a body.
+
+        Args:
+            given: nodes of this graph.
+            inputs: placeholders of the body; if their number differs from that of `given`, the pairs are unknown.
+        """
+        if len(given) != len(inputs):
+            return Values({}, {})
+        known = {key_of_value(node): inner for node, inner in zip(given, inputs, strict=True) if node is not None}
+        return Values({}, {}, known | {key: known[node] for key, node in self._given.items() if node in known})
 
     def own(self) -> Iterator[tuple[Hashable, int]]:
         """The values that this graph's operators make, by key and number."""

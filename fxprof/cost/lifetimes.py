@@ -221,11 +221,16 @@ class _Flat:
 
     def _step(self, op: Op, path: str, reads: tuple[int, ...], makes: tuple[int, ...], frees: tuple[int, ...]) -> _Step:
         results, needs = self._examined(op)
-        made = tuple(
-            (number, _Result(size, tuple(reads[at] for at in shares), doubt, unknown, value))
-            for number, (size, shares, doubt, unknown), value in zip(makes, results, _values(op), strict=True)
-        )
-        return _Step(op, path, reads, made, frees, needs)
+        made: list[tuple[int, _Result]] = []
+        everything: tuple[int, ...] = ()
+        for number, (size, shares, doubt, unknown), value in zip(makes, results, _values(op), strict=True):
+            if len(shares) > 1 and not everything:  # results that may share all operands do so through one value
+                everything, self._fresh = (self._fresh,), self._fresh + 1
+                made.append((everything[0], _Result(0, reads, False, False, None)))
+                frees = (*frees, *everything)
+            kept = everything if len(shares) > 1 else tuple(reads[at] for at in shares)
+            made.append((number, _Result(size, kept, doubt, unknown, value)))
+        return _Step(op, path, reads, tuple(made), frees, needs)
 
     def _examined(self, op: Op) -> _Examined:
         key = id(op.args)
@@ -236,13 +241,13 @@ class _Flat:
 
     def _examine(self, op: Op) -> _Examined:
         positions = {number: at for at, number in reversed(list(enumerate(op.reads)))}
-        results = []
+        everything, results = tuple(range(len(op.reads))), []
         for alias, value in zip(results_of(op, self._sizes), _values(op), strict=True):
             shares: tuple[int, ...] = ()
             if alias.of is not None and alias.of in positions:
                 shares = (positions[alias.of],)
             elif alias.doubt:
-                shares = tuple(range(len(op.reads)))
+                shares = everything
             is_view = alias.of is not None and not alias.doubt
             size = 0 if is_view else self._bytes(value)
             results.append((size or 0, shares, bool(alias.doubt), size is None))
@@ -251,7 +256,7 @@ class _Flat:
             results = [(size, shares, True, unknown) for size, shares, _, unknown in results]
         try:
             fused, products = (attention_bytes(op, self._sizes, how) for how in ATTENTION)
-        except (UnboundSymbolError, LookupError, TypeError, ValueError):
+        except (UnboundSymbolError, ArithmeticError, LookupError, TypeError, ValueError):
             fused = products = 0
         return _Examined(tuple(results), _Needs(bodies, op.inside, fused, products, workspace_bytes(op, self._sizes)))
 
@@ -312,33 +317,44 @@ def _last_uses(steps: Sequence[_Step], gives: Iterable[int]) -> list[tuple[int, 
 
 
 class _Memory:
-    """The memory that is taken while the steps of a call run."""
+    """The memory that is taken while the steps of a call run.
+
+    A value keeps those alive whose memory it shares, as a view keeps its base, until nobody holds it.
+    """
 
     def __init__(self) -> None:
         self.now = 0
-        self.holders: dict[int, int] = {}
-        """The number of values that hold each piece of memory; a piece has the number of the value that it was made for."""
         self.sizes: dict[int, int] = {}
-        self._pieces: dict[int, tuple[int, ...]] = {}
+        """The bytes of each value that has memory of its own and is alive."""
+        self._holders: list[int] = []
+        """For each value in the order in which they were made, the number of those that keep it."""
+        self._made: list[tuple[int, int, tuple[int, ...]]] = []
+        """Its number, its bytes, and the places of the values that it keeps."""
+        self._places: dict[int, int] = {}
+        """The place of each value that its graph still holds, by number."""
 
     def make(self, number: int, result: _Result) -> None:
-        shared = [piece for value in result.shares for piece in self._pieces.get(value, ())]
+        kept = tuple(self._places[value] for value in result.shares if value in self._places)
+        for place in kept:
+            self._holders[place] += 1
+        self.free(number)
+        self._places[number] = len(self._made)
+        self._made.append((number, result.bytes, kept))
+        self._holders.append(1)
         if result.bytes:
             self.sizes[number] = result.bytes
-            shared.append(number)
-        pieces = tuple(dict.fromkeys(shared))
-        self._pieces[number] = pieces
-        for piece in pieces:
-            if piece not in self.holders:
-                self.now += self.sizes[piece]
-            self.holders[piece] = self.holders.get(piece, 0) + 1
+            self.now += result.bytes
 
     def free(self, number: int) -> None:
-        for piece in self._pieces.pop(number, ()):
-            self.holders[piece] -= 1
-            if not self.holders[piece]:
-                del self.holders[piece]
-                self.now -= self.sizes[piece]
+        dropped = [self._places.pop(number)] if number in self._places else []
+        for place in dropped:  # the list grows
+            self._holders[place] -= 1
+            if not self._holders[place]:
+                number, size, kept = self._made[place]
+                if size:
+                    self.now -= size
+                    self.sizes.pop(number, None)
+                dropped += kept
 
 
 def _swept(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], insides: Sequence[int]) -> tuple[Peak, dict[str, int]]:
@@ -394,11 +410,11 @@ def _alive_at(steps: Sequence[_Step], frees: Sequence[tuple[int, ...]], place: i
             for number in dead:
                 memory.free(number)
     tensors = []
-    for piece in memory.holders:
-        at, value = makers[piece]
+    for number, size in memory.sizes.items():
+        at, value = makers[number]
         assert isinstance(value, Tensor), "only tensors have bytes"
         step = steps[at]
         shape = tuple(size if isinstance(size, int) else 0 for size in value.shape)
         source = step.op.source or ""
-        tensors.append(AliveTensor(memory.sizes[piece], shape, value.dtype, step.op.target, step.path, source, at))
+        tensors.append(AliveTensor(size, shape, value.dtype, step.op.target, step.path, source, at))
     return tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.since)))
