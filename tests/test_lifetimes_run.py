@@ -47,8 +47,9 @@ def assert_equal_to_the_byte(found: Beside) -> None:
             assert peaks.eager is not None
             assert not peaks.eager.bounded
             assert peaks.eager.bytes >= peaks.graph.bytes
-            assert sum(item.bytes for item in peaks.eager.alive) + peaks.eager.inside == peaks.eager.bytes
-            assert sum(item.bytes for item in peaks.graph.alive) + peaks.graph.inside == peaks.graph.bytes
+            for peak in (peaks.eager, peaks.graph):
+                listed = sum(item.bytes for item in peak.alive) + peak.inside
+                assert listed < peak.bytes if peak.others else listed == peak.bytes
 
 
 @pytest.mark.parametrize("name", [QUICK[0], pytest.param(QUICK[1], marks=pytest.mark.slow)])
