@@ -328,7 +328,7 @@ SHAPES = [
 """Examples, heads of queries and of keys, queries, keys, width of keys and of values."""
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, pytest.param(torch.float64, marks=pytest.mark.slow)], ids=str)
 def test_attention_takes_what_torch_takes(dtype: torch.dtype) -> None:
     function = torch.ops.aten.scaled_dot_product_attention.default
     compared = {"fused": 0, "math": 0}

@@ -79,7 +79,7 @@ def test_components_at_full_size_on_tensors_without_data(name: str) -> None:
     with running_beside(without_data) as found:
         fxprof.profile(name, dtype="bfloat16", height=512, width=512, steps=2)
     assert found.ran
-    assert not found.failed
+    assert all("Tensor.item()" in text for text in found.failed)  # text encoders that look into their masks; see the tiny ones
     assert {ran.what: ran.differences for ran in found.ran if ran.differences} == {}
 
 
