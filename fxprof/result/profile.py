@@ -16,7 +16,6 @@ from fxprof.result.files import write_whole
 from fxprof.result.records import Call, Geometry, ModuleRecord, Run, Total
 from fxprof.result.saved.write import dumps
 from fxprof.result.tree import Node, build_tree
-from fxprof.source.workload import SHORT_DTYPES
 from fxprof.trace.weights import WeightGroup, bytes_by_type
 
 if TYPE_CHECKING:
@@ -252,6 +251,7 @@ class Profile:
             TargetError: an early fxprof saved the profile, which knows no weights or no lifetimes.
         """
         from fxprof.result.memory import find_memory
+        from fxprof.source.workload import SHORT_DTYPES
 
         own = self.workload.get("dtype")
         if dtype is not None and own is not None and SHORT_DTYPES.get(dtype, dtype) != own:
