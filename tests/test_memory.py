@@ -92,6 +92,45 @@ def test_each_way_to_offload_needs_no_more_than_the_one_before() -> None:
     assert peaks == sorted(peaks, reverse=True)
 
 
+def run_of(*turns: tuple[str, int | None, int]) -> Profile:
+    """A pipeline of components of (name, turn, bytes of weights), in the order of their first calls."""
+    made = (component(name, {"": ("M", size)}, {"": 1}, offload_turn=turn) for name, turn, size in turns)
+    return Profile("run", "P", {}, VERSIONS, {part.name: part for part in made})
+
+
+@pytest.mark.parametrize(
+    ("turns", "resident"),
+    [
+        ([("text", 0, 100), ("unet", 1, 400), ("vae", 2, 80)], {"text": 100, "unet": 400, "vae": 80}),
+        # The picture is encoded first; nothing comes after the autoencoder that would send it away.
+        ([("vae", 2, 80), ("text", 0, 100), ("unet", 1, 400)], {"vae": 80, "text": 180, "unet": 480}),
+        # A ControlNet has no turn: it stays, and runs again beside the denoiser.
+        ([("text", 0, 100), ("controlnet", None, 40), ("unet", 1, 400)], {"text": 100, "controlnet": 440, "unet": 440}),
+        # Nobody says how they take turns, as for a component alone.
+        ([("text", None, 100), ("unet", None, 400)], {"text": 100, "unet": 400}),
+    ],
+)
+def test_components_take_each_others_place_in_turn(turns: list[tuple[str, int | None, int]], resident: dict[str, int]) -> None:
+    memory = find_memory(run_of(*turns), "model")
+    assert {moment.component: moment.resident for moment in memory.moments} == resident
+
+
+def test_a_component_that_is_never_called_sends_nobody_away() -> None:
+    run = run_of(("text", 0, 100), ("unet", 2, 400))
+    idle = replace(run_of(("text_2", 1, 70)).components["text_2"], calls=())
+    memory = find_memory(replace(run, components={**run.components, "text_2": idle}), "model")
+    assert {moment.component: moment.resident for moment in memory.moments} == {"text": 100, "unet": 500}
+
+
+def test_what_a_pipeline_excludes_from_offloading_stays() -> None:
+    run = run_of(("text", 0, 100), ("unet", 1, 400))
+    kept = {**run.components, "prior": replace(run_of(("prior", None, 70)).components["prior"], offload_never=True)}
+    memory = find_memory(replace(run, components=kept), "model")
+    assert {moment.component: moment.resident for moment in memory.moments} == {"text": 170, "unet": 470, "prior": 470}
+    leaf = find_memory(replace(run, components=kept), "sequential")
+    assert {moment.component: moment.resident for moment in leaf.moments} == {"text": 170, "unet": 470, "prior": 70}
+
+
 def test_parts_that_offloading_treats_like_components_are_there_while_they_run() -> None:
     sizes = {"": ("Vae", 0), "encoder": ("Encoder", 500), "decoder": ("Decoder", 8), "decoder.ups": ("ModuleList", 0)}
     sizes |= {"decoder.ups.0": ("Up", 64), "decoder.ups.1": ("Up", 32)}

@@ -291,7 +291,13 @@ def _components(
 ) -> tuple[CapturedComponent, ...]:
     order = rehearsal.calls.components
     names = [*order, *(name for name in built.modules if name not in order)]
-    return tuple(_component(name, built, rehearsal, outside, modules) for name in names)
+    turns = str(getattr(built.pipeline, "model_cpu_offload_seq", None) or "").split("->")
+    never = getattr(built.pipeline, "_exclude_from_cpu_offload", None) or ()
+    found = (_component(name, built, rehearsal, outside, modules) for name in names)
+    return tuple(
+        replace(item, offload_turn=turns.index(item.name) if item.name in turns else None, offload_never=item.name in never)
+        for item in found
+    )
 
 
 _Modules = Callable[[nn.Module], tuple[HeldModule, ...]]

@@ -120,6 +120,8 @@ def _assembled(captured: CapturedComponent, formulas: Formulas, transforms: Coun
         captured.weights,
         captured.held,
         captured.offload_blocks,
+        captured.offload_turn,
+        captured.offload_never,
     )
 
 

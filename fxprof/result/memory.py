@@ -6,6 +6,7 @@ estimate, kept apart and never part of a sum.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,12 +133,46 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
             "profile the target again, and not with lifetimes=False",
         )
     moments = []
+    beside = _beside(tuple(components), offload)
     for component in components:
-        resident = _RESIDENT[offload](component, weights)
+        resident = _added(_RESIDENT[offload](component, weights), beside[component.name])
         moments += [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
         if component.held_bytes:
             moments.append(_own(component, resident))
     return Memory(offload, attention, weights, tuple(moments))
+
+
+def _beside(components: tuple[Component, ...], offload: str) -> dict[str, int]:
+    """For each component, the weights of other ones that an offload mode leaves on the device beside it.
+
+    `model` follows diffusers' hooks: a component that comes sends the one before it in the pipeline's order away. One that is
+    not in this order, such as a ControlNet, stays after its first call, and so does one whose successor is never called.
+    """
+    never = sum(component.weight_bytes for component in components if component.offload_never)
+    alone = {item.name: never - (item.weight_bytes if item.offload_never else 0) for item in components}
+    turns = sorted((item for item in components if item.offload_turn is not None), key=lambda item: item.offload_turn or 0)
+    if offload == "none":
+        return dict.fromkeys(alone, 0)
+    if offload != "model" or not turns:
+        return alone if offload in {"model", "sequential"} else dict.fromkeys(alone, 0)
+    before = {item.name: other.name for other, item in itertools.pairwise(turns)}
+    sizes = {item.name: item.weight_bytes for item in components}
+    calls = {item.name: sum(call.count for call in item.calls) for item in components}
+    here = {item.name for item in components if item.offload_never}
+    found: dict[str, set[str]] = {}
+    for item in components:
+        if calls[item.name]:
+            here = here - {before.get(item.name, "")} | {item.name}
+        found[item.name] = here
+    for item in components:
+        if item.offload_turn is None and calls[item.name] > 1:  # it is called again beside those that came after it
+            again = [names for name, names in found.items() if item.name in names and calls[name] > 1]
+            found[item.name] = max([found[item.name], *again], key=lambda names: sum(sizes[name] for name in names))
+    return {name: sum(sizes[other] for other in names if other != name) for name, names in found.items()}
+
+
+def _added(resident: _Resident, more: int) -> _Resident:
+    return resident if not more else lambda path: resident(path) + more
 
 
 _Resident = Callable[[str], int]

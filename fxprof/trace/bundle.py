@@ -91,6 +91,8 @@ def _component(component: CapturedComponent, files: Mapping[tuple[str, int], str
         "runs": [[run.count, [list(part) for part in run.calls]] for run in component.runs],
         **({"held": component.held} if component.held else {}),
         **({"offload_blocks": list(component.offload_blocks)} if component.offload_blocks else {}),
+        **({} if component.offload_turn is None else {"offload_turn": component.offload_turn}),
+        **({"offload_never": True} if component.offload_never else {}),
         **_written_weights(component),
     }
 
@@ -294,6 +296,8 @@ def _read_component(fields: Json, files: _Files, where: str) -> CapturedComponen
         weights=weights,
         held=_count(fields.get("held", 0), f"{where}.held"),
         offload_blocks=_texts(fields, "offload_blocks") if "offload_blocks" in fields else (),
+        offload_turn=_count(fields["offload_turn"], f"{where}.offload_turn") if "offload_turn" in fields else None,
+        offload_never=_flag(fields.get("offload_never", False), f"{where}.offload_never"),
     )
 
 

@@ -85,6 +85,11 @@ class CapturedComponent:
     """The most bytes of tensors that Python held while the component's own Python ran operators outside of these calls."""
     offload_blocks: tuple[str, ...] = ()
     """The paths of parts that diffusers' offloading in groups treats like components themselves."""
+    offload_turn: int | None = None
+    """Its turn among the components that take each other's place on the device (`model_cpu_offload_seq`); None for one that has
+    no turn, and stays there after its first call."""
+    offload_never: bool = False
+    """Whether the pipeline excludes it from offloading."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,9 @@ def _component(fields: _Fields, version: int) -> Component:
     runs, stored_bytes = _runs(fields, calls), fields.integer("stored_bytes") if "stored_bytes" in fields.left else 0
     held = fields.integer("held_bytes") if "held_bytes" in fields.left else 0
     blocks = fields.texts("offload_blocks") if "offload_blocks" in fields.left else ()
-    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights, held, blocks)
+    turn = fields.integer("offload_turn") if "offload_turn" in fields.left else None
+    never = fields.flag("offload_never", default=False)
+    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights, held, blocks, turn, never)
     if not has_plausible_size(component.modules, component.calls):
         fields.fail("tree", "has more modules than any model")
     fields.agree_total(stored, component.total, "its calls add up to")

@@ -105,6 +105,8 @@ def _component(component: Component) -> Json:
         **({"stored_bytes": component.stored_bytes} if component.stored_bytes else {}),
         **({"held_bytes": component.held_bytes} if component.held_bytes else {}),
         **({"offload_blocks": list(component.offload_blocks)} if component.offload_blocks else {}),
+        **({} if component.offload_turn is None else {"offload_turn": component.offload_turn}),
+        **({"offload_never": True} if component.offload_never else {}),
         **_weights(component),
         **_total(component.total),
         "calls": [_call(call, component) for call in component.calls],
