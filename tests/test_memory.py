@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from commands import run
 from profiles import VERSIONS
 from torch import nn
 
 import fxprof
+from fxprof.capture.inside import LiveBytes
 from fxprof.cost.lifetimes import Lifetimes, Peak
 from fxprof.errors import TargetError, UsageError
 from fxprof.result import Call, Component, ModuleRecord, Profile
@@ -185,6 +187,18 @@ def test_a_small_module_by_hand() -> None:
     # Weights 2 x 8 x 32 x 4 bytes; the input 4 x 8 x 4; at relu both tensors of 4 x 32 x 4 are alive.
     assert memory.largest is not None
     assert (memory.largest.resident, memory.largest.held, memory.largest.activations) == (2048, 128, 1024)
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", pytest.param("stable_diffusion_xl", marks=pytest.mark.slow)])
+def test_a_whole_pipeline_takes_what_it_takes_in_a_run(name: str) -> None:
+    pipeline = tiny.make(name)
+    memory = fxprof.profile(pipeline, steps=2, height=64, width=64).memory()
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad(), LiveBytes() as live:
+        pipeline(prompt="a photo of a cat", num_inference_steps=2, height=64, width=64)
+    said = max(moment.held + moment.activations for moment in memory.moments)
+    # What the scheduler keeps from before the run is in no sum.
+    assert said <= live.most <= said * 1.001
 
 
 def test_a_wish_that_cannot_be_met_is_one_sentence() -> None:
