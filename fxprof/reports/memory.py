@@ -145,7 +145,7 @@ def _alive(moment: Moment) -> Section:
                 format_memory(tensor.bytes),
                 f"{'x'.join(map(str, tensor.shape)) or 'number'} {tensor.dtype}",
                 tensor.path or "(itself)",
-                tensor.op.removeprefix("aten.").partition(".")[0],
+                tensor.op.split(".")[1] if tensor.op.startswith("aten.") else tensor.op,
                 f"{tensor.since:,}",
             )
         )
