@@ -22,10 +22,8 @@ from tabulate import tabulate
 import fxprof
 from fxprof.cache import default_cache
 from fxprof.cost.workspace import CUBLAS
-from fxprof.result.memory import Memory, Moment
+from fxprof.result.memory import Moment
 from fxprof.result.quantise import SCHEMES, quantise
-from fxprof.source.config import ComponentConfig, PipelineConfig
-from fxprof.source.zoo import load_zoo
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "tests" / "data" / "memory.toml"
@@ -34,12 +32,6 @@ BEGIN, END = "<!-- tables of scripts/check_memory.py -->", "<!-- end of the tabl
 GIB = 2**30
 CLOSE, GOAL = 0.01, 0.05
 """Errors up to which a prediction is called close, and up to which it meets the goal."""
-
-_COGVIDEOX: dict[str, dict[str, Any]] = {
-    "cogvideox-2b": {"num_attention_heads": 30, "num_layers": 30},
-    "cogvideox-5b": {"num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True},
-}
-"""Two models that are not bundled: what is left out is the default of the class. The text encoder is that of PixArt."""
 
 
 class Row(NamedTuple):
@@ -82,47 +74,26 @@ class Row(NamedTuple):
         return f"{size}: {self.fact['why']}" if "why" in self.fact else size
 
 
-def _model(name: str) -> str | PipelineConfig:
-    if name not in _COGVIDEOX:
-        return name
-    shared = load_zoo("pixart-alpha-1024").components
-    classes = {"transformer": "CogVideoXTransformer3DModel", "vae": "AutoencoderKLCogVideoX", "scheduler": "CogVideoXDDIMScheduler"}
-    values = {"transformer": _COGVIDEOX[name]}
-    parts = {part: ComponentConfig("diffusers", class_, values.get(part, {})) for part, class_ in classes.items()}
-    parts |= {part: shared[part] for part in ("text_encoder", "tokenizer")}
-    return PipelineConfig(name, "CogVideoXPipeline", parts)
-
-
 @cache
 def _profile(target: str, workload: tuple[tuple[str, Any], ...]) -> fxprof.Profile:
     print(f"{target} {dict(workload)}", file=sys.stderr, flush=True)
-    return fxprof.profile(_model(target), **dict(workload), cache=default_cache())
+    return fxprof.profile(target, **dict(workload), cache=default_cache())
 
 
 def workload_of(fact: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `fxprof.profile` for a row; two steps, since further ones take no more memory."""
-    found = {name: fact[name] for name in ("height", "width", "images", "dtype", "guidance_scale") if name in fact}
+    found: dict[str, Any] = {
+        name: fact[name] for name in ("height", "width", "images", "dtype", "guidance_scale") if name in fact
+    }
     if found.get("images") == 1:
         del found["images"]
     for name in ("enable", "without"):
         found[name] = tuple(fact.get(name, ()))
-    if "frames" in fact:
-        found["arguments"] = (("num_frames", fact["frames"]),)
     return {"steps": 2, **found}
 
 
 def _profiled(fact: dict[str, Any]) -> fxprof.Profile:
-    given = workload_of(fact)
-    if "arguments" in given:
-        given["arguments"] = _Arguments(given["arguments"])
-    return _profile(fact["target"], tuple(sorted(given.items())))
-
-
-class _Arguments(dict[str, Any]):
-    """Arguments of a pipeline that can be a key."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(self.items()))
+    return _profile(fact["target"], tuple(sorted(workload_of(fact).items())))
 
 
 def check(fact: dict[str, Any]) -> Row:
@@ -144,9 +115,9 @@ def check(fact: dict[str, Any]) -> Row:
 def expected(moments: Sequence[Moment], less: int, device: str) -> tuple[float, float, str]:
     """The peak of moments without and with the estimate, and the component of the latter."""
     cublas = CUBLAS[1] if device == "hopper" else CUBLAS[0]
-    most = max(moments, key=lambda moment: moment.total + moment.workspace)
+    most = max(moments, key=lambda moment: moment.estimate)
     tensors = max(moment.total for moment in moments)
-    return tensors - less, most.total + most.workspace + cublas - less, most.component
+    return tensors - less, most.estimate + cublas - less, most.component
 
 
 def _saved(profile: fxprof.Profile, schemes: Sequence[str]) -> int:
@@ -164,7 +135,7 @@ def table(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
     for row in rows:
         fact = row.fact
         what = f"{fact['target']} {fact['component']}" if "component" in fact else fact["target"]
-        size = f"{fact['width']}x{fact['height']}" + (f"x{fact['frames']}" if "frames" in fact else "")
+        size = f"{fact['width']}x{fact['height']}"
         weights = ", ".join(fact.get("weights", ()))
         switches = ", ".join(fact.get("enable", ()))
         offload = fact.get("offload", "")
@@ -172,7 +143,8 @@ def table(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
         modes = "; ".join(filter(None, (weights, switches, f"offload {offload}" if offload else "", attention)))
         sizes = (f"{row.tensors / GIB:.3f}", f"{row.whole / GIB:.3f}", str(fact["printed"]))
         errors = (f"{row.without:+.1%}", f"{row.error:+.1%}")
-        yield (fact["id"], fact["grade"], what, f"{size} x {fact['images']}", fact["dtype"], modes, row.place, *sizes, *errors, row.verdict)
+        which = (fact["id"], fact["grade"], what, f"{size} x {fact['images']}", fact["dtype"], modes, row.place)
+        yield (*which, *sizes, *errors, row.verdict)
 
 
 HEADERS = (
@@ -186,7 +158,7 @@ def summary(rows: Sequence[Row], grade: str = "A") -> str:
     known = [row for row in rows if row.fact["grade"] == grade and "contradicts" not in row.fact]
     if not known:
         return f"grade {grade}: no rows"
-    with_estimate, without = ([abs(error) for error in errors] for errors in zip(*((r.error, r.without) for r in known), strict=True))
+    with_estimate, without = [abs(row.error) for row in known], [abs(row.without) for row in known]
     close = sum(error <= CLOSE for error in with_estimate)
     far = sum(error > GOAL for error in with_estimate)
     return (
@@ -204,8 +176,11 @@ def left_out(groups: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]
 
 def written(rows: Sequence[Row], groups: Sequence[dict[str, Any]]) -> str:
     """The part of the page that this script writes."""
-    ours = tabulate(list(table(rows)), HEADERS, tablefmt="github", disable_numparse=True)
-    others = tabulate(list(left_out(groups)), ("why a row is not compared", "rows", "which"), tablefmt="github", disable_numparse=True)
+    headers = ("why a row is not compared", "rows", "which")
+    ours, others = (
+        tabulate(list(cells), names, tablefmt="github", disable_numparse=True)
+        for cells, names in ((table(rows), HEADERS), (left_out(groups), headers))
+    )
     return f"{summary(rows)}.\n\n{summary(rows, 'B')}.\n\n{ours}\n\n{others}"
 
 

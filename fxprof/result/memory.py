@@ -7,11 +7,11 @@ estimate, kept apart and never part of a sum.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fxprof.cost.lifetimes import ATTENTION, Lifetimes, Peak
-from fxprof.cost.workspace import CUBLAS
+from fxprof.cost.workspace import CUBLAS, rounded
 from fxprof.errors import TargetError, UsageError
 from fxprof.result.records import Call, ModuleRecord
 
@@ -51,6 +51,13 @@ class Moment:
     """The peak in eager mode; None if nobody saw how long Python holds tensors."""
     graph: Peak | None
     """The peak by last use; None for a component's own Python."""
+    rounding: int = 0
+    """Bytes by which the allocator rounds up the weights on the device: an estimate, no part of `total`."""
+
+    @property
+    def estimate(self) -> int:
+        """`total` with workspace and rounding, without cuBLAS's buffers."""
+        return self.total + self.workspace + self.rounding
 
     @property
     def total(self) -> int:
@@ -94,12 +101,11 @@ class Memory:
 
     @property
     def workspace_bytes(self) -> tuple[int, int]:
-        """Bytes by which kernels' own memory is estimated to raise the peak of the run: least and most.
+        """Bytes by which kernels and the allocator's rounding are estimated to raise the peak of the run: least and most.
 
         The range is that of cuBLAS's buffers, on cards before and from Hopper on. A call below the peak can rise above it.
         """
-        with_copies = max((moment.total + moment.workspace for moment in self.moments), default=0)
-        more = max(with_copies - self.peak_bytes, 0)
+        more = max(max((moment.estimate for moment in self.moments), default=0) - self.peak_bytes, 0)
         return (more + CUBLAS[0], more + CUBLAS[1]) if self.moments else (0, 0)
 
     def of(self, component: str) -> Moment | None:
@@ -134,10 +140,22 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
     moments = []
     for component in components:
         resident = _RESIDENT[offload](component, weights)
-        moments += [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
+        here = [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
         if component.held_bytes:
-            moments.append(_own(component, resident))
+            here.append(_own(component, resident))
+        if offload in _ROUNDED:
+            more = sum(map(_rounding, components if offload == "none" else (component,)))
+            here = [replace(moment, rounding=more) for moment in here]
+        moments += here
     return Memory(offload, attention, weights, tuple(moments))
+
+
+_ROUNDED = frozenset({"none", "model"})
+"""Ways to offload that keep all weights of a component on the device; else those of few layers are there."""
+
+
+def _rounding(component: Component) -> int:
+    return sum((rounded(size) - size) * group.count for group in component.known_weights for _, size in group.parts)
 
 
 _Resident = Callable[[str], int]
