@@ -29,14 +29,14 @@ _HALF, _SINGLE = 2, 4
 """Bytes of an element of the types whose convolutions take copies: of input and result, or of the input alone."""
 _MOST_ELEMENTS = 2**31 - 1
 _LINE, _MIB, _LARGE, _SEGMENT = 512, 2**20, 10 * 2**20, 2 * 2**20
-"""Bytes by which torch's allocator rounds sizes up; what it leaves with a block at most; where own segments begin; their unit."""
+"""Bytes of torch's allocator: the unit of a size, the most that it leaves with a tensor, the least of a large one, its unit."""
 
 
 def rounded(size: int) -> int:
     """Bytes that torch's allocator takes for a tensor.
 
-    A size is rounded up to 512 bytes. A tensor of 10 MiB or more gets a segment of its own, in units of 2 MiB, and keeps the rest
-    of it if that is 1 MiB or less; a larger rest is free for other tensors.
+    A size is rounded up to 512 bytes. A tensor of 10 MiB or more gets a segment of its own, in units of 2 MiB, and keeps the
+    rest of it if that is 1 MiB or less; a larger rest is free for other tensors.
     """
     lines = -(-size // _LINE) * _LINE
     if lines < _LARGE:
