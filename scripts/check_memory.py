@@ -157,13 +157,14 @@ def summary(rows: Sequence[Row], grade: str = "A") -> str:
     """The statistics of a grade, without those rows whose stated facts are wrong."""
     known = [row for row in rows if row.fact["grade"] == grade and "contradicts" not in row.fact]
     if not known:
-        return f"grade {grade}: no rows"
+        return f"Grade {grade}: no rows."
     with_estimate, without = [abs(row.error) for row in known], [abs(row.without) for row in known]
     close = sum(error <= CLOSE for error in with_estimate)
     far = sum(error > GOAL for error in with_estimate)
     return (
-        f"grade {grade}: {len(known)} peaks; median error {median(with_estimate):.2%}, worst {max(with_estimate):.1%} "
-        f"(without the estimate {median(without):.2%} and {max(without):.1%}); {close} within 1%, {far} off by more than 5%"
+        f"Grade {grade}: {len(known)} peaks, {close} within 1%, {far} off by more than 5%.\n"
+        f"The median error is {median(with_estimate):.2%} and the worst {max(with_estimate):.1%};\n"
+        f"without the estimate they are {median(without):.2%} and {max(without):.1%}."
     )
 
 
@@ -181,7 +182,7 @@ def written(rows: Sequence[Row], groups: Sequence[dict[str, Any]]) -> str:
         tabulate(list(cells), names, tablefmt="github", disable_numparse=True)
         for cells, names in ((table(rows), HEADERS), (left_out(groups), headers))
     )
-    return f"{summary(rows)}.\n\n{summary(rows, 'B')}.\n\n{ours}\n\n{others}"
+    return f"{summary(rows)}\n\n{summary(rows, 'B')}\n\n{ours}\n\n{others}"
 
 
 def main() -> int:
