@@ -91,13 +91,8 @@ def test_without_a_device_one_line_says_so(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_arguments_of_the_measuring_script() -> None:
     given = measure_memory.arguments(["sd-1.5", "--images", "4", "-o", "found.json"])
-    assert (given.models, given.images, given.height, given.dtype, str(given.output)) == (
-        ["sd-1.5"],
-        4,
-        None,
-        "bfloat16",
-        "found.json",
-    )
+    assert (given.models, given.images, given.height, given.dtype) == (["sd-1.5"], 4, None, "bfloat16")
+    assert str(given.output) == "found.json"
     assert measure_memory.arguments([]).models == measure_memory.MODELS
 
 
