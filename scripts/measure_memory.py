@@ -23,7 +23,7 @@ from tabulate import tabulate
 from torch import nn
 
 import fxprof
-from fxprof.capture.build import build
+from fxprof.capture.build import Built, build
 from fxprof.capture.optional import standing_in
 from fxprof.cost.workspace import CUBLAS
 from fxprof.result.memory import Memory
@@ -134,14 +134,17 @@ def kept(model: str, workload: Mapping[str, Any], rows: Sequence[Measured]) -> d
     return {"model": model, "workload": dict(workload), "calls": [row._asdict() for row in rows]}
 
 
-def _on_device(model: str, dtype: torch.dtype) -> Any:
-    """The pipeline with random weights on the device."""
+def on_device(model: str, dtype: torch.dtype, device: str) -> Built:
+    """The pipeline with random weights on a device."""
     built = build(load_zoo(model), dtype)
     for module in built.modules.values():
-        module.to("cuda")
-        for weight in module.parameters():
-            if weight.is_floating_point():
-                nn.init.normal_(weight, std=0.02)
+        module.to_empty(device=device)  # the built weights are all one piece of memory, which nobody may write to
+        with torch.no_grad():
+            for weight in (*module.parameters(), *module.buffers()):
+                if weight.is_floating_point():
+                    weight.normal_(std=0.02)
+                else:
+                    weight.zero_()
     return built
 
 
@@ -151,7 +154,7 @@ def measured(model: str, workload: Mapping[str, Any]) -> list[Measured]:
     memory = profile.memory()
     entries = list(dict.fromkeys((moment.component, moment.entry) for moment in memory.moments if moment.count))
     with standing_in() as stand_ins, torch.inference_mode():
-        built = _on_device(model, getattr(torch, workload["dtype"]))
+        built = on_device(model, getattr(torch, workload["dtype"]), "cuda")
         stand_ins.bind()
         names = {"images": "num_images_per_prompt", "steps": "num_inference_steps"}
         given = {names.get(name, name): value for name, value in workload.items() if name != "dtype"}
