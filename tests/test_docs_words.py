@@ -14,6 +14,7 @@ import pytest
 from commands import loaded, run
 from profiles import BUILDERS
 
+from fxprof.cost.lifetimes import ATTENTION, AliveTensor, Lifetimes, Peak
 from fxprof.result import Profile
 from fxprof.result.records import Run
 from fxprof.result.saved.read import load
@@ -43,13 +44,16 @@ def with_every_field(profile: Profile) -> Profile:
     first = next(item for item in profile.components.values() if item.macs)
     row = next(row for row in first.calls[0].ops if row.macs)
     ops = tuple(op._replace(types="float32") for op in first.calls[0].ops)
-    calls = (replace(first.calls[0], ops=ops, unused={row.path: 1}, weight_bytes=1), *first.calls[1:])
+    peak = Peak(8, bounded=True, unknown=1, alive=(AliveTensor(8, (2,), "float32", "aten.relu.default", "", "", 0),))
+    call = replace(first.calls[0], lifetimes={way: Lifetimes(peak, peak) for way in ATTENTION}, held_bytes=1)
+    calls = (replace(call, ops=ops, unused={row.path: 1}, weight_bytes=1), *first.calls[1:])
     group = WeightGroup("parameter", "Linear", "weight", (2, 2), (("float16", 8),), 1, linear=True, skipped_by=(TORCHAO,))
     modules = (
         replace(first.modules[0], weights=(0,), weight_bytes=8),
         *(replace(item, weights=()) for item in first.modules[1:]),
     )
     full = replace(first, calls=calls, runs=(Run(1, ((0, 1),)),), stored_bytes=1, weights=(group,), modules=modules)
+    full = replace(full, held_bytes=1, offload_blocks=("decoder",))
     return replace(profile, components={**profile.components, first.name: full})
 
 
@@ -62,6 +66,7 @@ HEADINGS = {
     "ops": "An operator",
     "runs": "Runs",
     "weights": "Weights",
+    **dict.fromkeys(("memory", "fused", "math", "eager", "graph"), "Memory"),
     "tree": "The module tree",
     "children": "The module tree",
 }
@@ -74,6 +79,7 @@ def test_the_page_names_every_field_that_is_written(path: Path) -> None:
     written = set(written_fields(json.loads(dumps(with_every_field(load(path)))), ""))
     assert {("calls", "unused"), ("components", "runs"), ("components", "stored_bytes"), ("ops", "types")} <= written
     assert {("calls", "weight_bytes"), ("weights", "skipped_by"), ("weights", "linear"), ("tree", "weights")} <= written
+    assert {("components", "offload_blocks"), ("calls", "memory"), ("math", "modules"), ("eager", "unknown")} <= written
     for place, field in sorted(written):
         section = page.partition(f"# {HEADINGS[place]}\n")[2].partition("\n#")[0]
         named = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))

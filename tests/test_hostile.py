@@ -26,6 +26,7 @@ from profiles import uncounted
 from fxprof.result.saved.write import dumps
 from fxprof.source import targets
 from fxprof.trace import archive
+from fxprof.trace.weights import KINDS, QUANTISERS
 
 LONGEST = 400
 """Characters of a message, apart from the path of the file."""
@@ -290,7 +291,7 @@ def test_texts_that_steer_or_are_no_characters_are_written_out(form: str, tmp_pa
     whole = json.loads(dumps(uncounted()))
     rows = [row for component in whole["components"] for call in component["calls"] for row in call["ops"]]
     nodes = [node for component in uncounted().components.values() for node in component.tree.walk()]
-    kept = {row["kind"] for row in rows} | {node.path for node in nodes}
+    kept = {row["kind"] for row in rows} | {node.path for node in nodes} | {*KINDS, *QUANTISERS}
     (tmp_path / "x.json").write_text(json.dumps(_spoiled(whole, kept)))
     for place, command in enumerate((["profile"], ["layers"], ["hotspots", "--by", "op"], ["hotspots", "--by", "source"])):
         output = tmp_path / str(place)

@@ -94,27 +94,48 @@ def test_each_way_to_offload_needs_no_more_than_the_one_before() -> None:
     assert peaks == sorted(peaks, reverse=True)
 
 
-def run_of(*turns: tuple[str, int | None, int]) -> Profile:
-    """A pipeline of components of (name, turn, bytes of weights), in the order of their first calls."""
+def run_of(*turns: tuple[str, int | None, int], order: str = "") -> Profile:
+    """A pipeline of components of (name, turn, bytes of weights), called in an order; once each by default."""
     made = (component(name, {"": ("M", size)}, {"": 1}, offload_turn=turn) for name, turn, size in turns)
-    return Profile("run", "P", {}, VERSIONS, {part.name: part for part in made})
+    return Profile("run", "P", {}, VERSIONS, {part.name: part for part in made}, order=tuple(order.split()))
 
 
 @pytest.mark.parametrize(
-    ("turns", "resident"),
+    ("turns", "order", "resident"),
     [
-        ([("text", 0, 100), ("unet", 1, 400), ("vae", 2, 80)], {"text": 100, "unet": 400, "vae": 80}),
+        ([("text", 0, 100), ("unet", 1, 400), ("vae", 2, 80)], "", {"text": 100, "unet": 400, "vae": 80}),
         # The picture is encoded first; nothing comes after the autoencoder that would send it away.
-        ([("vae", 2, 80), ("text", 0, 100), ("unet", 1, 400)], {"vae": 80, "text": 180, "unet": 480}),
+        ([("vae", 2, 80), ("text", 0, 100), ("unet", 1, 400)], "vae text unet vae", {"vae": 80, "text": 180, "unet": 480}),
         # A ControlNet has no turn: it stays, and runs again beside the denoiser.
-        ([("text", 0, 100), ("controlnet", None, 40), ("unet", 1, 400)], {"text": 100, "controlnet": 440, "unet": 440}),
+        (
+            [("text", 0, 100), ("controlnet", None, 40), ("unet", 1, 400)],
+            "text controlnet unet controlnet unet",
+            {"text": 100, "controlnet": 440, "unet": 440},
+        ),
+        # The second encoder stays while the first one reads the negative prompt.
+        (
+            [("text", 0, 100), ("text_2", 1, 300), ("unet", 2, 200)],
+            "text text_2 text text_2 unet",
+            {"text": 400, "text_2": 300, "unet": 200},
+        ),
         # Nobody says how they take turns, as for a component alone.
-        ([("text", None, 100), ("unet", None, 400)], {"text": 100, "unet": 400}),
+        ([("text", None, 100), ("unet", None, 400)], "", {"text": 100, "unet": 400}),
     ],
 )
-def test_components_take_each_others_place_in_turn(turns: list[tuple[str, int | None, int]], resident: dict[str, int]) -> None:
-    memory = find_memory(run_of(*turns), "model")
+def test_components_take_each_others_place_in_turn(
+    turns: list[tuple[str, int | None, int]], order: str, resident: dict[str, int]
+) -> None:
+    memory = find_memory(run_of(*turns, order=order), "model")
     assert {moment.component: moment.resident for moment in memory.moments} == resident
+
+
+def test_the_order_of_calls_is_seen_in_a_dry_run(tmp_path: Path) -> None:
+    profile = fxprof.profile(tiny.make("stable_diffusion_3"), steps=3, height=64, width=64)
+    encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    assert profile.order == (*encoders, *encoders, "transformer", "vae")
+    profile.save(tmp_path / "x.json")
+    assert load(tmp_path / "x.json").order == profile.order
+    assert [profile.components[name].offload_turn for name in profile.order[3:]] == [0, 1, 2, 4, 5]
 
 
 def test_a_component_that_is_never_called_sends_nobody_away() -> None:

@@ -60,7 +60,8 @@ class Holding:
 
 
 def _tensors(values: Any) -> Iterable[torch.Tensor]:
-    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, torch.Tensor))
+    # Not `isinstance`: the stand-in for an object that is not cached allows no question for its class.
+    return (leaf for leaf in pytree.tree_leaves(values) if issubclass(type(leaf), torch.Tensor))
 
 
 def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:

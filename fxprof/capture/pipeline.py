@@ -178,6 +178,7 @@ def _captured(
         approximations=tuple(approximations),
         remarks=(*built.remarks, *_remarks(rehearsal), *unmoved),
         seconds=seconds,
+        order=tuple(rehearsal.calls.order),
     )
 
 

@@ -13,6 +13,9 @@ from fxprof.capture.export import ExportedCall
 from fxprof.trace import Occurrence, Tensor, Trace
 from fxprof.trace.captured import CapturedCall, CapturedRun
 
+_ALTERNATIONS = 3
+"""How often one component is noted as following another one."""
+
 
 class EnoughError(Exception):
     """A rehearsal that should repeat another one has done so as far as needed."""
@@ -61,6 +64,10 @@ class RecordedCalls:
         self.by_key: dict[Key, Recorded] = {}
         self.entered: Counter[str] = Counter()
         """The number of a component's calls from outside of it."""
+        self.order: list[str] = []
+        """The components in the order in which they were called from outside, each once in a row; of calls that alternate the
+        first few, since more of them change nothing."""
+        self._follows: Counter[tuple[str, str]] = Counter()
         self.events = 0
         """The number of records so far, which gives their order."""
         self.is_closed = False
@@ -121,7 +128,13 @@ class RecordedCalls:
 
     def enter(self, component: str) -> None:
         """Count a component's call from outside of it."""
-        self.entered[component] += not (self.is_closed or self.is_anew)
+        if self.is_closed or self.is_anew:
+            return
+        self.entered[component] += 1
+        last = self.order[-1] if self.order else ""
+        if component != last and self._follows[last, component] < _ALTERNATIONS:
+            self._follows[last, component] += 1
+            self.order.append(component)
 
     @contextmanager
     def visit(self, component: str) -> Iterator[None]:

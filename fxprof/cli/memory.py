@@ -66,7 +66,8 @@ def _hold(memory: Memory, text: str, most: int) -> None:
         over = format_memory(memory.peak_bytes - most)
         raise TooLargeError(f"the peak is {format_memory(memory.peak_bytes)}, {over} over {text}")
     if memory.peak_bytes + memory.workspace_bytes[1] > most:
-        say(f"fxprof: the peak is below {text}, but kernels may take up to {format_memory(memory.workspace_bytes[1])} more")
+        more = format_memory(memory.workspace_bytes[1])
+        say(f"fxprof: the peak is below {text}, but kernels and rounding may take up to {more} more")
 
 
 def _fit(fit: Fit, memory: Memory, changes: Iterator[tuple[str, Memory]]) -> Fit:

@@ -87,7 +87,8 @@ def _timeline(memory: Memory) -> Table:
 
 def _cells(moment: Moment) -> tuple[str | None, ...]:
     numbers = (moment.weights, moment.resident, moment.held)
-    workspace = format_memory(moment.workspace) if moment.workspace else None
+    more = moment.workspace + moment.rounding
+    workspace = format_memory(more) if more else None
     made, total = (format_memory(number, moment.sign) for number in (moment.activations, moment.total))
     return (_place(moment), *map(format_memory, numbers), made, total, workspace)
 
@@ -106,7 +107,7 @@ def _sentences(memory: Memory, fit: Fit | None) -> Iterator[str]:
     listed = [f"{format_memory(size)} {what}" for what, size in sorted(parts.items(), key=lambda item: -item[1]) if size]
     yield f"The peak is {_answer(memory)}: {'; '.join(listed)}."
     least, most = memory.workspace_bytes
-    yield f"Kernels take about {format_memory(least)} to {format_memory(most)} more for themselves (an estimate)."
+    yield f"Kernels and rounding take about {format_memory(least)} to {format_memory(most)} more (an estimate)."
     if fit is not None:
         yield from _fit(memory, fit)
 
@@ -169,7 +170,7 @@ def _explain(memory: Memory) -> Iterator[str]:
         yield "made by the call: tensors alive at once as Python holds them in eager mode; a compiler may need less"
     if any(moment.eager is None and moment.graph is not None for moment in memory.moments):
         yield "a graph of a file does not say how long Python holds tensors, so they live until their last use"
-    yield "workspace: an estimate by the rules in docs/memory.md, no part of a sum"
+    yield "workspace: what kernels take and the allocator rounds up, an estimate by docs/memory.md, no part of a sum"
     yield "left out: CUDA's context, fragments and reserves of the allocator"
     if any(moment.sign for moment in memory.moments):
         yield "≤: memory that may be shared counts as new; ≥: the size of some tensors is unknown"
@@ -208,6 +209,7 @@ def _call(moment: Moment) -> dict[str, object]:
         "eager_peak_bytes": moment.eager.bytes if moment.eager else None,
         "graph_peak_bytes": moment.graph.bytes if moment.graph else None,
         "workspace_bytes": moment.workspace,
+        "rounding_bytes": moment.rounding,
         "weights_bytes": moment.weights,
         "resident_bytes": moment.resident,
         "held_bytes": moment.held,
@@ -218,7 +220,10 @@ def _call(moment: Moment) -> dict[str, object]:
 
 _FIELDS = (
     *(Field("component"), Field("entry"), Field("count", "calls"), Field("weights_bytes", "bytes")),
-    *(Field(name, "bytes") for name in ("resident_bytes", "held_bytes", "activations_bytes", "total_bytes", "workspace_bytes")),
+    *(
+        Field(name, "bytes")
+        for name in ("resident_bytes", "held_bytes", "activations_bytes", "total_bytes", "workspace_bytes", "rounding_bytes")
+    ),
     *(Field("eager_peak_bytes", "bytes"), Field("graph_peak_bytes", "bytes"), Field("exactness")),
     *(Field("peak_path"), Field("peak_op"), Field("peak_source")),
 )
@@ -230,7 +235,7 @@ def _rows(memory: Memory) -> Rows:
 
 def _split(moment: Moment) -> tuple[Value, ...]:
     eager, graph, peak = moment.eager, moment.graph, moment.peak
-    sums = (moment.resident, moment.held, moment.activations, moment.total, moment.workspace)
+    sums = (moment.resident, moment.held, moment.activations, moment.total, moment.workspace, moment.rounding)
     peaks = (eager.bytes if eager else None, graph.bytes if graph else None)
     where = (peak.path, peak.op, peak.source) if peak else (None, None, None)
     return (moment.component, moment.entry, moment.count, moment.weights, *sums, *peaks, moment.sign, *where)

@@ -50,6 +50,7 @@ def assemble(capture: Capture, formulas: Formulas = BUILT_IN, *, lifetimes: bool
         components=components,
         geometry=geometry_of(capture),
         approximations=fold_remarks(capture.approximations),
+        order=capture.order,
         remarks=fold_remarks((*capture.remarks, *_told(transforms), *_never_used(components))),
     )
 

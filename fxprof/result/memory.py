@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fxprof.cost.lifetimes import ATTENTION, Lifetimes, Peak
-from fxprof.cost.workspace import CUBLAS
+from fxprof.cost.workspace import CUBLAS, rounded
 from fxprof.errors import TargetError, UsageError
 from fxprof.result.records import Call, ModuleRecord
 
@@ -52,6 +52,13 @@ class Moment:
     """The peak in eager mode; None if nobody saw how long Python holds tensors."""
     graph: Peak | None
     """The peak by last use; None for a component's own Python."""
+    rounding: int = 0
+    """Bytes by which the allocator rounds up the weights on the device: an estimate, no part of `total`."""
+
+    @property
+    def estimate(self) -> int:
+        """`total` with workspace and rounding, without cuBLAS's buffers."""
+        return self.total + self.workspace + self.rounding
 
     @property
     def total(self) -> int:
@@ -95,12 +102,11 @@ class Memory:
 
     @property
     def workspace_bytes(self) -> tuple[int, int]:
-        """Bytes by which kernels' own memory is estimated to raise the peak of the run: least and most.
+        """Bytes by which kernels and the allocator's rounding are estimated to raise the peak of the run: least and most.
 
         The range is that of cuBLAS's buffers, on cards before and from Hopper on. A call below the peak can rise above it.
         """
-        with_copies = max((moment.total + moment.workspace for moment in self.moments), default=0)
-        more = max(with_copies - self.peak_bytes, 0)
+        more = max(max((moment.estimate for moment in self.moments), default=0) - self.peak_bytes, 0)
         return (more + CUBLAS[0], more + CUBLAS[1]) if self.moments else (0, 0)
 
     def of(self, component: str) -> Moment | None:
@@ -133,46 +139,55 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
             "profile the target again, and not with lifetimes=False",
         )
     moments = []
-    beside = _beside(tuple(components), offload)
+    beside = _beside(profile, offload)
     for component in components:
         resident = _added(_RESIDENT[offload](component, weights), beside[component.name])
-        moments += [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
+        here = [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
         if component.held_bytes:
-            moments.append(_own(component, resident))
+            here.append(_own(component, resident))
+        if offload in _ROUNDED:
+            more = sum(map(_rounding, components if offload == "none" else (component,)))
+            here = [replace(moment, rounding=more) for moment in here]
+        moments += here
     return Memory(offload, attention, weights, tuple(moments))
 
 
-def _beside(components: tuple[Component, ...], offload: str) -> dict[str, int]:
-    """For each component, the weights of other ones that an offload mode leaves on the device beside it.
+def _beside(profile: Profile, offload: str) -> dict[str, int]:
+    """For each component, the most weights of other ones that an offload mode leaves on the device beside it.
 
-    `model` follows diffusers' hooks: a component that comes sends the one before it in the pipeline's order away. One that is
-    not in this order, such as a ControlNet, stays after its first call, and so does one whose successor is never called.
+    `model` follows diffusers' hooks: a component that comes sends the one before it in the pipeline's order away. One that has
+    no turn, such as a ControlNet, stays after its first call, and so does one whose successor is not called.
     """
-    never = sum(component.weight_bytes for component in components if component.offload_never)
-    alone = {item.name: never - (item.weight_bytes if item.offload_never else 0) for item in components}
-    turns = sorted((item for item in components if item.offload_turn is not None), key=lambda item: item.offload_turn or 0)
-    if offload == "none":
-        return dict.fromkeys(alone, 0)
-    if offload != "model" or not turns:
-        return alone if offload in {"model", "sequential"} else dict.fromkeys(alone, 0)
-    before = {item.name: other.name for other, item in itertools.pairwise(turns)}
+    components = tuple(profile.components.values())
+    never = {item.name for item in components if item.offload_never}
     sizes = {item.name: item.weight_bytes for item in components}
-    calls = {item.name: sum(call.count for call in item.calls) for item in components}
-    here = {item.name for item in components if item.offload_never}
-    found: dict[str, set[str]] = {}
-    for item in components:
-        if calls[item.name]:
-            here = here - {before.get(item.name, "")} | {item.name}
-        found[item.name] = here
-    for item in components:
-        if item.offload_turn is None and calls[item.name] > 1:  # it is called again beside those that came after it
-            again = [names for name, names in found.items() if item.name in names and calls[name] > 1]
-            found[item.name] = max([found[item.name], *again], key=lambda names: sum(sizes[name] for name in names))
-    return {name: sum(sizes[other] for other in names if other != name) for name, names in found.items()}
+
+    def beside(name: str, here: set[str]) -> int:
+        return sum(sizes[other] for other in here if other != name)
+
+    turns = sorted((item for item in components if item.offload_turn is not None), key=lambda item: item.offload_turn or 0)
+    if offload != "model" or not turns:
+        kept = never if offload in {"model", "sequential"} else set()
+        return {name: beside(name, kept) for name in sizes}
+    before = {item.name: other.name for other, item in itertools.pairwise(turns)}
+    found, here = dict.fromkeys(sizes, 0), never
+    for name in profile.order or [item.name for item in components if item.calls]:
+        if name in sizes:
+            here = here - {before.get(name, "")} | {name}
+            found[name] = max(found[name], beside(name, here))
+    return found
 
 
 def _added(resident: _Resident, more: int) -> _Resident:
     return resident if not more else lambda path: resident(path) + more
+
+
+_ROUNDED = frozenset({"none", "model"})
+"""Ways to offload that keep all weights of a component on the device; else those of few layers are there."""
+
+
+def _rounding(component: Component) -> int:
+    return sum((rounded(size) - size) * group.count for group in component.known_weights for _, size in group.parts)
 
 
 _Resident = Callable[[str], int]

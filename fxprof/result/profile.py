@@ -145,6 +145,8 @@ class Profile:
     remarks: tuple[str, ...] = ()
     """Sentences about differences from a real run that do not affect exactness; for a bundled model, the first ones are about
     the pipeline's own defaults. Equal remarks about several modules are one sentence."""
+    order: tuple[str, ...] = ()
+    """The components in the order of their calls, each once in a row; of calls that alternate the first few. Empty: unknown."""
 
     @cached_property
     def total(self) -> Total:
@@ -256,7 +258,7 @@ class Profile:
             TargetError: an early fxprof saved the profile, which knows no weights or no lifetimes.
         """
         from fxprof.result.memory import find_memory
-        from fxprof.source.workload import SHORT_DTYPES
+        from fxprof.trace.element_types import SHORT_DTYPES
 
         own = self.workload.get("dtype")
         if dtype is not None and own is not None and SHORT_DTYPES.get(dtype, dtype) != own:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fxprof.errors import UsageError
+from fxprof.trace.element_types import SHORT_DTYPES
 
 DEFAULT_PROMPT = "a photo of a cat"
 """The prompt when none is given. It matters only if the pipeline does not pad text to a fixed length."""
 
 DTYPES = ("float32", "float16", "bfloat16")
-SHORT_DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def write_manifest(capture: Capture, files: Mapping[tuple[str, int], str]) -> st
         "guided": capture.guided,
         "approximations": list(capture.approximations),
         "remarks": list(capture.remarks),
+        **({"order": list(capture.order)} if capture.order else {}),
         "components": components,
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -213,6 +214,7 @@ def _capture(fields: Json, files: _Files) -> Capture:
         guided=None if fields.get("guided") is None else _flag(fields.get("guided"), "guided"),
         approximations=_texts(fields, "approximations"),
         remarks=_texts(fields, "remarks"),
+        order=_texts(fields, "order") if "order" in fields else (),
         target=a_text(fields.get("target"), "target"),
         versions=_texts_by_name(fields, "versions"),
     )

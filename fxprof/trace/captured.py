@@ -114,3 +114,5 @@ class Capture:
     """The captured target, as the user named it."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package to version, for the packages that took part in the capture."""
+    order: tuple[str, ...] = ()
+    """The components in the order of their calls, each once in a row; of calls that alternate the first few. Empty: unknown."""

@@ -23,6 +23,10 @@ BYTES: Mapping[str, int] = {name: size for size, names in _BY_SIZE.items() for n
 """Element type, as torch prints it without the prefix, to its bytes; an element of a packed type holds several values."""
 
 
+SHORT_DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Short names that people use for element types of models, to torch's names."""
+
+
 class UnknownTypeError(Exception):
     """An element type that is not in the table."""
 

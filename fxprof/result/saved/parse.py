@@ -225,6 +225,7 @@ def _profile(fields: _Fields) -> Profile:
         geometry=_geometry(_Fields(fields.take("geometry"), "geometry")),
         approximations=fields.texts("approximations"),
         remarks=fields.texts("remarks"),
+        order=fields.texts("order") if "order" in fields.left else (),
     )
     fields.agree_total(stored, profile.total, "the components add up to")
     fields.done()

@@ -70,6 +70,7 @@ def _profile(profile: Profile) -> Json:
         "geometry": _geometry(profile.geometry),
         "approximations": list(profile.approximations),
         "remarks": list(profile.remarks),
+        **({"order": list(profile.order)} if profile.order else {}),
         "components": [_component(component) for component in profile.components.values()],
     }
 
