@@ -1,7 +1,8 @@
 """Tensors that are alive at once: peaks derived by hand, laws, attention, and that files keep what was seen."""
 
-from __future__ import cProfile
+from __future__ import annotations
 
+import cProfile
 import itertools
 import time
 from contextlib import nullcontext
