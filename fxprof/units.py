@@ -178,15 +178,15 @@ def format_memory(count: int, sign: str = "") -> str:
 _WRITERS: Mapping[str, Callable[[int, str], str]] = MappingProxyType({"traffic": format_bytes, "weights": format_memory})
 """Traffic is compared with bandwidths, and weights with the sizes of memories."""
 
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?([KMGTP])(i?)B?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(?:([KMGTP])(i?))?B?", re.ASCII | re.IGNORECASE)
 
 
 def read_memory(text: str) -> int | None:
-    """Bytes of `24GiB` (powers of 1024), `24GB` or `24G` (powers of 1000); None if it is no size."""
+    """Bytes of `24GiB` (powers of 1024), `24GB` or `24G` (powers of 1000), or of a bare number; None if it is no size."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None
-    power = "KMGTP".index(match[2].upper()) + 1
+    power = "KMGTP".index(match[2].upper()) + 1 if match[2] else 0
     return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** power)
 
 

@@ -266,7 +266,7 @@ def test_the_workload_is_that_of_the_table() -> None:
 def test_the_signature_of_profile_has_every_option() -> None:
     parameters = list(inspect.signature(fxprof.profile).parameters)
     names = [option.name for option in OPTIONS]
-    assert set(parameters) == {"target", *names, "formulas", "whole", "cache", "progress"}
+    assert set(parameters) == {"target", *names, "formulas", "whole", "cache", "progress", "causal", "lifetimes"}
     documented = inspect.getdoc(fxprof.profile) or ""
     assert all(f"\n    {name}: " in documented for name in names)
 

@@ -60,7 +60,7 @@ class KnownCalls:
             try:
                 call = self._cached_or_exported(module, place, args, kwargs)
             except NotExportableError as error:
-                self._alike[key] = error, place
+                self._alike[key] = NotExportableError(*error.args), place  # without the frames, which hold tensors
                 raise
             self._alike[key] = call, place
         known, first = self._alike[key]

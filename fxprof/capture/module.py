@@ -109,6 +109,7 @@ def _capture(
         rehearsal.calls.of(COMPONENT),
         aliases=rehearsal.aliases(COMPONENT),
         runs=rehearsal.calls.runs(COMPONENT),
+        held=rehearsal.held(COMPONENT),
         weights=built.weights,
     )
     return Capture(name, (component,), {}, approximations=approximations, remarks=(*reasons, *unmoved))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -179,6 +179,7 @@ def _captured(
         remarks=(*built.remarks, *_remarks(rehearsal), *unmoved),
         seconds=seconds,
         order=tuple(rehearsal.calls.order),
+        held=0 if outside[0] in rehearsal.calls.components else rehearsal.held(outside[0]),
     )
 
 
@@ -294,11 +295,24 @@ def _components(
     names = [*order, *(name for name in built.modules if name not in order)]
     turns = str(getattr(built.pipeline, "model_cpu_offload_seq", None) or "").split("->")
     never = getattr(built.pipeline, "_exclude_from_cpu_offload", None) or ()
-    found = (_component(name, built, rehearsal, outside, modules) for name in names)
+    found = _each_once(built, (_component(name, built, rehearsal, outside, modules) for name in names))
     return tuple(
         replace(item, offload_turn=turns.index(item.name) if item.name in turns else None, offload_never=item.name in never)
         for item in found
     )
+
+
+def _each_once(built: Built, components: Iterable[CapturedComponent]) -> Iterator[CapturedComponent]:
+    """The components; one that has another name already has no weights of its own."""
+    seen = set[int]()
+    for item in components:
+        module = built.modules.get(item.name)
+        if module is not None and id(module) in seen:
+            bare = tuple(replace(part, weights=()) for part in item.modules)
+            yield replace(item, modules=bare, weights=())
+        else:
+            yield item
+        seen.add(id(module))
 
 
 _Modules = Callable[[nn.Module], tuple[HeldModule, ...]]

@@ -28,7 +28,7 @@ from fxprof.cli.options import limit as limit_of
 from fxprof.cli.work import clear_cache, kept_in, prepare, rendered, report_profile, write, write_graphs
 from fxprof.compare.limits import Limit
 from fxprof.cost.lifetimes import ATTENTION
-from fxprof.errors import TargetError
+from fxprof.errors import TargetError, UsageError
 from fxprof.reports import Document
 from fxprof.result import Profile
 from fxprof.result.measures import find_measure
@@ -186,6 +186,10 @@ def roofline(request: Request, device: str, by: str, seconds: tuple[tuple[str, f
     from fxprof.reports.roofline import build_roofline
 
     found = find_device(device)
+    names = [name for name, _ in seconds]
+    twice = [name or "the run" for name in names if names.count(name) > 1]
+    if twice:
+        raise UsageError(f"the seconds of {twice[0]} are given twice", "give one time")
 
     def build(profile: Profile) -> Document:
         bounds = profile.roofline(found, by=by, seconds=dict(seconds) or None)

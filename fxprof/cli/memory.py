@@ -43,9 +43,10 @@ def report_memory(
     form = prepare(request.output)
     with find_target(request.target) as target:
         profile = profile_of(request, target, lifetimes=True)
-        if request.counting.component:
-            profile = profile.only(request.counting.component)
         memory = profile.memory(offload, attention=attention, weights=weights)
+        if request.counting.component:  # the others' weights stay where they are
+            profile = profile.only(request.counting.component)
+            memory = memory.only(request.counting.component)
         fit = None if room is None else _fit(Fit(*room), memory, _changes(request, target, profile, memory, weights))
     write(rendered(form, build_memory(profile, memory, fit), request.output), request.output)
     if limit is not None:

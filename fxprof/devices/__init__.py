@@ -79,7 +79,7 @@ class Device:
         return self.bandwidth
 
     def find_memory(self) -> int:
-        """Bytes of its memory: a GB as it is sold counts as 2**30 bytes, which cards report but for a percent or two.
+        """Bytes of its memory: a GB as it is sold counts as 10**9 bytes. Many cards report more, and those with ECC do not.
 
         Raises:
             TargetError: its size is not confirmed.
@@ -87,7 +87,7 @@ class Device:
         if self.memory_gb is None:
             why = "the size of its memory is not confirmed by any source that was read"
             raise TargetError(f"cannot say what fits on {self.name}: {why}", "say how much there is: --budget 24GiB")
-        return int(self.memory_gb * 2**30)
+        return int(self.memory_gb * 10**9)
 
 
 _TYPES = {

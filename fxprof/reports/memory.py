@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
+from fxprof.cost.workspace import CUBLAS
 from fxprof.reports.common import describe_profile, write_notes
 from fxprof.reports.document import Column, Document, Note, Row, Section, Table
 from fxprof.reports.rows import Field, Rows, Value
 from fxprof.reports.words import format_count
 from fxprof.result import Profile
-from fxprof.result.memory import OFFLOADS, Memory, Moment
+from fxprof.result.memory import OFFLOADS, PIPELINE, Memory, Moment
 from fxprof.units import format_memory
 
 
@@ -44,7 +45,8 @@ def build_memory(profile: Profile, memory: Memory, fit: Fit | None = None) -> Do
     overview = describe_profile(profile, *facts)
     values = {**overview.values, **_values(memory, fit)}
     lines = tuple(_sentences(memory, fit))
-    sections = [Section(tables=(_timeline(memory),), lines=lines)]
+    hidden = {name for name in memory.weights if name not in profile.components}
+    sections = [Section(tables=(_timeline(memory, hidden),), lines=lines)]
     largest = memory.largest
     if largest is not None and largest.peak is not None and largest.peak.alive:
         sections.append(_alive(largest))
@@ -57,17 +59,19 @@ def _answer(memory: Memory) -> str:
     largest = memory.largest
     if largest is None:
         return f"{format_memory(memory.peak_bytes)} of weights; no component is called"
-    return f"{format_memory(largest.total, largest.sign)}, while {_place(largest)} runs"
+    return f"{format_memory(largest.total, memory.sign)}, while {_place(largest)} runs"
 
 
 def _place(moment: Moment) -> str:
+    if moment.component == PIPELINE:
+        return "the pipeline's own Python"
     name = f"{moment.component}.{moment.entry}" if moment.entry else moment.component
     return name if moment.count else f"the Python of {name}"
 
 
-def _timeline(memory: Memory) -> Table:
+def _timeline(memory: Memory, hidden: Collection[str]) -> Table:
     columns = (
-        Column("component", words=True, least=15),
+        Column("component", words=True, least=13),
         Column("weights"),
         Column("weights\non device"),
         Column("held by\nPython"),
@@ -75,13 +79,14 @@ def _timeline(memory: Memory) -> Table:
         Column("sum"),
         Column("workspace\nestimate"),
     )
+    shown = {moment.component for moment in memory.moments}
     rows = []
-    for name, weights in memory.weights.items():
+    for name in (*memory.weights, *(name for name in dict.fromkeys(shown) if name not in memory.weights)):
         moment = memory.of(name)
-        if moment is None:
-            rows.append(Row((name, format_memory(weights), None, None, None, None, None), "it is never called"))
-            continue
-        rows.append(Row(_cells(moment)))
+        if moment is not None:
+            rows.append(Row(_cells(moment)))
+        elif name not in hidden:
+            rows.append(Row((name, format_memory(memory.weights[name]), None, None, None, None, None), "it is never called"))
     return Table(columns, tuple(rows))
 
 
@@ -99,6 +104,8 @@ def _sentences(memory: Memory, fit: Fit | None) -> Iterator[str]:
         return
     weights = sorted(memory.weights.items(), key=lambda item: -item[1])
     named = ", ".join(f"{name} {format_memory(size)}" for name, size in weights[:3] if size)
+    if sum(1 for _, size in weights if size) > 3:  # noqa: PLR2004  # those that are named
+        named += " ..."
     parts = {
         f"weights{f' ({named})' if memory.offload == 'none' and len(weights) > 1 else ''}": largest.resident,
         "tensors that the call makes": largest.activations,
@@ -107,7 +114,10 @@ def _sentences(memory: Memory, fit: Fit | None) -> Iterator[str]:
     listed = [f"{format_memory(size)} {what}" for what, size in sorted(parts.items(), key=lambda item: -item[1]) if size]
     yield f"The peak is {_answer(memory)}: {'; '.join(listed)}."
     least, most = memory.workspace_bytes
-    yield f"Kernels and rounding take about {format_memory(least)} to {format_memory(most)} more (an estimate)."
+    yield (
+        f"Kernels and rounding take about {format_memory(least)} to {format_memory(most)} more (an estimate), of which "
+        f"{format_memory(CUBLAS[0])} to {format_memory(CUBLAS[1])} are cuBLAS's buffers on a CUDA device."
+    )
     if fit is not None:
         yield from _fit(memory, fit)
 
@@ -116,7 +126,9 @@ def _fit(memory: Memory, fit: Fit) -> Iterator[str]:
     left = fit.bytes - memory.peak_bytes
     low, high = memory.workspace_bytes
     size = f"{fit.name} ({format_memory(fit.bytes)})" if not fit.name[:1].isdigit() else fit.name
-    if left < 0:
+    if left >= 0 and memory.sign in {">=", "~"}:
+        yield f"It may fit into {size}: {format_memory(left)} are left, but the size of some tensors is unknown."
+    elif left < 0:
         yield f"It does not fit into {size}: {format_memory(-left)} too much."
     elif left < low:
         yield f"It is not likely to fit into {size}: {format_memory(left)} are left, less than kernels take for themselves."
@@ -127,7 +139,7 @@ def _fit(memory: Memory, fit: Fit) -> Iterator[str]:
     if fit.cure:
         yield f"With {fit.cure} it fits: the peak is {format_memory(fit.cured_bytes)} then."
     elif fit.tried:
-        yield f"None of {', '.join(fit.tried)} makes it fit."
+        yield f"None of {', '.join(fit.tried)} makes it fit; --weights was not tried."
 
 
 def _alive(moment: Moment) -> Section:
@@ -186,6 +198,7 @@ def _values(memory: Memory, fit: Fit | None) -> dict[str, object]:
         "offload": memory.offload,
         "attention": memory.attention,
         "peak_bytes": memory.peak_bytes,
+        "exactness": memory.sign,
         "peak_component": largest.component if largest else None,
         "peak_entry": largest.entry if largest else None,
         "workspace_bytes_least": low,

@@ -7,7 +7,7 @@ estimate, kept apart and never part of a sum.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -96,6 +96,13 @@ class Memory:
         return max(self.moments, key=lambda moment: moment.total, default=None)
 
     @property
+    def sign(self) -> str:
+        """As for a `Moment`: a lower bound if any moment is one."""
+        lower = any(moment.sign in {">=", "~"} for moment in self.moments)
+        upper = self.largest is not None and self.largest.sign in {"<=", "~"}
+        return "~" if lower and upper else ">=" if lower else "<=" if upper else ""
+
+    @property
     def peak_bytes(self) -> int:
         """The largest total, without workspace."""
         return self.largest.total if self.largest else sum(self.weights.values())
@@ -108,6 +115,11 @@ class Memory:
         """
         more = max(max((moment.estimate for moment in self.moments), default=0) - self.peak_bytes, 0)
         return (more + CUBLAS[0], more + CUBLAS[1]) if self.moments else (0, 0)
+
+    def only(self, names: Iterable[str]) -> Memory:
+        """The moments of these components; the weights of all others stay on the device as before."""
+        wanted = set(names)
+        return replace(self, moments=tuple(moment for moment in self.moments if moment.component in wanted))
 
     def of(self, component: str) -> Moment | None:
         """The largest moment of a component; None if it is never called."""
@@ -131,25 +143,44 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
             raise UsageError(f"{what} cannot be {value!r}", f"one of {', '.join(known)}")
     components = profile.components.values()
     weights = {component.name: component.weight_bytes for component in components}
-    calls = [call for component in components for call in component.calls]
-    held = any(component.held_bytes for component in components)
-    if any(call.ops for call in calls) and not held and not any(call.lifetimes for call in calls):
-        raise TargetError(
-            f"the peaks of {profile.target} are unknown: the profile does not hold its tensors' lifetimes",
-            "profile the target again, and not with lifetimes=False",
-        )
-    moments = []
+    _check_lifetimes(profile)
     beside = _beside(profile, offload)
-    for component in components:
-        resident = _added(_RESIDENT[offload](component, weights), beside[component.name])
+    moments = []
+    for component in sorted(components, key=_place_in(profile)):
+        resident = _RESIDENT[offload](component, weights)
         here = [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
         if component.held_bytes:
             here.append(_own(component, resident))
-        if offload in _ROUNDED:
-            more = sum(map(_rounding, components if offload == "none" else (component,)))
-            here = [replace(moment, rounding=more) for moment in here]
-        moments += here
-    return Memory(offload, attention, weights, tuple(moments))
+        elif any(call.ops and not call.lifetimes for call in component.calls):
+            here.append(_unknown(component, resident))
+        more = sum(map(_rounding, components if offload == "none" else (component,))) if offload in _ROUNDED else 0
+        others = beside[component.name]
+        moments += [replace(moment, resident=moment.resident + others, rounding=more) for moment in here]
+    if profile.held_bytes:
+        resident_then = sum(weights.values()) if offload == "none" else max(beside.values(), default=0)
+        moments.append(Moment(PIPELINE, "", 0, 0, resident_then, profile.held_bytes, 0, 0, None, None))
+    shown = {component.name: weights[component.name] for component in sorted(components, key=_place_in(profile))}
+    return Memory(offload, attention, shown, tuple(moments))
+
+
+PIPELINE = "(pipeline)"
+"""The name of the pipeline's own Python among components."""
+
+
+def _check_lifetimes(profile: Profile) -> None:
+    calls = [call for component in profile.components.values() for call in component.calls]
+    held = profile.held_bytes or any(component.held_bytes for component in profile.components.values())
+    if any(call.ops for call in calls) and not held and not any(call.lifetimes for call in calls):
+        raise TargetError(
+            f"the peaks of {profile.target} are unknown: nobody saw how long its tensors live",
+            "profile the target again with this fxprof (in Python without lifetimes=False); save it again if it is a file",
+        )
+
+
+def _place_in(profile: Profile) -> Callable[[Component], int]:
+    """The place of a component in the order of calls; components that are never called come last."""
+    first = {name: place for place, name in reversed(list(enumerate(profile.order)))}
+    return lambda component: first.get(component.name, len(first) if component.calls else len(first) + 1)
 
 
 def _beside(profile: Profile, offload: str) -> dict[str, int]:
@@ -159,7 +190,7 @@ def _beside(profile: Profile, offload: str) -> dict[str, int]:
     no turn, such as a ControlNet, stays after its first call, and so does one whose successor is not called.
     """
     components = tuple(profile.components.values())
-    never = {item.name for item in components if item.offload_never}
+    never = {item.name for item in components if item.offload_never and (offload != "model" or item.offload_turn is None)}
     sizes = {item.name: item.weight_bytes for item in components}
 
     def beside(name: str, here: set[str]) -> int:
@@ -176,10 +207,6 @@ def _beside(profile: Profile, offload: str) -> dict[str, int]:
             here = here - {before.get(name, "")} | {name}
             found[name] = max(found[name], beside(name, here))
     return found
-
-
-def _added(resident: _Resident, more: int) -> _Resident:
-    return resident if not more else lambda path: resident(path) + more
 
 
 _ROUNDED = frozenset({"none", "model"})
@@ -235,6 +262,13 @@ def _own(component: Component, resident: _Resident) -> Moment:
     """The moment of a component's own Python, outside of its calls."""
     weights = component.weight_bytes
     return Moment(component.name, "", 0, weights, resident(""), component.held_bytes, 0, 0, None, None)
+
+
+def _unknown(component: Component, resident: _Resident) -> Moment:
+    """The moment of calls whose tensors nobody saw, such as one that failed: a lower bound."""
+    missing = [call for call in component.calls if call.ops and not call.lifetimes]
+    held, count = max(call.held_bytes for call in missing), sum(call.count for call in missing)
+    return Moment(component.name, "", count, component.weight_bytes, resident(""), held, 0, 0, None, Peak(unknown=1))
 
 
 def _all(component: Component, weights: Mapping[str, int]) -> _Resident:  # noqa: ARG001  # as the others

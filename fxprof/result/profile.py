@@ -51,6 +51,8 @@ class Component:
     no turn, and stays there after its first call."""
     offload_never: bool = False
     """Whether the pipeline excludes it from offloading."""
+    quantised: str = ""
+    """The scheme to which `with_weights` quantised its weights; its work is still that of the weights as loaded."""
 
     @cached_property
     def params(self) -> int:
@@ -145,6 +147,8 @@ class Profile:
     remarks: tuple[str, ...] = ()
     """Sentences about differences from a real run that do not affect exactness; for a bundled model, the first ones are about
     the pipeline's own defaults. Equal remarks about several modules are one sentence."""
+    held_bytes: int = 0
+    """The most bytes of tensors that the pipeline's own Python held while it ran operators outside of components."""
     order: tuple[str, ...] = ()
     """The components in the order of their calls, each once in a row; of calls that alternate the first few. Empty: unknown."""
 
@@ -243,7 +247,7 @@ class Profile:
         return count_causal(self, causal)
 
     def memory(
-        self, offload: str = "none", *, attention: str = "fused", weights: Iterable[str] = (), dtype: str | None = None
+        self, offload: str = "none", *, attention: str = "fused", weights: str | Iterable[str] = (), dtype: str | None = None
     ) -> Memory:
         """The memory of one run on its device, call by call.
 
@@ -265,7 +269,7 @@ class Profile:
             raise UsageError(
                 f"the profile of {self.target} is of {own}, not of {dtype}", f"profile the target with dtype={dtype!r}"
             )
-        schemes = tuple(weights)
+        schemes = (weights,) if isinstance(weights, str) else tuple(weights)
         return find_memory(self.with_weights(*schemes) if schemes else self, offload, attention)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:

@@ -175,6 +175,7 @@ def _with_scheme(component: Component, scheme: Scheme, *, named: bool) -> Compon
     return replace(
         component,
         weights=after,
+        quantised=scheme.name,
         modules=tuple(_module(item, sizes) for item in component.modules),
         calls=tuple(_call(item, less) for item in component.calls),
     )

@@ -108,11 +108,17 @@ def find_roofline(
 
     Raises:
         UsageError: `by` is no grouping, or a time is not above 0, or of a component that there is none of.
-        TargetError: the device has no confirmed rate for a type that the profile computes on, or no confirmed bandwidth; or
-            the profile does not say what its operators work on.
+        TargetError: weights were quantised by `with_weights`; the device has no confirmed rate for a type that the profile
+            computes on, or no confirmed bandwidth; or the profile does not say what its operators work on.
     """
     if by not in GROUPINGS:
         raise UsageError(f"a roofline cannot be grouped by {by!r}", f"one of {', '.join(GROUPINGS)}")
+    quantised = [f"{part.name} to {part.quantised}" for part in profile.components.values() if part.quantised]
+    if quantised:
+        raise TargetError(
+            f"no bound for {profile.target}: the kernels for weights quantised by rule are unknown ({', '.join(quantised)})",
+            "profile a live pipeline whose weights are quantised, or take the weights as loaded",
+        )
     times = _times(profile, seconds)
     rate = _Rates(profile, device)
     components = tuple(

@@ -226,6 +226,7 @@ def _profile(fields: _Fields) -> Profile:
         approximations=fields.texts("approximations"),
         remarks=fields.texts("remarks"),
         order=fields.texts("order") if "order" in fields.left else (),
+        held_bytes=fields.integer("held_bytes") if "held_bytes" in fields.left else 0,
     )
     fields.agree_total(stored, profile.total, "the components add up to")
     fields.done()
@@ -299,7 +300,8 @@ def _component(fields: _Fields, version: int) -> Component:
     blocks = fields.texts("offload_blocks") if "offload_blocks" in fields.left else ()
     turn = fields.integer("offload_turn") if "offload_turn" in fields.left else None
     never = fields.flag("offload_never", default=False)
-    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights, held, blocks, turn, never)
+    scheme = fields.short("quantised", "")
+    component = Component(name, class_name, modules, calls, runs, stored_bytes, weights, held, blocks, turn, never, scheme)
     if not has_plausible_size(component.modules, component.calls):
         fields.fail("tree", "has more modules than any model")
     fields.agree_total(stored, component.total, "its calls add up to")

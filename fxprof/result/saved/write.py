@@ -71,6 +71,7 @@ def _profile(profile: Profile) -> Json:
         "approximations": list(profile.approximations),
         "remarks": list(profile.remarks),
         **({"order": list(profile.order)} if profile.order else {}),
+        **({"held_bytes": profile.held_bytes} if profile.held_bytes else {}),
         "components": [_component(component) for component in profile.components.values()],
     }
 
@@ -108,6 +109,7 @@ def _component(component: Component) -> Json:
         **({"offload_blocks": list(component.offload_blocks)} if component.offload_blocks else {}),
         **({} if component.offload_turn is None else {"offload_turn": component.offload_turn}),
         **({"offload_never": True} if component.offload_never else {}),
+        **({"quantised": component.quantised} if component.quantised else {}),
         **_weights(component),
         **_total(component.total),
         "calls": [_call(call, component) for call in component.calls],
