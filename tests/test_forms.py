@@ -120,7 +120,7 @@ CALLED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", CALLED)
+@pytest.mark.parametrize("name", ["decoder", pytest.param("unet", marks=pytest.mark.slow)])
 def test_a_symbolic_trace_costs_what_static_ones_do(name: str) -> None:
     make, called = CALLED[name]
     module = make()

@@ -19,7 +19,7 @@ import fxprof
 from fxprof.capture.optional import standing_in
 from fxprof.result import Profile
 
-QUICK = ("PixArtSigmaPAGPipeline", "DDIMPipeline")
+QUICK = ("DDIMPipeline",)
 FEWER = {"PNDMPipeline", "TextToVideoZeroPipeline", "TextToVideoZeroSDXLPipeline"}
 """Those that do not run in two steps."""
 KEEPS = {"MarigoldDepthPipeline", "MarigoldNormalsPipeline", "MarigoldIntrinsicsPipeline"}

@@ -275,6 +275,7 @@ def test_a_component_with_two_names_has_its_weights_once() -> None:
     assert found.components["text_encoder_2"].weight_bytes == 0
 
 
+@pytest.mark.slow
 def test_a_module_that_runs_for_real_keeps_nothing_alive() -> None:
     pipeline = tiny.make("stable_diffusion")
     plain = fxprof.profile(pipeline, steps=2, height=64, width=64).memory()
