@@ -21,6 +21,7 @@ from fxprof.errors import TargetError, UsageError
 from fxprof.result import Call, Component, ModuleRecord, OpRow, Profile
 from fxprof.result.memory import OFFLOADS, find_memory
 from fxprof.result.saved.read import load
+from fxprof.trace.captured import NOT_CAPTURED
 from fxprof.trace.weights import WeightGroup, gather
 from fxprof.units import format_memory, read_memory
 
@@ -234,6 +235,20 @@ def test_calls_whose_tensors_nobody_saw_make_a_lower_bound() -> None:
         ">=",
         {"text": "", "transformer": ">="},
     )
+
+
+def test_a_call_that_failed_makes_a_lower_bound_beside_python_that_was_seen() -> None:
+    whole = profile()
+    part = whole.components["transformer"]
+    failed = replace(part.calls[0], lifetimes={}, ops=(OP._replace(op=NOT_CAPTURED, macs=None),))
+    ended = replace(part, calls=(*part.calls, failed), held_bytes=10)
+    assert find_memory(replace(whole, components={**whole.components, "transformer": ended})).sign == ">="
+
+
+def test_between_calls_the_last_component_is_still_on_the_device() -> None:
+    run = replace(run_of(("text", 0, 100), ("unet", 1, 400)), held_bytes=7)
+    own = find_memory(run, "model").moments[-1]
+    assert (own.component, own.resident, own.held) == ("(pipeline)", 400, 7)
 
 
 def test_a_module_whose_python_runs_for_real_counts_with_its_own_tensors() -> None:

@@ -15,6 +15,7 @@ from fxprof.cost.lifetimes import ATTENTION, Lifetimes, Peak
 from fxprof.cost.workspace import CUBLAS, rounded
 from fxprof.errors import TargetError, UsageError
 from fxprof.result.records import Call, ModuleRecord
+from fxprof.trace.captured import NOT_CAPTURED
 
 if TYPE_CHECKING:  # for annotations alone: a profile imports this file
     from fxprof.result.profile import Component, Profile
@@ -151,13 +152,15 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
         here = [_moment(component, call, resident, attention, offload) for call in component.calls if call.lifetimes]
         if component.held_bytes:
             here.append(_own(component, resident))
-        elif any(call.ops and not call.lifetimes for call in component.calls):
-            here.append(_unknown(component, resident))
+        missing = [call for call in component.calls if _is_unseen(call, component)]
+        if missing:
+            here.append(_unknown(component, missing, resident))
         more = sum(map(_rounding, components if offload == "none" else (component,))) if offload in _ROUNDED else 0
         others = beside[component.name]
         moments += [replace(moment, resident=moment.resident + others, rounding=more) for moment in here]
     if profile.held_bytes:
-        resident_then = sum(weights.values()) if offload == "none" else max(beside.values(), default=0)
+        between = {name: size + beside[name] if offload == "model" else beside[name] for name, size in weights.items()}
+        resident_then = sum(weights.values()) if offload == "none" else max(between.values(), default=0)
         moments.append(Moment(PIPELINE, "", 0, 0, resident_then, profile.held_bytes, 0, 0, None, None))
     shown = {component.name: weights[component.name] for component in sorted(components, key=_place_in(profile))}
     return Memory(offload, attention, shown, tuple(moments))
@@ -264,9 +267,15 @@ def _own(component: Component, resident: _Resident) -> Moment:
     return Moment(component.name, "", 0, weights, resident(""), component.held_bytes, 0, 0, None, None)
 
 
-def _unknown(component: Component, resident: _Resident) -> Moment:
+def _is_unseen(call: Call, component: Component) -> bool:
+    """Whether nobody saw a call's tensors. Operators that ran one by one were seen, as tensors that Python held."""
+    if call.lifetimes or not call.ops:
+        return False
+    return not component.held_bytes or any(row.op == NOT_CAPTURED for row in call.ops)
+
+
+def _unknown(component: Component, missing: list[Call], resident: _Resident) -> Moment:
     """The moment of calls whose tensors nobody saw, such as one that failed: a lower bound."""
-    missing = [call for call in component.calls if call.ops and not call.lifetimes]
     held, count = max(call.held_bytes for call in missing), sum(call.count for call in missing)
     return Moment(component.name, "", count, component.weight_bytes, resident(""), held, 0, 0, None, Peak(unknown=1))
 
