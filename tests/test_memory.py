@@ -246,7 +246,7 @@ def test_a_call_that_failed_makes_a_lower_bound_beside_python_that_was_seen() ->
 
 
 def test_between_calls_the_last_component_is_still_on_the_device() -> None:
-    run = replace(run_of(("text", 0, 100), ("unet", 1, 400)), held_bytes=7)
+    run = replace(run_of(("text", 0, 100), ("unet", 1, 400)), held_between={"text": 5, "unet": 7})
     own = find_memory(run, "model").moments[-1]
     assert (own.component, own.resident, own.held) == ("(pipeline)", 400, 7)
 

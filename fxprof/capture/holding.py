@@ -21,6 +21,8 @@ class Holding:
         self.now = 0
         self.most: dict[str, int] = {}
         """For each component, the most bytes that were held while its own Python ran an operator outside of exported calls."""
+        self.between: dict[str, int] = {}
+        """For each component, the most bytes that were held while the pipeline's own Python ran an operator after its call."""
         self._known: dict[int, int] = {}
         self._run = 0
 
@@ -46,6 +48,10 @@ class Holding:
                 if _key(storage) not in before:
                     self._follow(storage)
         self.most[component] = max(self.most.get(component, 0), self.now)
+
+    def note_between(self, last: str) -> None:
+        """Note what is held while the pipeline's own Python runs, after a call of the component `last`."""
+        self.between[last] = max(self.between.get(last, 0), self.now)
 
     def _follow(self, storage: torch.UntypedStorage) -> None:
         key = _key(storage)

@@ -179,7 +179,7 @@ def _captured(
         remarks=(*built.remarks, *_remarks(rehearsal), *unmoved),
         seconds=seconds,
         order=tuple(rehearsal.calls.order),
-        held=0 if outside[0] in rehearsal.calls.components else rehearsal.held(outside[0]),
+        held=rehearsal.held_between,
     )
 
 

@@ -128,6 +128,8 @@ class RealRuns:
         """Record an operator that ran outside every exported call."""
         if self._running:
             self.holding.note(self._running[-1].component, (args, kwargs), result)
+            if len(self._running) == 1:
+                self.holding.note_between(self._calls.order[-1] if self._calls.order else "")
         if self._running and self._notable(target_name(function)):
             op = record(function, args, kwargs, result)
             running = self._running[-1]

@@ -89,6 +89,8 @@ class Rehearsal:
         )
         self._reads = Reads(outside[0])
         self._first_held: dict[str, int] = {}
+        self.held_between: dict[str, int] = {}
+        """As `Holding.between`, in the first run."""
         self._seconds = 0.0
         """The first run's processor time."""
         self._end = math.inf
@@ -128,6 +130,7 @@ class Rehearsal:
             finally:
                 self._seconds = self._seconds or time.thread_time() - started
                 self._first_held = self._first_held or dict(self._holding.most)
+                self.held_between = self.held_between or dict(self._holding.between)
 
     def end(self, error: BaseException) -> Failure | None:
         """End the rehearsal with an error that came out of `run`, and record the call that failed.

@@ -51,7 +51,7 @@ def assemble(capture: Capture, formulas: Formulas = BUILT_IN, *, lifetimes: bool
         geometry=geometry_of(capture),
         approximations=fold_remarks(capture.approximations),
         order=capture.order,
-        held_bytes=capture.held,
+        held_between=dict(capture.held),
         remarks=fold_remarks((*capture.remarks, *_told(transforms), *_never_used(components))),
     )
 

@@ -158,10 +158,7 @@ def find_memory(profile: Profile, offload: str = "none", attention: str = "fused
         more = sum(map(_rounding, components if offload == "none" else (component,))) if offload in _ROUNDED else 0
         others = beside[component.name]
         moments += [replace(moment, resident=moment.resident + others, rounding=more) for moment in here]
-    if profile.held_bytes:
-        between = {name: size + beside[name] if offload == "model" else beside[name] for name, size in weights.items()}
-        resident_then = sum(weights.values()) if offload == "none" else max(between.values(), default=0)
-        moments.append(Moment(PIPELINE, "", 0, 0, resident_then, profile.held_bytes, 0, 0, None, None))
+    moments += _between(profile, offload, weights, beside)
     shown = {component.name: weights[component.name] for component in sorted(components, key=_place_in(profile))}
     return Memory(offload, attention, shown, tuple(moments))
 
@@ -170,9 +167,20 @@ PIPELINE = "(pipeline)"
 """The name of the pipeline's own Python among components."""
 
 
+def _between(profile: Profile, offload: str, weights: Mapping[str, int], beside: Mapping[str, int]) -> list[Moment]:
+    """The largest moment of the pipeline's own Python, if it ran any operators between calls of components."""
+    found = []
+    for name, held in profile.held_between.items():
+        resident = beside.get(name, 0) + (weights.get(name, 0) if offload == "model" else 0)
+        found.append(
+            Moment(PIPELINE, "", 0, 0, sum(weights.values()) if offload == "none" else resident, held, 0, 0, None, None)
+        )
+    return sorted(found, key=lambda moment: -moment.total)[:1]
+
+
 def _check_lifetimes(profile: Profile) -> None:
     calls = [call for component in profile.components.values() for call in component.calls]
-    held = profile.held_bytes or any(component.held_bytes for component in profile.components.values())
+    held = profile.held_between or any(component.held_bytes for component in profile.components.values())
     if any(call.ops for call in calls) and not held and not any(call.lifetimes for call in calls):
         raise TargetError(
             f"the peaks of {profile.target} are unknown: nobody saw how long its tensors live",

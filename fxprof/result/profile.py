@@ -147,8 +147,9 @@ class Profile:
     remarks: tuple[str, ...] = ()
     """Sentences about differences from a real run that do not affect exactness; for a bundled model, the first ones are about
     the pipeline's own defaults. Equal remarks about several modules are one sentence."""
-    held_bytes: int = 0
-    """The most bytes of tensors that the pipeline's own Python held while it ran operators outside of components."""
+    held_between: Mapping[str, int] = field(default_factory=dict)
+    """Component to the most bytes of tensors that Python held while the pipeline's own Python ran operators after its call, up
+    to the next one; "" before all calls."""
     order: tuple[str, ...] = ()
     """The components in the order of their calls, each once in a row; of calls that alternate the first few. Empty: unknown."""
 

@@ -72,7 +72,7 @@ def write_manifest(capture: Capture, files: Mapping[tuple[str, int], str]) -> st
         "approximations": list(capture.approximations),
         "remarks": list(capture.remarks),
         **({"order": list(capture.order)} if capture.order else {}),
-        **({"held": capture.held} if capture.held else {}),
+        **({"held": dict(capture.held)} if capture.held else {}),
         "components": components,
     }
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -216,7 +216,7 @@ def _capture(fields: Json, files: _Files) -> Capture:
         approximations=_texts(fields, "approximations"),
         remarks=_texts(fields, "remarks"),
         order=_texts(fields, "order") if "order" in fields else (),
-        held=_count(fields.get("held", 0), "held"),
+        held={name: _count(size, "held") for name, size in an_object(fields.get("held", {}), "held").items()},
         target=a_text(fields.get("target"), "target"),
         versions=_texts_by_name(fields, "versions"),
     )

@@ -114,8 +114,8 @@ class Capture:
     """The captured target, as the user named it."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package to version, for the packages that took part in the capture."""
-    held: int = 0
-    """The most bytes of tensors that the pipeline's own Python held while it ran operators outside of components; 0 if it is a
-    component here, or unknown."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Component to the most bytes of tensors that Python held while the pipeline's own Python ran operators after its call, up
+    to the next one; "" before all calls."""
     order: tuple[str, ...] = ()
     """The components in the order of their calls, each once in a row; of calls that alternate the first few. Empty: unknown."""

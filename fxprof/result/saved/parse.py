@@ -226,7 +226,7 @@ def _profile(fields: _Fields) -> Profile:
         approximations=fields.texts("approximations"),
         remarks=fields.texts("remarks"),
         order=fields.texts("order") if "order" in fields.left else (),
-        held_bytes=fields.integer("held_bytes") if "held_bytes" in fields.left else 0,
+        held_between=fields.mapping("held_between", _is_count, "counts") if "held_between" in fields.left else {},
     )
     fields.agree_total(stored, profile.total, "the components add up to")
     fields.done()

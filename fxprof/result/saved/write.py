@@ -71,7 +71,7 @@ def _profile(profile: Profile) -> Json:
         "approximations": list(profile.approximations),
         "remarks": list(profile.remarks),
         **({"order": list(profile.order)} if profile.order else {}),
-        **({"held_bytes": profile.held_bytes} if profile.held_bytes else {}),
+        **({"held_between": dict(profile.held_between)} if profile.held_between else {}),
         "components": [_component(component) for component in profile.components.values()],
     }
 
